@@ -1,0 +1,1 @@
+"""The demonstration: a synthesized collection and a simulated evening in a cafe."""

@@ -1,0 +1,102 @@
+"""Seeded synthesizer of distinct pieces of music: the demonstration's collection, and the tests' audio."""
+
+from __future__ import annotations
+
+import dataclasses
+import wave
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import signal
+
+from overheard.demo.score import compose
+from overheard.demo.voices import Band
+
+Rng = np.random.Generator
+Wave = NDArray[np.float32]
+
+FADE_S = 1.0
+ADJECTIVES = (
+    "Amber", "Borrowed", "Copper", "Distant", "Electric", "Faded", "Gentle", "Hollow", "Idle", "Jade",
+    "Kind", "Lunar", "Midnight", "Northern", "Opal", "Paper", "Quiet", "Restless", "Silver", "Tidal",
+    "Velvet", "Wandering", "Wild", "Yellow",
+)
+NOUNS = (
+    "Avenue", "Bridges", "Carousel", "Daylight", "Embers", "Ferry", "Garden", "Harbour", "Islands", "Kites",
+    "Lanterns", "Meridian", "Nocturne", "Orchard", "Parade", "Rain", "Satellites", "Station", "Thread",
+    "Umbrella", "Voyage", "Waltz", "Window", "Winter",
+)
+ARTISTS = (
+    "Alder & Finch", "Blue Hour Trio", "Cassia Moon", "Delta Post", "Ester Vane", "Fable Radio",
+    "Glass Menagerie Club", "Halcyon Street", "Ivo Marsh", "June Parallel", "Kite Theory", "Lowlight",
+    "Mara Quill", "Nine Ferns", "Oskar Bloom", "Penny Arcadia", "Quartz Choir", "Rosa Tallow",
+    "Sable & Co.", "Tin Harbor", "Una Vero", "Violet Static",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A synthesized piece of music."""
+
+    waveform: Wave  # (n,) float32 mono, peak 0.5-0.95
+    title: str
+    artist: str
+
+
+def synthesize(seed: int, duration_s: float, sample_rate: int = 8000) -> Piece:
+    """Compose and play a piece; equal arguments give equal samples, other seeds other music.
+
+    Parameters
+    ----------
+    seed
+        Any integer of at least 0.
+    duration_s
+        Length of the piece; music sounds from the first second to the last.
+    sample_rate
+        In Hz; the spectrum reaches half of it.
+
+    Raises
+    ------
+    ValueError
+        If the duration or the sample rate is not positive.
+    """
+    if duration_s <= 0 or sample_rate <= 0:
+        raise ValueError("duration_s and sample_rate must be positive")
+    score_rng, band_rng, mix_rng, name_rng = (
+        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4)
+    )
+    n = max(1, round(duration_s * sample_rate))
+    dry = np.zeros(n, np.float32)
+    band = Band(band_rng, sample_rate)
+    for note in sorted(compose(score_rng, duration_s), key=lambda note: note.start_s):
+        start = int(note.start_s * sample_rate)
+        sound = band.render(note)[: max(0, n - start)]
+        dry[start : start + len(sound)] += sound
+    title = f"{name_rng.choice(ADJECTIVES)} {name_rng.choice(NOUNS)}"
+    return Piece(_master(mix_rng, dry, sample_rate), title, str(name_rng.choice(ARTISTS)))
+
+
+def _master(rng: Rng, dry: Wave, sample_rate: int) -> Wave:
+    """Add the studio's reverberation and hiss, saturate softly, fade the end, and set the peak."""
+    decay_s = rng.uniform(0.08, 0.35)
+    t = np.arange(int(4 * decay_s * sample_rate)) / sample_rate
+    tail = rng.standard_normal(len(t)) * np.exp(-t / decay_s)
+    tail *= rng.uniform(0.1, 0.35) / np.sqrt(np.sum(tail**2) + 1e-12)
+    wet = dry + signal.oaconvolve(dry, tail.astype(np.float32))[: len(dry)].astype(np.float32)
+    wet += np.float32(10 ** (rng.uniform(-66, -54) / 20)) * rng.standard_normal(len(dry), dtype=np.float32)
+    level = np.sqrt(np.mean(wet**2)) + 1e-9
+    loud = np.tanh(wet * np.float32(rng.uniform(0.18, 0.3) / level))
+    fade = min(len(loud), int(FADE_S * sample_rate))
+    loud[len(loud) - fade :] *= np.linspace(1.0, 0.0, fade, dtype=np.float32)
+    return np.asarray(loud * np.float32(rng.uniform(0.6, 0.95) / (np.abs(loud).max() + 1e-9)), np.float32)
+
+
+def write_wav(path: Path | str, waveform: Wave, sample_rate: int = 8000) -> None:
+    """Write mono 16-bit PCM; samples beyond [-1, 1] are clipped."""
+    pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(pcm.tobytes())
