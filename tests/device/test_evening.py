@@ -1,0 +1,114 @@
+"""The simulated evening: its sound is what its truth says, and the score judges each play as it should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overheard.demo import room
+from overheard.demo.evening import SAMPLE_RATE, Evening, Performance, make_evening, score
+from overheard.demo.synth import Piece, synthesize
+from overheard.events import Play, Track
+
+
+@pytest.fixture(scope="module")
+def evening() -> Evening:
+    pieces = [synthesize(seed, 45.0) for seed in range(4)]
+    known = [(piece, Path(f"/music/{i}.wav")) for i, piece in enumerate(pieces[:3])]
+    return make_evening(1, known, pieces[3:])
+
+
+def rms_db(waveform: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(np.square(waveform, dtype=np.float64)) + 1e-20))
+
+
+def test_evening_holds_each_piece_once_with_pauses(evening: Evening) -> None:
+    played = evening.performances
+    assert len(played) == 4 and sum(p.path is None for p in played) == 1
+    assert len({p.piece.title for p in played}) == 4
+    for one, other in zip(played, played[1:], strict=False):
+        assert 5.0 <= other.start_s - one.end_s <= 12.0
+    for p in played:
+        assert 20.0 <= p.end_s - p.start_s <= 40.0
+        assert p.offset_s + (p.end_s - p.start_s) < len(p.piece.waveform) / SAMPLE_RATE
+    assert played[-1].end_s < evening.duration_s
+
+
+def test_evening_sounds_where_the_truth_says(evening: Evening) -> None:
+    assert evening.waveform.dtype == np.float32 and np.abs(evening.waveform).max() < 1.0
+    first = evening.performances[0]
+    start, end = int(first.start_s * SAMPLE_RATE), int(first.end_s * SAMPLE_RATE)
+    before, during = rms_db(evening.waveform[:start]), rms_db(evening.waveform[start:end])
+    assert 4.0 < during - before < 20.0
+    begin = int(first.offset_s * SAMPLE_RATE)
+    dry = first.piece.waveform[begin : begin + end - start]
+    heard = evening.waveform[start : start + len(dry)]
+    correlation = np.fft.irfft(np.conj(np.fft.rfft(dry, 2**19)) * np.fft.rfft(heard, 2**19))
+    lag = int(np.argmax(np.abs(correlation)))
+    assert min(lag, 2**19 - lag) < 80, "the piece must sound where the truth says, to 10 ms"
+
+
+def test_same_seed_same_evening() -> None:
+    pieces = [(synthesize(seed, 44.0), Path(f"{seed}.wav")) for seed in range(2)]
+    one, same, other = (make_evening(seed, pieces, []) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(one.waveform, same.waveform)
+    assert one.performances[0].offset_s != other.performances[0].offset_s
+
+
+def test_room_response_has_the_ratio_asked_for() -> None:
+    response = room.room_response(np.random.default_rng(0), 8000, 0.5, 4.0)
+    assert response[0] == 1.0
+    assert 10 * np.log10(1.0 / np.sum(response[1:] ** 2)) == pytest.approx(4.0, abs=0.01)
+
+
+def test_cafe_noise_is_unit_rms_and_fluctuates() -> None:
+    noise = room.cafe(np.random.default_rng(0), 80_000, 8000)
+    assert rms_db(noise) == pytest.approx(0.0, abs=0.1)
+    levels = [rms_db(chunk) for chunk in noise.reshape(-1, 2000)]
+    assert max(levels) - min(levels) > 4.0
+
+
+PIECE = Piece(np.zeros(8, np.float32), "T", "A")
+TRUTH = (
+    Performance(PIECE, Path("/m/a.wav"), 10.0, 40.0, 5.0, 10.0),
+    Performance(PIECE, None, 50.0, 80.0, 5.0, 10.0),
+    Performance(PIECE, Path("/m/b.wav"), 90.0, 120.0, 5.0, 10.0),
+)
+
+
+def play(name: str, start_s: float, end_s: float) -> Play:
+    track = Track(name, name, "", "", f"/m/{name}.wav", "demo", 100.0)
+    return Play(track, start_s, end_s, 0.0, 1.0, 0.9)
+
+
+def test_score_all_right() -> None:
+    result = score(TRUTH, [play("a", 11, 41), play("b", 92, 121)])
+    assert [v.word for v in result.verdicts] == ["right", "unnamed", "right"]
+    assert result.passed and result.wrong == 0
+
+
+@pytest.mark.parametrize(
+    ("plays", "words", "wrong"),
+    [
+        ([], ["missed", "unnamed", "missed"], 0),
+        ([play("a", 11, 41), play("a", 55, 70), play("b", 95, 118)], ["right", "wrong", "right"], 1),
+        ([play("a", 11, 20), play("b", 21, 30), play("b", 95, 118)], ["wrong", "unnamed", "right"], 1),
+        ([play("a", 11, 41), play("b", 95, 118), play("b", 130, 140)], ["right", "unnamed", "right"], 1),
+        ([play("a", 11, 52), play("b", 95, 118)], ["right", "unnamed", "right"], 0),
+        ([play("b", 15, 20), play("a", 95, 118)], ["wrong", "unnamed", "wrong"], 2),
+    ],
+)
+def test_score_of_mistakes(plays: list[Play], words: list[str], wrong: int) -> None:
+    result = score(TRUTH, plays)
+    assert [v.word for v in result.verdicts] == words
+    assert result.wrong == wrong
+    assert result.passed == (words == ["right", "unnamed", "right"] and wrong == 0)
+
+
+def test_nine_of_ten_pass_and_eight_do_not() -> None:
+    truth = [Performance(PIECE, Path(f"/m/{i}.wav"), 50.0 * i, 50.0 * i + 30, 0, 10) for i in range(10)]
+    plays = [play(str(i), 50.0 * i + 3, 50.0 * i + 30) for i in range(10)]
+    assert score(truth, plays[1:]).passed
+    assert not score(truth, plays[2:]).passed
