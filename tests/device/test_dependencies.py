@@ -1,0 +1,98 @@
+"""The arrows of the design: train -> overheard <- export, and nothing the other way."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join(str(ROOT / folder) for folder in ("device", "export", "train"))
+HEAVY = ("tensorflow", "keras", "overheard_train", "overheard_export")
+
+IMPORT_ALL = """
+import importlib, importlib.abc, pkgutil, sys
+
+forbidden = {forbidden!r}
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in forbidden:
+            raise AssertionError("imports " + name)
+
+sys.meta_path.insert(0, Refuse())
+for name in {modules!r}:
+    package = importlib.import_module(name)
+    for found in pkgutil.walk_packages(getattr(package, "__path__", []), name + "."):
+        importlib.import_module(found.name)
+        print(found.name)
+assert not forbidden & {{name.partition(".")[0] for name in sys.modules}}
+"""
+
+
+def run(code: str) -> str:
+    env = os.environ | {"PYTHONPATH": PATH}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Return the top-level names that a file imports, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_importing_the_device_brings_nothing_of_training() -> None:
+    modules = run(IMPORT_ALL.format(modules=["overheard"], forbidden=set(HEAVY))).split()
+    assert {"overheard.cli", "overheard.settings", "overheard.commands.identify"} <= set(modules)
+
+
+def test_the_device_never_imports_training_not_even_later() -> None:
+    for path in sorted((ROOT / "device").rglob("*.py")):
+        assert not imported_packages(path) & set(HEAVY), path
+
+
+def test_training_does_not_know_the_export() -> None:
+    for path in sorted((ROOT / "train").rglob("*.py")):
+        assert "overheard_export" not in imported_packages(path), path
+
+
+def test_indexing_with_the_export_needs_no_training() -> None:
+    modules = ["overheard_export.catalogue", "overheard_export.cli"]
+    run(IMPORT_ALL.format(modules=modules, forbidden={"tensorflow", "keras", "overheard_train"}))
+
+
+@pytest.mark.parametrize("module", ["tflite_runtime", "ai_edge_litert"])
+def test_only_one_module_knows_the_runtimes(module: str) -> None:
+    users = [path.name for path in (ROOT / "device").rglob("*.py") if module in imported_packages(path)]
+    assert set(users) <= {"runtime.py"}
+
+
+def test_the_command_line_parses_without_heavy_imports() -> None:
+    heavy = {
+        "numpy",
+        "scipy",
+        "av",
+        "soxr",
+        "sounddevice",
+        "annoy",
+        "rich",
+        "ai_edge_litert",
+        "tflite_runtime",
+    }
+    run(f"""
+import sys
+from overheard.cli import build_parser
+build_parser().format_help()
+assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)
+""")

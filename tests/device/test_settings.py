@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overheard import settings as module
+from overheard.commands.config import as_toml, template
+from overheard.errors import SettingsError
+from overheard.settings import Settings, load
+
+NAMES = [name for name, _, _ in module.fields(Settings())]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_everything_has_a_default_and_an_explanation() -> None:
+    settings, origins = load(env={"OVERHEARD_CONFIG": ""})
+    assert settings.data_dir.is_absolute()
+    assert set(origins) == set(NAMES)
+    assert set(origins.values()) == {"default"}
+    assert all(field.metadata["about"] for _, _, field in module.fields(settings))
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings, _ = load(env={})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.threads = 2  # type: ignore[misc]
+
+
+def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, 'data_dir = "/file"\nthreads = 2\npacks = ["a", "b"]\n[gate]\nopen_db = -50\n')
+    env = {"OVERHEARD_DATA_DIR": "/environment"}
+    settings, origins = load(path, env, {"threads": 3, "listen.input": None})
+    assert (settings.data_dir, settings.threads) == (Path("/environment"), 3)
+    assert settings.packs == ("a", "b")
+    assert settings.gate.open_db == -50.0 and isinstance(settings.gate.open_db, float)
+    assert origins["data_dir"] == "environment OVERHEARD_DATA_DIR"
+    assert origins["threads"] == "flag"
+    assert origins["packs"] == f"file {path}"
+    assert origins["listen.input"] == "default"
+
+
+def test_environment_names_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "threads = 5")
+    assert load(env={"OVERHEARD_CONFIG": str(path)})[0].threads == 5
+    with pytest.raises(SettingsError, match="no such configuration file"):
+        load(env={"OVERHEARD_CONFIG": str(tmp_path / "none.toml")})
+
+
+def test_data_dir_in_a_file_is_relative_to_that_file(tmp_path: Path) -> None:
+    path = write(tmp_path, 'data_dir = "here"')
+    settings, _ = load(path, {})
+    assert settings.data_dir == tmp_path / "here"
+    assert settings.packs_dir == tmp_path / "here" / "packs"
+    assert settings.history_path == tmp_path / "here" / "history.sqlite"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thread = 1", "unknown setting thread; did you mean threads"),
+        ("[lisen]\ninput = 'x'", "did you mean listen.input"),
+        ("zzz = 1", "`overheard config` lists all"),
+        ("threads = 'two'", "threads must be a whole number, not 'two'"),
+        ("threads = true", "must be a whole number"),
+        ("threads = 0", "must lie between 1 and 64"),
+        ("packs = 'one'", "packs must be a list of names"),
+        ("packs = [1]", "packs must be a list of names"),
+        ("model = 3", "model must be text"),
+        ("data_dir = ''", "data_dir is empty"),
+        ("[listen]\nhistory = 'yes'", "must be true or false"),
+        ("[gate]\nopen_db = nan", "must lie between"),
+        ("[gate]\nhang_s = inf", "must lie between"),
+        ("[gate]\nopen_db = -80", "close_db must not be above"),
+        ("listen = 3", "unknown setting listen"),
+        ("a = = 1", "not TOML"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, text), {})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such configuration file"):
+        load(tmp_path / "none.toml", {})
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(tmp_path, {})
+    (tmp_path / "config.toml").write_bytes(b"model = '\xff'")
+    with pytest.raises(SettingsError, match="not TOML"):
+        load(tmp_path / "config.toml", {})
+
+
+def test_what_config_prints_is_a_configuration(tmp_path: Path) -> None:
+    path = write(tmp_path, 'model = "/a \\"b\\"/ü.tflite"\npacks = ["x y"]\n[listen]\ninput = "monitor"\n')
+    settings, origins = load(path, {"OVERHEARD_DATA_DIR": "/d"})
+    again = write(tmp_path, "\n".join(as_toml(settings, origins)))
+    assert load(again, {})[0] == settings
+
+
+def test_the_template_holds_every_setting_and_its_default(tmp_path: Path) -> None:
+    env = {"OVERHEARD_DATA_DIR": "/d"}
+    lines = template()
+    assert load(write(tmp_path, "\n".join(lines)), env)[0] == load(env=env)[0]
+    in_force = [line[2:] if " = " in line else line for line in lines]
+    settings, origins = load(write(tmp_path, "\n".join(in_force)), env)
+    assert settings == load(env=env)[0]
+    assert all(str(path).startswith("file") for name, path in origins.items() if name != "data_dir")
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.one_of(st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text())),
+)
+def test_any_value_is_taken_whole_or_refused(name: str, value: Any) -> None:
+    try:
+        settings, _ = load(env={}, overrides={name: value})
+    except SettingsError:
+        return
+    taken = {key: got for key, got, _ in module.fields(settings)}[name]
+    if isinstance(taken, float):
+        assert math.isfinite(taken)
+    if name != "data_dir":
+        assert taken == (tuple(value) if isinstance(value, list) else value)
+        json.dumps(taken)
