@@ -1,0 +1,83 @@
+"""The level gate: closed costs nothing, open must not depend on how blocks are cut."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overheard.gate import LevelGate, MusicDetector
+from overheard.settings import GateSettings
+
+RATE = 8000
+
+
+def noise(level_db: float, seconds: float, seed: int = 0) -> np.ndarray:
+    samples = np.random.default_rng(seed).standard_normal(round(seconds * RATE))
+    return (samples * 10 ** (level_db / 20)).astype(np.float32)
+
+
+def test_digital_silence_never_opens():
+    gate = LevelGate(GateSettings(open_db=-120, close_db=-120))
+    assert not gate.process(np.zeros(RATE, np.float32))
+    assert gate.level_db == -math.inf
+
+
+def test_hiss_of_a_muted_microphone_stays_out_and_music_opens():
+    gate = LevelGate()
+    assert not gate.process(noise(-75, 5))
+    assert gate.process(noise(-30, 0.5))
+    assert gate.is_open
+
+
+def test_a_constant_offset_is_no_sound():
+    gate = LevelGate()
+    assert not gate.process(noise(-80, 2) + np.float32(0.1))
+
+
+def test_hang_over_bridges_a_pause_and_then_closes():
+    gate = LevelGate(GateSettings(hang_s=2.0))
+    gate.process(noise(-30, 1))
+    assert gate.process(np.zeros(2 * RATE, np.float32))
+    assert gate.is_open
+    assert gate.process(np.zeros(RATE, np.float32))  # it was open at the block's beginning
+    assert not gate.is_open
+    assert not gate.process(np.zeros(RATE, np.float32))
+
+
+def test_hysteresis_keeps_open_what_would_not_open():
+    between = noise(-66.5, 30)
+    gate = LevelGate()
+    assert not gate.process(between)
+    gate.process(noise(-30, 0.2))
+    gate.process(between)
+    assert gate.is_open
+
+
+def test_reset_closes():
+    gate = LevelGate()
+    gate.process(noise(-30, 1))
+    gate.reset()
+    assert not gate.is_open
+    assert not gate.process(np.zeros(800, np.float32))
+
+
+@settings(deadline=None, max_examples=40)
+@given(cuts=st.lists(st.integers(0, 5 * RATE), max_size=30))
+def test_the_state_does_not_depend_on_block_sizes(cuts: list[int]):
+    sound = np.concatenate([noise(-80, 1), noise(-40, 1), np.zeros(3 * RATE, np.float32)])
+    whole, cut = LevelGate(), LevelGate()
+    whole.process(sound)
+    states = [cut.process(part) for part in np.split(sound, sorted(cuts))]
+    assert cut.is_open == whole.is_open
+    assert cut.level_db == pytest.approx(whole.level_db)
+    assert any(states)
+
+
+def test_the_music_detector_lets_everything_pass():
+    detector = MusicDetector()
+    detector.reset()
+    assert detector.process(np.zeros(10, np.float32))

@@ -1,0 +1,238 @@
+"""Plays out of matches: starts, goes on, bridges, ends, takes over."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overheard.events import Event, Match, MusicUnknown, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
+from overheard.settings import TrackSettings
+from overheard.track import PlayTracker
+
+A = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
+B = Track("b" * 12, "Beta", "Bob", "", "/b.flac", "music", 180.0)
+
+
+def match(track: Track, end_s: float, begin_s: float, score: float = 1.1, length_s: float = 5.0) -> Match:
+    """Return the match of a window; the track's own beginning lies at `begin_s` on the source's clock."""
+    start_s = max(0.0, end_s - length_s)
+    return Match(track, start_s, end_s, start_s - begin_s, score, 1.0, min(1.0, score / 2), 0.1)
+
+
+def feed(tracker: PlayTracker, matches: list[Match | None], end_s: float = 5.0) -> list[Event]:
+    """Give one match a second, the first of a window that ends at `end_s`."""
+    events: list[Event] = []
+    for i, found in enumerate(matches):
+        events += tracker.update(found, end_s + i - 5.0, end_s + i)
+    return events
+
+
+def run_of(track: Track, first: float, last: float, begin_s: float, score: float = 1.1) -> list[Match | None]:
+    return [match(track, end, begin_s, score) for end in range(int(first), int(last) + 1)]
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [type(event).__name__ for event in events if not isinstance(event, PlayUpdated)]
+
+
+def test_one_weak_match_is_no_play_and_two_that_agree_are():
+    tracker = PlayTracker()
+    assert tracker.update(match(A, 5, -30), 0, 5) == []
+    (started,) = tracker.update(match(A, 6, -30), 1, 6)
+    assert isinstance(started, PlayStarted)
+    assert (started.play.start_s, started.play.end_s, started.play.offset_s) == (0, 6, 30)
+
+
+def test_one_strong_match_is_a_play():
+    (started,) = PlayTracker().update(match(A, 5, -30, score=1.5), 0, 5)
+    assert isinstance(started, PlayStarted)
+
+
+@pytest.mark.parametrize("second", [match(B, 6, -30), match(A, 6, -50)])
+def test_two_that_disagree_are_none(second: Match):
+    tracker = PlayTracker()
+    tracker.update(match(A, 5, -30), 0, 5)
+    assert tracker.update(second, 1, 6) == []
+
+
+def test_two_that_are_far_apart_in_time_are_none():
+    assert feed(PlayTracker(), [match(A, 5, -30), *[None] * 8, match(A, 14, -30)]) == []
+
+
+def test_what_is_below_the_threshold_starts_nothing_but_goes_on():
+    assert feed(PlayTracker(), run_of(A, 5, 12, -30, score=0.8)) == []
+    tracker = PlayTracker()
+    events = feed(tracker, run_of(A, 5, 6, -30) + run_of(A, 7, 30, -30, score=0.7))
+    assert kinds(events) == ["PlayStarted"]
+    assert tracker.playing is not None and tracker.playing.end_s == 30
+
+
+def test_a_start_reaches_back_to_weak_matches_that_agreed():
+    events = feed(PlayTracker(), run_of(A, 5, 9, -30, score=0.8) + run_of(A, 10, 11, -30))
+    assert isinstance(events[0], PlayStarted)
+    assert events[0].play.start_s == 0
+    assert events[0].play.offset_s == 30
+
+
+def test_no_play_starts_before_its_track():
+    events = feed(PlayTracker(), run_of(A, 5, 6, 3))
+    assert isinstance(events[0], PlayStarted)
+    assert (events[0].play.start_s, events[0].play.offset_s) == (3, 0)
+
+
+def test_no_play_outlasts_its_track():
+    tracker = PlayTracker()
+    events = feed(tracker, run_of(A, 5, 30, -180)) + tracker.finish(40)
+    assert isinstance(events[-1], PlayEnded)
+    assert events[-1].play.end_s == 20
+
+
+def test_a_short_gap_is_bridged_and_a_long_one_ends():
+    tracker = PlayTracker(TrackSettings(gap_s=6))
+    events = feed(tracker, [*run_of(A, 5, 10, -30), *[None] * 6, *run_of(A, 17, 20, -30)])
+    assert kinds(events) == ["PlayStarted"]
+    events = feed(tracker, [None] * 7, end_s=21)
+    assert kinds(events) == ["PlayEnded"]
+    assert isinstance(events[0], PlayEnded) and events[0].play.end_s == 20
+
+
+def test_a_slightly_wrong_speed_stays_one_play():
+    tracker = PlayTracker()
+    matches: list[Match | None] = [
+        dataclasses.replace(match(A, end, -10), offset_s=10 + (end - 5) * 1.01) for end in range(5, 180)
+    ]
+    assert kinds(feed(tracker, matches)) == ["PlayStarted"]
+
+
+def test_another_track_takes_over_after_two_matches():
+    tracker = PlayTracker()
+    events = feed(tracker, [*run_of(A, 5, 20, -30), *run_of(B, 21, 25, -60)])
+    assert kinds(events) == ["PlayStarted", "PlayEnded", "PlayStarted"]
+    ended, started = (event for event in events[-5:] if not isinstance(event, PlayUpdated))
+    assert isinstance(ended, PlayEnded) and isinstance(started, PlayStarted)
+    assert ended.play.track == A and started.play.track == B
+    assert ended.play.end_s == started.play.start_s == 18  # midway between B's first window and A's last
+    assert started.play.offset_s == 78
+
+
+def test_a_next_track_that_begins_at_its_beginning_is_placed_exactly():
+    tracker = PlayTracker()
+    events = feed(tracker, [*run_of(A, 5, 20, -30), *run_of(B, 21, 25, 17.5)])
+    (ended,) = (event for event in events if isinstance(event, PlayEnded))
+    started = [event for event in events if isinstance(event, PlayStarted)][-1]
+    assert ended.play.end_s == started.play.start_s == 17.5
+    assert started.play.offset_s == 0
+
+
+def test_a_single_other_match_disturbs_nothing():
+    tracker = PlayTracker()
+    matches = [*run_of(A, 5, 12, -30), match(B, 13, 0), *run_of(A, 14, 20, -30), match(B, 21, 0)]
+    events = feed(tracker, matches)
+    assert kinds(events) == ["PlayStarted"]
+
+
+def test_repeating_music_and_a_seek_stay_one_play():
+    tracker = PlayTracker()
+    events = feed(tracker, [*run_of(A, 5, 20, -30), *run_of(A, 21, 30, -90), *run_of(A, 31, 40, -30)])
+    assert kinds(events) == ["PlayStarted"]
+    assert tracker.playing is not None and tracker.playing.end_s == 40
+
+
+def test_a_track_on_repeat_is_two_plays():
+    tracker = PlayTracker()
+    events = feed(tracker, [*run_of(A, 5, 20, -180), *run_of(A, 21, 40, 20.5)])
+    assert kinds(events) == ["PlayStarted", "PlayEnded", "PlayStarted"]
+
+
+def test_silence_ends_a_play_after_the_gap_and_is_said_once():
+    tracker = PlayTracker(TrackSettings(gap_s=6))
+    feed(tracker, run_of(A, 5, 20, -30))
+    events = [event for now in range(21, 60) for event in tracker.quiet(now)]
+    assert kinds(events) == ["Silence", "PlayEnded"]
+    assert events[0] == Silence(20)
+
+
+def test_unknown_is_said_once_in_a_stretch():
+    tracker = PlayTracker(TrackSettings(unknown_s=15))
+    events = feed(tracker, [None] * 60)
+    assert events == [MusicUnknown(0, 15)]
+    assert [e for now in range(65, 100) for e in tracker.quiet(now)] == [Silence(64)]
+    assert kinds(feed(tracker, [None] * 30, end_s=105)) == ["MusicUnknown"]
+
+
+def test_pauses_in_talk_do_not_repeat_unknown():
+    tracker = PlayTracker(TrackSettings(unknown_s=15))
+    events: list[Event] = []
+    for turn in range(10):
+        events += feed(tracker, [None] * 10, end_s=5 + turn * 13)
+        events += tracker.quiet(5 + turn * 13 + 12)
+    assert kinds(events).count("MusicUnknown") == 1
+
+
+def test_unknown_comes_again_after_a_play():
+    tracker = PlayTracker(TrackSettings(unknown_s=15, gap_s=6))
+    events = feed(tracker, [*[None] * 20, *run_of(A, 25, 40, -30), *[None] * 30])
+    assert kinds(events) == ["MusicUnknown", "PlayStarted", "PlayEnded", "MusicUnknown"]
+    assert isinstance(events[-1], MusicUnknown) and events[-1].start_s == 40
+
+
+def test_finish_ends_the_open_play():
+    tracker = PlayTracker()
+    feed(tracker, run_of(A, 5, 20, -30))
+    (ended,) = tracker.finish(20)
+    assert isinstance(ended, PlayEnded) and ended.play.end_s == 20
+    assert tracker.finish(21) == []
+
+
+def test_a_clip_with_room_for_one_window_is_named_by_it():
+    tracker = PlayTracker()
+    assert tracker.update(match(A, 2, -30, length_s=2), 0, 2) == []
+    started, ended = tracker.finish(2)
+    assert isinstance(started, PlayStarted) and isinstance(ended, PlayEnded)
+    assert (ended.play.start_s, ended.play.end_s, ended.play.offset_s) == (0, 2, 30)
+
+
+def test_a_jump_in_time_ends_the_play_where_it_was_heard():
+    tracker = PlayTracker()
+    feed(tracker, run_of(A, 5, 20, -30))
+    events = tracker.update(None, 600, 605)
+    assert isinstance(events[0], PlayEnded) and events[0].play.end_s == 20
+
+
+found = st.one_of(
+    st.none(),
+    st.tuples(
+        st.sampled_from([A, B]), st.sampled_from([-30.0, -90.0, 4.0]), st.sampled_from([0.5, 0.8, 1.1, 1.5])
+    ),
+    st.just("quiet"),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(found=st.lists(found, max_size=80))
+def test_plays_are_in_order_do_not_overlap_and_end(found: list):
+    tracker = PlayTracker()
+    events: list[Event] = []
+    for i, item in enumerate(found):
+        end = 5.0 + i
+        if item == "quiet":
+            events += tracker.quiet(end)
+        else:
+            events += tracker.update(item and match(item[0], end, item[1], item[2]), end - 5, end)
+    events += tracker.finish(5.0 + len(found))
+    open_play, last_end = None, 0.0
+    for event in events:
+        if isinstance(event, PlayStarted):
+            assert open_play is None
+            open_play = event.play
+            assert open_play.start_s >= last_end
+        elif isinstance(event, PlayUpdated | PlayEnded):
+            assert open_play is not None and event.play.track == open_play.track
+            assert event.play.start_s == open_play.start_s <= event.play.end_s
+            assert event.play.end_s <= 5.0 + len(found)
+            if isinstance(event, PlayEnded):
+                open_play, last_end = None, event.play.end_s
+    assert open_play is None
