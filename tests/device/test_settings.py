@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overheard import settings as module
-from overheard.commands.config import as_toml, template
+from overheard.commands.config import as_toml, template, toml_value
 from overheard.errors import SettingsError
 from overheard.settings import Settings, load
 
@@ -136,3 +137,18 @@ def test_any_value_is_taken_whole_or_refused(name: str, value: Any) -> None:
     if name != "data_dir":
         assert taken == (tuple(value) if isinstance(value, list) else value)
         json.dumps(taken)
+
+
+def test_the_documentation_lists_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    rows = re.findall(r"^\| `([a-z_.]+)` \| `(.*?)` \|", page, re.MULTILINE)
+    documented = {name: default for name, default in rows}
+    expected = {name: toml_value(value) for name, value, _ in module.fields(Settings())}
+    expected["data_dir"] = "~/.local/share/overheard"
+    assert documented == expected
+
+
+def test_the_documentation_shows_a_valid_file(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert load(write(tmp_path, example), {})[0].listen.input == "USB Audio"
