@@ -155,8 +155,9 @@ def left_out_of_index(split_file: Path = SPLIT_FILE) -> list[str]:
     return sorted(path for part in PARTS for path in split[part]["left_out"])  # type: ignore[index]
 
 
-def near_duplicates(path: Path = NEAR_DUPLICATES_FILE) -> dict[str, frozenset[str]]:
+def near_duplicates(path: Path | None = None) -> dict[str, frozenset[str]]:
     """Return, for each track with twins (the same music under two paths), its twins."""
+    path = path or NEAR_DUPLICATES_FILE
     if not path.is_file():
         return {}
     twins: dict[str, set[str]] = {}

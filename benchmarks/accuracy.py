@@ -1,0 +1,146 @@
+"""How many queries are named rightly: the protocol's queries, the shipped model, the compressed pack.
+
+    python benchmarks/accuracy.py [--exhaustive] [--quick]
+
+Writes accuracy.json, accuracy.png and accuracy.md under benchmarks/results. See benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from overheard_bench import RESULTS, catalogue, output, score
+from overheard_bench import corpus as corpora
+from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
+from overheard_bench.environment import environment, model_facts
+from overheard_bench.render import CONDITIONS
+from protocol import CACHE, LENGTHS_S, Query, render_queries
+
+Find = Callable[[Any], str]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write."""
+    args = parse(argv)
+    from overheard.embedder import load_model
+    from overheard.pipeline import Recognizer
+
+    from overheard.errors import OverheardError
+    from overheard.pack import open_pack
+
+    try:
+        corpus, model = Corpus(args.corpus), load_model(args.model)
+        paths = catalogue.catalogue_paths(corpus, quick_tracks(args))
+        if args.pack:
+            pack = open_pack(args.pack, model.digest)
+            catalogue.check_holds(pack, corpus, paths)
+        else:
+            pack = catalogue.build_pack(corpus, model, paths, CACHE, args.jobs)
+        find = catalogue.path_finder([item.path for item in corpus.of("music")])
+        answers = run(args, Recognizer(model, [pack]), find, args.dump)
+        result = score.tables(answers)
+        if args.exhaustive:
+            answers = run(args, exhaustive_recognizer(model, pack, corpus, find), find, None)
+            keys = ("by_condition", "by_length", "overall", "at_one_percent")
+            result["exhaustive"] = {key: score.tables(answers)[key] for key in keys}
+    except (OverheardError, FileNotFoundError) as error:
+        print(f"accuracy.py: {error}", file=sys.stderr)
+        return 2
+    result["catalogue"] = catalogue.describe(pack)
+    result["model"] = model_facts(model)
+    result["environment"] = environment()
+    result["protocol"] = {"part": args.part, "seed": args.seed, "n_per_length": args.n, "quick": args.quick}
+    result["bars"] = score.bars(result)
+    write(args.out, result)
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument("--model", type=Path, help="a model file other than the shipped one")
+    parser.add_argument("--pack", type=Path, help="a pack of the same catalogue, rather than one indexed now")
+    parser.add_argument("--part", choices=PARTS, default="report", help="calibration: to choose thresholds")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")
+    parser.add_argument("--n-out", type=int, help="the same for tracks out of the catalogue (as many as --n)")
+    parser.add_argument("--jobs", type=int, help="processes that index (all cores)")
+    parser.add_argument("--exhaustive", action="store_true", help="also search all float embeddings")
+    parser.add_argument(
+        "--quick", action="store_true", help="two positions, a small catalogue: only to try it"
+    )
+    parser.add_argument("--dump", type=Path, help="write each answer as a line of JSON")
+    parser.add_argument("--out", type=Path, help="folder of the results")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.n = 2
+    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    return args
+
+
+def quick_tracks(args: argparse.Namespace) -> set[str] | None:
+    """Return the only tracks that a quick run indexes."""
+    return set(corpora.load_part(args.part).known) if args.quick else None
+
+
+def run(args: argparse.Namespace, recognizer: Any, find: Find, dump: Path | None) -> list[score.Answer]:
+    """Ask every query of a recognizer and judge its answers."""
+    twins = corpora.near_duplicates()
+    queries = render_queries(args.part, args.seed, args.n, args.n_out, LENGTHS_S, corpus=args.corpus)
+    answers = []
+    n_out = args.n if args.n_out is None else args.n_out
+    for query in progress(queries, len(CONDITIONS) * len(LENGTHS_S) * (args.n + n_out)):
+        answers.append(score.judge(query, recognizer.identify(query.waveform), find, twins))
+    if dump:
+        output.write_text(dump, "".join(json.dumps(dataclasses.asdict(answer)) + "\n" for answer in answers))
+    return answers
+
+
+def exhaustive_recognizer(model: Any, pack: Any, corpus: Corpus, find: Find) -> Any:
+    """Return a recognizer that compares with every float embedding of the same tracks at the same hop."""
+    from overheard.embedder import Embedder, fingerprint
+    from overheard.pipeline import Recognizer
+
+    from overheard import search
+
+    if not hasattr(search, "ExhaustiveCatalogue"):
+        raise SystemExit("accuracy.py: overheard.search has no ExhaustiveCatalogue; leave out --exhaustive")
+    embedder = Embedder(model)
+    embeddings = [
+        fingerprint(embedder, corpus.load(find(track)).astype("float32") / 32768) for track in pack.tracks
+    ]
+    return Recognizer(model, [pack], catalogue=search.ExhaustiveCatalogue([pack], embeddings))
+
+
+def progress(queries: Iterable[Query], total: int) -> Iterator[Query]:
+    """Yield the queries and say on a terminal how far it is."""
+    began = time.perf_counter()
+    for i, query in enumerate(queries, 1):
+        yield query
+        if sys.stderr.isatty() and (i % 50 == 0 or i == total):
+            left = (time.perf_counter() - began) / i * (total - i)
+            print(f"\r{i} of {total} queries, {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+
+
+def write(folder: Path, result: dict[str, Any]) -> None:
+    """Write the JSON, the picture and the table, and print the table."""
+    table = output.accuracy_tables(result)
+    output.write_json(folder / "accuracy.json", result)
+    output.write_text(folder / "accuracy.md", table)
+    output.accuracy_plot(folder / "accuracy.png", result)
+    print(table)
+    print(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

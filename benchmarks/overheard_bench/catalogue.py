@@ -1,0 +1,95 @@
+"""The catalogue that queries are asked of: the corpus less the left-out tracks, by the real indexer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from overheard_bench import corpus as corpora
+from overheard_bench.corpus import Corpus
+
+if TYPE_CHECKING:
+    from overheard.embedder import Model
+
+    from overheard.events import Track
+    from overheard.pack import Pack
+
+
+def catalogue_paths(corpus: Corpus, only: Collection[str] | None = None) -> list[str]:
+    """Return the music that the catalogue holds, by path; `only` narrows it."""
+    out = set(corpora.left_out_of_index())
+    music = [item.path for item in corpus.of("music") if item.path not in out]
+    return music if only is None else [path for path in music if path in only]
+
+
+def link_folder(corpus: Corpus, paths: Iterable[str], folder: Path) -> None:
+    """Make a folder that holds links to exactly these files, so that the indexer sees nothing else."""
+    wanted = {folder / path: corpus.root / path for path in paths}
+    for link in [p for p in folder.rglob("*") if p.is_symlink() and p not in wanted]:
+        link.unlink()
+    for link, target in wanted.items():
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target.resolve())
+
+
+def build_pack(corpus: Corpus, model: Model, paths: Collection[str], cache: Path, jobs: int | None) -> Pack:
+    """Index the tracks with this model, or open the pack that an earlier run made of the same."""
+    from overheard.indexer import index
+
+    from overheard.pack import open_pack
+
+    key = hashlib.sha256("\n".join([model.digest, corpus.digest, *sorted(paths)]).encode()).hexdigest()[:12]
+    folder, pack = cache / f"catalogue-{key}", cache / f"catalogue-{key}.pack"
+    link_folder(corpus, paths, folder)
+    report = index([folder], pack, model, jobs=jobs or os.cpu_count() or 1)
+    failed = getattr(report, "failed", ())
+    if failed:
+        raise SystemExit(
+            f"the catalogue is incomplete: {len(failed)} files could not be indexed, {failed[0]}"
+        )
+    return open_pack(pack, model.digest)
+
+
+def path_finder(paths: Collection[str]) -> Callable[[Track], str]:
+    """Return what tells a track's path in the corpus from its path in the pack, wherever that lies."""
+    known = set(paths)
+    found: dict[str, str] = {}
+
+    def find(track: Track) -> str:
+        if track.path not in found:
+            parts = Path(track.path).parts
+            tails = ["/".join(parts[i:]) for i in range(len(parts))]
+            found[track.path] = next((tail for tail in tails if tail in known), track.path)
+        return found[track.path]
+
+    return find
+
+
+def check_holds(pack: Pack, corpus: Corpus, paths: Collection[str]) -> None:
+    """Refuse a pack that lacks a track of the catalogue or holds one that was to be left out."""
+    every = [item.path for item in corpus.of("music")]
+    find = path_finder(every)
+    held = {find(track) for track in pack.tracks}  # type: ignore[arg-type]
+    missing, extra = set(paths) - held, held - set(paths)
+    if missing or extra:
+        example = sorted(missing or extra)[0]
+        raise SystemExit(
+            f"{pack.name} is not the protocol's catalogue: {len(missing)} tracks are missing from it and "
+            f"{len(extra)} are too many, for example {example}"
+        )
+
+
+def describe(pack: Pack) -> dict[str, object]:
+    """Return tracks, hours, bytes of the whole pack file, bytes per minute of music."""
+    seconds = sum(track.duration_s for track in pack.tracks)
+    return {
+        "tracks": len(pack.tracks),
+        "hours": round(seconds / 3600, 3),
+        "bytes": pack.bytes,
+        "bytes_per_min": round(pack.bytes / (seconds / 60), 1),
+        "segments": int(pack.first_segment[-1]),
+    }

@@ -1,0 +1,136 @@
+"""Results as JSON, as a table for the README, and as a picture."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+def write_json(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table; the first column is text, the others are numbers."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def accuracy_tables(result: Mapping[str, Any]) -> str:
+    """Return the tables of an accuracy result."""
+    lengths = [int(s) for s in result["by_length"]]
+    cells = {(c["condition"], c["length_s"]): c for c in result["cells"]}
+    rows: list[list[object]] = []
+    for name, pooled in result["by_condition"].items():
+        row: list[object] = [name, *(f"{cells[name, s]['right_percent']:.0f}" for s in lengths)]
+        rows.append(row + _pooled(pooled))
+    pooled_right = [f"{result['by_length'][str(s)]['right_percent']:.1f}" for s in lengths]
+    rows.append(["**all**", *pooled_right, *_pooled(result["overall"])])
+    names = ["right, %", *(f"{s} s" for s in lengths), "all lengths (95%)", "wrong", "none", "named unknown"]
+    catalogue, out = result["catalogue"], result["overall"]
+    text = markdown(names, rows) + (
+        f"\n{out['n']} queries of tracks in the catalogue, {out['out_n']} of tracks that are not: "
+        f"{out['out_named']} of those were named ({_share(out, 'out_named')}). "
+        f"Catalogue: {catalogue['tracks']} tracks, {catalogue['hours']:.1f} h, "
+        f"{catalogue['bytes_per_min']:.0f} bytes a minute.\n"
+    )
+    if "exhaustive" in result:
+        exhaustive = _share(result["exhaustive"]["overall"], "right")
+        text += f"\nExhaustive search over float embeddings: {exhaustive} right.\n"
+    bars = [
+        [b["bar"], f"{b['kind']} {b['limit']:g}", b["measured"], "yes" if b["met"] else "no"]
+        for b in result["bars"]
+    ]
+    return text + "\n" + markdown(["bar", "asked", "measured", "met"], bars)
+
+
+def _share(counts: Mapping[str, Any], name: str) -> str:
+    low, high = counts[f"{name}_interval"]
+    return f"{counts[f'{name}_percent']:.1f}% [{low:.1f}-{high:.1f}]"
+
+
+def _pooled(counts: Mapping[str, Any]) -> list[object]:
+    shares = [f"{counts['wrong_percent']:.1f}", f"{counts['none_percent']:.1f}"]
+    return [_share(counts, "right"), *shares, f"{counts['out_named']}/{counts['out_n']}"]
+
+
+def figure(path: Path, draw: Any, size: tuple[float, float]) -> bool:
+    """Draw into a PNG. Without matplotlib there is none, and a line says so."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        logger.warning("no %s: matplotlib is not installed (pip install matplotlib)", path.name)
+        return False
+    canvas = pyplot.figure(figsize=size, layout="constrained")
+    draw(canvas)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(path, dpi=110)
+    pyplot.close(canvas)
+    return True
+
+
+def accuracy_plot(path: Path, result: Mapping[str, Any]) -> bool:
+    """Draw right answers by condition and length beside the pooled ones with their intervals and bars."""
+
+    def draw(canvas: Any) -> None:
+        left, right = canvas.subplots(1, 2, width_ratios=[1, 1.5])
+        _grid(left, result)
+        _stacks(right, result)
+        canvas.suptitle(f"{result['catalogue']['tracks']} tracks, {result['catalogue']['hours']:.1f} h")
+
+    return figure(path, draw, (11, 4.5))
+
+
+def _grid(axes: Any, result: Mapping[str, Any]) -> None:
+    conditions, lengths = list(result["by_condition"]), [int(s) for s in result["by_length"]]
+    cells = {(c["condition"], c["length_s"]): c["right_percent"] for c in result["cells"]}
+    values = [[cells[c, s] for s in lengths] for c in conditions]
+    axes.imshow(values, vmin=0, vmax=100, cmap="YlGn", aspect="auto")
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            axes.text(
+                x, y, f"{value:.0f}", ha="center", va="center", color="white" if value > 70 else "black"
+            )
+    axes.set_xticks(range(len(lengths)), [f"{s} s" for s in lengths])
+    axes.set_yticks(range(len(conditions)), conditions)
+    axes.set_title("right, %")
+
+
+def _stacks(axes: Any, result: Mapping[str, Any]) -> None:
+    """Draw stacked outcomes, an interval about right, and a tick at the bar."""
+    pools = list(result["by_condition"].items()) + [(f"{s} s", v) for s, v in result["by_length"].items()]
+    pools.append(("all", result["overall"]))
+    limits = {b["bar"].split(",")[0]: b["limit"] for b in result["bars"] if b["bar"].endswith("right %")}
+    limits["all"] = limits.get("over all", 0.0)
+    names = [name for name, _ in pools]
+    base = [0.0] * len(pools)
+    for outcome, colour in (("right", "#4d9221"), ("wrong", "#c51b7d"), ("none", "#dddddd")):
+        values = [pool[f"{outcome}_percent"] for _, pool in pools]
+        axes.bar(names, values, bottom=base, color=colour, label=outcome)
+        base = [b + v for b, v in zip(base, values, strict=True)]
+    for x, (name, pool) in enumerate(pools):
+        axes.vlines(x, *pool["right_interval"], color="black", linewidth=1.2)
+        if name in limits:
+            axes.hlines(limits[name], x - 0.45, x + 0.45, color="black", linestyle=":", linewidth=1.5)
+    axes.tick_params(axis="x", rotation=60)
+    axes.set_ylim(0, 100)
+    axes.set_title("answers, % (line: 95% interval of right; dots: the bar)")
+    axes.legend(loc="lower left")
