@@ -15,8 +15,9 @@ _LONG_AGO = -1e9
 class TrackRules:
     """What is tuned with the matcher and no matter of taste; the user's part is in `TrackSettings`."""
 
-    strong: float = 1.25  # times the threshold: one such match starts a play, weaker ones need a second
-    kept: float = 0.6  # times the threshold: enough to go on in the same track and alignment
+    # The score is in log-odds; the threshold of a match is what its window's length asks for.
+    strong_above: float = 2.0  # over the threshold: one such match starts a play, weaker ones need a second
+    kept_below: float = 4.0  # under the threshold, yet enough to go on in the same track and alignment
     drift_s: float = 1.0  # alignments that differ by less are the same
     agree_s: float = 5.0  # the second match must end within this time of the first
     recall_s: float = 20.0  # how far back a play's start is looked for in earlier, weaker matches
@@ -107,7 +108,10 @@ class PlayTracker:
         if play is None or match.track.id != play.track.id:
             return False
         near = abs(alignment_s(match) - self._alignment_s) <= self._rules.drift_s
-        return near and match.score >= match.threshold * self._rules.kept
+        return near and self._kept(match)
+
+    def _kept(self, match: Match) -> bool:
+        return match.score >= match.threshold - self._rules.kept_below
 
     def _extend(self, match: Match) -> list[Event]:
         """Go on to this match's end; the alignment follows, so that a wrong speed does not add up."""
@@ -149,7 +153,7 @@ class PlayTracker:
     def _propose(self, match: Match) -> list[Event]:
         """Start a play if this accepted match is strong or the second to say the same."""
         first, self._pending = self._pending, match
-        confirmed = match.score >= match.threshold * self._rules.strong or (
+        confirmed = match.score >= match.threshold + self._rules.strong_above or (
             first is not None and self._agree(first, match)
         )
         play = self._play
@@ -200,7 +204,7 @@ class PlayTracker:
         """Return the start of the earliest of the last matches that agree with this one."""
         first_s = match.start_s
         for earlier in self._recent:
-            if self._agree(earlier, match) and earlier.score >= earlier.threshold * self._rules.kept:
+            if self._agree(earlier, match) and self._kept(earlier):
                 first_s = min(first_s, earlier.start_s)
         return first_s
 

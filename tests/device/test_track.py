@@ -16,10 +16,10 @@ A = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
 B = Track("b" * 12, "Beta", "Bob", "", "/b.flac", "music", 180.0)
 
 
-def match(track: Track, end_s: float, begin_s: float, score: float = 1.1, length_s: float = 5.0) -> Match:
+def match(track: Track, end_s: float, begin_s: float, score: float = 4.5, length_s: float = 5.0) -> Match:
     """Return the match of a window; the track's own beginning lies at `begin_s` on the source's clock."""
     start_s = max(0.0, end_s - length_s)
-    return Match(track, start_s, end_s, start_s - begin_s, score, 1.0, min(1.0, score / 2), 0.1)
+    return Match(track, start_s, end_s, start_s - begin_s, score, 4.0, min(1.0, score / 10), 0.1)
 
 
 def feed(tracker: PlayTracker, matches: list[Match | None], end_s: float = 5.0) -> list[Event]:
@@ -30,7 +30,7 @@ def feed(tracker: PlayTracker, matches: list[Match | None], end_s: float = 5.0) 
     return events
 
 
-def run_of(track: Track, first: float, last: float, begin_s: float, score: float = 1.1) -> list[Match | None]:
+def run_of(track: Track, first: float, last: float, begin_s: float, score: float = 4.5) -> list[Match | None]:
     return [match(track, end, begin_s, score) for end in range(int(first), int(last) + 1)]
 
 
@@ -47,7 +47,7 @@ def test_one_weak_match_is_no_play_and_two_that_agree_are():
 
 
 def test_one_strong_match_is_a_play():
-    (started,) = PlayTracker().update(match(A, 5, -30, score=1.5), 0, 5)
+    (started,) = PlayTracker().update(match(A, 5, -30, score=6.5), 0, 5)
     assert isinstance(started, PlayStarted)
 
 
@@ -63,15 +63,15 @@ def test_two_that_are_far_apart_in_time_are_none():
 
 
 def test_what_is_below_the_threshold_starts_nothing_but_goes_on():
-    assert feed(PlayTracker(), run_of(A, 5, 12, -30, score=0.8)) == []
+    assert feed(PlayTracker(), run_of(A, 5, 12, -30, score=2.0)) == []
     tracker = PlayTracker()
-    events = feed(tracker, run_of(A, 5, 6, -30) + run_of(A, 7, 30, -30, score=0.7))
+    events = feed(tracker, run_of(A, 5, 6, -30) + run_of(A, 7, 30, -30, score=1.0))
     assert kinds(events) == ["PlayStarted"]
     assert tracker.playing is not None and tracker.playing.end_s == 30
 
 
 def test_a_start_reaches_back_to_weak_matches_that_agreed():
-    events = feed(PlayTracker(), run_of(A, 5, 9, -30, score=0.8) + run_of(A, 10, 11, -30))
+    events = feed(PlayTracker(), run_of(A, 5, 9, -30, score=2.0) + run_of(A, 10, 11, -30))
     assert isinstance(events[0], PlayStarted)
     assert events[0].play.start_s == 0
     assert events[0].play.offset_s == 30
@@ -205,7 +205,7 @@ def test_a_jump_in_time_ends_the_play_where_it_was_heard():
 found = st.one_of(
     st.none(),
     st.tuples(
-        st.sampled_from([A, B]), st.sampled_from([-30.0, -90.0, 4.0]), st.sampled_from([0.5, 0.8, 1.1, 1.5])
+        st.sampled_from([A, B]), st.sampled_from([-30.0, -90.0, 4.0]), st.sampled_from([-1.0, 2.0, 4.5, 6.5])
     ),
     st.just("quiet"),
 )

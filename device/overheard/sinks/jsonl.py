@@ -1,0 +1,91 @@
+"""Events as JSON, one object to a line."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any, TextIO
+
+from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence
+from overheard.sinks import SinkClosed
+
+_NAMES = {
+    PlayStarted: "play_started",
+    PlayUpdated: "play_updated",
+    PlayEnded: "play_ended",
+    MusicUnknown: "music_unknown",
+    Silence: "silence",
+}
+
+
+class JsonLinesSink:
+    """Write each event as one line and flush it.
+
+    Plays: ``{"event": "play_started" | "play_updated" | "play_ended", "started_at", "ended_at", "play"}``, the
+    play as `overheard identify --json` prints it. Unknown music: ``{"event": "music_unknown", "started_at",
+    "ended_at", "start_s", "end_s"}``. Silence: ``{"event": "silence", "started_at", "start_s"}``. What ends
+    in ``_at`` is UTC, what ends in ``_s`` are seconds of the source.
+    """
+
+    name = "json"
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def handle(self, event: Event, started: float) -> None:
+        """Write one line."""
+        write_line(self._stream, json.dumps(to_json(event, started)))
+
+    def close(self) -> None:
+        """Every line is already flushed."""
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """Write and flush one line.
+
+    Raises
+    ------
+    SinkClosed
+        If nobody reads any more.
+    """
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except BrokenPipeError as error:
+        raise SinkClosed from error
+
+
+def to_json(event: Event, started: float) -> dict[str, Any]:
+    """Return an event as plain JSON types; `started` is the Unix time of the source's second 0."""
+    values: dict[str, Any] = {"event": _NAMES[type(event)]}
+    if isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
+        values["started_at"] = iso_utc(started + event.play.start_s)
+        values["ended_at"] = iso_utc(started + event.play.end_s)
+        values["play"] = play_json(event.play)
+        return values
+    values["started_at"] = iso_utc(started + event.start_s)
+    if isinstance(event, MusicUnknown):
+        values["ended_at"] = iso_utc(started + event.end_s)
+    values["start_s"] = round(event.start_s, 3)
+    if isinstance(event, MusicUnknown):
+        values["end_s"] = round(event.end_s, 3)
+    return values
+
+
+def play_json(play: Play) -> dict[str, Any]:
+    """Return a play with its track, in the shape of `overheard identify --json`."""
+    names = ("id", "title", "artist", "album", "path", "pack")
+    return {
+        "start_s": round(play.start_s, 3),
+        "end_s": round(play.end_s, 3),
+        "offset_s": round(play.offset_s, 3),
+        "score": round(play.score, 6),
+        "confidence": round(play.confidence, 4),
+        "track": {name: getattr(play.track, name) for name in names},
+    }
+
+
+def iso_utc(unix_time: float) -> str:
+    """Write a Unix time as ISO 8601 in UTC, of fixed width, so that text order is time order."""
+    when = datetime.datetime.fromtimestamp(unix_time, datetime.timezone.utc)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
