@@ -52,7 +52,7 @@ def one_per_file(tracks: Iterable[TrackEntry]) -> Entries:
 
 
 def one_per_fingerprint(entries: Entries) -> list[TrackEntry]:
-    """Undo :func:`one_per_file`: equal recordings are one track, or they would rival each other in a search."""
+    """Undo :func:`one_per_file`: equal recordings are one track, or they would rival each other in search."""
     twins: dict[str, list[TrackEntry]] = {}
     for path in sorted(entries, key=os.fsencode):
         twins.setdefault(entries[path].id, []).append(entries[path])

@@ -1,8 +1,8 @@
 """Bring a pack up to date with folders of audio files.
 
-A file whose path, size and modification time are known is skipped. Each new track goes into a journal beside
-the pack as soon as it is done; at the end, or when the user stops, the pack is written anew from its old tracks
-and the journal's, at once or not at all. After a crash the next run takes the journal up.
+A file whose path, size and modification time are known is skipped. Each new track goes into a journal
+beside the pack as soon as it is done; at the end, or when the user stops, the pack is written anew from its
+old tracks and the journal's, at once or not at all. After a crash the next run takes the journal up.
 """
 
 from __future__ import annotations

@@ -1,0 +1,82 @@
+"""Encodes audio files at run time, so that none lies in the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import mutagen
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+
+# suffix: codec, sample rate, layout, sample format where the encoder's default is not the usual one
+FORMATS = {
+    ".wav": ("pcm_s16le", 44100, "stereo"),
+    ".flac": ("flac", 44100, "stereo"),
+    ".mp3": ("libmp3lame", 44100, "stereo"),
+    ".ogg": ("vorbis", 44100, "stereo"),
+    ".opus": ("libopus", 48000, "stereo"),
+    ".m4a": ("aac", 44100, "stereo"),
+    ".aac": ("aac", 44100, "stereo"),
+    ".wma": ("wmav2", 44100, "stereo"),
+    ".aiff": ("pcm_s16be", 44100, "stereo"),
+}
+# What lossy codecs put before the sound, at most.
+MAX_DELAY_S = 0.06
+
+
+def music(duration_s: float, seed: int = 0, rate: int = 8000, channels: int = 1) -> Samples:
+    """Return (channels, n): a few tones that change each half second, the same in time at any rate."""
+    rng = np.random.default_rng(seed)
+    n = round(duration_s * rate)
+    t = np.arange(n) / rate
+    wave = np.zeros((channels, n))
+    for note in range(int(duration_s * 2) + 1):
+        span = slice(note * rate // 2, (note + 1) * rate // 2)
+        for hz in rng.uniform(150, 2500, 4):
+            wave[:, span] += 0.1 * np.sin(2 * np.pi * hz * t[span])
+    return wave.astype(np.float32)
+
+
+def encode(
+    path: Path, samples: Samples, rate: int, codec: str, layout: str, container: str | None = None
+) -> Path:
+    """Encode (channels, n) float32 into a file."""
+    options = {"strict": "-2"} if codec == "vorbis" else {}  # ffmpeg's own encoder calls itself experimental
+    with av.open(str(path), "w", format=container) as out:
+        stream = out.add_stream(codec, rate=rate, options=options)
+        stream.codec_context.layout = layout
+        stream.codec_context.bit_rate = 128_000  # only the lossy ones ask for it
+        frame_size = 64 if codec == "vorbis" else 1152
+        for start in range(0, samples.shape[1] - samples.shape[1] % frame_size, frame_size):
+            part = np.ascontiguousarray(samples[:, start : start + frame_size])
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = rate, start
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def write_music(path: Path, duration_s: float = 4.0, seed: int = 0, level: float = 1.0) -> Path:
+    """Encode :func:`music` in the way that the suffix says."""
+    codec, rate, layout = FORMATS[path.suffix.lower()]
+    container = {".wma": "asf", ".aac": "adts"}.get(path.suffix.lower())
+    return encode(path, level * music(duration_s, seed, rate, 2), rate, codec, layout, container)
+
+
+def write_tags(path: Path, title: str, artist: str, album: str) -> None:
+    """Tag a file as its format does it."""
+    file = mutagen.File(path, easy=True)
+    if file.tags is None:
+        file.add_tags()
+    names = ("Title", "Author", "WM/AlbumTitle") if path.suffix == ".wma" else ("title", "artist", "album")
+    if path.suffix in (".wav", ".aiff"):
+        frames = (mutagen.id3.TIT2, mutagen.id3.TPE1, mutagen.id3.TALB)
+        for frame, value in zip(frames, (title, artist, album), strict=True):
+            file.tags.add(frame(encoding=3, text=[value]))
+    else:
+        for name, value in zip(names, (title, artist, album), strict=True):
+            file[name] = [value]
+    file.save()
