@@ -1,0 +1,1 @@
+"""Training of the fingerprinter: data, degradation, network, loss, loop, evaluation."""

@@ -1,0 +1,162 @@
+"""Segments to embeddings with the int8 network, and the model's files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overheard.errors import ModelError
+from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
+from overheard.quantizer import Quantizer
+from overheard.runtime import Network
+from overheard.spec import FingerprintSpec
+
+MODELS_DIR = Path(__file__).parent / "models"
+DEFAULT_MODEL = "overheard"
+MANIFEST_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network with its manifest and quantizer.
+
+    Attributes
+    ----------
+    digest : 16 hex digits; packs of another digest cannot be read with this model
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    spec: FingerprintSpec
+    tflite: bytes
+    quantizer: Quantizer
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return str(self.manifest["name"])
+
+
+def digest_of(spec: FingerprintSpec, tflite: bytes, quantizer: bytes) -> str:
+    """Return what packs and model must agree on: 16 hex digits over spec, network and quantizer."""
+    parts = (spec.digest(), hashlib.sha256(tflite).hexdigest(), hashlib.sha256(quantizer).hexdigest())
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+
+def load_model(path: Path | None = None) -> Model:
+    """Load a model by its manifest, ``NAME.json`` beside ``NAME.tflite`` and ``NAME.quantizer.npz``.
+
+    Parameters
+    ----------
+    path : the manifest; the packaged model where None
+
+    Raises
+    ------
+    ModelError
+        A file is missing, altered, or of a version that this program does not know.
+    """
+    path = path or MODELS_DIR / f"{DEFAULT_MODEL}.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        tflite = path.with_suffix(".tflite").read_bytes()
+        quantizer = path.with_suffix(".quantizer.npz").read_bytes()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read the model {path} ({error}): install overheard anew") from error
+    if not isinstance(manifest, dict) or manifest.get("manifest_version") != MANIFEST_VERSION:
+        raise ModelError(f"{path} is not a model manifest of version {MANIFEST_VERSION}: upgrade overheard")
+    try:
+        spec = FingerprintSpec.from_dict(manifest["spec"])
+    except (TypeError, KeyError) as error:
+        raise ModelError(f"{path} describes an unknown fingerprint ({error}): upgrade overheard") from error
+    digest = digest_of(spec, tflite, quantizer)
+    if digest != manifest.get("digest"):
+        raise ModelError(f"{path} does not fit the files beside it (altered or half-copied): install overheard anew")
+    return Model(path, manifest, spec, tflite, Quantizer.from_bytes(quantizer), digest)
+
+
+@functools.lru_cache(maxsize=1)
+def default_model() -> Model:
+    """Return the packaged model, read once a process."""
+    return load_model()
+
+
+class Embedder:
+    """Runs a model's network, one segment at a time.
+
+    Parameters
+    ----------
+    model : the network and its spec
+    n_threads : of the runtime; one is right for so small a network
+    runtime : distribution name, to compare runtimes; the preferred installed one where None
+    """
+
+    def __init__(self, model: Model, n_threads: int = 1, runtime: str | None = None) -> None:
+        self.spec = model.spec
+        self._network = Network(model.tflite, n_threads, runtime)
+        wanted = (1, self.spec.n_frames, self.spec.frontend.n_mels, 1)
+        if self._network.input_shape != wanted or self._network.output_shape != (1, self.spec.dim):
+            raise ModelError(f"the network's shapes do not fit its spec: {self._network.input_shape} is not {wanted}")
+
+    def quantize(self, segments: FloatArray) -> np.ndarray[Any, np.dtype[np.int8]]:
+        """Return the network's input, ``(n, n_frames, n_mels)`` int8, for log-mel segments in dB."""
+        network = self._network
+        scaled = normalize_segments(segments, self.spec) / np.float32(network.input_scale)
+        return np.clip(np.rint(scaled) + network.input_zero_point, -128, 127).astype(np.int8)
+
+    def embed(self, segments: FloatArray) -> FloatArray:
+        """Embed log-mel segments.
+
+        Parameters
+        ----------
+        segments : (n, n_frames, n_mels) float32, dB
+
+        Returns
+        -------
+        (n, dim) float32, unit norm
+        """
+        network = self._network
+        outputs = np.empty((len(segments), self.spec.dim), dtype=np.float32)
+        for index, values in enumerate(self.quantize(segments)):
+            outputs[index] = network.invoke(values[None, :, :, None])[0]
+        outputs -= np.float32(network.output_zero_point)
+        outputs /= np.linalg.norm(outputs, axis=1, keepdims=True) + np.float32(1e-9)
+        return outputs
+
+
+def embed_waveform(embedder: Embedder, waveform: FloatArray, step_frames: int) -> FloatArray:
+    """Embed a whole waveform at a regular step.
+
+    Parameters
+    ----------
+    waveform : (n,) float32 at the spec's sample rate; shorter than a segment is padded with silence
+    step_frames : frames between the starts of neighbouring segments
+
+    Returns
+    -------
+    (m, dim) float32, unit norm
+    """
+    spec = embedder.spec
+    if len(waveform) < spec.segment_samples:
+        waveform = np.pad(waveform, (0, spec.segment_samples - len(waveform)))
+    chunk = 256 * step_frames  # frames a turn: bounds memory on long recordings
+    n_segments = (len(waveform) - spec.segment_samples) // (spec.frontend.hop_length * step_frames) + 1
+    embeddings = np.empty((n_segments, spec.dim), dtype=np.float32)
+    for first in range(0, n_segments, 256):
+        start = first * step_frames * spec.frontend.hop_length
+        length = (chunk - step_frames) * spec.frontend.hop_length + spec.segment_samples
+        mel = log_mel(waveform[start : start + length], spec.frontend)
+        part = embedder.embed(slice_segments(mel, step_frames, spec))
+        embeddings[first : first + len(part)] = part
+    return embeddings
+
+
+def fingerprint(embedder: Embedder, waveform: FloatArray) -> FloatArray:
+    """Return a track's embeddings in time order, one per hop; ``(m, dim)``, segment ``i`` starts at ``i * hop_s``."""
+    return embed_waveform(embedder, waveform, embedder.spec.hop_frames)

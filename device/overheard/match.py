@@ -1,0 +1,226 @@
+"""Candidates to a match: which track, and where in it, do all embeddings of a window agree on?
+
+Every candidate votes for an alignment (track, offset); the best-voted are scored again with every catalogue segment
+that the window covers, at offsets finer than the catalogue's hop. Source: the idea is Wang's (2003) histogram of
+offsets and Chang et al.'s (2010.11910, section 2.3) sequence search; the finer offsets and the score are ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from overheard.errors import ModelError
+from overheard.events import Match
+from overheard.quantizer import FloatArray
+from overheard.search import Candidates, IntArray, SegmentIndex
+from overheard.spec import FingerprintSpec
+
+VOTE_BIN_FRAMES = 8
+MAX_HYPOTHESES = 48
+REFINE_FRAMES = 16  # a hypothesis is scored at offsets this far to either side
+REFINE_STEP_FRAMES = 4
+MAX_MISALIGNED_FRAMES = 16  # half the catalogue's hop
+MISALIGNED_HALF_WEIGHT_FRAMES = 9.0
+MIN_COVERED = 0.6  # a window may overlap a track's end by this much before the uncovered part counts against it
+N_BACKGROUND = 16  # nearest centres whose mean similarity is a query's local background
+DUPLICATE_COSINE = 0.7  # a runner-up this alike is another copy of the same recording
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """Calibrated weights: evidence to a score that one threshold fits, whatever the query's length.
+
+    Attributes
+    ----------
+    weights : of mean similarity, background, margin, and the logarithm of the number of segments; then the bias;
+        their sum is the log-odds that the match is right
+    lengths_s, penalties : what a query of this length loses, so that equal scores are equally often false;
+        penalties between are interpolated
+    threshold : the score from which a match is named
+    """
+
+    weights: tuple[float, ...] = (12.0, -6.0, 12.0, 1.0, -8.0)
+    lengths_s: tuple[float, ...] = (2.0, 10.0)
+    penalties: tuple[float, ...] = (0.0, 0.0)
+    threshold: float = 4.0
+
+    def log_odds(self, evidence: Evidence) -> float:
+        """Return the log-odds that the evidence's track is right."""
+        return float(np.dot(self.weights, evidence.features()))
+
+    def score(self, evidence: Evidence, length_s: float) -> float:
+        """Return what the threshold is applied to."""
+        return self.log_odds(evidence) - float(np.interp(length_s, self.lengths_s, self.penalties))
+
+    @classmethod
+    def from_manifest(cls, manifest: dict[str, Any]) -> Scoring:
+        """Read a model manifest's ``scoring``; the defaults where it has none."""
+        values = manifest.get("scoring")
+        if values is None:
+            return cls()
+        try:
+            lists = (tuple(map(float, values[name])) for name in ("weights", "lengths_s", "penalties"))
+            return cls(*lists, threshold=float(values["threshold"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"the model's scoring is unreadable ({error}): install overheard anew") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What speaks for the best alignment; the score is a weighted sum of :meth:`features`."""
+
+    track: int
+    offset_frames: int
+    similarity: float
+    background: float
+    margin: float
+    n_segments: float
+
+    def features(self) -> tuple[float, ...]:
+        """Return the features in the order of :attr:`Scoring.weights`, with 1 for the bias."""
+        return (self.similarity, self.background, self.margin, float(np.log(max(self.n_segments, 0.25))), 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hypotheses:
+    tracks: IntArray  # (h,)
+    offsets: IntArray  # (h,) frames from the window's start to its place in the track
+
+
+class Matcher:
+    """Aligns windows of query embeddings with the catalogue.
+
+    Parameters
+    ----------
+    index : the catalogue
+    spec : the model's
+    scoring : calibrated weights and thresholds
+    """
+
+    def __init__(self, index: SegmentIndex, spec: FingerprintSpec, scoring: Scoring) -> None:
+        self.index, self.spec, self.scoring = index, spec, scoring
+
+    def match(
+        self,
+        embeddings: FloatArray,
+        candidates: Candidates,
+        candidate_rows: IntArray,
+        step_frames: int,
+        start_s: float,
+        end_s: float,
+    ) -> Match | None:
+        """Return the best match of one window, accepted or not; None where nothing lines up.
+
+        Parameters
+        ----------
+        embeddings : (n, dim) float32, ``step_frames`` apart
+        candidates : proposals for some of these embeddings
+        candidate_rows : (m,) which embeddings the candidates belong to
+        start_s, end_s : the window on the source's clock
+        """
+        evidence = self.weigh(embeddings, candidates, candidate_rows, step_frames)
+        if evidence is None:
+            return None
+        return Match(
+            track=self.index.track(evidence.track),
+            start_s=start_s,
+            end_s=end_s,
+            offset_s=evidence.offset_frames / self.spec.frontend.frames_per_s,
+            score=self.scoring.score(evidence, end_s - start_s),
+            threshold=self.scoring.threshold,
+            confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
+            margin=evidence.margin,
+        )
+
+    def weigh(
+        self,
+        embeddings: FloatArray,
+        candidates: Candidates,
+        candidate_rows: IntArray,
+        step_frames: int,
+        without: Collection[int] = (),
+    ) -> Evidence | None:
+        """Return the evidence for the best alignment.
+
+        Parameters
+        ----------
+        without : track numbers to leave out, so that calibration can ask as if they were not in the catalogue
+        """
+        hypotheses = self._vote(candidates, candidate_rows * step_frames, without)
+        if not len(hypotheses.tracks):
+            return None
+        similarity, offsets, n_segments = self._rescore(embeddings, step_frames, hypotheses)
+        best = int(np.argmax(similarity))
+        track = int(hypotheses.tracks[best])
+        others = hypotheses.tracks != track
+        runner_up = float(similarity[others].max()) if others.any() else 0.0
+        centre_similarity = embeddings @ self.index.centres.T
+        nearest = np.partition(centre_similarity, -N_BACKGROUND, axis=1)[:, -N_BACKGROUND:]
+        return Evidence(
+            track,
+            int(offsets[best]),
+            float(similarity[best]),
+            float(nearest.mean()),
+            float(similarity[best]) - runner_up,
+            float(n_segments[best]),
+        )
+
+    def _vote(self, candidates: Candidates, query_frames: IntArray, without: Collection[int]) -> _Hypotheses:
+        """Sum the candidates' similarities over alignments; return the best-voted."""
+        segments = candidates.segments.ravel()
+        known = segments >= 0
+        segments = segments[known]
+        times = np.repeat(query_frames, candidates.segments.shape[1])[known]
+        similarities = candidates.similarities.ravel()[known]
+        tracks = np.searchsorted(self.index.first_segment, segments, side="right") - 1
+        if without:
+            kept = ~np.isin(tracks, list(without))
+            segments, times, similarities, tracks = segments[kept], times[kept], similarities[kept], tracks[kept]
+        if not len(segments):
+            return _Hypotheses(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        offsets = (segments - self.index.first_segment[tracks]) * self.spec.hop_frames - times
+        bins = np.floor_divide(offsets + VOTE_BIN_FRAMES // 2, VOTE_BIN_FRAMES)
+        keys, inverse = np.unique(tracks * 2**32 + (bins + 2**31), return_inverse=True)
+        votes = np.bincount(inverse, weights=np.maximum(similarities, 0.0) ** 2)
+        # Neighbouring bins hear the same alignment: a true one is spread over a few by the catalogue's hop.
+        smooth = votes.copy()
+        adjacent = np.flatnonzero(np.diff(keys) == 1)
+        smooth[adjacent] += 0.5 * votes[adjacent + 1]
+        smooth[adjacent + 1] += 0.5 * votes[adjacent]
+        kept = np.argsort(-smooth, kind="stable")[:MAX_HYPOTHESES]
+        chosen = keys[kept]
+        return _Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
+
+    def _rescore(
+        self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses
+    ) -> tuple[FloatArray, IntArray, FloatArray]:
+        """Return each hypothesis's best mean similarity, its offset, and how many segments it rests on."""
+        hop, first = self.spec.hop_frames, self.index.first_segment
+        last_frame = (len(embeddings) - 1) * step_frames
+        shifts = np.arange(-REFINE_FRAMES, REFINE_FRAMES + 1, REFINE_STEP_FRAMES)
+        reach = REFINE_FRAMES + MAX_MISALIGNED_FRAMES
+        lowest = -(-(hypotheses.offsets - reach) // hop)  # first catalogue segment that any shift can use
+        n_slots = (last_frame + 2 * reach) // hop + 1
+        slots = lowest[:, None] + np.arange(n_slots)  # (h, slots), segment numbers within the track
+        base, lengths = first[hypotheses.tracks], np.diff(first)[hypotheses.tracks]
+        inside = (slots >= 0) & (slots < lengths[:, None])
+        numbers = np.where(inside, slots + base[:, None], 0)
+        used, column = np.unique(numbers, return_inverse=True)
+        table = self.index.project(embeddings) @ self.index.vectors(used).T  # (n, used)
+        offsets = hypotheses.offsets[:, None] + shifts  # (h, shifts)
+        wanted = slots[:, None, :] * hop - offsets[:, :, None]  # (h, shifts, slots) frames in the query
+        rows = np.clip(np.rint(wanted / step_frames).astype(np.int64), 0, len(embeddings) - 1)
+        misaligned = np.abs(wanted - rows * step_frames)
+        weights = 0.5 ** ((misaligned / MISALIGNED_HALF_WEIGHT_FRAMES) ** 2)
+        weights[misaligned > MAX_MISALIGNED_FRAMES] = 0
+        covered = weights * inside[:, None, :]
+        similarities = table[rows, column.reshape(slots.shape)[:, None, :]]
+        total = covered.sum(axis=2)
+        mean = (covered * similarities).sum(axis=2) / np.maximum(total, MIN_COVERED * weights.sum(axis=2) + 1e-6)
+        best = np.argmax(mean, axis=1)
+        each = np.arange(len(best))
+        return mean[each, best].astype(np.float32), offsets[each, best], total[each, best].astype(np.float32)

@@ -1,0 +1,245 @@
+"""A trained checkpoint to an int8 TFLite model with its quantizer and manifest, through a parity gate."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from overheard import embedder as device
+from overheard.errors import ModelError, OverheardError
+from overheard.frontend import FloatArray
+from overheard.quantizer import CODEWORDS, Quantizer
+from overheard.runtime import Network
+from overheard.spec import SPEC
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+MIN_COSINE = 0.99
+MAX_TOP1_LOSS = 0.005
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How the int8 network compares with the float one."""
+
+    mean_cosine: float
+    top1_float: float
+    top1_int8: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model may be shipped."""
+        return self.mean_cosine >= MIN_COSINE and self.top1_float - self.top1_int8 <= MAX_TOP1_LOSS
+
+
+def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
+    """Convert an encoder to full int8 TFLite (int8 in, int8 out, batch 1).
+
+    Parameters
+    ----------
+    encoder : keras.Model, (batch, n_frames, n_mels, 1) -> (batch, dim)
+    representative : (n, n_frames, n_mels) float32
+        Normalized segments, clean and degraded, that set the ranges of activations.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        signature = tf.TensorSpec((1, *representative.shape[1:], 1), tf.float32)
+        encoder.export(folder, input_signature=[signature], verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([segment[None, ..., None]] for segment in representative)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+        return bytes(converter.convert())
+
+
+def run_int8(tflite: bytes, segments: FloatArray) -> FloatArray:
+    """Embed normalized segments ``(n, n_frames, n_mels)`` with the converted network; ``(n, dim)`` unit norm."""
+    network = Network(tflite)
+    values = np.clip(np.rint(segments / network.input_scale) + network.input_zero_point, -128, 127).astype(np.int8)
+    outputs = np.stack([network.invoke(value[None, ..., None])[0] for value in values]).astype(np.float32)
+    outputs -= network.output_zero_point
+    return outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
+
+
+def top1(embeddings: FloatArray) -> float:
+    """Return how often a degraded segment (second half) is nearest to its clean one (first half)."""
+    clean, degraded = np.split(embeddings, 2)
+    return float(np.mean(np.argmax(degraded @ clean.T, axis=1) == np.arange(len(clean))))
+
+
+def measure_parity(encoder: keras.Model, tflite: bytes, segments: FloatArray) -> Parity:
+    """Compare float and int8 on pairs of ``valid``, ``(2 * n, n_frames, n_mels)``."""
+    exact = encoder.predict(segments[..., None], batch_size=256, verbose=0)
+    quantized = run_int8(tflite, segments)
+    return Parity(float(np.mean(np.sum(exact * quantized, axis=1))), top1(exact), top1(quantized))
+
+
+def kmeans(points: FloatArray, k: int, rng: np.random.Generator, iterations: int = 20) -> FloatArray:
+    """Lloyd's algorithm in blocks; empty clusters are refilled from random points. Returns ``(k, d)``."""
+    centres = points[rng.choice(len(points), k, replace=len(points) < k)].copy()
+    for _ in range(iterations):
+        nearest = _assign(points, centres)
+        counts = np.bincount(nearest, minlength=k).astype(np.float32)
+        order = np.argsort(nearest, kind="stable")
+        bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)[:-1]
+        filled = counts > 0
+        sums = np.add.reduceat(points[order], bounds[filled], axis=0)
+        centres[filled] = sums / counts[filled, None]
+        centres[~filled] = points[rng.integers(len(points), size=int((~filled).sum()))]
+    return centres
+
+
+def _assign(points: FloatArray, centres: FloatArray) -> np.ndarray:
+    squares = np.sum(centres**2, axis=1)
+    blocks = [
+        np.argmin(squares - 2 * (points[i : i + 16384] @ centres.T), axis=1) for i in range(0, len(points), 16384)
+    ]
+    return np.concatenate(blocks)
+
+
+def train_quantizer(embeddings: FloatArray, n_cells: int, code_bytes: int, seed: int = 0) -> Quantizer:
+    """Fit cells, rotation and codebooks (optimized product quantization of the residuals).
+
+    Source: Ge et al., Optimized Product Quantization, PAMI 2014, section 3 (non-parametric).
+
+    Parameters
+    ----------
+    embeddings : (n, dim) float32, unit norm; of training tracks
+    """
+    rng = np.random.default_rng(seed)
+    cells = kmeans(embeddings, n_cells, rng)
+    residuals = embeddings - cells[_assign(embeddings, cells)]
+    dim = embeddings.shape[1]
+    rotation = np.linalg.qr(rng.standard_normal((dim, dim)))[0].astype(np.float32)
+    width = dim // code_bytes
+    codebooks = np.zeros((code_bytes, CODEWORDS, width), dtype=np.float32)
+    for round_number in range(6):
+        rotated = residuals @ rotation
+        approximated = np.empty_like(rotated)
+        for part in range(code_bytes):
+            columns = slice(part * width, (part + 1) * width)
+            words = kmeans(rotated[:, columns], CODEWORDS, rng, 12 if round_number == 0 else 6)
+            codebooks[part] = words
+            approximated[:, columns] = words[_assign(rotated[:, columns], words)]
+        if round_number < 5:
+            left, _, right = np.linalg.svd(residuals.T @ approximated)
+            rotation = (left @ right).astype(np.float32)
+    return Quantizer(cells, rotation, codebooks)
+
+
+def write_model(
+    path: Path, tflite: bytes, quantizer: Quantizer, manifest: dict[str, Any]
+) -> None:
+    """Write ``NAME.tflite``, ``NAME.quantizer.npz`` and last ``NAME.json``, each beside and renamed."""
+    tables = quantizer.to_bytes()
+    manifest = {
+        "manifest_version": device.MANIFEST_VERSION,
+        "name": path.stem,
+        "digest": device.digest_of(SPEC, tflite, tables),
+        "spec": SPEC.to_dict(),
+        "spec_digest": SPEC.digest(),
+        "code_bytes": quantizer.code_bytes,
+        "n_cells": len(quantizer.cells),
+        **manifest,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(manifest, indent=1) + "\n"
+    for target, content in (
+        (path.with_suffix(".tflite"), tflite),
+        (path.with_suffix(".quantizer.npz"), tables),
+        (path.with_suffix(".json"), text.encode()),
+    ):
+        partial = target.with_name(target.name + ".partial")
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+
+
+def network_facts(tflite: bytes) -> dict[str, Any]:
+    """Return scales, zero points and size for the manifest."""
+    network = Network(tflite)
+    return {
+        "bytes": len(tflite),
+        "input": {"scale": float(network.input_scale), "zero_point": int(network.input_zero_point)},
+        "output": {"scale": float(network.output_scale), "zero_point": int(network.output_zero_point)},
+    }
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def export_checkpoint(checkpoint: Path, data_dir: Path, output: Path, n_cells: int, code_bytes: int) -> Parity:
+    """Convert a checkpoint, fit its quantizer on training tracks, and write both where the parity gate passes.
+
+    Raises
+    ------
+    ModelError
+        The int8 network strays from the float one; nothing is written.
+    """
+    from overheard_train.evaluate import load_encoder, track_embeddings
+    from overheard_train.train import make_pair_maker
+
+    encoder, recipe, progress = load_encoder(checkpoint)
+    train_maker = make_pair_maker(recipe, data_dir, "train", seed=1)
+    representative = train_maker.batch(np.random.default_rng(11), 256)
+    tflite = convert(encoder, representative)
+    valid_maker = make_pair_maker(recipe, data_dir, "valid", seed=2)
+    valid = np.concatenate([valid_maker.batch(np.random.default_rng([12, i]), 100) for i in range(10)])
+    valid = np.concatenate([valid.reshape(10, 2, 100, *valid.shape[1:])[:, side].reshape(-1, *valid.shape[1:]) for side in (0, 1)])
+    parity = measure_parity(encoder, tflite, valid)
+    log.info("parity: cosine %.4f, top-1 %.3f float, %.3f int8", *dataclasses.astuple(parity))
+    if not parity.passed:
+        raise ModelError(
+            f"refusing to write: cosine {parity.mean_cosine:.4f} (at least {MIN_COSINE}), "
+            f"top-1 {parity.top1_float:.3f} -> {parity.top1_int8:.3f}: train on or calibrate on more segments"
+        )
+    quantizer = train_quantizer(track_embeddings(tflite, data_dir, "train"), n_cells, code_bytes)
+    manifest = {
+        "network": network_facts(tflite),
+        "training": {**dataclasses.asdict(progress), "recipe_values": dataclasses.asdict(recipe), "commit": _commit()},
+        "metrics": {"parity": dataclasses.asdict(parity)},
+    }
+    write_model(output, tflite, quantizer, manifest)
+    return parity
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``overheard-export model``."""
+    parser = argparse.ArgumentParser(prog="overheard-export model", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="what overheard-train fit wrote (.npz)")
+    parser.add_argument("--data", type=Path, default=Path("../shared/corpus"), help="corpus with manifest.csv")
+    parser.add_argument("--output", type=Path, default=device.MODELS_DIR / f"{device.DEFAULT_MODEL}.json")
+    parser.add_argument("--cells", type=int, default=1024, help="coarse cells (at most 65536)")
+    parser.add_argument("--code-bytes", type=int, default=24, help="bytes of an embedding's code")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        parity = export_checkpoint(args.checkpoint, args.data, args.output, args.cells, args.code_bytes)
+    except OverheardError as error:
+        print(f"overheard-export: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.output.with_suffix('.tflite')}: cosine to float {parity.mean_cosine:.4f}, top-1 {parity.top1_int8:.3f}")
+    return 0
