@@ -51,6 +51,7 @@ def version() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for an error, 130 when interrupted."""
     _tolerate_odd_names()
+    _one_blas_thread()
     args = build_parser().parse_args(argv)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING,
@@ -81,6 +82,12 @@ def _tolerate_odd_names() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def _one_blas_thread() -> None:
+    """Keep numpy's products, which are small here, in one thread; said before numpy is imported."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 if __name__ == "__main__":

@@ -66,8 +66,7 @@ class Settings:
 
     data_dir: Path = _field(Path(), "folder of packs and history")
     packs: tuple[str, ...] = _field((), "names of the packs to search; empty is all")
-    model: str = _field("", "path of a model file; empty is the one that ships with overheard")
-    threads: int = _field(1, "processor threads for the model", 1, 64)
+    model: str = _field("", "path of a model's .json; empty is the one that ships with overheard")
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()

@@ -223,12 +223,12 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 def test_config_tells_origins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
-    path.write_text("threads = 2\n")
+    path.write_text("[index]\njobs = 2\n")
     assert cli.main(["--config", str(path), "--data-dir", str(tmp_path), "config", "--json"]) == 0
     (found,) = objects(capsys)
     settings = found["settings"]
     assert isinstance(settings, dict)
-    assert settings["threads"] == {"value": 2, "origin": f"file {path}"}
+    assert settings["index.jobs"] == {"value": 2, "origin": f"file {path}"}
     assert settings["data_dir"] == {"value": str(tmp_path), "origin": "flag"}
     assert settings["listen.input"] == {"value": "default", "origin": "default"}
     cli.main(["--config", str(path), "config", "--path"])

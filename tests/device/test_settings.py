@@ -36,25 +36,25 @@ def test_everything_has_a_default_and_an_explanation() -> None:
 def test_settings_cannot_be_changed() -> None:
     settings, _ = load(env={})
     with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.threads = 2  # type: ignore[misc]
+        settings.model = "x"  # type: ignore[misc]
 
 
 def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
-    path = write(tmp_path, 'data_dir = "/file"\nthreads = 2\npacks = ["a", "b"]\n[gate]\nopen_db = -50\n')
+    path = write(tmp_path, 'data_dir = "/file"\npacks = ["a", "b"]\n[gate]\nopen_db = -50\n')
     env = {"OVERHEARD_DATA_DIR": "/environment"}
-    settings, origins = load(path, env, {"threads": 3, "listen.input": None})
-    assert (settings.data_dir, settings.threads) == (Path("/environment"), 3)
+    settings, origins = load(path, env, {"model": "m", "listen.input": None})
+    assert (settings.data_dir, settings.model) == (Path("/environment"), "m")
     assert settings.packs == ("a", "b")
     assert settings.gate.open_db == -50.0 and isinstance(settings.gate.open_db, float)
     assert origins["data_dir"] == "environment OVERHEARD_DATA_DIR"
-    assert origins["threads"] == "flag"
+    assert origins["model"] == "flag"
     assert origins["packs"] == f"file {path}"
     assert origins["listen.input"] == "default"
 
 
 def test_environment_names_the_file(tmp_path: Path) -> None:
-    path = write(tmp_path, "threads = 5")
-    assert load(env={"OVERHEARD_CONFIG": str(path)})[0].threads == 5
+    path = write(tmp_path, "packs = ['p']")
+    assert load(env={"OVERHEARD_CONFIG": str(path)})[0].packs == ("p",)
     with pytest.raises(SettingsError, match="no such configuration file"):
         load(env={"OVERHEARD_CONFIG": str(tmp_path / "none.toml")})
 
@@ -70,12 +70,12 @@ def test_data_dir_in_a_file_is_relative_to_that_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("thread = 1", "unknown setting thread; did you mean threads"),
+        ("pack = []", "unknown setting pack; did you mean packs"),
         ("[lisen]\ninput = 'x'", "did you mean listen.input"),
         ("zzz = 1", "`overheard config` lists all"),
-        ("threads = 'two'", "threads must be a whole number, not 'two'"),
-        ("threads = true", "must be a whole number"),
-        ("threads = 0", "must lie between 1 and 64"),
+        ("[index]\njobs = 'two'", "index.jobs must be a whole number, not 'two'"),
+        ("[index]\njobs = true", "must be a whole number"),
+        ("[index]\njobs = -1", "must lie between 0 and 1024"),
         ("packs = 'one'", "packs must be a list of names"),
         ("packs = [1]", "packs must be a list of names"),
         ("model = 3", "model must be text"),

@@ -89,4 +89,5 @@ def open_recognizer(settings: Settings, pack_names: Sequence[str] | None = None)
     from overheard.pipeline import Recognizer
 
     model = load_model(settings.model_path)
-    return Recognizer(model, open_packs(settings, model, pack_names))
+    packs = open_packs(settings, model, pack_names)
+    return Recognizer(model, packs, settings.gate, settings.track)
