@@ -94,7 +94,9 @@ def unpack_metadata(packed: bytes | memoryview, counts: Sequence[int]) -> tuple[
 def _to_row(values: Mapping[str, Any]) -> list[Any]:
     row = [values[name] for name in _COLUMNS]
     row[_COLUMNS.index("duration_s")] = round(values["duration_s"], 2)
-    while row and not row[-1]:  # most tracks have neither extras nor twins, those of a shared pack no size
+    while not row[-1] and len(row) > _COLUMNS.index(
+        "size"
+    ):  # most tracks have neither extras nor twins, those of a shared pack no size
         row.pop()
     return row
 
