@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overheard import checks, cli
+from overheard.capture import NOTHING, AudioSource, Block, Gap
+from overheard.checks import Check
+from overheard.errors import AudioError, ModelError
+from overheard.settings import ListenSettings, Settings
+
+RATE = 8000
+
+
+class FakeSource(AudioSource):
+    """A microphone that delivers the same block for ever, or until it is closed."""
+
+    name = "Fake"
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self._block = block
+
+    def blocks(self) -> Iterator[Block | Gap]:
+        yield NOTHING
+        yield Gap(5)
+        while not self._closed.is_set():
+            yield self._block
+
+
+def tone(amplitude: float) -> Block:
+    wave = amplitude * np.sin(2 * np.pi * 500 * np.arange(RATE // 4) / RATE)
+    return np.rint(wave * 32767).astype(np.int16)
+
+
+def judge(block: Block, is_monitor: bool = False) -> Check:
+    return checks.judge_level("Fake", *checks.measure(FakeSource(block)), Settings(), is_monitor)
+
+
+def test_level_of_a_microphone() -> None:
+    check = judge(tone(0.1))
+    assert check.ok and check.mend is None
+    assert check.data["level_db"] == pytest.approx(-23.0, abs=0.2)
+    assert check.data["peak"] == pytest.approx(0.1, abs=0.001)
+    assert "Fake: level -23 dB" in check.detail
+
+
+def test_a_muted_microphone_is_a_problem_but_a_silent_monitor_is_none() -> None:
+    silent = np.zeros(RATE // 4, np.int16)
+    check = judge(silent)
+    assert not check.ok and "digital silence" in check.detail and "unmute" in str(check.mend)
+    assert judge(silent, is_monitor=True).ok
+
+
+def test_an_overdriven_microphone_is_a_problem() -> None:
+    assert "gain" in str(judge(tone(1.0)).mend)
+
+
+def test_a_quiet_room_is_no_problem() -> None:
+    check = judge(tone(0.0003))
+    assert check.ok and "counts as silence" in check.detail
+
+
+def test_a_microphone_that_delivers_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "PATIENCE_S", 0.0)
+    with pytest.raises(AudioError, match="delivers nothing; plug it in again"):
+        checks.measure(FakeSource(NOTHING))
+
+
+@pytest.mark.parametrize("spec", ["-", __file__])
+def test_only_microphones_are_listened_to(spec: str) -> None:
+    (check,) = checks.check_microphone(Settings(listen=ListenSettings(input=spec)))
+    assert check.ok and "not looked for" in check.detail
+
+
+def test_history(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert "none yet" in checks.check_history(settings)[0].detail
+    with sqlite3.connect(settings.history_path) as database:
+        database.execute("CREATE TABLE plays (id INTEGER)")
+    database.close()
+    assert checks.check_history(settings)[0].ok
+    settings.history_path.write_bytes(b"no database at all" * 100)
+    (check,) = checks.check_history(settings)
+    assert not check.ok and "mv" in str(check.mend)
+
+
+def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(data_dir=tmp_path / "not" / "yet")
+    assert checks.check_data(settings)[0].ok
+    assert checks.check_config(tmp_path / "c" / "config.toml")[0].ok
+    assert not (tmp_path / "not").exists() and not (tmp_path / "c").exists()
+    (tmp_path / "file").touch()
+    assert not checks.check_data(Settings(data_dir=tmp_path / "file" / "sub"))[0].ok
+    monkeypatch.setattr(checks, "FREE_BYTES", float("inf"))
+    assert "free" in checks.check_data(settings)[0].detail
+    monkeypatch.setattr(checks.os, "access", lambda *args: False)
+    assert "OVERHEARD_DATA_DIR" in str(checks.check_data(settings)[0].mend)
+    assert "OVERHEARD_CONFIG" in str(checks.check_config(tmp_path / "c" / "config.toml")[0].mend)
+
+
+def test_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "packs"
+    own.mkdir()
+    monkeypatch.setattr("overheard.commands.shipped_packs_dir", lambda: tmp_path / "none")
+    settings = Settings(data_dir=tmp_path)
+    assert checks.check_packs(settings)[0].mend == "overheard index FOLDER"
+    (own / "broken.pack").write_bytes(b"")
+    found = checks.check_packs(dataclasses.replace(settings, packs=("other",)))
+    assert [(check.name, check.ok) for check in found] == [("pack broken", False), ("packs", False)]
+    assert "overheard packs remove broken" in str(found[0].mend)
+
+
+def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.check_packages()[0].ok
+    monkeypatch.setattr(checks, "PACKAGES", ("numpy", "surely-missing"))
+    (check,) = checks.check_packages()
+    assert check.detail == "surely-missing is missing" and "script/setup" in str(check.mend)
+
+
+def test_a_missing_runtime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overheard.runtime.available_runtimes", dict)
+    assert not checks.check_runtime()[0].ok
+    monkeypatch.setattr("overheard.runtime.available_runtimes", lambda: {"tflite-runtime": "2.14.0"})
+    monkeypatch.setattr(np, "__version__", "2.0.0")
+    assert "numpy<2" in str(checks.check_runtime()[0].mend)
+
+
+def test_whatever_fails_is_a_check_and_the_others_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_model(settings: Settings) -> list[Check]:
+        raise ModelError("it is altered: install overheard anew")
+
+    def surprise() -> list[Check]:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(checks, "check_model", no_model)
+    monkeypatch.setattr(checks, "check_portaudio", surprise)
+    monkeypatch.setattr(checks, "check_microphone", lambda settings: [])
+    found = {check.name: check for check in checks.examine(Settings())}
+    assert found["model"] == Check("model", False, "it is altered", "install overheard anew")
+    assert "unexpected ZeroDivisionError" in found["portaudio"].detail
+    assert "history" in found
+
+
+@pytest.mark.parametrize(("second", "code"), [(True, 0), (False, 1)])
+def test_output(
+    second: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [Check("a", True, "fine"), Check("b", second, "so", None if second else "do this")]
+    monkeypatch.setattr(checks, "examine", lambda settings, config: iter(found))
+    assert cli.main(["doctor"]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["ok", "a", "fine"]
+    assert lines[-1] == ("all is well" if second else "1 problem")
+    assert ("mend: do this" in lines[-2]) is not second
+    assert cli.main(["doctor", "--json"]) == code
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["ok"] is second
+    assert [set(check) for check in printed["checks"]] == [{"name", "ok", "detail", "mend", "data"}] * 2
