@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from overheard.errors import ModelError
 from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
@@ -20,6 +21,7 @@ from overheard.spec import FingerprintSpec
 MODELS_DIR = Path(__file__).parent / "models"
 DEFAULT_MODEL = "overheard"
 MANIFEST_VERSION = 1
+Int8Array = npt.NDArray[np.int8]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,9 @@ def load_model(path: Path | None = None) -> Model:
         raise ModelError(f"{path} describes an unknown fingerprint ({error}): upgrade overheard") from error
     digest = digest_of(spec, tflite, quantizer)
     if digest != manifest.get("digest"):
-        raise ModelError(f"{path} does not fit the files beside it (altered or half-copied): install overheard anew")
+        raise ModelError(
+            f"{path} does not fit the files beside it (altered or half-copied): install overheard anew"
+        )
     return Model(path, manifest, spec, tflite, Quantizer.from_bytes(quantizer), digest)
 
 
@@ -102,13 +106,16 @@ class Embedder:
         self._network = Network(model.tflite, n_threads, runtime)
         wanted = (1, self.spec.n_frames, self.spec.frontend.n_mels, 1)
         if self._network.input_shape != wanted or self._network.output_shape != (1, self.spec.dim):
-            raise ModelError(f"the network's shapes do not fit its spec: {self._network.input_shape} is not {wanted}")
+            raise ModelError(
+                f"the network's shapes do not fit its spec: {self._network.input_shape} is not {wanted}"
+            )
 
-    def quantize(self, segments: FloatArray) -> np.ndarray[Any, np.dtype[np.int8]]:
+    def quantize(self, segments: FloatArray) -> Int8Array:
         """Return the network's input, ``(n, n_frames, n_mels)`` int8, for log-mel segments in dB."""
         network = self._network
         scaled = normalize_segments(segments, self.spec) / np.float32(network.input_scale)
-        return np.clip(np.rint(scaled) + network.input_zero_point, -128, 127).astype(np.int8)
+        values: Int8Array = np.clip(np.rint(scaled) + network.input_zero_point, -128, 127).astype(np.int8)
+        return values
 
     def embed(self, segments: FloatArray) -> FloatArray:
         """Embed log-mel segments.
@@ -158,5 +165,5 @@ def embed_waveform(embedder: Embedder, waveform: FloatArray, step_frames: int) -
 
 
 def fingerprint(embedder: Embedder, waveform: FloatArray) -> FloatArray:
-    """Return a track's embeddings in time order, one per hop; ``(m, dim)``, segment ``i`` starts at ``i * hop_s``."""
+    """Return a track's embeddings in time order, ``(m, dim)``; number ``i`` starts at ``i * hop_s``."""
     return embed_waveform(embedder, waveform, embedder.spec.hop_frames)

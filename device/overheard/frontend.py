@@ -34,13 +34,15 @@ def mel_matrix(spec: FrontendSpec = SPEC.frontend) -> FloatArray:
     rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0.0, np.minimum(rising, falling))
-    return (filters / filters.sum(axis=0)).astype(np.float32)
+    normalized: FloatArray = (filters / filters.sum(axis=0)).astype(np.float32)
+    return normalized
 
 
 @functools.lru_cache(maxsize=4)
 def _window(n_fft: int) -> FloatArray:
     window: FloatArray = scipy.signal.get_window("hann", n_fft).astype(np.float32)
-    return window / np.float32(np.sqrt(np.sum(window**2)))
+    window /= np.float32(np.sqrt(np.sum(window**2)))
+    return window
 
 
 def n_frames_of(n_samples: int, spec: FrontendSpec = SPEC.frontend) -> int:

@@ -1,8 +1,9 @@
-"""Candidates to a match: which track, and where in it, do all embeddings of a window agree on?
+"""Candidates to a match: the track, and the place in it, that all embeddings of a window agree on.
 
-Every candidate votes for an alignment (track, offset); the best-voted are scored again with every catalogue segment
-that the window covers, at offsets finer than the catalogue's hop. Source: the idea is Wang's (2003) histogram of
-offsets and Chang et al.'s (2010.11910, section 2.3) sequence search; the finer offsets and the score are ours.
+Every candidate votes for an alignment (track, offset); the best-voted are scored again with every catalogue
+segment that the window covers, at offsets finer than the catalogue's hop. Source: the idea is Wang's (2003)
+histogram of offsets and Chang et al.'s (2010.11910, section 2.3) sequence search; the finer offsets and the
+score are ours.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ REFINE_FRAMES = 16  # a hypothesis is scored at offsets this far to either side
 REFINE_STEP_FRAMES = 4
 MAX_MISALIGNED_FRAMES = 16  # half the catalogue's hop
 MISALIGNED_HALF_WEIGHT_FRAMES = 9.0
-MIN_COVERED = 0.6  # a window may overlap a track's end by this much before the uncovered part counts against it
+MIN_COVERED = (
+    0.6  # a window may overlap a track's end by this much before the uncovered part counts against it
+)
 N_BACKGROUND = 16  # nearest centres whose mean similarity is a query's local background
 DUPLICATE_COSINE = 0.7  # a runner-up this alike is another copy of the same recording
 
@@ -36,8 +39,8 @@ class Scoring:
 
     Attributes
     ----------
-    weights : of mean similarity, background, margin, and the logarithm of the number of segments; then the bias;
-        their sum is the log-odds that the match is right
+    weights : of mean similarity, background, margin, and the logarithm of the number of segments; then the
+        bias; their sum is the log-odds that the match is right
     lengths_s, penalties : what a query of this length loses, so that equal scores are equally often false;
         penalties between are interpolated
     threshold : the score from which a match is named
@@ -63,10 +66,14 @@ class Scoring:
         if values is None:
             return cls()
         try:
-            lists = (tuple(map(float, values[name])) for name in ("weights", "lengths_s", "penalties"))
-            return cls(*lists, threshold=float(values["threshold"]))
+            weights, lengths_s, penalties = (
+                tuple(map(float, values[name])) for name in ("weights", "lengths_s", "penalties")
+            )
+            return cls(weights, lengths_s, penalties, float(values["threshold"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"the model's scoring is unreadable ({error}): install overheard anew") from error
+            raise ModelError(
+                f"the model's scoring is unreadable ({error}): install overheard anew"
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,20 +186,25 @@ class Matcher:
         tracks = np.searchsorted(self.index.first_segment, segments, side="right") - 1
         if without:
             kept = ~np.isin(tracks, list(without))
-            segments, times, similarities, tracks = segments[kept], times[kept], similarities[kept], tracks[kept]
+            segments, times, similarities, tracks = (
+                segments[kept],
+                times[kept],
+                similarities[kept],
+                tracks[kept],
+            )
         if not len(segments):
             return _Hypotheses(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         offsets = (segments - self.index.first_segment[tracks]) * self.spec.hop_frames - times
         bins = np.floor_divide(offsets + VOTE_BIN_FRAMES // 2, VOTE_BIN_FRAMES)
         keys, inverse = np.unique(tracks * 2**32 + (bins + 2**31), return_inverse=True)
-        votes = np.bincount(inverse, weights=np.maximum(similarities, 0.0) ** 2)
+        strengths = np.maximum(similarities, 0.0) ** 2
+        votes = np.asarray(np.bincount(inverse, weights=strengths), dtype=np.float64)
         # Neighbouring bins hear the same alignment: a true one is spread over a few by the catalogue's hop.
         smooth = votes.copy()
         adjacent = np.flatnonzero(np.diff(keys) == 1)
         smooth[adjacent] += 0.5 * votes[adjacent + 1]
         smooth[adjacent + 1] += 0.5 * votes[adjacent]
-        kept = np.argsort(-smooth, kind="stable")[:MAX_HYPOTHESES]
-        chosen = keys[kept]
+        chosen = keys[np.argsort(-smooth, kind="stable")[:MAX_HYPOTHESES]]
         return _Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
 
     def _rescore(
@@ -220,7 +232,9 @@ class Matcher:
         covered = weights * inside[:, None, :]
         similarities = table[rows, column.reshape(slots.shape)[:, None, :]]
         total = covered.sum(axis=2)
-        mean = (covered * similarities).sum(axis=2) / np.maximum(total, MIN_COVERED * weights.sum(axis=2) + 1e-6)
+        mean = (covered * similarities).sum(axis=2) / np.maximum(
+            total, MIN_COVERED * weights.sum(axis=2) + 1e-6
+        )
         best = np.argmax(mean, axis=1)
         each = np.arange(len(best))
         return mean[each, best].astype(np.float32), offsets[each, best], total[each, best].astype(np.float32)

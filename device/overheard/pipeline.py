@@ -20,7 +20,9 @@ from overheard.search import Candidates, Catalogue, IntArray, SegmentIndex
 from overheard.settings import GateSettings, TrackSettings
 from overheard.track import PlayTracker
 
-CLIP_STEP_FRAMES = 4  # short recordings are embedded finely, so that some embedding lies on the catalogue's grid
+CLIP_STEP_FRAMES = (
+    4  # short recordings are embedded finely, so that some embedding lies on the catalogue's grid
+)
 LISTEN_STEP_FRAMES = 16  # half a second
 LONG_S = 30.0  # recordings longer than this take the listening step
 WINDOW_S = 10.0  # a match looks back this far
@@ -119,7 +121,9 @@ class Recognizer:
         return _identification(duration_s, events, [listener.best])
 
 
-def _identification(duration_s: float, events: Sequence[Event], matches: Sequence[Match | None]) -> Identification:
+def _identification(
+    duration_s: float, events: Sequence[Event], matches: Sequence[Match | None]
+) -> Identification:
     plays = tuple(event.play for event in events if isinstance(event, PlayEnded))
     best = max((m for m in matches if m is not None), key=lambda m: m.score, default=None)
     return Identification("recognized" if plays else "unknown", duration_s, plays, best)
@@ -133,7 +137,9 @@ def candidate_rows(n_embeddings: int) -> IntArray:
 
 def play_of(match: Match) -> Play:
     """Return a play that is just this match's window."""
-    return Play(match.track, match.start_s, match.end_s, max(0.0, match.offset_s), match.score, match.confidence)
+    return Play(
+        match.track, match.start_s, match.end_s, max(0.0, match.offset_s), match.score, match.confidence
+    )
 
 
 class Listener:
@@ -226,7 +232,9 @@ class Listener:
             np.concatenate([c.similarities for c in self._candidates]),
         )
         rows = np.arange(len(embeddings))
-        match = self._recognizer.matcher.match(embeddings, found, rows, LISTEN_STEP_FRAMES, start_s, self._end_s)
+        match = self._recognizer.matcher.match(
+            embeddings, found, rows, LISTEN_STEP_FRAMES, start_s, self._end_s
+        )
         if match is not None and (self.best is None or match.score > self.best.score):
             self.best = match
         return self._tracker.update(match, start_s, self._end_s)

@@ -1,8 +1,8 @@
 """Embeddings to a few bytes and back: a coarse cell, and a product-quantized residual.
 
 The quantizer belongs to the model, not to a pack: every pack of one model speaks the same codes, packs can be
-joined, and none carries tables of its own. Source: Jegou et al., Product Quantization for Nearest Neighbor Search,
-PAMI 2011 (IVFADC); the rotation is Ge et al., Optimized Product Quantization, PAMI 2014.
+joined, and none carries tables of its own. Source: Jegou et al., Product Quantization for Nearest Neighbor
+Search, PAMI 2011 (IVFADC); the rotation is Ge et al., Optimized Product Quantization, PAMI 2014.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Quantizer:
         return nearest.astype(np.uint16), codes
 
     def decode_rotated(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
-        """Return unit-norm approximations ``(n, dim)`` in rotated space; compare with ``query @ rotation``."""
+        """Return unit-norm approximations ``(n, dim)`` in rotated space, to compare with rotated queries."""
         residuals = self.codebooks[np.arange(self.code_bytes), codes]  # (n, code_bytes, width)
         vectors: FloatArray = residuals.reshape(len(codes), self.dim) + self.rotated_cells[cells]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + np.float32(1e-9)
@@ -78,7 +78,7 @@ class Quantizer:
         return np.asarray(self._index.get_nns_by_vector(embedding, n, search_k), dtype=np.int64)
 
     def _build_index(self) -> AnnoyIndex:
-        # Built from the cells at start (milliseconds) rather than stored: an Annoy file has no checksum or version.
+        # Built at start, in milliseconds, rather than stored: an Annoy file has no checksum or version.
         index = AnnoyIndex(self.dim, "euclidean")
         index.set_seed(ANNOY_SEED)
         for number, cell in enumerate(self.cells):
@@ -105,7 +105,9 @@ class Quantizer:
             with np.load(io.BytesIO(stored), allow_pickle=False) as tables:
                 return cls(*(tables[name].astype(np.float32) for name in ("cells", "rotation", "codebooks")))
         except (ValueError, KeyError, OSError) as error:
-            raise ModelError(f"the model's quantizer is unreadable ({error}): install overheard anew") from error
+            raise ModelError(
+                f"the model's quantizer is unreadable ({error}): install overheard anew"
+            ) from error
 
     def digest(self) -> str:
         """Return the SHA-256 of the tables."""

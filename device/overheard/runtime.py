@@ -62,7 +62,7 @@ class Network:
         self.output_scale, self.output_zero_point = self._output["quantization"]
 
     def invoke(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-        """Run the network once on ``input_shape`` int8; return a copy of its output, ``output_shape`` int8."""
+        """Run the network once on int8 of ``input_shape``; return a copy of its int8 output."""
         self._interpreter.set_tensor(self._input["index"], values)
         self._interpreter.invoke()
         output: npt.NDArray[np.int8] = self._interpreter.get_tensor(self._output["index"])

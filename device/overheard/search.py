@@ -36,9 +36,6 @@ class Candidates:
     segments: IntArray
     similarities: FloatArray
 
-    def __len__(self) -> int:
-        return len(self.segments)
-
     def rows(self, rows: slice | IntArray) -> Candidates:
         """Return the candidates of some of the queries."""
         return Candidates(self.segments[rows], self.similarities[rows])
@@ -91,11 +88,13 @@ class Catalogue:
         self._pack_segment = np.concatenate([[0], np.cumsum([len(p.cells) for p in packs])]).astype(np.int64)
         cells = np.concatenate([p.cells for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
         self._cells: npt.NDArray[np.uint16] = cells.astype(np.uint16)
-        # Inverted lists cost no byte in the pack: a stable sort of 16-bit keys is a radix sort, milliseconds a million.
+        # Inverted lists cost no byte in the pack: a stable sort of 16-bit keys is a radix sort.
         self._order: npt.NDArray[np.uint32] = np.argsort(self._cells, kind="stable").astype(np.uint32)
         sizes = np.bincount(self._cells, minlength=len(quantizer.cells))
         self._bounds: IntArray = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self.n_probed = min(len(quantizer.cells), max(MIN_PROBED_CELLS, int(PROBED_SHARE * len(quantizer.cells))))
+        self.n_probed = min(
+            len(quantizer.cells), max(MIN_PROBED_CELLS, int(PROBED_SHARE * len(quantizer.cells)))
+        )
 
     @property
     def n_segments(self) -> int:
@@ -112,7 +111,9 @@ class Catalogue:
         place = int(np.searchsorted(self._pack_track, number, side="right")) - 1
         pack = self.packs[place]
         found = pack.tracks[number - int(self._pack_track[place])]
-        return Track(found.id, found.title, found.artist, found.album, found.path, pack.name, found.duration_s)
+        return Track(
+            found.id, found.title, found.artist, found.album, found.path, pack.name, found.duration_s
+        )
 
     def project(self, queries: FloatArray) -> FloatArray:
         """Rotate queries ``(n, dim)`` into the codes' space."""
@@ -155,7 +156,10 @@ class Catalogue:
         segments = self._order[positions].astype(np.int64)
         parts = (query @ quantizer.rotation).reshape(quantizer.code_bytes, -1, 1)
         table = (quantizer.codebooks @ parts)[..., 0].ravel()  # (code_bytes * 256,)
-        codes = self.codes(segments) + np.arange(quantizer.code_bytes, dtype=np.int32) * quantizer.codebooks.shape[1]
+        codes = (
+            self.codes(segments)
+            + np.arange(quantizer.code_bytes, dtype=np.int32) * quantizer.codebooks.shape[1]
+        )
         scores = np.repeat(quantizer.cells[cells] @ query, sizes) + table[codes].sum(axis=1)
         return segments, scores.astype(np.float32)
 
@@ -169,10 +173,14 @@ class ExhaustiveCatalogue:
     embeddings : one (n_segments, dim) float32 array a track
     """
 
-    def __init__(self, tracks: Sequence[Track], embeddings: Sequence[FloatArray], centres: FloatArray) -> None:
+    def __init__(
+        self, tracks: Sequence[Track], embeddings: Sequence[FloatArray], centres: FloatArray
+    ) -> None:
         self._tracks = tuple(tracks)
         self.centres = centres
-        self.first_segment: IntArray = np.concatenate([[0], np.cumsum([len(e) for e in embeddings])]).astype(np.int64)
+        self.first_segment: IntArray = np.concatenate([[0], np.cumsum([len(e) for e in embeddings])]).astype(
+            np.int64
+        )
         self._embeddings: FloatArray = np.concatenate(list(embeddings))
 
     def track(self, number: int) -> Track:

@@ -69,9 +69,11 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
 
 
 def run_int8(tflite: bytes, segments: FloatArray) -> FloatArray:
-    """Embed normalized segments ``(n, n_frames, n_mels)`` with the converted network; ``(n, dim)`` unit norm."""
+    """Embed normalized segments ``(n, n_frames, n_mels)`` by int8; ``(n, dim)``, unit norm."""
     network = Network(tflite)
-    values = np.clip(np.rint(segments / network.input_scale) + network.input_zero_point, -128, 127).astype(np.int8)
+    values = np.clip(np.rint(segments / network.input_scale) + network.input_zero_point, -128, 127).astype(
+        np.int8
+    )
     outputs = np.stack([network.invoke(value[None, ..., None])[0] for value in values]).astype(np.float32)
     outputs -= network.output_zero_point
     return outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
@@ -108,7 +110,8 @@ def kmeans(points: FloatArray, k: int, rng: np.random.Generator, iterations: int
 def _assign(points: FloatArray, centres: FloatArray) -> np.ndarray:
     squares = np.sum(centres**2, axis=1)
     blocks = [
-        np.argmin(squares - 2 * (points[i : i + 16384] @ centres.T), axis=1) for i in range(0, len(points), 16384)
+        np.argmin(squares - 2 * (points[i : i + 16384] @ centres.T), axis=1)
+        for i in range(0, len(points), 16384)
     ]
     return np.concatenate(blocks)
 
@@ -143,9 +146,7 @@ def train_quantizer(embeddings: FloatArray, n_cells: int, code_bytes: int, seed:
     return Quantizer(cells, rotation, codebooks)
 
 
-def write_model(
-    path: Path, tflite: bytes, quantizer: Quantizer, manifest: dict[str, Any]
-) -> None:
+def write_model(path: Path, tflite: bytes, quantizer: Quantizer, manifest: dict[str, Any]) -> None:
     """Write ``NAME.tflite``, ``NAME.quantizer.npz`` and last ``NAME.json``, each beside and renamed."""
     tables = quantizer.to_bytes()
     manifest = {
@@ -185,14 +186,18 @@ def network_facts(tflite: bytes) -> dict[str, Any]:
 
 def _commit() -> str:
     try:
-        done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
 
 
-def export_checkpoint(checkpoint: Path, data_dir: Path, output: Path, n_cells: int, code_bytes: int) -> Parity:
-    """Convert a checkpoint, fit its quantizer on training tracks, and write both where the parity gate passes.
+def export_checkpoint(
+    checkpoint: Path, data_dir: Path, output: Path, n_cells: int, code_bytes: int
+) -> Parity:
+    """Convert a checkpoint, fit its quantizer on training tracks, write both where parity holds.
 
     Raises
     ------
@@ -208,7 +213,12 @@ def export_checkpoint(checkpoint: Path, data_dir: Path, output: Path, n_cells: i
     tflite = convert(encoder, representative)
     valid_maker = make_pair_maker(recipe, data_dir, "valid", seed=2)
     valid = np.concatenate([valid_maker.batch(np.random.default_rng([12, i]), 100) for i in range(10)])
-    valid = np.concatenate([valid.reshape(10, 2, 100, *valid.shape[1:])[:, side].reshape(-1, *valid.shape[1:]) for side in (0, 1)])
+    valid = np.concatenate(
+        [
+            valid.reshape(10, 2, 100, *valid.shape[1:])[:, side].reshape(-1, *valid.shape[1:])
+            for side in (0, 1)
+        ]
+    )
     parity = measure_parity(encoder, tflite, valid)
     log.info("parity: cosine %.4f, top-1 %.3f float, %.3f int8", *dataclasses.astuple(parity))
     if not parity.passed:
@@ -219,7 +229,11 @@ def export_checkpoint(checkpoint: Path, data_dir: Path, output: Path, n_cells: i
     quantizer = train_quantizer(track_embeddings(tflite, data_dir, "train"), n_cells, code_bytes)
     manifest = {
         "network": network_facts(tflite),
-        "training": {**dataclasses.asdict(progress), "recipe_values": dataclasses.asdict(recipe), "commit": _commit()},
+        "training": {
+            **dataclasses.asdict(progress),
+            "recipe_values": dataclasses.asdict(recipe),
+            "commit": _commit(),
+        },
         "metrics": {"parity": dataclasses.asdict(parity)},
     }
     write_model(output, tflite, quantizer, manifest)
@@ -230,7 +244,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run ``overheard-export model``."""
     parser = argparse.ArgumentParser(prog="overheard-export model", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="what overheard-train fit wrote (.npz)")
-    parser.add_argument("--data", type=Path, default=Path("../shared/corpus"), help="corpus with manifest.csv")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/corpus"), help="corpus with manifest.csv"
+    )
     parser.add_argument("--output", type=Path, default=device.MODELS_DIR / f"{device.DEFAULT_MODEL}.json")
     parser.add_argument("--cells", type=int, default=1024, help="coarse cells (at most 65536)")
     parser.add_argument("--code-bytes", type=int, default=24, help="bytes of an embedding's code")
@@ -241,5 +257,5 @@ def main(argv: list[str] | None = None) -> int:
     except OverheardError as error:
         print(f"overheard-export: {error}", file=sys.stderr)
         return 2
-    print(f"{args.output.with_suffix('.tflite')}: cosine to float {parity.mean_cosine:.4f}, top-1 {parity.top1_int8:.3f}")
+    print(f"{args.output}: cosine to float {parity.mean_cosine:.4f}, top-1 {parity.top1_int8:.3f}")
     return 0

@@ -1,7 +1,7 @@
 """Pairs of (clean, degraded) segments: what the catalogue holds, and what a microphone hears of it.
 
-The linear chain (room, noise, microphone, band limits) is done on spectra of one fixed-length window, so that a
-pair costs two forward and one inverse FFT however many filters it passes.
+The linear chain (room, noise, microphone, band limits) is done on spectra of one fixed-length window, so that
+a pair costs two forward and one inverse FFT however many filters it passes.
 """
 
 from __future__ import annotations
@@ -167,7 +167,9 @@ class PairMaker:
 
         No track comes twice where there are enough, so that a repeating track is never its own negative.
         """
-        order = np.concatenate([rng.permutation(len(self.music)) for _ in range(-(-n_pairs // len(self.music)))])
+        order = np.concatenate(
+            [rng.permutation(len(self.music)) for _ in range(-(-n_pairs // len(self.music)))]
+        )
         shape = (2, n_pairs, self.spec.n_frames, self.spec.frontend.n_mels)
         segments = np.empty(shape, dtype=np.float32)
         for index in range(n_pairs):  # one pair at a time stays in the processor's cache
@@ -204,7 +206,11 @@ class PairMaker:
         return music
 
     def _excerpt(
-        self, rng: np.random.Generator, clip: npt.NDArray[np.int16], p_resample: float, span: tuple[float, float]
+        self,
+        rng: np.random.Generator,
+        clip: npt.NDArray[np.int16],
+        p_resample: float,
+        span: tuple[float, float],
     ) -> FloatArray:
         """Return a random window that is not silent, as (WINDOW_SAMPLES,) float32."""
         factor = rng.uniform(*span) if rng.random() < p_resample else 1.0
@@ -261,7 +267,9 @@ class PairMaker:
         if kind < 0.95:
             other = self._babble(rng) if rng.random() < 0.5 else self._clip_of(self.noise, rng)
             first = self._clip_of(self.noise, rng)
-            return first + other * np.float32(_rms(first) / max(_rms(other), 1e-6) * 10 ** rng.uniform(-0.5, 0.5))
+            return first + other * np.float32(
+                _rms(first) / max(_rms(other), 1e-6) * 10 ** rng.uniform(-0.5, 0.5)
+            )
         return rng.standard_normal(WINDOW_SAMPLES, dtype=np.float32)
 
     def _babble(self, rng: np.random.Generator) -> FloatArray:

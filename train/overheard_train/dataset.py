@@ -39,6 +39,7 @@ class Clips:
     paths: tuple[str, ...]
 
     def __len__(self) -> int:
+        """Return how many recordings there are."""
         return len(self.paths)
 
     def clip(self, index: int) -> Int16Array:
@@ -91,7 +92,9 @@ def _decode(data_dir: Path, paths: tuple[str, ...], destination: Path) -> list[i
     return starts
 
 
-def load_responses(data_dir: Path, kinds: Iterable[str], split: str, cache_dir: Path | None = None) -> list[npt.NDArray[np.float32]]:
+def load_responses(
+    data_dir: Path, kinds: Iterable[str], split: str, cache_dir: Path | None = None
+) -> list[npt.NDArray[np.float32]]:
     """Return impulse responses as float32 arrays at the front-end's rate, peak at 1."""
     clips = load_clips(data_dir, kinds, split, cache_dir)
     responses = []

@@ -1,4 +1,4 @@
-"""Retrieval of degraded segments among clean ones, without the matcher: the figure that training is steered by."""
+"""Retrieval of degraded segments among clean ones, without the matcher: what training is steered by."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ class Retrieval:
     mean_similarity: float
 
 
-def evaluate(checkpoint: Path, data_dir: Path, split: str = "valid", n_queries: int = 1020, seed: int = 5) -> Retrieval:
+def evaluate(
+    checkpoint: Path, data_dir: Path, split: str = "valid", n_queries: int = 1020, seed: int = 5
+) -> Retrieval:
     """Query degraded segments of a split against every clean segment of that split, half a second apart.
 
     A hit is a nearest neighbour of the right track. Float network, exhaustive search, one segment a query.
@@ -96,5 +98,9 @@ def evaluate(checkpoint: Path, data_dir: Path, split: str = "valid", n_queries: 
     nearest = tracks[np.argsort(-scores, axis=1)[:, :10]]
     hits = nearest == np.array(truths)[:, None]
     return Retrieval(
-        n_queries, len(catalogue), float(hits[:, 0].mean()), float(hits.any(axis=1).mean()), float(np.mean(similarity))
+        n_queries,
+        len(catalogue),
+        float(hits[:, 0].mean()),
+        float(hits.any(axis=1).mean()),
+        float(np.mean(similarity)),
     )

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def nt_xent(embeddings: tf.Tensor, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Normalized temperature-scaled cross entropy.
+    """Return the normalized temperature-scaled cross entropy.
 
     Source: Chen et al., SimCLR (2002.05709), eq. 1; for audio Chang et al. (2010.11910), section 2.1.
 

@@ -1,4 +1,4 @@
-"""The network: a patch stem and standard 3x3 convolutions, which two CPU cores train fast, and an L2 projection."""
+"""The network: a patch stem, 3x3 convolutions, which two CPU cores train fast, and an L2 projection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from overheard.spec import SPEC, FingerprintSpec
 
 @keras.saving.register_keras_serializable("overheard")
 class FusedBatchNorm(layers.BatchNormalization):
-    """Batch normalization by TensorFlow's fused kernel, which Keras 3's own layer does not call when training."""
+    """Batch normalization by TensorFlow's fused kernel, which Keras 3 does not call in training."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
         """Normalize ``(batch, height, width, channels)``; statistics of the batch when training."""
@@ -44,7 +44,9 @@ def _residual(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def build_encoder(
-    widths: tuple[int, ...] = (64, 128, 256), blocks: tuple[int, ...] = (1, 1, 1), spec: FingerprintSpec = SPEC
+    widths: tuple[int, ...] = (64, 128, 256),
+    blocks: tuple[int, ...] = (1, 1, 1),
+    spec: FingerprintSpec = SPEC,
 ) -> keras.Model:
     """Build the encoder: normalized log-mel segments to embeddings.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from overheard.errors import OverheardError
 from overheard_train.augment import Degradation, Variation
 
 
@@ -34,3 +35,10 @@ RECIPES = {
         Recipe("tiny", widths=(8, 16, 32), blocks=(0, 0, 0), n_pairs=32, steps=50, n_rooms=(10, 10)),
     )
 }
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return a recipe by name; raise OverheardError that lists them where there is none."""
+    if name not in RECIPES:
+        raise OverheardError(f"no recipe {name}: there are {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]

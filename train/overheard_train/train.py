@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -9,9 +10,10 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +23,13 @@ from overheard_train.augment import PairMaker, microphone_responses, room_variat
 from overheard_train.dataset import load_clips, load_responses
 from overheard_train.recipes import Recipe
 
+if TYPE_CHECKING:
+    import keras
+
 log = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 240.0
+TrainStep = Callable[..., tuple[float, float]]
 
 _maker: PairMaker | None = None  # of this worker process
 
@@ -47,7 +55,9 @@ def _make_batch(seed: int, step: int, n_pairs: int) -> FloatArray:
     return _maker.batch(np.random.default_rng([seed, step]), n_pairs)
 
 
-def batches(maker: PairMaker, seed: int, first_step: int, n_pairs: int, n_workers: int) -> Iterator[FloatArray]:
+def batches(
+    maker: PairMaker, seed: int, first_step: int, n_pairs: int, n_workers: int
+) -> Generator[FloatArray, None, None]:
     """Yield batches in order, made ahead by processes; the same seed and step give the same batch."""
     global _maker
     _maker = maker  # workers are forked and share it without a copy
@@ -79,7 +89,7 @@ class Progress:
 
 
 def save_checkpoint(weights: list[np.ndarray], progress: Progress, path: Path) -> None:
-    """Write weights as float16 (half the size; training goes on from them without loss that shows) and progress."""
+    """Write weights as float16 (half the size; training goes on from them as well) and progress."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial.npz")
     half = [w.astype(np.float16) if np.abs(w).max(initial=0) < 6e4 else w for w in weights]
@@ -98,11 +108,52 @@ def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
     return weights, progress
 
 
-def learning_rate_at(step: int, first: int, last: int, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine to 1% at the last step of this session."""
-    done = (step - first) / max(1, last - first)
-    warm = min(1.0, (step - first + 1) / recipe.warmup_steps)
-    return recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+def learning_rate_at(done: float, number: int, recipe: Recipe) -> float:
+    """Linear warm-up over the session's first steps, and a cosine to 1% as ``done`` goes from 0 to 1."""
+    warm = min(1.0, (number + 1) / recipe.warmup_steps)
+    return recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def make_network(
+    recipe: Recipe, weights: list[np.ndarray] | None = None, seed: int = 0
+) -> tuple[keras.Model, TrainStep]:
+    """Build the encoder in mixed bfloat16 and its training step.
+
+    Returns
+    -------
+    encoder : keras.Model
+    step : from (2 * n_pairs, n_frames, n_mels) float32 and a learning rate to (loss, accuracy)
+    """
+    import keras
+    import tensorflow as tf
+
+    from overheard_train.losses import nt_xent
+    from overheard_train.models import build_encoder
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    encoder = build_encoder(recipe.widths, recipe.blocks)
+    if weights is not None:
+        encoder.set_weights(weights)
+    optimizer = keras.optimizers.AdamW(
+        recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
+    )
+    shape = (2 * recipe.n_pairs, SPEC.n_frames, SPEC.frontend.n_mels)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
+    def train_step(segments: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss, accuracy = nt_xent(encoder(segments[..., None], training=True), recipe.temperature)
+        gradients = tape.gradient(loss, encoder.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, encoder.trainable_variables, strict=True))
+        return loss, accuracy
+
+    def step(batch: FloatArray, learning_rate: float = recipe.learning_rate) -> tuple[float, float]:
+        optimizer.learning_rate = learning_rate
+        loss, accuracy = train_step(tf.constant(batch))
+        return float(loss), float(accuracy)
+
+    return encoder, step
 
 
 def fit(
@@ -115,82 +166,78 @@ def fit(
     seed: int = 0,
     n_workers: int = 2,
     learning_rate_scale: float = 1.0,
-    save_every_s: float = 240.0,
 ) -> Progress:
-    """Train a recipe and leave a checkpoint.
+    """Train a recipe and leave a checkpoint, written every few minutes too.
 
     Parameters
     ----------
     steps : of this session; the recipe's own where None
     minutes : end after so long all the same; the learning rate follows whichever comes first
     resume : continue from ``checkpoint`` with a fresh cosine
+    learning_rate_scale : of the recipe's peak
     """
     weights, progress = load_checkpoint(checkpoint) if resume else (None, Progress(recipe.name, sessions=0))
     progress.sessions += 1
-    first, n_steps = progress.step, steps or recipe.steps
     maker = make_pair_maker(recipe, data_dir, seed=seed)
-    source = batches(maker, seed, first, recipe.n_pairs, n_workers)
+    source = batches(maker, seed, progress.step, recipe.n_pairs, n_workers)
     batch = next(source)  # forks the workers before TensorFlow starts threads
-
-    import keras
-    import tensorflow as tf
-
-    from overheard_train.losses import nt_xent
-    from overheard_train.models import build_encoder
-
-    keras.utils.set_random_seed(seed)
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    encoder = build_encoder(recipe.widths, recipe.blocks)
-    optimizer = keras.optimizers.AdamW(
-        recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
-    )
-    if weights is not None:
-        encoder.set_weights(weights)
+    encoder, train_step = make_network(recipe, weights, seed)
     log.info("%s: %d parameters", recipe.name, encoder.count_params())
-
-    @tf.function
-    def train_step(segments: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            embeddings = encoder(segments[..., None], training=True)
-            loss, accuracy = nt_xent(embeddings, recipe.temperature)
-        gradients = tape.gradient(loss, encoder.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, encoder.trainable_variables, strict=True))
-        return loss, accuracy
-
-    shape = (2 * recipe.n_pairs, SPEC.n_frames, SPEC.frontend.n_mels)
-    began = saved = time.monotonic()
-    seconds_before = progress.seconds
-    losses: list[float] = []
-    hits: list[float] = []
-    waited = 0.0
-    for step in range(first, first + n_steps):
-        elapsed = time.monotonic() - began
-        done = (step - first) / n_steps
-        if minutes is not None:
-            done = max(done, elapsed / 60 / minutes)
-            if done >= 1:
-                break
-        rate = learning_rate_at(first + int(done * n_steps), first, first + n_steps, recipe)
-        warm = min(1.0, (step - first + 1) / recipe.warmup_steps)
-        optimizer.learning_rate = min(rate, recipe.learning_rate * warm) * learning_rate_scale
-        loss, accuracy = train_step(tf.ensure_shape(tf.constant(batch), shape))
-        before = time.monotonic()
-        batch = next(source)
-        waited += time.monotonic() - before
-        losses.append(float(loss))
-        hits.append(float(accuracy))
-        now = time.monotonic()
-        if (step + 1) % 50 == 0:
-            progress.loss, progress.accuracy = float(np.mean(losses[-50:])), float(np.mean(hits[-50:]))
-            log.info(
-                "step %d  loss %.3f  top-1 %.3f  %.0f segments/s  waited for data %.0f%%",
-                step + 1, progress.loss, progress.accuracy,
-                len(losses) * shape[0] / (now - began), 100 * waited / (now - began),
-            )  # fmt: skip
-        progress.step, progress.seconds = step + 1, seconds_before + now - began
-        if now - saved > save_every_s:
+    watch = _Watch(progress, 2 * recipe.n_pairs)
+    n_steps = steps or recipe.steps
+    for number in range(n_steps):
+        done = max(number / n_steps, watch.minutes / minutes if minutes else 0.0)
+        if done >= 1:
+            break
+        rate = learning_rate_scale * learning_rate_at(done, number, recipe)
+        watch.add(*train_step(batch, rate))
+        with watch.waiting():
+            batch = next(source)
+        if watch.save_is_due():
             save_checkpoint(encoder.get_weights(), progress, checkpoint)
-            saved = now
-    source.close()  # type: ignore[attr-defined]
+    source.close()
     save_checkpoint(encoder.get_weights(), progress, checkpoint)
     return progress
+
+
+class _Watch:
+    """Keeps a training's progress, says it every 50 steps, and knows when to save."""
+
+    def __init__(self, progress: Progress, segments_per_step: int) -> None:
+        self._progress, self._segments = progress, segments_per_step
+        self._began = self._saved = time.monotonic()
+        self._seconds_before = progress.seconds
+        self._results: list[tuple[float, float]] = []
+        self._waited_s = 0.0
+
+    @property
+    def minutes(self) -> float:
+        return (time.monotonic() - self._began) / 60
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        before = time.monotonic()
+        yield
+        self._waited_s += time.monotonic() - before
+
+    def add(self, loss: float, accuracy: float) -> None:
+        progress, seconds = self._progress, time.monotonic() - self._began
+        self._results.append((loss, accuracy))
+        progress.step += 1
+        progress.seconds = self._seconds_before + seconds
+        progress.loss, progress.accuracy = (float(v) for v in np.mean(self._results[-50:], axis=0))
+        if progress.step % 50 == 0:
+            log.info(
+                "step %d  loss %.3f  top-1 %.3f  %.0f segments/s  waited for data %.0f%%",
+                progress.step,
+                progress.loss,
+                progress.accuracy,
+                len(self._results) * self._segments / seconds,
+                100 * self._waited_s / seconds,
+            )
+
+    def save_is_due(self) -> bool:
+        due = time.monotonic() - self._saved > SAVE_EVERY_S
+        if due:
+            self._saved = time.monotonic()
+        return due
