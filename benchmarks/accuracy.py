@@ -20,7 +20,7 @@ from overheard_bench import RESULTS, catalogue, output, score
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.render import CONDITIONS
+from overheard_bench.render import CONDITIONS, to_float
 from protocol import CACHE, LENGTHS_S, Query, render_queries
 
 Find = Callable[[Any], str]
@@ -30,10 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     args = parse(argv)
     from overheard.embedder import load_model
-    from overheard.pipeline import Recognizer
-
     from overheard.errors import OverheardError
     from overheard.pack import open_pack
+    from overheard.pipeline import Recognizer
 
     try:
         corpus, model = Corpus(args.corpus), load_model(args.model)
@@ -44,13 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             pack = catalogue.build_pack(corpus, model, paths, CACHE, args.jobs)
         find = catalogue.path_finder([item.path for item in corpus.of("music")])
-        answers = run(args, Recognizer(model, [pack]), find, args.dump)
+        answers = run(args, Recognizer(model, [pack]), pack, find, args.dump)
         result = score.tables(answers)
         if args.exhaustive:
-            answers = run(args, exhaustive_recognizer(model, pack, corpus, find), find, None)
-            keys = ("by_condition", "by_length", "overall", "at_one_percent")
-            result["exhaustive"] = {key: score.tables(answers)[key] for key in keys}
-    except (OverheardError, FileNotFoundError) as error:
+            floats = run(args, exhaustive_recognizer(model, pack, corpus, find), pack, find)
+            result["exhaustive"] = score.exhaustive_tables(floats, result["out_of_catalogue"]["named"])
+    except (OverheardError, FileNotFoundError, RuntimeError) as error:
         print(f"accuracy.py: {error}", file=sys.stderr)
         return 2
     result["catalogue"] = catalogue.describe(pack)
@@ -91,14 +89,16 @@ def quick_tracks(args: argparse.Namespace) -> set[str] | None:
     return set(corpora.load_part(args.part).known) if args.quick else None
 
 
-def run(args: argparse.Namespace, recognizer: Any, find: Find, dump: Path | None) -> list[score.Answer]:
+def run(
+    args: argparse.Namespace, recognizer: Any, pack: Any, find: Find, dump: Path | None = None
+) -> list[score.Answer]:
     """Ask every query of a recognizer and judge its answers."""
-    twins = corpora.near_duplicates()
+    twins, aliases = corpora.near_duplicates(), catalogue.aliases(pack, find)
     queries = render_queries(args.part, args.seed, args.n, args.n_out, LENGTHS_S, corpus=args.corpus)
     answers = []
     n_out = args.n if args.n_out is None else args.n_out
     for query in progress(queries, len(CONDITIONS) * len(LENGTHS_S) * (args.n + n_out)):
-        answers.append(score.judge(query, recognizer.identify(query.waveform), find, twins))
+        answers.append(score.judge(query, recognizer.identify(query.waveform), find, twins, aliases))
     if dump:
         output.write_text(dump, "".join(json.dumps(dataclasses.asdict(answer)) + "\n" for answer in answers))
     return answers
@@ -107,17 +107,18 @@ def run(args: argparse.Namespace, recognizer: Any, find: Find, dump: Path | None
 def exhaustive_recognizer(model: Any, pack: Any, corpus: Corpus, find: Find) -> Any:
     """Return a recognizer that compares with every float embedding of the same tracks at the same hop."""
     from overheard.embedder import Embedder, fingerprint
+    from overheard.events import Track
     from overheard.pipeline import Recognizer
+    from overheard.search import ExhaustiveCatalogue
 
-    from overheard import search
-
-    if not hasattr(search, "ExhaustiveCatalogue"):
-        raise SystemExit("accuracy.py: overheard.search has no ExhaustiveCatalogue; leave out --exhaustive")
     embedder = Embedder(model)
-    embeddings = [
-        fingerprint(embedder, corpus.load(find(track)).astype("float32") / 32768) for track in pack.tracks
+    names = ("id", "title", "artist", "album", "path", "duration_s")
+    tracks = [
+        Track(pack=pack.name, **{name: getattr(track, name) for name in names}) for track in pack.tracks
     ]
-    return Recognizer(model, [pack], catalogue=search.ExhaustiveCatalogue([pack], embeddings))
+    waveforms = (corpus.load(find(track)) for track in tracks)
+    embeddings = [fingerprint(embedder, to_float(waveform)) for waveform in waveforms]
+    return Recognizer(model, [], index=ExhaustiveCatalogue(tracks, embeddings, model.quantizer.cells))
 
 
 def progress(queries: Iterable[Query], total: int) -> Iterator[Query]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus
 
 if TYPE_CHECKING:
     from overheard.embedder import Model
-
-    from overheard.events import Track
     from overheard.pack import Pack
 
 
@@ -38,28 +37,27 @@ def link_folder(corpus: Corpus, paths: Iterable[str], folder: Path) -> None:
 
 def build_pack(corpus: Corpus, model: Model, paths: Collection[str], cache: Path, jobs: int | None) -> Pack:
     """Index the tracks with this model, or open the pack that an earlier run made of the same."""
+    from overheard.index_worker import ModelFingerprinter
     from overheard.indexer import index
-
     from overheard.pack import open_pack
 
     key = hashlib.sha256("\n".join([model.digest, corpus.digest, *sorted(paths)]).encode()).hexdigest()[:12]
     folder, pack = cache / f"catalogue-{key}", cache / f"catalogue-{key}.pack"
     link_folder(corpus, paths, folder)
-    report = index([folder], pack, model, jobs=jobs or os.cpu_count() or 1)
-    failed = getattr(report, "failed", ())
-    if failed:
-        raise SystemExit(
-            f"the catalogue is incomplete: {len(failed)} files could not be indexed, {failed[0]}"
-        )
+    make = functools.partial(ModelFingerprinter, model.path)
+    report = index([folder], pack, make, jobs=(os.cpu_count() or 1) if jobs is None else jobs)
+    if report.failed:
+        path, reason = report.failed[0]
+        raise RuntimeError(f"{len(report.failed)} tracks could not be indexed, the first {path} ({reason})")
     return open_pack(pack, model.digest)
 
 
-def path_finder(paths: Collection[str]) -> Callable[[Track], str]:
+def path_finder(paths: Collection[str]) -> Callable[[Any], str]:
     """Return what tells a track's path in the corpus from its path in the pack, wherever that lies."""
     known = set(paths)
     found: dict[str, str] = {}
 
-    def find(track: Track) -> str:
+    def find(track: Any) -> str:  # a Track or a PackTrack
         if track.path not in found:
             parts = Path(track.path).parts
             tails = ["/".join(parts[i:]) for i in range(len(parts))]
@@ -69,15 +67,26 @@ def path_finder(paths: Collection[str]) -> Callable[[Track], str]:
     return find
 
 
+class _File(NamedTuple):
+    """A file that stands in for a track."""
+
+    path: str
+
+
+def aliases(pack: Pack, find: Callable[[Any], str]) -> dict[str, str]:
+    """Return, for files that the indexer found to be copies of another, that other one; corpus paths."""
+    return {find(_File(also[0])): find(track) for track in pack.tracks for also in track.also}
+
+
 def check_holds(pack: Pack, corpus: Corpus, paths: Collection[str]) -> None:
     """Refuse a pack that lacks a track of the catalogue or holds one that was to be left out."""
     every = [item.path for item in corpus.of("music")]
     find = path_finder(every)
-    held = {find(track) for track in pack.tracks}  # type: ignore[arg-type]
+    held = {find(track) for track in pack.tracks} | set(aliases(pack, find))
     missing, extra = set(paths) - held, held - set(paths)
     if missing or extra:
         example = sorted(missing or extra)[0]
-        raise SystemExit(
+        raise RuntimeError(
             f"{pack.name} is not the protocol's catalogue: {len(missing)} tracks are missing from it and "
             f"{len(extra)} are too many, for example {example}"
         )

@@ -50,8 +50,10 @@ def accuracy_tables(result: Mapping[str, Any]) -> str:
         f"{catalogue['bytes_per_min']:.0f} bytes a minute.\n"
     )
     if "exhaustive" in result:
-        exhaustive = _share(result["exhaustive"]["overall"], "right")
-        text += f"\nExhaustive search over float embeddings: {exhaustive} right.\n"
+        same = _share(result["exhaustive"]["overall"], "right")
+        equal = result["exhaustive"]["at_equal_named"]["right_percent"]
+        text += f"\nExhaustive search over float embeddings: {same} right at the same threshold, "
+        text += f"{equal:.1f}% with as many unknown named.\n"
     bars = [
         [b["bar"], f"{b['kind']} {b['limit']:g}", b["measured"], "yes" if b["met"] else "no"]
         for b in result["bars"]
@@ -133,4 +135,46 @@ def _stacks(axes: Any, result: Mapping[str, Any]) -> None:
     axes.tick_params(axis="x", rotation=60)
     axes.set_ylim(0, 100)
     axes.set_title("answers, % (line: 95% interval of right; dots: the bar)")
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def latency_plot(path: Path, result: Mapping[str, Any]) -> bool:
+    """Draw what a second of audio costs, stage by stage, for each runtime and scene."""
+    bars = {
+        f"{runtime}\n{scene}": found["stages"]
+        for runtime, scenes in result["runtimes"].items()
+        for scene, found in scenes.items()
+        if isinstance(found, dict)
+    }
+
+    def draw(canvas: Any) -> None:
+        axes = canvas.subplots()
+        base = [0.0] * len(bars)
+        stages = [name for name in next(iter(bars.values()), {}) if not name.startswith("whole")]
+        for stage in stages:
+            values = [found[stage]["mean_ms"] for found in bars.values()]
+            axes.bar(list(bars), values, bottom=base, label=stage)
+            base = [b + v for b, v in zip(base, values, strict=True)]
+        rest = [found["whole path"]["mean_ms"] - b for found, b in zip(bars.values(), base, strict=True)]
+        axes.bar(list(bars), [max(0.0, r) for r in rest], bottom=base, label="the rest", color="#cccccc")
+        axes.set_ylabel("ms of processor a second of audio")
+        axes.legend()
+
+    return figure(path, draw, (1.5 + 2.2 * len(bars), 4.5))
+
+
+def power_plot(path: Path, result: Mapping[str, Any]) -> bool:
+    """Draw processor time by scene, and beside it the energy over idle where a meter is."""
+    found = {scene: values for scene, values in result["scenes"].items() if values is not None}
+    meters = [name for name, state in result["meters"].items() if state == "measured"]
+
+    def draw(canvas: Any) -> None:
+        panels = canvas.subplots(1, 1 + len(meters), squeeze=False)[0]
+        panels[0].bar(list(found), [values["cpu_s_per_hour"] for values in found.values()], color="#4d9221")
+        panels[0].set_ylabel("CPU-seconds an hour of listening")
+        for axes, meter in zip(panels[1:], meters, strict=True):
+            joules = [values["energy"][meter]["net_j_per_hour"] for values in found.values()]
+            axes.bar(list(found), joules, color="#c51b7d")
+            axes.set_ylabel(f"J an hour over idle ({meter})")
+
+    return figure(path, draw, (6 + 5 * len(meters), 4))

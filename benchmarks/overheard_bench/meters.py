@@ -1,0 +1,152 @@
+"""Energy meters: RAPL, the Raspberry Pi 5's power chip, a battery. What is absent is not guessed."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+POWERCAP = Path("/sys/class/powercap")
+POWER_SUPPLY = Path("/sys/class/power_supply")
+SAMPLE_S = 0.5
+
+
+class RaplMeter:
+    """Processor packages by Intel's and AMD's running energy counters, which wrap around."""
+
+    name = "RAPL package"
+
+    def __init__(self, root: Path = POWERCAP) -> None:
+        self._zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if zone.name.count(":") == 1]
+        self._ranges = [_number(zone / "max_energy_range_uj") or 0 for zone in self._zones]
+        self._begin = self._read()
+
+    def _read(self) -> list[int]:
+        return [int((zone / "energy_uj").read_text()) for zone in self._zones]
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._begin = self._read()
+
+    def stop(self) -> float:
+        """Return joules since start; packages of a machine are added."""
+        spent = [b - a for a, b in zip(self._begin, self._read(), strict=True)]
+        return sum(s if s >= 0 else s + r for s, r in zip(spent, self._ranges, strict=True)) / 1e6
+
+
+class SampledMeter:
+    """Watts read twice a second and integrated."""
+
+    def __init__(self, name: str, watts: Callable[[], float]) -> None:
+        self.name, self._watts = name, watts
+        self._stopped, self._joules = threading.Event(), 0.0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to sample."""
+        self._stopped.clear()
+        self._joules = 0.0
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def _sample(self) -> None:
+        before = time.monotonic()
+        while True:
+            ended = self._stopped.wait(SAMPLE_S)
+            watts, now = self._watts(), time.monotonic()
+            self._joules += watts * (now - before)
+            before = now
+            if ended:
+                return
+
+    def stop(self) -> float:
+        """Return joules since start."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+        return self._joules
+
+
+Meter = RaplMeter | SampledMeter
+
+
+def find_meters() -> tuple[list[Meter], dict[str, str]]:
+    """Return the meters that work here, and for each of the others why it is unavailable."""
+    found: list[Meter] = []
+    absent: dict[str, str] = {}
+    for name, make in (("RAPL package", _rapl), ("Pi 5 PMIC", _pmic), ("battery", _battery)):
+        try:
+            found.append(make())
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            absent[name] = f"unavailable: {error}"
+    return found, absent
+
+
+def _rapl() -> Meter:
+    zones = sorted(POWERCAP.glob("intel-rapl:*"))
+    if not zones:
+        raise ValueError(f"no energy counter under {POWERCAP}")
+    try:
+        return RaplMeter()
+    except PermissionError as error:
+        raise ValueError(f"{error.filename} is for root only: run with sudo") from error
+
+
+def _pmic() -> Meter:
+    command = shutil.which("vcgencmd")
+    if command is None:
+        raise ValueError("no vcgencmd")
+    meter = SampledMeter("Pi 5 PMIC", lambda: pmic_watts(_run(command)))
+    pmic_watts(_run(command))
+    return meter
+
+
+def _run(command: str) -> str:
+    done = subprocess.run([command, "pmic_read_adc"], capture_output=True, text=True, check=True, timeout=5)
+    return done.stdout
+
+
+def pmic_watts(text: str) -> float:
+    """Add volts times amperes over the rails of `vcgencmd pmic_read_adc`; ValueError where it lists none."""
+    read = {
+        (rail, kind): float(value)
+        for rail, kind, value in re.findall(r"(\w+?)_([AV]) .*?=([\d.]+)[AV]", text)
+    }
+    rails = [rail for rail, kind in read if kind == "A" and (rail, "V") in read]
+    if not rails:
+        raise ValueError("vcgencmd pmic_read_adc lists no rails: only a Raspberry Pi 5 measures itself")
+    return sum(read[rail, "A"] * read[rail, "V"] for rail in rails)
+
+
+def _battery() -> Meter:
+    supplies = sorted(POWER_SUPPLY.glob("*")) if POWER_SUPPLY.is_dir() else []
+    for supply in supplies:
+        if _text(supply / "type") == "Battery" and _text(supply / "status") == "Discharging":
+            battery_watts(supply)
+            return SampledMeter("battery", functools.partial(battery_watts, supply))
+    raise ValueError("no battery that is discharging")
+
+
+def battery_watts(supply: Path) -> float:
+    """Return the watts that a battery gives now; ValueError where it does not say."""
+    power = _number(supply / "power_now")
+    if power is not None:
+        return abs(power) / 1e6
+    current, voltage = _number(supply / "current_now"), _number(supply / "voltage_now")
+    if current is None or voltage is None:
+        raise ValueError(f"{supply} gives neither power_now nor current_now")
+    return abs(current) * voltage / 1e12
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip() if path.is_file() else ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text else None
