@@ -144,7 +144,9 @@ def scan_audio(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], l
         if not root.exists():
             raise AudioError(f"{_clean(str(root))}: no such file or folder")
         for path in [root] if not root.is_dir() else _walk(root, problems):
-            found.setdefault(os.path.realpath(path), path)
+            real = os.path.realpath(path)
+            if real not in found or real == str(path):  # rather the file itself than a link to it
+                found[real] = path
     return sorted(found.values(), key=os.fsencode), problems
 
 

@@ -1,0 +1,68 @@
+"""A fingerprinter without a network, for tests of indexing; as a program, it indexes in its own process."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from overheard.spec import SPEC, FingerprintSpec
+
+CODE_BYTES = 6
+
+
+class FakeFingerprinter:
+    """Codes that tell what was heard: level and pitch of each segment.
+
+    Parameters
+    ----------
+    digest : of the model that it plays
+    log : file that gets a line for each chunk encoded
+    delay_s : how long a chunk takes
+    deadly : a level at which it takes its process down, as a broken decoder would
+    """
+
+    spec: FingerprintSpec = SPEC
+    code_bytes = CODE_BYTES
+
+    def __init__(
+        self, digest: str = "feed" * 4, log: Path | None = None, delay_s: float = 0.0, deadly: float = 9.0
+    ) -> None:
+        self.digest, self._log, self._delay_s, self._deadly = digest, log, delay_s, deadly
+
+    def encode(
+        self, waveform: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+        time.sleep(self._delay_s)
+        if self._log is not None:
+            with open(self._log, "a") as file:
+                file.write(f"{len(waveform)}\n")
+        if np.abs(waveform).max() > self._deadly:
+            os._exit(42)
+        size, hop = self.spec.segment_samples, self.spec.hop_frames * self.spec.frontend.hop_length
+        if len(waveform) < size:
+            waveform = np.pad(waveform, (0, size - len(waveform)))
+        segments = np.lib.stride_tricks.sliding_window_view(waveform, size)[::hop]
+        spectra = np.abs(np.fft.rfft(segments, axis=1))
+        codes = np.stack(
+            [part.argmax(axis=1) for part in np.array_split(spectra, CODE_BYTES, axis=1)], axis=1
+        )
+        return spectra.argmax(axis=1).astype(np.uint16), codes.astype(np.uint8)
+
+
+def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
+    """Index and print a line after each file."""
+    from overheard.indexer import index
+
+    make = functools.partial(FakeFingerprinter, delay_s=float(delay_s))
+    index([folder], Path(pack), make, int(jobs), lambda state: print(state.done, state.total, flush=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
