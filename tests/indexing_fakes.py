@@ -64,5 +64,20 @@ def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
     return 0
 
 
+class SlowFake(FakeFingerprinter):
+    """Stands in for the model in the command line."""
+
+    def __init__(self, _model_path: Path | None = None) -> None:
+        super().__init__(delay_s=float(os.environ.get("FAKE_DELAY_S", "0")))
+
+
+def command_line(argv: list[str]) -> int:
+    """Run the command line without a model."""
+    from overheard import cli, index_worker
+
+    index_worker.ModelFingerprinter = SlowFake  # type: ignore[assignment,misc]
+    return cli.main(argv)
+
+
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(command_line(sys.argv[2:]) if sys.argv[1] == "cli" else main(*sys.argv[1:]))

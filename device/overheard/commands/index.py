@@ -120,14 +120,14 @@ def to_text(report: IndexReport) -> list[str]:
         )
         if number
     ]
-    name, hours = one_line(report.pack.stem), report.duration_s / 3600
+    name, length = one_line(report.pack.stem), _length(report.duration_s)
     lines = [
-        f"{name}: {_count(report.tracks, 'track')}, {hours:.1f} hours"
+        f"{name}: {_count(report.tracks, 'track')}, {length}"
         + (f" ({', '.join(changes)})" if changes else "")
     ]
     if report.audio_s:
         lines.append(
-            f"fingerprinted {report.audio_s / 3600:.1f} hours in {short_clock(report.elapsed_s)}, "
+            f"fingerprinted {_length(report.audio_s)} in {short_clock(report.elapsed_s)}, "
             f"{report.times_real_time:.0f} x real time"
         )
     if report.tracks:
@@ -136,6 +136,10 @@ def to_text(report: IndexReport) -> list[str]:
             f"{report.bytes_per_minute:.0f} a minute; {one_line(str(report.pack))}"
         )
     return lines
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import audio_files
+import indexing_fakes
+from overheard import cli, index_worker
+from overheard.commands import packs as packs_command
+from overheard.commands.index import pack_name
+from overheard.errors import SettingsError
+from overheard.pack import open_pack, write_pack
+from overheard.pack_tracks import TrackEntry
+from overheard.spec import SPEC
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVERHEARD_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(index_worker, "ModelFingerprinter", indexing_fakes.SlowFake)
+    monkeypatch.setattr(packs_command, "_model_digest", lambda settings: "feed" * 4)
+    monkeypatch.setattr(packs_command, "pack_paths", own_packs)
+    return tmp_path / "data"
+
+
+def own_packs(settings: Any) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(settings.packs_dir.glob("*.pack"))}
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for seed in range(3):
+        audio_files.write_music(folder / f"{seed}.flac", 60.0, seed)
+    (folder / "words.mp3").write_text("no music " * 300)
+    return folder
+
+
+def test_summary_says_what_was_asked_for(music: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["index", str(music), "--jobs", "2"]) == 0
+    out, err = capsys.readouterr()
+    pack = data / "packs" / "music.pack"
+    size = pack.stat().st_size
+    assert out.startswith("music: 3 tracks, 3.0 minutes (3 new)\n")
+    assert "x real time" in out
+    assert f"{size / 3:.0f} bytes a track, {size / 3:.0f} a minute; {pack}" in out
+    assert err == f"1 file not indexed:\n  {music / 'words.mp3'}: cannot be read as audio ({reason(err)})\n"
+
+
+def reason(err: str) -> str:
+    return err.rpartition("(")[2].partition(")")[0]
+
+
+def test_json(music: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["index", str(music), "--json", "--pack", "mine", "--jobs", "1"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert (found["pack"], found["path"]) == ("mine", str(data / "packs" / "mine.pack"))
+    assert (found["tracks"], found["added"], found["interrupted"]) == (3, 3, False)
+    assert found["failed"][0]["path"] == str(music / "words.mp3") and found["failed"][0]["reason"]
+    assert found["bytes_per_minute"] == pytest.approx(Path(found["path"]).stat().st_size / 3, abs=1)
+    assert found["duration_s"] == pytest.approx(180, abs=0.1) and found["times_real_time"] > 0
+
+
+def test_errors_are_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none").mkdir()
+    for argv in (
+        ["index", str(tmp_path / "nowhere")],
+        ["index", str(tmp_path / "none")],
+        ["index", str(tmp_path), "--pack", "../up"],
+        ["index", str(tmp_path), "--jobs", "-1"],
+    ):
+        assert cli.main(argv) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.startswith("overheard: ") and err.count("\n") == 1
+    assert not (data / "packs").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a\nb", "a\\b", "\udce9"])
+def test_names_that_no_pack_can_have(name: str) -> None:
+    with pytest.raises(SettingsError, match="cannot name a pack"):
+        pack_name(name)
+
+
+def test_names_that_a_pack_can_have() -> None:
+    assert [pack_name(name) for name in ("music", "Ünï 1", "x.pack")] == ["music", "Ünï 1", "x"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_keeps_what_is_done(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for seed in range(6):
+        wave = audio_files.music(3.0, seed)
+        audio_files.encode(folder / f"{seed}.wav", wave, 8000, "pcm_s16le", "mono")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OVERHEARD_DATA_DIR": str(tmp_path / "data"),
+        "FAKE_DELAY_S": "0.5",
+        "TERM": "xterm",
+        "COLUMNS": "80",
+    }
+    terminal, theirs = pty.openpty()  # a terminal, so that the bar says when a file is done
+    process = subprocess.Popen(
+        [sys.executable, indexing_fakes.__file__, "cli", "index", str(folder), "--jobs", "1", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"2/6" not in shown:
+        shown += os.read(terminal, 4096)
+    os.killpg(process.pid, number)  # the whole group, as a terminal does
+    shown += drained(terminal)
+    out, _ = process.communicate()
+    assert process.returncode == 130
+    found = json.loads(out)
+    assert found["interrupted"] and 2 <= found["tracks"] < 6
+    assert b"interrupted; the same command goes on from here" in shown
+    assert b"Traceback" not in shown
+    assert os.listdir(tmp_path / "data" / "packs") == ["music.pack"]
+    assert len(open_pack(tmp_path / "data" / "packs" / "music.pack").tracks) == found["tracks"]
+
+
+def drained(terminal: int) -> bytes:
+    shown = b""
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # Linux says so when the other side is closed
+            return shown
+        if not part:
+            return shown
+        shown += part
+
+
+def some_pack(data: Path, name: str, digest: str = "feed" * 4) -> Path:
+    (data / "packs").mkdir(parents=True, exist_ok=True)
+    path = data / "packs" / f"{name}.pack"
+    rng = index_worker.np.random.default_rng(0)
+    entry = TrackEntry(
+        title="T",
+        path="/t.flac",
+        duration_s=7200.0,
+        cells=rng.integers(0, 9, 100, dtype="u2"),
+        codes=rng.integers(0, 9, (100, 4), dtype="u1"),
+    )
+    write_pack(path, name, digest, SPEC, [entry])
+    return path
+
+
+def test_packs_lists_usable_and_unusable(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["packs"]) == 0
+    assert "no packs yet" in capsys.readouterr().out
+    good, foreign, torn = (some_pack(data, name) for name in ("good", "foreign", "torn"))
+    some_pack(data, "foreign", "beef" * 4)
+    torn.write_bytes(torn.read_bytes()[:-7])
+    assert cli.main(["packs", "--json"]) == 0
+    found = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (found["good"]["tracks"], found["good"]["hours"], found["good"]["usable"]) == (1, 2.0, True)
+    assert found["good"]["bytes"] == good.stat().st_size and found["good"]["path"] == str(good)
+    assert not found["foreign"]["usable"] and "another model" in found["foreign"]["problem"]
+    assert not found["torn"]["usable"] and "bytes instead of" in found["torn"]["problem"]
+    assert foreign.exists()
+    assert cli.main(["packs"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("not usable") == 2 and "2.0" in out
+
+
+def test_packs_remove(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = some_pack(data, "old")
+    (data / "packs" / "old.indexing.sqlite").touch()
+    assert cli.main(["packs", "remove", "old"]) == 0
+    assert str(path) in capsys.readouterr().out
+    assert os.listdir(data / "packs") == []
+    assert cli.main(["packs", "remove", "old"]) == 2
+    assert "there is no pack old of yours" in capsys.readouterr().err
+    assert cli.main(["packs", "remove", "../../etc/passwd"]) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["packs", "remove"])
