@@ -164,6 +164,8 @@ class MicrophoneSource(AudioSource):
         told = 0
         while not self._closed.wait(_POLL_S):
             runs = queue.drain()
+            if runs:
+                heard_s, patience_s = time.monotonic(), _STALL_S
             for lost, data in runs:
                 if lost:
                     resampler.reset()
@@ -173,7 +175,6 @@ class MicrophoneSource(AudioSource):
                 log.warning("recognition is too slow: %.1f s of sound dropped", queue.dropped_samples / rate)
                 told = self.dropped_samples = queue.dropped_samples
             if runs:
-                heard_s, patience_s = time.monotonic(), _STALL_S
                 continue
             yield NOTHING
             if not stream.active or time.monotonic() - heard_s > patience_s:

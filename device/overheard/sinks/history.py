@@ -199,6 +199,6 @@ def _one_line(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OverheardError(f"{path}: the history cannot be written: {error.strerror}") from error
+        raise OverheardError(f"{path}: cannot be written: {error.strerror}") from error
     except sqlite3.DatabaseError as error:
-        raise OverheardError(f"{path}: the history cannot be used: {error}; move it away if damaged") from error
+        raise OverheardError(f"{path}: unusable: {error}; move it away if damaged") from error

@@ -21,7 +21,7 @@ _NAMES = {
 class JsonLinesSink:
     """Write each event as one line and flush it.
 
-    Plays: ``{"event": "play_started" | "play_updated" | "play_ended", "started_at", "ended_at", "play"}``, the
+    Plays: ``{"event": "play_started" (or "_updated", "_ended"), "started_at", "ended_at", "play"}``, the
     play as `overheard identify --json` prints it. Unknown music: ``{"event": "music_unknown", "started_at",
     "ended_at", "start_s", "end_s"}``. Silence: ``{"event": "silence", "started_at", "start_s"}``. What ends
     in ``_at`` is UTC, what ends in ``_s`` are seconds of the source.

@@ -1,0 +1,228 @@
+"""The history file, and `overheard history`."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from overheard import cli
+from overheard.commands.history import parse_since, to_text
+from overheard.errors import OverheardError
+from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Track
+from overheard.sinks import history
+from overheard.sinks.history import HistorySink, read_plays
+
+T0 = datetime.datetime(2026, 11, 23, 20, 0, tzinfo=datetime.timezone.utc).timestamp()
+
+
+def track(title: str = "Alpha", artist: str = "Ann") -> Track:
+    return Track(title[:1].lower() * 12, title, artist, "First", f"/music/{title}.flac", "music", 200.0)
+
+
+def play(end_s: float, start_s: float = 10.0, title: str = "Alpha", score: float = 5.0) -> Play:
+    return Play(track(title), start_s, end_s, 62.0, score, 0.93)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "history.sqlite"
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch):
+    """Set the local time zone, one with summer time."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def write(path: Path, *titles: str, started: float = T0) -> None:
+    sink = HistorySink(path, "mic")
+    for i, title in enumerate(titles):
+        heard = play(i * 300 + 200.0, i * 300 + 10.0, title)
+        sink.handle(PlayStarted(heard), started)
+        sink.handle(PlayEnded(heard), started)
+    sink.close()
+
+
+def test_a_play_is_written_when_it_starts_and_closed_when_it_ends(path: Path):
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayStarted(play(16)), T0)
+    (row,), count = read_plays(path)
+    assert count == 1
+    assert (row.started_at, row.ended_at) == ("2026-11-23T20:00:10.000Z", "2026-11-23T20:00:16.000Z")
+    sink.handle(PlayEnded(play(100, score=7.0)), T0)
+    sink.handle(MusicUnknown(120, 140), T0)
+    (row,), _ = read_plays(path)
+    assert row.ended_at == "2026-11-23T20:01:40.000Z"
+    assert (row.title, row.artist, row.pack, row.source) == ("Alpha", "Ann", "music", "mic")
+    assert (row.offset_s, row.score, row.confidence) == (62.0, 7.0, 0.93)
+    sink.close()
+
+
+def test_a_crash_leaves_the_last_update_as_the_end(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(history, "_UPDATE_S", 0.0)
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayStarted(play(16)), T0)
+    sink.handle(PlayUpdated(play(80)), T0)
+    del sink  # never closed
+    (row,), _ = read_plays(path)
+    assert row.ended_at == "2026-11-23T20:01:20.000Z"
+
+
+def test_updates_are_spared(path: Path):
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayStarted(play(16)), T0)
+    sink.handle(PlayUpdated(play(17)), T0)
+    (row,), _ = read_plays(path)
+    assert row.ended_at == "2026-11-23T20:00:16.000Z"
+
+
+def test_a_play_whose_start_was_lost_is_written_all_the_same(path: Path):
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayUpdated(play(80)), T0)
+    sink.handle(PlayEnded(play(90)), T0)
+    sink.handle(PlayEnded(play(400, 300)), T0)
+    assert [row.ended_at[11:19] for row in read_plays(path)[0]] == ["20:01:30", "20:06:40"]
+
+
+def test_no_play_ends_before_it_starts_when_the_clock_is_set_back(path: Path):
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayStarted(play(16)), T0)
+    sink.handle(PlayEnded(play(60)), T0 - 3600)
+    (row,), _ = read_plays(path)
+    assert row.ended_at == row.started_at
+
+
+def test_titles_that_are_no_valid_text_are_escaped(path: Path):
+    sink = HistorySink(path, "mic")
+    odd = Play(track("caf\udce9"), 0, 5, 0, 5, 0.9)
+    sink.handle(PlayStarted(odd), T0)
+    assert read_plays(path)[0][0].title == "caf\\udce9"
+
+
+def test_since_and_limit_choose_the_latest(path: Path):
+    write(path, "Alpha", "Beta", "Gamma")
+    rows, count = read_plays(path, limit=2)
+    assert ([row.title for row in rows], count) == (["Beta", "Gamma"], 3)
+    rows, count = read_plays(path, since="2026-11-23T20:05:00.000Z")
+    assert ([row.title for row in rows], count) == (["Beta", "Gamma"], 2)
+
+
+def test_no_file_is_no_plays_and_none_is_made(path: Path):
+    assert read_plays(path) == ([], 0)
+    assert not path.exists()
+
+
+def test_a_newer_schema_is_refused(path: Path):
+    write(path, "Alpha")
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    for use in (lambda: HistorySink(path, "mic"), lambda: read_plays(path)):
+        with pytest.raises(OverheardError, match="newer"):
+            use()
+
+
+def test_what_is_no_history_is_refused_in_one_line(path: Path):
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all, but longer than a header of one " * 40)
+    with pytest.raises(OverheardError, match="move it away"):
+        read_plays(path)
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE other (x)")
+    with pytest.raises(OverheardError, match="no history"):
+        HistorySink(path, "mic")
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OverheardError, match="cannot be written"):
+        HistorySink(tmp_path / "file" / "history.sqlite", "mic")
+
+
+def test_two_writers_share_a_history(path: Path):
+    first, second = HistorySink(path, "mic"), HistorySink(path, "monitor")
+    first.handle(PlayStarted(play(16)), T0)
+    second.handle(PlayStarted(play(17, title="Beta")), T0)
+    first.handle(PlayEnded(play(30)), T0)
+    second.handle(PlayEnded(play(40, title="Beta")), T0)
+    assert sorted(row.source for row in read_plays(path)[0]) == ["mic", "monitor"]
+
+
+# The command
+
+
+def run(path: Path, *args: str) -> int:
+    return cli.main(["--data-dir", str(path.parent), "history", *args])
+
+
+def test_the_table_groups_by_local_day(path: Path, zone, capsys: pytest.CaptureFixture[str]):
+    late = datetime.datetime(2026, 11, 23, 22, 57, tzinfo=datetime.timezone.utc).timestamp()
+    write(path, "Alpha", "Beta", started=late)
+    assert run(path) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Monday 23 November 2026",
+        "  23:57     3:10   93%  Ann - Alpha  (First)",
+        "",
+        "Tuesday 24 November 2026",
+        "  00:02     3:10   93%  Ann - Beta  (First)",
+        "",
+        "2 plays, 6:20 of music",
+    ]
+
+
+def test_the_table_says_how_much_it_leaves_out(path: Path):
+    write(path, "Alpha", "Beta", "Gamma")
+    rows, count = read_plays(path, limit=1)
+    assert to_text(rows, count, None)[-1] == "1 play, 3:10 of music; 2 earlier ones with --limit 0"
+
+
+def test_an_empty_history_says_what_to_do(path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(path) == 0
+    assert "overheard listen" in capsys.readouterr().out
+    assert run(path, "--since", "2h") == 0
+    assert "no plays since 2h" in capsys.readouterr().out
+
+
+def test_json_and_csv_hold_all_columns(path: Path, capsys: pytest.CaptureFixture[str]):
+    write(path, "Alpha", 'Be"t,a')
+    assert run(path, "--json") == 0
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [o["title"] for o in objects] == ["Alpha", 'Be"t,a']
+    assert run(path, "--csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["title"] for row in rows] == ["Alpha", 'Be"t,a']
+    assert list(rows[0]) == list(objects[0])
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("2h", "2026-03-29T10:00:00+02:00"),
+        ("3d", "2026-03-26T12:00:00+02:00"),  # three times 24 hours
+        ("30m", "2026-03-29T11:30:00+02:00"),
+        ("today", "2026-03-29T00:00:00+01:00"),  # before the clocks changed
+        ("yesterday", "2026-03-28T00:00:00+01:00"),
+        ("2026-03-01", "2026-03-01T00:00:00+01:00"),
+        ("2026-03-29T10:30", "2026-03-29T10:30:00+02:00"),
+    ],
+)
+def test_since(text: str, expected: str, zone):
+    now = datetime.datetime(2026, 3, 29, 12, 0).astimezone()
+    assert parse_since(text, now) == datetime.datetime.fromisoformat(expected).astimezone()
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2x", "2026-13-01", "99999999999d"])
+def test_a_time_that_is_none_is_refused(text: str, path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(path, "--since", text) == 2
+    assert "2026-11-01" in capsys.readouterr().err
