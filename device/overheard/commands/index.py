@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if jobs < 0:
         raise SettingsError("--jobs must not be negative")
     make = functools.partial(ModelFingerprinter, settings.model_path)
-    with _stop_on_signals() as stop, _progress_bar() as progress:
+    with _stop_on_signals() as stop, progress_bar() as progress:
         path = settings.packs_dir / f"{name}{PACK_SUFFIX}"
         report = index(args.folders, path, make, jobs or processors(), progress, stop)
     if args.json:
@@ -168,7 +168,7 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress], None] | None]:
+def progress_bar() -> Iterator[Callable[[Progress], None] | None]:
     """Yield what draws a bar on standard error, or nothing when that is no terminal."""
     if not sys.stderr.isatty():
         yield None

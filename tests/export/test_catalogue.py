@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import audio_files
+import indexing_fakes
+from overheard.errors import AudioError, PackError
+from overheard.pack import open_pack
+from overheard_export import catalogue, cli
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with three pieces of music, credits of two of them, and something else."""
+    monkeypatch.setattr(catalogue, "ModelFingerprinter", indexing_fakes.SlowFake)
+    root = tmp_path / "corpus"
+    for seed, name in enumerate(["music/a/one.flac", "music/b/zwei.ogg", "music/b/three.wav"]):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        audio_files.write_music(root / name, 4.0, seed)
+    audio_files.write_tags(root / "music/a/one.flac", "Tagged", "Tagger", "The Album")
+    with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow("kind,path,title,artist,source,licence".split(","))
+        writer.writerow(["music", "music/a/one.flac", "One, or Eins", "Ärtist", "some/repo", "CC-BY 4.0"])
+        writer.writerow(["music", "music/b/zwei.ogg", "", "", "other/repo", "CC0"])
+        writer.writerow(["noise", "noise/rain.ogg", "Rain", "", "", ""])
+    return root
+
+
+def test_credits_win_and_nothing_of_the_machine_is_left(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack = tmp_path / "out" / "starter.pack"
+    argv = [
+        str(corpus / "music"),
+        "--pack",
+        str(pack),
+        "--credits",
+        str(corpus / "manifest.csv"),
+        "--jobs",
+        "1",
+    ]
+    assert cli.main(["catalogue", *argv]) == 1
+    out, err = capsys.readouterr()
+    assert f"left out: {corpus / 'music/b/three.wav'}: it has no row in the credits" in err
+    assert "2 tracks" in out
+    one, two = open_pack(pack, "feed" * 4).tracks
+    assert (one.title, one.artist, one.album) == ("One, or Eins", "Ärtist", "The Album")
+    assert (one.path, one.extras) == ("music/a/one.flac", {"licence": "CC-BY 4.0", "source": "some/repo"})
+    assert (two.title, two.artist, two.path) == ("zwei", "", "music/b/zwei.ogg")
+    assert (one.size, one.mtime_ns) == (0, 0)
+    assert str(tmp_path).encode() not in pack.read_bytes()
+
+
+def test_without_credits_tags_count_and_paths_begin_at_the_folder(corpus: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "mine.pack"
+    assert cli.main(["catalogue", str(corpus / "music"), "--pack", str(pack), "--jobs", "1"]) == 0
+    tracks = open_pack(pack).tracks
+    assert [track.path for track in tracks] == ["a/one.flac", "b/three.wav", "b/zwei.ogg"]
+    assert [track.title for track in tracks] == ["Tagged", "three", "zwei"]
+
+
+def test_equal_calls_write_equal_packs(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    contents = []
+    for jobs in ("1", "2"):
+        pack = tmp_path / jobs / "x.pack"
+        assert cli.main(["catalogue", str(corpus / "music"), "--pack", str(pack), "--jobs", jobs]) == 0
+        contents.append(pack.read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_errors_are_one_line(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack = str(tmp_path / "x.pack")
+    (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "none").mkdir()
+    for argv in (
+        [str(tmp_path / "nowhere"), "--pack", pack],
+        [str(tmp_path / "none"), "--pack", pack],
+        [str(corpus), "--pack", pack, "--credits", str(tmp_path / "odd.csv")],
+        [str(corpus), "--pack", pack, "--credits", str(tmp_path / "nowhere.csv")],
+    ):
+        assert cli.main(["catalogue", *argv]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("overheard-export: ") and err.count("\n") == 1
+    assert not Path(pack).exists()
+
+
+def test_credits_from_elsewhere_are_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="lies outside"):
+        catalogue.build([corpus], indexing_fakes.SlowFake, 0, root=tmp_path / "other", credits={})
+    with pytest.raises(PackError, match="column 'path'"):
+        (tmp_path / "empty.csv").touch()
+        catalogue.read_credits(tmp_path / "empty.csv")
+
+
+def test_unknown_command_is_refused() -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["nonsense"])
+    assert caught.value.code == 2
+
+
+def test_the_catalogue_needs_no_tensorflow() -> None:
+    program = (
+        "import sys, overheard_export.cli, overheard_export.catalogue; "
+        "print([m for m in ('tensorflow', 'keras', 'overheard_train') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", program]
+    out = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert out.stdout.strip() == "[]"
