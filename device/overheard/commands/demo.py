@@ -7,6 +7,8 @@ import dataclasses
 import functools
 import os
 import shlex
+import shutil
+import sys
 import threading
 import time
 from pathlib import Path
@@ -64,21 +66,28 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return 130
     result = score(evening.performances, stage.plays)
     report(console, evening, result, stage)
-    where = shlex.quote(str(folder))
     console.print(f"\n  history   {own.history_path}", soft_wrap=True)
-    console.print(f"  see it    overheard --data-dir {where} history", soft_wrap=True)
+    console.print(f"  see it    {program()} --data-dir {shlex.quote(str(folder))} history", soft_wrap=True)
     console.print(f"  hear it   {folder / 'evening.wav'}\n", soft_wrap=True)
     return 0 if result.passed else 1
+
+
+def program() -> str:
+    """Return how this program can be called from here."""
+    if shutil.which("overheard"):
+        return "overheard"
+    here = os.path.relpath(sys.argv[0]) if sys.argv[0].endswith("overheard") else ""
+    return shlex.quote(here) if here else f"{shlex.quote(sys.executable)} -m overheard"
 
 
 def prepare(console: Console, seed: int, settings: Settings) -> Evening:
     """Compose, write, index and mix what the evening needs, each step with its time."""
     from overheard.demo.evening import SAMPLE_RATE, compose_collection, make_evening
-    from overheard.demo.stage import step
+    from overheard.demo.stage import step, working
     from overheard.demo.synth import write_wav
 
     folder = settings.data_dir
-    with console.status("composing"):
+    with working(console, "composing"):
         started = time.monotonic()
         pieces = compose_collection(seed)
         known = write_collection(folder, pieces[:-1], seed)
@@ -87,8 +96,8 @@ def prepare(console: Console, seed: int, settings: Settings) -> Evening:
     step(console, "composed", f"{len(pieces)} pieces, {minutes:.0f} min of music", taken)
     index_music(console, settings)
     unknown = pieces[-1]
-    step(console, "withheld", f"{unknown.artist} - {unknown.title}", "it will play, but no catalogue has it")
-    with console.status("mixing the evening"):
+    step(console, "withheld", f"{unknown.artist} - {unknown.title}", "it will play, but is in no pack")
+    with working(console, "mixing the evening"):
         evening = make_evening(seed, known, [unknown])
         write_wav(folder / "evening.wav", evening.waveform)
     low, high = (choose(p.snr_db for p in evening.performances) for choose in (min, max))
@@ -126,14 +135,19 @@ def write_collection(folder: Path, pieces: list[Piece], seed: int) -> list[tuple
 
 def index_music(console: Console, settings: Settings) -> None:
     """Index the collection as `overheard index` does."""
-    from overheard.demo.stage import step
+    from overheard.daemon import stop_on_signals
+    from overheard.demo.stage import step, working
     from overheard.index_worker import ModelFingerprinter
     from overheard.indexer import index
 
     make = functools.partial(ModelFingerprinter, settings.model_path)
     jobs = settings.index.jobs or os.cpu_count() or 1
-    with console.status("indexing"):
-        report = index([settings.data_dir / "music"], settings.packs_dir / f"{PACK}.pack", make, jobs)
+    music, pack = settings.data_dir / "music", settings.packs_dir / f"{PACK}.pack"
+    stop_event = threading.Event()
+    with working(console, "indexing"), stop_on_signals(stop_event):
+        report = index([music], pack, make, jobs, stop=stop_event.is_set)
+    if report.interrupted:
+        raise KeyboardInterrupt
     if report.failed:
         path, reason = report.failed[0]
         raise OverheardError(f"{path}: {reason}")
@@ -157,7 +171,7 @@ def listen(console: Console, settings: Settings, evening: Evening, stage: Stage,
     stop_event = threading.Event()
     console.print("\n  listening\n")
     columns = (TextColumn("  [dim]{task.description}[/]"), BarColumn(40))
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    bar = Progress(*columns, console=console, transient=True, disable=not sys.stdout.isatty())
     task = bar.add_task("", total=evening.duration_s)
     with stop_on_signals(stop_event), bar:
         run_listen(

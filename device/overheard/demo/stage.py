@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from overheard.demo.evening import Evening, Performance, Score, Verdict
+from overheard.demo.evening import Evening, Score, Verdict
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted
 from overheard.text import one_line, short_clock
 
@@ -20,7 +21,7 @@ STYLES = {"right": "green", "unnamed": "green", "missed": "yellow", "wrong": "bo
 def make_console() -> Console:
     """Return a console on standard output that is no wider than is good to read; a pipe gets plain text."""
     console = Console(highlight=False, soft_wrap=False)
-    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    console.width = min(console.width, WIDTH) if sys.stdout.isatty() else WIDTH
     return console
 
 
@@ -80,6 +81,11 @@ def _encoding() -> str:
     return sys.stdout.encoding or "ascii"
 
 
+def working(console: Console, what: str) -> contextlib.AbstractContextManager[object]:
+    """Show that something is being done, on a terminal."""
+    return console.status(what) if sys.stdout.isatty() else contextlib.nullcontext()
+
+
 def step(console: Console, name: str, what: str, note: str = "") -> None:
     """Print one finished step of the preparation."""
     console.print(Text.assemble((f"  {name:<10}", "cyan"), what, (f"   {note}" if note else "", "dim")))
@@ -107,17 +113,10 @@ def _row(verdict: Verdict, delay_s: float | None) -> tuple[Text, Text, Text, Tex
     when = f"  {short_clock(performance.start_s)}-{short_clock(performance.end_s)}"
     return (
         Text(when, "dim"),
-        _name(performance),
+        Text(f"{performance.piece.artist} - {performance.piece.title}"),
         Text(f"-{performance.snr_db:.0f} dB", "dim"),
         Text(_judgement(verdict, delay_s), STYLES[verdict.word]),
     )
-
-
-def _name(performance: Performance) -> Text:
-    name = Text(f"{performance.piece.artist} - {performance.piece.title}")
-    if performance.path is None:
-        name.append("  (in no catalogue)", "dim")
-    return name
 
 
 def _judgement(verdict: Verdict, delay_s: float | None) -> str:
@@ -125,7 +124,7 @@ def _judgement(verdict: Verdict, delay_s: float | None) -> str:
         return f"{_sign('✗')} named {one_line(verdict.wrong[0].track.name)}"
     if verdict.word == "right":
         return f"{_sign('✓')} named after {delay_s:.1f} s" if delay_s is not None else f"{_sign('✓')} named"
-    return f"{_sign('✓')} left unnamed" if verdict.word == "unnamed" else f"{_sign('–')} missed"
+    return f"{_sign('✓')} in no pack, unnamed" if verdict.word == "unnamed" else f"{_sign('–')} missed"
 
 
 def _summary(evening: Evening, score: Score, stage: Stage) -> Iterator[Text]:
@@ -135,9 +134,9 @@ def _summary(evening: Evening, score: Score, stage: Stage) -> Iterator[Text]:
     yield Text(f"  {right} of {known} right, {score.wrong} wrong, {missed} missed", style)
     unknown = [verdict for verdict in score.verdicts if verdict.performance.path is None]
     if unknown and all(verdict.word == "unnamed" for verdict in unknown):
-        yield Text("  the piece that is in no catalogue was rightly left unnamed", "green")
+        yield Text("  the piece that is in no pack was rightly left unnamed", "green")
     elif unknown:
-        yield Text("  the piece that is in no catalogue was given a name", "bold red")
+        yield Text("  the piece that is in no pack was given a name", "bold red")
     delays = sorted(d for d in map(stage.delay_s, score.verdicts) if d is not None)
     if delays:
         yield Text(f"  named {delays[len(delays) // 2]:.1f} s after the first note, in the median", "dim")
