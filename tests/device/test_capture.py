@@ -239,7 +239,7 @@ def test_no_sample_of_the_queue_is_unaccounted_for(steps: list):
 class FakeStream:
     def __init__(self, world: FakeWorld, **options):
         if options["samplerate"] not in world.rates:
-            raise FakePortAudio.PortAudioError("Error opening RawInputStream: Invalid rate [PaErrorCode -9997]")
+            raise FakePortAudio.PortAudioError("Error opening RawInputStream: Bad rate [PaErrorCode -9997]")
         self.world, self.samplerate, self.latency = world, options["samplerate"], 0.5
         self.callback, self.active, self.closed = options["callback"], False, False
         world.streams.append(self)
@@ -342,7 +342,7 @@ def test_a_rate_that_is_refused_is_replaced(world: FakeWorld):
     next(MicrophoneSource("USB").blocks())
     assert world.streams[0].samplerate == 48000
     world.rates = set()
-    with pytest.raises(AudioError, match=r"opened: Invalid rate;"):
+    with pytest.raises(AudioError, match=r"opened: Bad rate;"):
         next(MicrophoneSource("USB").blocks())
 
 
