@@ -22,7 +22,7 @@ from overheard_bench.environment import environment, model_facts
 from overheard_bench.meters import Meter, find_meters
 from protocol import CACHE
 
-WARM_UP_S = 8.0  # loading is over, and a query window is full
+WARM_UP_S = 12.0  # after which a query window is full
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     args.warm_up = WARM_UP_S
     if args.quick:
-        args.seconds, args.pairs, args.warm_up = 3.0, 1, 4.0
+        args.seconds, args.pairs, args.warm_up = 4.0, 1, 1.0
     args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
     return args
 
@@ -93,6 +93,7 @@ def one_round(
     idle = spend(args.seconds, meters) if meters else {}
     running = process.start_listening(stage.data_dir, path, ["--realtime"])
     try:
+        process.wait_until_ready(running, stage.data_dir)
         time.sleep(args.warm_up)
         if running.poll() is not None:
             raise RuntimeError(f"overheard listen ended early: {process.error_of(stage.data_dir)}")

@@ -13,6 +13,8 @@ from pathlib import Path
 from overheard_bench import CHECKOUT
 
 POLL_S = 0.02
+READY = "listening to"  # what `overheard listen` says on stderr once everything is loaded
+READY_TIMEOUT_S = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,15 @@ def start_listening(data_dir: Path, audio: Path, arguments: Sequence[str] = ()) 
         )
     finally:
         errors.close()
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], data_dir: Path) -> None:
+    """Wait until it listens; raise RuntimeError if it ends or takes too long."""
+    log, until = data_dir / "listen.log", time.monotonic() + READY_TIMEOUT_S
+    while READY not in log.read_text(errors="replace"):
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"overheard listen does not start: {error_of(data_dir)}")
+        time.sleep(POLL_S)
 
 
 def listen_to_the_end(data_dir: Path, audio: Path, arguments: Sequence[str] = ()) -> Usage:
