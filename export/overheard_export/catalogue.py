@@ -1,4 +1,4 @@
-"""Folders of audio to a pack that can be given away: relative paths, credits, no trace of the maker's machine."""
+"""Folders of audio to a pack to give away: relative paths, credits, no trace of the maker's machine."""
 
 from __future__ import annotations
 
