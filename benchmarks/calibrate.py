@@ -1,0 +1,126 @@
+"""Choose the matcher's weights and thresholds on the calibration third of the `valid` lists.
+
+    python benchmarks/calibrate.py [--n 100] [--false-accepts 0.007]
+
+Every query of a track in the catalogue is asked twice: as it is, and as if its track were not in the catalogue. Logistic
+regression weighs the evidence; each query length then gets the penalty at which that share of the queries without their
+track would be named. Writes `scoring` into the model's manifest; nothing of the report part is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from overheard_bench import catalogue, output
+from overheard_bench import corpus as corpora
+from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
+from protocol import CACHE, LENGTHS_S, Query, render_queries
+from scipy.optimize import minimize
+
+THRESHOLD = 4.0  # the score of a match that may be named; what a length asks for goes into its penalty
+SEED = 3  # other positions than those that accuracy.py draws
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One question: the evidence found, and whether it points to the right track."""
+
+    length_s: int
+    in_catalogue: bool
+    right: bool
+    features: tuple[float, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Calibrate and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument("--model", type=Path, help="manifest of a model other than the shipped one")
+    parser.add_argument("--n", type=int, default=100, help="positions per length, each in every condition")
+    parser.add_argument("--false-accepts", type=float, default=0.007, help="of queries without their track")
+    args = parser.parse_args(argv)
+    from overheard.embedder import load_model
+
+    model = load_model(args.model)
+    trials = collect(Corpus(args.corpus), args.corpus, model, args.n)
+    scoring = calibrate(trials, args.false_accepts)
+    manifest = {**model.manifest, "scoring": scoring}
+    output.write_json(model.path, manifest)
+    print(json.dumps(scoring, indent=1))
+    return 0
+
+
+def collect(corpus: Corpus, root: Path, model: Any, n: int) -> list[Trial]:
+    """Ask the calibration queries with and without their own track."""
+    from overheard.pipeline import Recognizer
+
+    pack = catalogue.build_pack(corpus, model, catalogue.catalogue_paths(corpus), CACHE, None)
+    recognizer = Recognizer(model, [pack])
+    find = catalogue.path_finder([item.path for item in corpus.of("music")])
+    numbers = {find(track): number for number, track in enumerate(pack.tracks)}
+    twins = {path for pair in corpora.near_duplicates() for path in pair}
+    trials = []
+    for query in render_queries("calibration", SEED, n, 0, LENGTHS_S, corpus=root):
+        trials += ask(recognizer, query, numbers[query.source], query.source in twins)
+    return trials
+
+
+def ask(recognizer: Any, query: Query, own: int, has_twin: bool) -> list[Trial]:
+    """Return the trial with the query's own track in the catalogue and, unless it has a twin, without."""
+    embeddings, found, rows = recognizer.window_candidates(query.waveform)
+    trials = []
+    for without in ((), (own,)) if not has_twin else ((),):
+        evidence = recognizer.matcher.weigh(
+            embeddings, found, rows, recognizer.clip_step_frames, without=without
+        )
+        if evidence is not None:
+            right = evidence.track == own
+            trials.append(Trial(query.length_s, not without, right, evidence.features()))
+    return trials
+
+
+def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
+    """Fit weights and penalties; returns a manifest's `scoring`."""
+    features = np.array([trial.features for trial in trials])
+    right = np.array([trial.right for trial in trials], dtype=float)
+    weights = fit_logistic(features, right)
+    odds = features @ weights
+    lengths = np.array([trial.length_s for trial in trials])
+    without = ~np.array([trial.in_catalogue for trial in trials])
+    asked = [float(np.quantile(odds[without & (lengths == n)], 1 - false_accepts)) for n in LENGTHS_S]
+    return {
+        "weights": [round(float(weight), 4) for weight in weights],
+        "lengths_s": list(LENGTHS_S),
+        "penalties": [round(value - THRESHOLD, 4) for value in asked],
+        "threshold": THRESHOLD,
+        "chosen_on": {"part": "calibration", "trials": len(trials), "false_accepts": false_accepts},
+    }
+
+
+def fit_logistic(features: np.ndarray, labels: np.ndarray, ridge: float = 1e-3) -> np.ndarray:
+    """Return weights of a logistic regression whose last feature is 1."""
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    mean[-1], spread[-1] = 0.0, 1.0
+    scaled = (features - mean) / spread
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = scaled @ weights
+        value = np.mean(np.logaddexp(0, odds) - labels * odds) + ridge * np.sum(weights[:-1] ** 2)
+        gradient = scaled.T @ (1 / (1 + np.exp(-odds)) - labels) / len(labels)
+        gradient[:-1] += 2 * ridge * weights[:-1]
+        return float(value), gradient
+
+    found = minimize(loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B")
+    weights = found.x / spread
+    weights[-1] -= float(np.sum((found.x * mean / spread)[:-1]))
+    return weights
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

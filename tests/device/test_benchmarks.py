@@ -1,0 +1,217 @@
+"""What the benchmark scripts count, compare and read off meters; nothing here measures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from overheard.events import Match, Play, Track
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+protocol = pytest.importorskip("protocol")
+from overheard_bench import catalogue, meters, output, score, stopwatch  # noqa: E402
+
+
+def query(track: str | None, source: str = "music/a.ogg", condition: str = "clean", length_s: int = 5):
+    return protocol.Query(
+        f"{source}/{condition}", condition, length_s, track, 30.0, source, np.zeros(8, np.float32)
+    )
+
+
+def found(*paths: str, offset_s: float = 30.0, best: str = "music/a.ogg", score_: float = 5.0):
+    tracks = [Track("0" * 12, "t", "a", "", path, "p", 60.0) for path in (*paths, best)]
+    plays = tuple(Play(track, 0.0, 5.0, offset_s, score_, 0.9) for track in tracks[:-1])
+    match = Match(tracks[-1], 0.0, 5.0, offset_s, score_, 3.0, 0.9, 0.1)
+    return SimpleNamespace(verdict="recognized" if plays else "unknown", plays=plays, best=match)
+
+
+def judge(asked, answer, twins=None, aliases=None):
+    return score.judge(asked, answer, lambda track: track.path, twins or {}, aliases or {})
+
+
+@pytest.mark.parametrize(
+    ("track", "named", "outcome"),
+    [
+        ("music/a.ogg", ["music/a.ogg"], "right"),
+        ("music/a.ogg", ["music/b.ogg"], "wrong"),
+        ("music/a.ogg", ["music/a.ogg", "music/b.ogg"], "wrong"),
+        ("music/a.ogg", [], "none"),
+        (None, ["music/b.ogg"], "named"),
+        (None, ["music/a.ogg"], "named"),
+        (None, [], "none"),
+    ],
+)
+def test_outcomes(track, named, outcome):
+    assert judge(query(track), found(*named)).outcome == outcome
+
+
+def test_a_right_track_at_a_wrong_place_is_counted_apart():
+    near, far = (judge(query("music/a.ogg"), found("music/a.ogg", offset_s=s)) for s in (30.9, 31.1))
+    assert near.outcome == far.outcome == "right"
+    assert near.right_offset and not far.right_offset
+
+
+def test_a_twin_is_wrong_but_an_exact_copy_is_not():
+    twins = {"music/a.ogg": frozenset({"music/b.ogg"})}
+    twin = judge(query("music/a.ogg"), found("music/b.ogg"), twins=twins)
+    assert (twin.outcome, twin.twin) == ("wrong", True)
+    copy = judge(query("music/a.ogg"), found("music/b.ogg"), aliases={"music/a.ogg": "music/b.ogg"})
+    assert copy.outcome == "right"
+
+
+def test_wilson_intervals():
+    assert score.wilson(0, 0) == (0.0, 100.0)
+    assert score.wilson(0, 100) == pytest.approx((0.0, 3.70), abs=0.01)
+    assert score.wilson(50, 100) == pytest.approx((40.38, 59.62), abs=0.01)
+    assert score.wilson(100, 100) == pytest.approx((96.30, 100.0), abs=0.01)
+
+
+def answers():
+    asked = [
+        (query("music/a.ogg", "music/a.ogg", c, s), found(*named, score_=9.0))
+        for c in ("clean", "mic0")
+        for s in (2, 5)
+        for named in (["music/a.ogg"], ["music/a.ogg"], ["music/b.ogg"], [])
+    ]
+    asked += [
+        (query(None, "music/o.ogg", c, 2), found(*named, score_=value))
+        for c in ("clean", "mic0")
+        for named, value in ((["music/b.ogg"], 4.0), ([], 1.0))
+    ]
+    return [judge(q, answer) for q, answer in asked]
+
+
+def result():
+    tables = score.tables(answers())
+    tables["catalogue"] = {"tracks": 1, "hours": 1.0, "bytes": 1, "bytes_per_min": 1800.0}
+    tables["exhaustive"] = score.exhaustive_tables(answers(), 2)
+    tables["bars"] = score.bars(tables)
+    return tables
+
+
+def test_rows_hold_exactly_what_the_issue_fixes():
+    tables = result()
+    assert [set(row) for row in tables["rows"]] == [
+        {"condition", "length_s", "n", "right", "wrong", "none"}
+    ] * 4
+    assert tables["rows"][0] == {
+        "condition": "clean", "length_s": 2, "n": 4, "right": 2, "wrong": 1, "none": 1,
+    }  # fmt: skip
+    assert tables["out_of_catalogue"] == {"n": 4, "named": 2}
+    assert tables["overall"]["right_percent"] == 50.0
+    assert tables["by_length"]["5"]["n"] == 8
+
+
+def test_moving_the_threshold_counts_best_candidates():
+    none_named, two_named = (score.at_named(answers(), n) for n in (0, 2))
+    assert none_named["excess"] == 1.0
+    assert two_named["excess"] == -2.0
+    assert none_named["right_percent"] == two_named["right_percent"] == 100.0
+
+
+def test_bars_are_met_or_missed():
+    bars = {bar["bar"]: bar["met"] for bar in result()["bars"]}
+    assert bars["bytes per minute"]
+    assert not bars["clean, right %"]
+    assert not bars["out of catalogue, named %"]
+    assert not bars["points lost to exhaustive search"]
+    assert "3 s, right %" not in bars  # nothing was asked at that length
+
+
+def test_table_and_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    table = output.accuracy_tables(result())
+    assert "| clean | 50 | 50 | 50.0% [" in table
+    assert output.accuracy_plot(tmp_path / "accuracy.png", result())
+    assert (tmp_path / "accuracy.png").stat().st_size > 1000
+
+
+def test_a_packs_paths_lead_back_to_the_corpus():
+    find = catalogue.path_finder(["music/x/a.ogg"])
+    assert find(SimpleNamespace(path="/elsewhere/catalogue-1/music/x/a.ogg")) == "music/x/a.ogg"
+    assert find(SimpleNamespace(path="/elsewhere/b.ogg")) == "/elsewhere/b.ogg"
+
+
+def test_links_follow_the_list(tmp_path):
+    root = tmp_path / "corpus"
+    (root / "music").mkdir(parents=True)
+    for name in "ab":
+        (root / "music" / f"{name}.ogg").write_bytes(b"")
+    corpus = SimpleNamespace(root=root)
+    for wanted in (["music/a.ogg", "music/b.ogg"], ["music/b.ogg"]):
+        catalogue.link_folder(corpus, wanted, tmp_path / "links")
+        assert sorted(p.name for p in (tmp_path / "links" / "music").iterdir()) == [
+            Path(w).name for w in wanted
+        ]
+
+
+PMIC = """   3V7_WL_SW_A current(0)=0.10000000A
+   VDD_CORE_A current(7)=2.00000000A
+   3V7_WL_SW_V volt(8)=3.70000000V
+   VDD_CORE_V volt(15)=0.80000000V
+   EXT5V_V volt(24)=5.14000000V
+"""
+
+
+def test_pmic_adds_volts_times_amperes_over_rails():
+    assert meters.pmic_watts(PMIC) == pytest.approx(0.37 + 1.6)
+    with pytest.raises(ValueError, match="Raspberry Pi 5"):
+        meters.pmic_watts("error=1 error_msg='Command not registered'")
+
+
+def test_rapl_adds_packages_and_survives_a_wrap(tmp_path):
+    for number in range(2):
+        zone = tmp_path / f"intel-rapl:{number}"
+        zone.mkdir()
+        (zone / "max_energy_range_uj").write_text("1000000\n")
+        (zone / "energy_uj").write_text("900000\n")
+    (tmp_path / "intel-rapl:0:0").mkdir()  # cores: within the package already
+    meter = meters.RaplMeter(tmp_path)
+    meter.start()
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("950000\n")
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("100000\n")
+    assert meter.stop() == pytest.approx(0.05 + 0.2)
+
+
+def test_a_battery_gives_power_or_current_and_voltage(tmp_path):
+    with pytest.raises(ValueError, match="neither"):
+        meters.battery_watts(tmp_path)
+    (tmp_path / "current_now").write_text("1500000\n")
+    (tmp_path / "voltage_now").write_text("12000000\n")
+    assert meters.battery_watts(tmp_path) == pytest.approx(18)
+    (tmp_path / "power_now").write_text("-7000000\n")
+    assert meters.battery_watts(tmp_path) == pytest.approx(7)
+
+
+def test_without_meters_energy_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setattr(meters, "POWERCAP", tmp_path)
+    monkeypatch.setattr(meters, "POWER_SUPPLY", tmp_path)
+    monkeypatch.setattr(meters.shutil, "which", lambda name: None)
+    present, absent = meters.find_meters()
+    assert present == []
+    assert set(absent) == {"RAPL package", "Pi 5 PMIC", "battery"}
+    assert all(reason.startswith("unavailable: ") for reason in absent.values())
+
+
+def test_a_stopwatch_wraps_counts_and_puts_back():
+    class Worker:
+        def outer(self):
+            return self.inner() + 1
+
+        def inner(self):
+            return 1
+
+    original = Worker.outer
+    watch = stopwatch.Stopwatch()
+    with watch.watch({"outer": [(Worker, "outer")], "inner": [(Worker, "inner")]}):
+        watch.second(Worker().outer)
+        watch.second(Worker().inner)
+    assert Worker.outer is original
+    assert watch.calls == {"outer": 1, "inner": 1}
+    table = watch.table(["outer", "inner", "whole path"])
+    assert set(table["whole path"]) == {"p50_ms", "p95_ms", "mean_ms"}
