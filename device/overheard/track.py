@@ -52,7 +52,7 @@ class PlayTracker:
         self._windows = 0  # of sound since the last silence
         self._sound_end_s = _LONG_AGO
         self._unmatched_s = 0.0
-        self._unmatched_from_s: float | None = None
+        self._unmatched_from_s = 0.0
 
     @property
     def playing(self) -> Play | None:
@@ -229,27 +229,25 @@ class PlayTracker:
         self._windows = 0
         self._sound_end_s = _LONG_AGO
         self._unmatched_s = 0.0
-        self._unmatched_from_s = None
 
     def _count_sound(self, start_s: float, end_s: float) -> None:
         if start_s - self._sound_end_s >= self._settings.unknown_s:
             self._forget_stretch()
         self._windows = self._windows + 1 if self._sounding else 1
         self._sounding = True
+        if self._unmatched_s <= 0:
+            self._unmatched_from_s = max(start_s, self._sound_end_s)
         self._unmatched_s += end_s - max(start_s, self._sound_end_s)
-        if self._unmatched_from_s is None:
-            self._unmatched_from_s = start_s
         self._sound_end_s = max(self._sound_end_s, end_s)
 
     def _unknown(self, now_s: float) -> list[Event]:
         """Say once in a stretch that the sound is known to no pack."""
         if self._play is not None:
             self._unmatched_s = 0.0
-            self._unmatched_from_s = None
             self._told = False
         elif not self._told and self._unmatched_s >= self._settings.unknown_s:
             self._told = True
-            return [MusicUnknown(self._unmatched_from_s or 0.0, now_s)]
+            return [MusicUnknown(self._unmatched_from_s, now_s)]
         return []
 
     def _close_short_stretch(self) -> list[Event]:

@@ -179,6 +179,15 @@ def test_unknown_comes_again_after_a_play():
     assert isinstance(events[-1], MusicUnknown) and events[-1].start_s == 40
 
 
+def test_unknown_music_after_silence_begins_with_its_own_sound():
+    tracker = PlayTracker(TrackSettings(unknown_s=15, gap_s=6))
+    feed(tracker, run_of(A, 5, 20, -30))
+    for now in range(21, 31):
+        tracker.quiet(now)
+    events = [e for end in range(32, 60) for e in tracker.update(None, max(30, end - 5), end)]
+    assert events == [MusicUnknown(30, 45)]
+
+
 def test_finish_ends_the_open_play():
     tracker = PlayTracker()
     feed(tracker, run_of(A, 5, 20, -30))
