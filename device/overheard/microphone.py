@@ -24,6 +24,7 @@ _LATENCY_S = 0.5
 _POLL_S = 0.25
 _START_S = 8.0  # a monitor may take seconds until its first block
 _STALL_S = 4.0  # a device that delivers nothing for so long is gone
+_TELL_S = 60.0  # dropped sound is told no more often
 _FALLBACK_RATES = (48000, 44100, 16000, SAMPLE_RATE)
 
 
@@ -89,6 +90,7 @@ class MicrophoneSource(AudioSource):
         self._device_name = str(info["name"])
         self.name = spec if spec == "monitor" or spec.startswith("pulse:") else self._device_name
         self.dropped_samples = 0
+        self._tell_again_s = 0.0
 
     def blocks(self) -> Iterator[Block | Gap]:
         """Open the device and yield four times a second what it delivered."""
@@ -161,25 +163,28 @@ class MicrophoneSource(AudioSource):
         rate = round(stream.samplerate)
         resampler = Resampler(rate, channels)
         heard_s, patience_s = time.monotonic(), _START_S
-        told = 0
         while not self._closed.wait(_POLL_S):
             runs = queue.drain()
             if runs:
                 heard_s, patience_s = time.monotonic(), _STALL_S
+                self._tell_dropped(queue.dropped_samples, rate, heard_s)
             for lost, data in runs:
                 if lost:
                     resampler.reset()
                     yield Gap(round(lost * SAMPLE_RATE / rate))
                 yield resampler.process(np.frombuffer(data, np.int16))
-            if queue.dropped_samples > told:
-                log.warning("recognition is too slow: %.1f s of sound dropped", queue.dropped_samples / rate)
-                told = self.dropped_samples = queue.dropped_samples
             if runs:
                 continue
             yield NOTHING
             if not stream.active or time.monotonic() - heard_s > patience_s:
                 self._lost = True
                 raise DeviceLost(f"{self.name} delivers nothing any more")
+
+    def _tell_dropped(self, n_samples: int, rate: int, now_s: float) -> None:
+        if n_samples > self.dropped_samples and now_s >= self._tell_again_s:
+            log.warning("recognition is too slow: %.1f s of sound dropped", n_samples / rate)
+            self._tell_again_s = now_s + _TELL_S
+        self.dropped_samples = n_samples
 
 
 def _close(stream: Any) -> None:

@@ -356,6 +356,19 @@ def test_an_overflow_is_a_gap_as_long_as_the_clock_says(world: FakeWorld):
     assert until(blocks, Gap) == Gap(2 * RATE)
 
 
+def test_dropped_sound_is_told_once_a_minute(world: FakeWorld, caplog: pytest.LogCaptureFixture):
+    source = MicrophoneSource("default", queue_s=1)
+    blocks = source.blocks()
+    next(blocks)
+    for _ in range(3):
+        for _ in range(8):
+            world.streams[0].deliver(np.zeros(11025, np.int16))
+        assert until(blocks, Gap) == Gap(RATE)
+        until(blocks, np.ndarray)
+    assert source.dropped_samples == 3 * 44100
+    assert [r.message for r in caplog.records] == ["recognition is too slow: 1.0 s of sound dropped"]
+
+
 def test_an_unplugged_microphone_is_lost_and_found_again_by_name(world: FakeWorld):
     source = MicrophoneSource("1")
     blocks = source.blocks()

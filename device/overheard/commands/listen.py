@@ -32,7 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--input",
         metavar="SOURCE",
         help='"default"; "monitor": what this computer plays; a device as `overheard devices` lists them; '
-        'a sound file; or "-": standard input, WAV or raw 16-bit mono at 8 kHz (now: %(default)s)',
+        'a sound file; or "-": standard input, WAV or raw 16-bit mono at 8 kHz '
+        "(default: the setting listen.input)",
     )
     parser.add_argument(
         "--pack", nargs="+", action="extend", metavar="NAME", help="search only these packs (default: all)"

@@ -64,7 +64,7 @@ class SinkRunner:
     def put(self, event: Event, started: float, wait_s: float = 0.0) -> None:
         """Hand over an event; while the queue is full, wait for room, then drop the oldest."""
         with self._changed:
-            if len(self._events) >= self._max and wait_s > 0:
+            if len(self._events) >= self._max and wait_s > 0 and not self._failing:
                 self._changed.wait_for(lambda: len(self._events) < self._max, wait_s)
             if isinstance(event, PlayUpdated) and self._events and _same_play(self._events[-1][0], event):
                 self._events.pop()
