@@ -73,6 +73,7 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             pytest.skip(f"{tool} is not installed (apt install pulseaudio pulseaudio-utils)")
     home = tmp_path_factory.mktemp("pulse")
     home.chmod(0o700)
+    (home / ".asoundrc").write_text("pcm.!default { type pulse }\n")  # whatever the machine's own default is
     socket = home / "native"
     env = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PULSE_SERVER": f"unix:{socket}"}
     env.pop("PULSE_SOURCE", None)
