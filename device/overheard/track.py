@@ -20,6 +20,7 @@ class TrackRules:
     kept_below: float = 4.0  # under the threshold, yet enough to go on in the same track and alignment
     drift_s: float = 1.0  # alignments that differ by less are the same
     agree_s: float = 5.0  # the second match must end within this time of the first
+    hope_s: float = 10.0  # weak matches that agree delay the word of unknown music by so much
     recall_s: float = 20.0  # how far back a play's start is looked for in earlier, weaker matches
 
 
@@ -245,10 +246,17 @@ class PlayTracker:
         if self._play is not None:
             self._unmatched_s = 0.0
             self._told = False
-        elif not self._told and self._unmatched_s >= self._settings.unknown_s:
+        elif not self._told and self._unmatched_s >= self._patience_s():
             self._told = True
             return [MusicUnknown(self._unmatched_from_s, now_s)]
         return []
+
+    def _patience_s(self) -> float:
+        """Wait longer where the last two matches agree: a play may be about to start."""
+        if len(self._recent) < 2 or not self._agree(self._recent[-2], self._recent[-1]):
+            return self._settings.unknown_s
+        hopeful = self._kept(self._recent[-2]) and self._kept(self._recent[-1])
+        return self._settings.unknown_s + (self._rules.hope_s if hopeful else 0.0)
 
     def _close_short_stretch(self) -> list[Event]:
         """Name a sound that was too short for a second window by its only match, if that is accepted."""

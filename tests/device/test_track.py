@@ -188,6 +188,14 @@ def test_unknown_music_after_silence_begins_with_its_own_sound():
     assert events == [MusicUnknown(30, 45)]
 
 
+def test_weak_matches_that_agree_delay_the_word_of_unknown_music():
+    tracker = PlayTracker(TrackSettings(unknown_s=15))
+    events = feed(tracker, [*[None] * 5, *run_of(A, 10, 22, -30, score=2.0), *run_of(A, 23, 24, -30)])
+    assert kinds(events) == ["PlayStarted"]
+    events = feed(PlayTracker(TrackSettings(unknown_s=15)), run_of(A, 5, 60, -30, score=2.0))
+    assert events == [MusicUnknown(0, 25)]
+
+
 def test_finish_ends_the_open_play():
     tracker = PlayTracker()
     feed(tracker, run_of(A, 5, 20, -30))
