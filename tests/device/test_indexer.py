@@ -20,6 +20,7 @@ import audio_files
 import indexing_fakes
 from indexing_fakes import FakeFingerprinter
 from overheard import indexer
+from overheard.audio import load
 from overheard.errors import AudioError, PackError
 from overheard.index_journal import Journal
 from overheard.index_worker import chunks
@@ -470,3 +471,19 @@ def test_a_full_disk_is_told_and_what_is_done_stays(
     monkeypatch.undo()
     report = run(music, pack)
     assert report.tracks == 4 and report.audio_s == 0 and report.added == 4
+
+
+def test_the_real_model_in_chunks_is_the_real_model_at_once(tmp_path: Path) -> None:
+    from overheard.embedder import MODELS_DIR, Embedder, fingerprint, load_model
+    from overheard.index_worker import ModelFingerprinter, fingerprint_file
+
+    if not list(MODELS_DIR.glob("*.tflite")):
+        pytest.skip("no model is packaged")
+    wave = audio_files.music(150.3)
+    path = audio_files.encode(tmp_path / "long.wav", wave, 8000, "pcm_f32le", "mono")
+    entry = fingerprint_file(path, ModelFingerprinter())
+    model = load_model()
+    whole = fingerprint(Embedder(model), load(path))
+    cells, codes = model.quantizer.encode(whole)
+    np.testing.assert_array_equal(entry.cells, cells)
+    np.testing.assert_array_equal(entry.codes, codes)
