@@ -1,0 +1,45 @@
+"""The demonstration as a user runs it: its own bar, its history, and the user's data left alone."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import overheard
+
+MODEL = Path(overheard.__file__).parent / "models" / "overheard.json"
+
+
+def demo(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    source = str(Path(overheard.__file__).parent.parent)
+    environment = {**os.environ, "OVERHEARD_DATA_DIR": str(data), "PYTHONPATH": source, "PYTHONUTF8": "1"}
+    environment.pop("OVERHEARD_CONFIG", None)
+    environment["XDG_CONFIG_HOME"] = str(data / "config")
+    command = [sys.executable, "-m", "overheard", "demo", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="no model ships yet")
+def test_demo_passes_its_bar(tmp_path: Path) -> None:
+    done = demo(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 wrong" in done.stdout and "rightly left unnamed" in done.stdout
+    assert "\x1b" not in done.stdout, "a pipe gets plain text"
+    history = tmp_path / "demo" / "history.sqlite"
+    assert str(history) in done.stdout
+    with closing(sqlite3.connect(history)) as db:
+        (tracks,) = db.execute("SELECT count(DISTINCT track_id) FROM plays").fetchone()
+    assert tracks >= 9
+    assert {path.name for path in tmp_path.iterdir()} == {"demo"}, "the user's own packs and history"
+
+
+def test_impossible_seed(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--seed", "-1")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "overheard: --seed must be 0 or more"
