@@ -2,9 +2,9 @@
 
     python benchmarks/calibrate.py [--n 100] [--false-accepts 0.007]
 
-Every query of a track in the catalogue is asked twice: as it is, and as if its track were not in the catalogue. Logistic
-regression weighs the evidence; each query length then gets the penalty at which that share of the queries without their
-track would be named. Writes `scoring` into the model's manifest; nothing of the report part is looked at.
+Every query of a track in the catalogue is asked twice: as it is, and as if its track were not there. Logistic
+regression weighs the evidence; each query length then gets the penalty at which that share of the queries
+without their track would be named. Writes `scoring` into the model's manifest; nothing of the report part is looked at.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
+
 from overheard_bench import catalogue, output
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
 from protocol import CACHE, LENGTHS_S, Query, render_queries
-from scipy.optimize import minimize
 
 THRESHOLD = 4.0  # the score of a match that may be named; what a length asks for goes into its penalty
 SEED = 3  # other positions than those that accuracy.py draws

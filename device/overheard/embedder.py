@@ -103,16 +103,16 @@ class Embedder:
 
     def __init__(self, model: Model, n_threads: int = 1, runtime: str | None = None) -> None:
         self.spec = model.spec
-        self._network = Network(model.tflite, n_threads, runtime)
+        self.network = Network(model.tflite, n_threads, runtime)
         wanted = (1, self.spec.n_frames, self.spec.frontend.n_mels, 1)
-        if self._network.input_shape != wanted or self._network.output_shape != (1, self.spec.dim):
+        if self.network.input_shape != wanted or self.network.output_shape != (1, self.spec.dim):
             raise ModelError(
-                f"the network's shapes do not fit its spec: {self._network.input_shape} is not {wanted}"
+                f"the network's shapes do not fit its spec: {self.network.input_shape} is not {wanted}"
             )
 
     def quantize(self, segments: FloatArray) -> Int8Array:
         """Return the network's input, ``(n, n_frames, n_mels)`` int8, for log-mel segments in dB."""
-        network = self._network
+        network = self.network
         scaled = normalize_segments(segments, self.spec) / np.float32(network.input_scale)
         values: Int8Array = np.clip(np.rint(scaled) + network.input_zero_point, -128, 127).astype(np.int8)
         return values
@@ -128,7 +128,7 @@ class Embedder:
         -------
         (n, dim) float32, unit norm
         """
-        network = self._network
+        network = self.network
         outputs = np.empty((len(segments), self.spec.dim), dtype=np.float32)
         for index, values in enumerate(self.quantize(segments)):
             outputs[index] = network.invoke(values[None, :, :, None])[0]

@@ -7,7 +7,6 @@ import functools
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
-import scipy.signal
 
 from overheard.spec import SPEC, FingerprintSpec, FrontendSpec
 
@@ -40,7 +39,7 @@ def mel_matrix(spec: FrontendSpec = SPEC.frontend) -> FloatArray:
 
 @functools.lru_cache(maxsize=4)
 def _window(n_fft: int) -> FloatArray:
-    window: FloatArray = scipy.signal.get_window("hann", n_fft).astype(np.float32)
+    window: FloatArray = np.hanning(n_fft + 1)[:-1].astype(np.float32)  # periodic
     window /= np.float32(np.sqrt(np.sum(window**2)))
     return window
 

@@ -25,12 +25,14 @@ MAX_HYPOTHESES = 48
 REFINE_FRAMES = 16  # a hypothesis is scored at offsets this far to either side
 REFINE_STEP_FRAMES = 4
 MAX_MISALIGNED_FRAMES = 16  # half the catalogue's hop
-MISALIGNED_HALF_WEIGHT_FRAMES = 9.0
+MISALIGNED_HALF_WEIGHT_FRAMES = 14.0
 MIN_COVERED = (
     0.6  # a window may overlap a track's end by this much before the uncovered part counts against it
 )
+SHRINKAGE = 0.15  # segments of similarity 0 that every mean includes: an alignment must rest on something
 N_BACKGROUND = 16  # nearest centres whose mean similarity is a query's local background
-DUPLICATE_COSINE = 0.7  # a runner-up this alike is another copy of the same recording
+COPY_COSINE = 0.6  # a runner-up this alike is another copy of the same recording, no rival
+MAX_COPIES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,8 +165,9 @@ class Matcher:
         similarity, offsets, n_segments = self._rescore(embeddings, step_frames, hypotheses)
         best = int(np.argmax(similarity))
         track = int(hypotheses.tracks[best])
-        others = hypotheses.tracks != track
-        runner_up = float(similarity[others].max()) if others.any() else 0.0
+        rescored = _Hypotheses(hypotheses.tracks, offsets)
+        last_frame = (len(embeddings) - 1) * step_frames
+        runner_up = self._runner_up(rescored, similarity, best, last_frame)
         centre_similarity = embeddings @ self.index.centres.T
         nearest = np.partition(centre_similarity, -N_BACKGROUND, axis=1)[:, -N_BACKGROUND:]
         return Evidence(
@@ -175,6 +178,39 @@ class Matcher:
             float(similarity[best]) - runner_up,
             float(n_segments[best]),
         )
+
+    def _runner_up(
+        self, hypotheses: _Hypotheses, similarity: FloatArray, best: int, last_frame: int
+    ) -> float:
+        """Return the similarity of the best other track that is not a copy of the same recording."""
+        seen = {int(hypotheses.tracks[best])}
+        for place in np.argsort(-similarity, kind="stable"):
+            track = int(hypotheses.tracks[place])
+            if track in seen:
+                continue
+            seen.add(track)
+            copies = len(seen) <= MAX_COPIES + 1 and self._alike(hypotheses, best, int(place), last_frame)
+            if not copies:
+                return float(similarity[place])
+        return 0.0
+
+    def _alike(self, hypotheses: _Hypotheses, one: int, other: int, last_frame: int) -> bool:
+        """Whether two aligned tracks hold the same sound over the window, however their grids lie."""
+        hop, first = self.spec.hop_frames, self.index.first_segment
+        start, track = int(hypotheses.offsets[one]), int(hypotheses.tracks[one])
+        ours = np.arange(max(0, -(-start // hop)), (start + last_frame) // hop + 1)
+        places = ours + (int(hypotheses.offsets[other]) - start) / hop  # in segments of the other track
+        theirs = np.floor(places).astype(np.int64)
+        rival = int(hypotheses.tracks[other])
+        length, rival_length = int(np.diff(first)[track]), int(np.diff(first)[rival])
+        both = (ours < length) & (theirs >= 0) & (theirs + 1 < rival_length)
+        if not both.any():
+            return False
+        ours, theirs, fraction = ours[both], theirs[both], (places - theirs)[both, None]
+        left, right = (self.index.vectors(theirs + step + first[rival]) for step in (0, 1))
+        between = left * (1 - fraction) + right * fraction
+        between /= np.linalg.norm(between, axis=1, keepdims=True)
+        return bool(np.mean(np.sum(between * self.index.vectors(ours + first[track]), axis=1)) > COPY_COSINE)
 
     def _vote(self, candidates: Candidates, query_frames: IntArray, without: Collection[int]) -> _Hypotheses:
         """Sum the candidates' similarities over alignments; return the best-voted."""
@@ -232,9 +268,8 @@ class Matcher:
         covered = weights * inside[:, None, :]
         similarities = table[rows, column.reshape(slots.shape)[:, None, :]]
         total = covered.sum(axis=2)
-        mean = (covered * similarities).sum(axis=2) / np.maximum(
-            total, MIN_COVERED * weights.sum(axis=2) + 1e-6
-        )
+        least = MIN_COVERED * weights.sum(axis=2)
+        mean = (covered * similarities).sum(axis=2) / (np.maximum(total, least) + SHRINKAGE)
         best = np.argmax(mean, axis=1)
         each = np.arange(len(best))
         return mean[each, best].astype(np.float32), offsets[each, best], total[each, best].astype(np.float32)

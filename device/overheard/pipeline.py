@@ -27,6 +27,7 @@ LISTEN_STEP_FRAMES = 16  # half a second
 LONG_S = 30.0  # recordings longer than this take the listening step
 WINDOW_S = 10.0  # a match looks back this far
 WINDOW_STEP_S = 1.0
+SHORT_WINDOW_S = 4.0  # matched by itself where the whole window is not: music may just have begun
 MAX_CANDIDATE_ROWS = 24  # embeddings of a window that are searched; all are used to score what is found
 
 
@@ -66,6 +67,7 @@ class Recognizer:
         index: SegmentIndex | None = None,
         runtime: str | None = None,
     ) -> None:
+        self.clip_step_frames = CLIP_STEP_FRAMES
         self.model, self.spec = model, model.spec
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
@@ -87,11 +89,15 @@ class Recognizer:
 
     def match_window(self, waveform: FloatArray, start_s: float = 0.0) -> Match | None:
         """Return the best match of one window of sound."""
-        embeddings = embed_waveform(self.embedder, waveform, CLIP_STEP_FRAMES)
-        rows = candidate_rows(len(embeddings))
+        embeddings, found, rows = self.window_candidates(waveform)
         end_s = start_s + len(waveform) / self.spec.frontend.sample_rate
-        found = self.index.candidates(embeddings[rows])
-        return self.matcher.match(embeddings, found, rows, CLIP_STEP_FRAMES, start_s, end_s)
+        return self.matcher.match(embeddings, found, rows, self.clip_step_frames, start_s, end_s)
+
+    def window_candidates(self, waveform: FloatArray) -> tuple[FloatArray, Candidates, IntArray]:
+        """Return a window's embeddings, ``clip_step_frames`` apart, and candidates for some rows of them."""
+        embeddings = embed_waveform(self.embedder, waveform, self.clip_step_frames)
+        rows = candidate_rows(len(embeddings))
+        return embeddings, self.index.candidates(embeddings[rows]), rows
 
     def _identify_clip(self, waveform: FloatArray, duration_s: float) -> Identification:
         if duration_s <= WINDOW_S + WINDOW_STEP_S:
@@ -154,7 +160,7 @@ class Listener:
         self._tracker = PlayTracker(recognizer.track_settings)
         self._n_samples = 0  # heard so far, on the source's clock
         self.best: Match | None = None
-        self._window = int(WINDOW_S * self._spec.frontend.frames_per_s) // LISTEN_STEP_FRAMES
+        self._window = self._segments_in(WINDOW_S)
         self._clear()
 
     def _clear(self) -> None:
@@ -224,17 +230,33 @@ class Listener:
 
     def _match(self) -> list[Event]:
         self._since_match = 0
-        step_s = LISTEN_STEP_FRAMES / self._spec.frontend.frames_per_s
-        embeddings = np.concatenate(self._embeddings)
-        start_s = self._end_s - self._spec.segment_s - (len(embeddings) - 1) * step_s
-        found = Candidates(
-            np.concatenate([c.segments for c in self._candidates]),
-            np.concatenate([c.similarities for c in self._candidates]),
-        )
-        rows = np.arange(len(embeddings))
-        match = self._recognizer.matcher.match(
-            embeddings, found, rows, LISTEN_STEP_FRAMES, start_s, self._end_s
-        )
+        match = self._match_last(len(self._embeddings))
+        n_short = self._segments_in(SHORT_WINDOW_S)
+        if n_short < len(self._embeddings) and (match is None or not match.accepted):
+            short = self._match_last(n_short)
+            match = short if short is not None and short.accepted else match
         if match is not None and (self.best is None or match.score > self.best.score):
             self.best = match
-        return self._tracker.update(match, start_s, self._end_s)
+        return self._tracker.update(match, self._start_s(len(self._embeddings)), self._end_s)
+
+    def _segments_in(self, length_s: float) -> int:
+        """Return how many embeddings a window of this length holds."""
+        step_s = LISTEN_STEP_FRAMES / self._spec.frontend.frames_per_s
+        return int((length_s - self._spec.segment_s) / step_s) + 1
+
+    def _start_s(self, n_segments: int) -> float:
+        step_s = LISTEN_STEP_FRAMES / self._spec.frontend.frames_per_s
+        return self._end_s - self._spec.segment_s - (n_segments - 1) * step_s
+
+    def _match_last(self, n_segments: int) -> Match | None:
+        """Return the best match of the last so many embeddings."""
+        candidates = self._candidates[-n_segments:]
+        found = Candidates(
+            np.concatenate([c.segments for c in candidates]),
+            np.concatenate([c.similarities for c in candidates]),
+        )
+        embeddings, rows = np.concatenate(self._embeddings[-n_segments:]), np.arange(n_segments)
+        start_s = self._start_s(n_segments)
+        return self._recognizer.matcher.match(
+            embeddings, found, rows, LISTEN_STEP_FRAMES, start_s, self._end_s
+        )

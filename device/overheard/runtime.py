@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,24 @@ def _interpreter_class(runtime: str | None) -> Any:
     raise ModelError(f"no TensorFlow Lite runtime: pip install {wanted}")
 
 
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep off the screen what the runtime's C++ says of its delegate, and has no switch for."""
+    try:
+        screen = os.dup(2)
+    except OSError:  # a daemon without standard error
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(nothing)
+        os.close(screen)
+
+
 class Network:
     """An int8 network with one input and one output, batch 1.
 
@@ -47,9 +68,11 @@ class Network:
     """
 
     def __init__(self, tflite: bytes, n_threads: int = 1, runtime: str | None = None) -> None:
+        interpreter_class = _interpreter_class(runtime)
         try:
-            self._interpreter = _interpreter_class(runtime)(model_content=tflite, num_threads=n_threads)
-            self._interpreter.allocate_tensors()
+            with _quiet_stderr():
+                self._interpreter = interpreter_class(model_content=tflite, num_threads=n_threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"the model cannot be loaded ({error}): install overheard anew") from error
         (self._input,) = self._interpreter.get_input_details()

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from overheard.errors import ModelError
+from overheard.events import Track
+from overheard.match import Matcher, Scoring
+from overheard.search import ExhaustiveCatalogue
+from overheard.spec import SPEC
+
+STEP = 4
+DIM = SPEC.dim
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+class World:
+    """Tracks whose embedding drifts smoothly, so that the truth is known at every frame."""
+
+    def __init__(self, n_tracks: int = 12, n_segments: int = 40, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.knots = unit(self.rng.standard_normal((n_tracks, n_segments + 1, DIM)))
+        tracks = [Track(str(i), f"title {i}", "", "", f"{i}.ogg", "test", 60.0) for i in range(n_tracks)]
+        catalogue = [self.at(i, np.arange(n_segments) * SPEC.hop_frames) for i in range(n_tracks)]
+        self.index = ExhaustiveCatalogue(tracks, catalogue, unit(self.rng.standard_normal((64, DIM))))
+        self.matcher = Matcher(self.index, SPEC, Scoring())
+
+    def at(self, track: int, frames: np.ndarray) -> np.ndarray:
+        place = frames / SPEC.hop_frames
+        left = place.astype(int)
+        weight = (place - left)[:, None]
+        return unit(self.knots[track, left] * (1 - weight) + self.knots[track, left + 1] * weight)
+
+    def query(self, track: int, start_frame: int, n: int, noise: float) -> np.ndarray:
+        truth = self.at(track, start_frame + np.arange(n) * STEP)
+        return unit(truth + noise / np.sqrt(DIM) * self.rng.standard_normal(truth.shape))
+
+    def match(self, query: np.ndarray, without: tuple[int, ...] = ()):
+        rows = np.arange(len(query))
+        return self.matcher.weigh(query, self.index.candidates(query), rows, STEP, without)
+
+
+@pytest.mark.parametrize("n", [1, 4, 28, 68])
+@pytest.mark.parametrize("start_frame", [0, 100, 333, 700])
+def test_track_and_offset_are_found(n: int, start_frame: int) -> None:
+    world = World()
+    found = world.match(world.query(5, start_frame, n, noise=0.5))
+    assert found.track == 5
+    assert abs(found.offset_frames - start_frame) <= (SPEC.hop_frames // 2 if n < 8 else STEP)
+    assert found.margin > 0.1
+
+
+def test_long_queries_stand_noise_that_single_segments_do_not() -> None:
+    world = World()
+    queries = [(track, world.query(track, 200, 60, noise=4.0)) for track in range(12)]
+    assert sum(world.match(query).track == track for track, query in queries) >= 11
+    alone = sum(world.match(query[:1]).track == track for track, query in queries)
+    assert alone < 11
+
+
+def test_without_leaves_the_track_out_and_the_evidence_is_weaker() -> None:
+    world = World()
+    query = world.query(3, 320, 40, noise=1.0)
+    right, other = world.match(query), world.match(query, without=(3,))
+    assert other.track != 3
+    scoring = Scoring()
+    assert scoring.score(right, 5.0) > scoring.score(other, 5.0)
+
+
+def test_beginning_and_end_of_a_track() -> None:
+    world = World()
+    before = unit(world.rng.standard_normal((20, DIM)))
+    query = np.concatenate([before, world.query(7, 0, 48, noise=0.3)])
+    found = world.match(query)
+    assert (found.track, found.offset_frames) == (7, -20 * STEP)
+
+
+def test_no_candidates_no_match() -> None:
+    world = World()
+    query = world.query(0, 0, 4, noise=0.1)
+    assert world.match(query, without=tuple(range(12))) is None
+
+
+def test_scoring_from_manifest() -> None:
+    stored = {"weights": [1, 2, 3, 4, 5], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    scoring = Scoring.from_manifest({"scoring": stored})
+    assert scoring.weights == (1, 2, 3, 4, 5) and scoring.threshold == 4
+    assert Scoring.from_manifest({}) == Scoring()
+    with pytest.raises(ModelError):
+        Scoring.from_manifest({"scoring": {"weights": "none"}})

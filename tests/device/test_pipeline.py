@@ -1,0 +1,183 @@
+"""Real audio through the real model, catalogue and matcher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overheard.demo.room import cafe
+from overheard.demo.synth import Piece, synthesize
+from overheard.embedder import Embedder, default_model, embed_waveform, fingerprint
+from overheard.events import MusicUnknown, PlayEnded, PlayStarted
+from overheard.pack import open_pack, write_pack
+from overheard.pack_tracks import TrackEntry
+from overheard.pipeline import Recognizer
+from overheard.search import N_CANDIDATES, Catalogue
+
+RATE = 8000
+SECONDS = 75.0
+
+
+@pytest.fixture(scope="module")
+def pieces() -> list[Piece]:
+    return [synthesize(seed, SECONDS) for seed in range(200, 207)]
+
+
+def entry(piece: Piece, path: str) -> TrackEntry:
+    model = default_model()
+    cells, codes = model.quantizer.encode(fingerprint(Embedder(model), piece.waveform))
+    return TrackEntry(
+        title=piece.title, artist=piece.artist, path=path, duration_s=SECONDS, cells=cells, codes=codes
+    )
+
+
+@pytest.fixture(scope="module")
+def recognizer(pieces: list[Piece], tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
+    """Six of the seven pieces, in two packs."""
+    model, folder = default_model(), tmp_path_factory.mktemp("packs")
+    entries = [entry(piece, f"{number}.wav") for number, piece in enumerate(pieces[:6])]
+    for name, some in (("one", entries[:4]), ("two", entries[4:])):
+        write_pack(folder / f"{name}.pack", name, model.digest, model.spec, some)
+    packs = [open_pack(folder / f"{name}.pack", model.digest) for name in ("one", "two")]
+    return Recognizer(model, packs)
+
+
+def noisy(waveform: np.ndarray, snr_db: float, seed: int = 1) -> np.ndarray:
+    noise = cafe(np.random.default_rng(seed), len(waveform), RATE)
+    noise *= np.sqrt(np.mean(waveform**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
+    mixed = waveform + noise
+    return (0.5 * mixed / np.abs(mixed).max()).astype(np.float32)
+
+
+def cut(piece: Piece, start_s: float, length_s: float) -> np.ndarray:
+    return piece.waveform[int(start_s * RATE) :][: int(length_s * RATE)]
+
+
+@pytest.mark.parametrize(
+    ("number", "start_s", "length_s"), [(0, 10.37, 2), (2, 33.3, 3), (5, 51.9, 5), (4, 7.7, 10)]
+)
+def test_clips_are_named(
+    recognizer: Recognizer, pieces: list[Piece], number: int, start_s: float, length_s: float
+) -> None:
+    found = recognizer.identify(cut(pieces[number], start_s, length_s))
+    assert found.verdict == "recognized" and len(found.plays) == 1
+    assert found.plays[0].track.title == pieces[number].title
+    assert found.plays[0].track.pack == ("one" if number < 4 else "two")
+    assert found.plays[0].offset_s == pytest.approx(start_s, abs=0.3)
+    assert found.best is not None and found.best.score >= found.best.threshold
+
+
+def test_noisy_clips_are_named(recognizer: Recognizer, pieces: list[Piece]) -> None:
+    right = 0
+    for number in range(6):
+        found = recognizer.identify(noisy(cut(pieces[number], 20.2 + number, 10), 3.0, number))
+        named = [play.track.title for play in found.plays]
+        assert named in ([], [pieces[number].title])
+        right += bool(named)
+    assert right >= 5
+
+
+def test_silence_and_unknown(recognizer: Recognizer, pieces: list[Piece]) -> None:
+    silent = recognizer.identify(np.zeros(5 * RATE, dtype=np.float32))
+    assert (silent.verdict, silent.plays, silent.best) == ("silence", (), None)
+    unknown = recognizer.identify(cut(pieces[6], 12.0, 10))
+    assert (unknown.verdict, unknown.plays) == ("unknown", ())
+    assert unknown.best is not None and unknown.best.score < unknown.best.threshold
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 100, 8000, 12774])
+def test_very_short_recordings_do_not_fail(
+    recognizer: Recognizer, pieces: list[Piece], n_samples: int
+) -> None:
+    assert recognizer.identify(pieces[0].waveform[8000:][:n_samples]).verdict in (
+        "recognized",
+        "unknown",
+        "silence",
+    )
+
+
+def evening(pieces: list[Piece]) -> np.ndarray:
+    """20 s of piece 1, 6 s pause, 25 s of the unknown piece, 20 s of piece 4, as a microphone hears them."""
+    pause = np.zeros(6 * RATE, dtype=np.float32)
+    parts = [cut(pieces[1], 30, 20), pause, cut(pieces[6], 5, 25), cut(pieces[4], 12, 20)]
+    return np.concatenate(parts)
+
+
+def test_a_long_recording_gives_a_timeline(recognizer: Recognizer, pieces: list[Piece]) -> None:
+    found = recognizer.identify(evening(pieces))
+    assert [play.track.title for play in found.plays] == [pieces[1].title, pieces[4].title]
+    first, second = found.plays
+    assert first.start_s == pytest.approx(0, abs=2) and first.end_s == pytest.approx(20, abs=3)
+    assert first.offset_s == pytest.approx(30 + first.start_s, abs=0.5)
+    assert second.start_s == pytest.approx(51, abs=3.5) and second.end_s == pytest.approx(71, abs=3)
+
+
+def test_block_sizes_do_not_matter(recognizer: Recognizer, pieces: list[Piece]) -> None:
+    waveform, rng = evening(pieces), np.random.default_rng(3)
+    plays = []
+    for largest in (200, 4000, 30000):
+        listener, events, start = recognizer.listener(), [], 0
+        while start < len(waveform):
+            size = int(rng.integers(1, largest))
+            events += listener.process(waveform[start : start + size])
+            start += size
+        events += listener.finish()
+        plays.append([e.play for e in events if isinstance(e, PlayEnded)])
+        assert sum(isinstance(e, PlayStarted) for e in events) == len(plays[-1])
+        assert any(isinstance(e, MusicUnknown) for e in events)
+    for other in plays[1:]:
+        for one, two in zip(plays[0], other, strict=True):
+            assert one.track == two.track
+            assert one.start_s == pytest.approx(two.start_s, abs=4)  # the gate opens on whole blocks
+            assert one.end_s == pytest.approx(two.end_s, abs=4)
+
+
+def test_lost_audio_does_not_shift_the_clock(recognizer: Recognizer, pieces: list[Piece]) -> None:
+    listener = recognizer.listener()
+    events = listener.process(cut(pieces[0], 0, 15)) + listener.gap(30 * RATE)
+    events += listener.process(cut(pieces[2], 20, 15)) + listener.finish()
+    plays = [e.play for e in events if isinstance(e, PlayEnded)]
+    assert [play.track.title for play in plays] == [pieces[0].title, pieces[2].title]
+    assert plays[1].start_s == pytest.approx(45, abs=2)
+    assert plays[1].offset_s == pytest.approx(plays[1].start_s - 45 + 20, abs=0.5)
+
+
+def test_chunked_embedding_equals_whole(pieces: list[Piece]) -> None:
+    model = default_model()
+    embedder = Embedder(model)
+    long = np.concatenate([piece.waveform for piece in pieces[:4]])  # more segments than one chunk holds
+    embeddings = fingerprint(embedder, long)
+    hop = model.spec.hop_frames * model.spec.frontend.hop_length
+    assert len(embeddings) == (len(long) - model.spec.segment_samples) // hop + 1 > 256
+    for number in (0, 100, 255, 256, 257, len(embeddings) - 1):
+        alone = fingerprint(embedder, long[number * hop :][: model.spec.segment_samples])
+        assert float(alone[0] @ embeddings[number]) > 0.999
+
+
+def test_candidates_are_the_nearest_codes(recognizer: Recognizer, pieces: list[Piece]) -> None:
+    catalogue = recognizer.index
+    assert isinstance(catalogue, Catalogue)
+    queries = embed_waveform(recognizer.embedder, noisy(cut(pieces[4], 11, 10), 5.0), 16)
+    everything = catalogue.vectors(np.arange(catalogue.n_segments))
+    exact = catalogue.project(queries) @ everything.T
+    found = catalogue.candidates(queries)
+    hits = [best in row for best, row in zip(exact.argmax(axis=1), found.segments, strict=True)]
+    assert np.mean(hits) > 0.8
+    assert found.segments.shape == (len(queries), N_CANDIDATES)
+    row, column = 0, 0
+    assert found.similarities[row, column] == pytest.approx(exact[row, found.segments[row, column]], abs=0.06)
+
+
+def test_two_packs_answer_as_one(recognizer: Recognizer, pieces: list[Piece], tmp_path: Path) -> None:
+    model = default_model()
+    entries = [entry(piece, f"{number}.wav") for number, piece in enumerate(pieces[:6])]
+    write_pack(tmp_path / "all.pack", "all", model.digest, model.spec, entries)
+    joined = Recognizer(model, [open_pack(tmp_path / "all.pack", model.digest)])
+    for number in (1, 5):
+        clip = noisy(cut(pieces[number], 40.4, 5), 6.0)
+        one, two = recognizer.identify(clip), joined.identify(clip)
+        assert one.best is not None and two.best is not None
+        assert one.best.track.title == two.best.track.title
+        assert one.best.score == pytest.approx(two.best.score, abs=1e-3)
