@@ -1,7 +1,7 @@
 """Write the golden vectors anew: `python tests/golden/renew.py`, after a wanted change of front-end or model.
 
-frontend.npz holds log-mel frames of a synthesized piece; network.npz int8 inputs and outputs of the shipped network,
-which every machine and runtime must give bit for bit.
+frontend.npz holds log-mel frames of a synthesized piece; network.npz int8 inputs and outputs of the shipped
+network, which every machine and runtime must give bit for bit.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
+from overheard.embedder import Embedder, Model, default_model
+from overheard.frontend import log_mel, slice_segments
+from overheard.runtime import Network
 
 HERE = Path(__file__).parent
 
@@ -25,17 +29,46 @@ def waveform() -> np.ndarray:
     return samples.astype(np.float32)
 
 
-def main() -> int:
-    from overheard.embedder import Embedder, default_model
-    from overheard.frontend import log_mel, slice_segments
+def segments(model: Model) -> np.ndarray:
+    """Return ``(n, n_frames, n_mels)`` int8: the waveform's, then the extremes of what a network may meet."""
+    shape = (model.spec.n_frames, model.spec.frontend.n_mels)
+    heard = Embedder(model).quantize(slice_segments(log_mel(waveform()), 2, model.spec))
+    odd = np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % 2 == 1
+    hashed = np.arange(2 * shape[0] * shape[1], dtype=np.uint32) * np.uint32(2654435761)  # Knuth's
+    made = [np.full(shape, -128), np.full(shape, 127), np.where(odd, 127, -128)]
+    made += list((hashed >> 24).astype(int).reshape(2, *shape) - 128)
+    return np.concatenate([heard, np.asarray(made, dtype=np.int8)])
 
+
+def builtin_outputs(model: Model, inputs: np.ndarray) -> np.ndarray:
+    """Run ai-edge-litert's network without the XNNPACK delegate."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=model.tflite, experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    outputs = []
+    for values in inputs:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values[None, :, :, None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0])
+    return np.stack(outputs)
+
+
+def main() -> int:
     mel = log_mel(waveform())
     np.savez_compressed(HERE / "frontend.npz", log_mel=mel)
     model = default_model()
-    embedder = Embedder(model)
-    inputs = embedder.quantize(slice_segments(mel, 4, model.spec))
-    outputs = np.stack([embedder.network.invoke(values[None, :, :, None])[0] for values in inputs])
-    np.savez_compressed(HERE / "network.npz", inputs=inputs, outputs=outputs, digest=np.array(model.digest))
+    network = Network(model.tflite, runtime="ai-edge-litert")
+    inputs = segments(model)
+    outputs = np.stack([network.invoke(values[None, :, :, None])[0] for values in inputs])
+    np.savez_compressed(
+        HERE / "network.npz",
+        inputs=inputs,
+        xnnpack=outputs,
+        builtin=builtin_outputs(model, inputs),
+        digest=np.array(model.digest),
+    )
     return 0
 
 

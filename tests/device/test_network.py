@@ -1,0 +1,64 @@
+"""The shipped network gives the same bits on every machine and runtime: what one indexed, another finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from golden import renew
+from overheard.embedder import default_model
+from overheard.runtime import RUNTIMES, Network, available_runtimes
+
+# Each runtime's arithmetic: XNNPACK scales its sums in float, TensorFlow Lite's own kernels in fixed point, a
+# unit apart here and there. tflite-runtime was built without the int8 part of XNNPACK.
+ARITHMETIC = {"ai-edge-litert": "xnnpack", "tflite-runtime": "builtin"}
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(renew.HERE / "network.npz") as arrays:
+        return dict(arrays)
+
+
+def outputs_of(network: Network, inputs: np.ndarray) -> np.ndarray:
+    return np.stack([network.invoke(values[None, :, :, None])[0] for values in inputs])
+
+
+def test_golden_outputs_are_of_the_shipped_model(golden: dict[str, np.ndarray]) -> None:
+    renewing = "the model changed: python tests/golden/renew.py"
+    assert str(golden["digest"]) == default_model().digest, renewing
+    assert (len(golden["inputs"]), default_model().spec.dim) == golden["xnnpack"].shape, renewing
+
+
+def test_a_runtime_is_installed() -> None:
+    assert set(RUNTIMES.values()) == set(ARITHMETIC)
+    assert available_runtimes()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("runtime", RUNTIMES.values())
+def test_outputs_are_golden_bit_for_bit(runtime: str, n_threads: int, golden: dict[str, np.ndarray]) -> None:
+    if runtime not in available_runtimes():
+        pytest.skip(f"{runtime} is not installed here")
+    outputs = outputs_of(Network(default_model().tflite, n_threads, runtime), golden["inputs"])
+    assert outputs.dtype == np.int8
+    np.testing.assert_array_equal(outputs, golden[ARITHMETIC[runtime]])
+
+
+def test_outputs_do_not_depend_on_what_ran_before(golden: dict[str, np.ndarray]) -> None:
+    (runtime, *_) = available_runtimes()
+    outputs = outputs_of(Network(default_model().tflite, runtime=runtime), golden["inputs"][::-1])
+    np.testing.assert_array_equal(outputs[::-1], golden[ARITHMETIC[runtime]])
+
+
+def test_own_kernels_of_the_newer_runtime_are_those_of_the_older(golden: dict[str, np.ndarray]) -> None:
+    if "ai-edge-litert" not in available_runtimes():
+        pytest.skip("ai-edge-litert is not installed here")
+    np.testing.assert_array_equal(renew.builtin_outputs(default_model(), golden["inputs"]), golden["builtin"])
+
+
+def test_what_one_runtime_indexed_the_other_finds(golden: dict[str, np.ndarray]) -> None:
+    ours, theirs = golden["xnnpack"].astype(int), golden["builtin"].astype(int)
+    product = (ours * theirs).sum(axis=1)
+    cosines = product / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosines.min() > 0.99
