@@ -12,6 +12,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OVERHEARD_DATA_DIR", str(folder / "data"))
+        patch.setenv("OVERHEARD_CACHE_DIR", str(folder / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
         patch.delenv("OVERHEARD_CONFIG", raising=False)
         yield

@@ -13,8 +13,8 @@ from overheard.runtime import Network
 from overheard.spec import SPEC
 from overheard_train.augment import Variation
 from overheard_train.dataset import load_clips
-from overheard_train.recipes import RECIPES, Recipe
-from overheard_train.train import Progress, load_checkpoint, make_pair_maker
+from overheard_train.recipes import Recipe, find_recipe
+from overheard_train.train import Progress, load_checkpoint, make_pair_maker, restore
 
 if TYPE_CHECKING:
     import keras
@@ -23,16 +23,16 @@ NO_VARIATION = Variation(resample=0, reverse=0, equalize=0, overlay=0)
 
 
 def load_encoder(checkpoint: Path) -> tuple[keras.Model, Recipe, Progress]:
-    """Rebuild the float32 encoder of a checkpoint."""
+    """Rebuild the float32 encoder of a checkpoint; raise OverheardError where it is none."""
+    weights, progress = load_checkpoint(checkpoint)
+    recipe = find_recipe(progress.recipe)
     import keras
 
     from overheard_train.models import build_encoder
 
-    weights, progress = load_checkpoint(checkpoint)
-    recipe = RECIPES[progress.recipe]
     keras.mixed_precision.set_global_policy("float32")
     encoder = build_encoder(recipe.widths, recipe.blocks)
-    encoder.set_weights(weights)
+    restore(encoder, weights, str(checkpoint))
     return encoder, recipe, progress
 
 

@@ -9,14 +9,19 @@ import logging
 import math
 import multiprocessing
 import os
+import signal
+import threading
 import time
+import zipfile
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray
 from overheard.spec import SPEC
 from overheard_train.augment import PairMaker, microphone_responses, room_variations
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 240.0
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile)
 TrainStep = Callable[..., tuple[float, float]]
 
 _maker: PairMaker | None = None  # of this worker process
@@ -49,6 +55,20 @@ def make_pair_maker(recipe: Recipe, data_dir: Path, split: str = "train", seed: 
     )
 
 
+def _start_worker() -> None:
+    """Leave an interrupt to the parent, and end with it even where it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)  # the pool's pipes stay open between the workers: they would wait for ever
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _make_batch(seed: int, step: int, n_pairs: int) -> FloatArray:
     if _maker is None:
         raise RuntimeError("the worker was started without a PairMaker")
@@ -62,7 +82,7 @@ def batches(
     global _maker
     _maker = maker  # workers are forked and share it without a copy
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_start_worker) as pool:
         pending: list[Future[FloatArray]] = []
         step = first_step
         try:
@@ -71,6 +91,10 @@ def batches(
                     pending.append(pool.submit(_make_batch, seed, step, n_pairs))
                     step += 1
                 yield pending.pop(0).result()
+        except BrokenProcessPool as error:
+            raise OverheardError(
+                "a process that makes batches died (out of memory?): take fewer --workers, and --resume"
+            ) from error
         finally:
             for future in pending:
                 future.cancel()
@@ -101,11 +125,24 @@ def save_checkpoint(weights: list[np.ndarray], progress: Progress, path: Path) -
 
 
 def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
-    """Read what :func:`save_checkpoint` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        progress = Progress(**json.loads(str(stored["progress"])))
-        weights = [stored[f"arr_{i}"].astype(np.float32) for i in range(len(stored.files) - 1)]
+    """Read what :func:`save_checkpoint` wrote; raise ModelError where it is something else."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            progress = Progress(**json.loads(str(stored["progress"])))
+            weights = [stored[f"arr_{i}"].astype(np.float32) for i in range(len(stored.files) - 1)]
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no checkpoint {path}: make one with overheard-train fit") from error
+    except UNREADABLE as error:
+        raise ModelError(f"{path} is no checkpoint, or damaged ({error}): train anew") from error
     return weights, progress
+
+
+def restore(encoder: keras.Model, weights: list[np.ndarray], source: str) -> None:
+    """Give a checkpoint's weights to an encoder; raise ModelError where they are another network's."""
+    shapes = [tuple(weight.shape) for weight in encoder.weights]
+    if shapes != [weight.shape for weight in weights]:
+        raise ModelError(f"the weights of {source} are another network's than its recipe's: train anew")
+    encoder.set_weights(weights)
 
 
 def learning_rate_at(done: float, number: int, recipe: Recipe) -> float:
@@ -134,7 +171,7 @@ def make_network(
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     encoder = build_encoder(recipe.widths, recipe.blocks)
     if weights is not None:
-        encoder.set_weights(weights)
+        restore(encoder, weights, "the checkpoint")
     optimizer = keras.optimizers.AdamW(
         recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
     )
@@ -175,27 +212,40 @@ def fit(
     minutes : end after so long all the same; the learning rate follows whichever comes first
     resume : continue from ``checkpoint`` with a fresh cosine
     learning_rate_scale : of the recipe's peak
+
+    Raises
+    ------
+    OverheardError
+        The corpus or the checkpoint is missing or damaged, or the training diverged; the checkpoint stays.
     """
     weights, progress = load_checkpoint(checkpoint) if resume else (None, Progress(recipe.name, sessions=0))
+    if progress.recipe != recipe.name:
+        raise OverheardError(
+            f"{checkpoint} is of the recipe {progress.recipe}: say --recipe {progress.recipe}"
+        )
     progress.sessions += 1
     maker = make_pair_maker(recipe, data_dir, seed=seed)
     source = batches(maker, seed, progress.step, recipe.n_pairs, n_workers)
     batch = next(source)  # forks the workers before TensorFlow starts threads
     encoder, train_step = make_network(recipe, weights, seed)
-    log.info("%s: %d parameters", recipe.name, encoder.count_params())
     watch = _Watch(progress, 2 * recipe.n_pairs)
     n_steps = steps or recipe.steps
-    for number in range(n_steps):
-        done = max(number / n_steps, watch.minutes / minutes if minutes else 0.0)
-        if done >= 1:
-            break
-        rate = learning_rate_scale * learning_rate_at(done, number, recipe)
-        watch.add(*train_step(batch, rate))
-        with watch.waiting():
-            batch = next(source)
-        if watch.save_is_due():
-            save_checkpoint(encoder.get_weights(), progress, checkpoint)
-    source.close()
+    try:
+        log.info("%s: %d parameters", recipe.name, encoder.count_params())
+        for number in range(n_steps):
+            done = max(number / n_steps, watch.minutes / minutes if minutes else 0.0)
+            if done >= 1:
+                break
+            watch.add(*train_step(batch, learning_rate_scale * learning_rate_at(done, number, recipe)))
+            with watch.waiting():
+                batch = next(source)
+            if watch.save_is_due():
+                save_checkpoint(encoder.get_weights(), progress, checkpoint)
+    except KeyboardInterrupt:
+        save_checkpoint(encoder.get_weights(), progress, checkpoint)
+        raise
+    finally:
+        source.close()
     save_checkpoint(encoder.get_weights(), progress, checkpoint)
     return progress
 
@@ -222,6 +272,10 @@ class _Watch:
 
     def add(self, loss: float, accuracy: float) -> None:
         progress, seconds = self._progress, time.monotonic() - self._began
+        if not math.isfinite(loss):
+            raise OverheardError(
+                f"training diverged in step {progress.step + 1}: lower --learning-rate-scale, and --resume"
+            )
         self._results.append((loss, accuracy))
         progress.step += 1
         progress.seconds = self._seconds_before + seconds

@@ -1,0 +1,59 @@
+"""A corpus of synthesized sounds in the form of the real one: a manifest and files of every kind."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+import audio_files
+
+N_MUSIC = 5  # of each split
+
+
+def write_corpus(folder: Path) -> Path:
+    """Write ``manifest.csv`` and its files, some seconds each, at the rates that the real corpus has."""
+    rows: list[tuple[str, str, str]] = []
+    for split_number, split in enumerate(("train", "valid")):
+        rng = np.random.default_rng(split_number)
+        for number in range(N_MUSIC):
+            rows.append(("music", split, f"music/{split}-{number}.{'ogg' if number == 0 else 'wav'}"))
+            wave = audio_files.music(7.0, 10 * split_number + number, 8000)
+            wave += 0.01 * rng.standard_normal(wave.shape, dtype=np.float32)
+            _write(folder / rows[-1][2], wave, 8000)
+        for kind in ("noise", "speech"):
+            for number in range(2):
+                rows.append((kind, split, f"{kind}/{split}-{number}.wav"))
+                _write(folder / rows[-1][2], _noise(rng, 3.0 + 3 * number, 8000), 8000)
+        for kind, seconds in (("ir_room", 0.5), ("ir_room_synth", 0.3), ("ir_mic", 0.15)):
+            rows.append((kind, split, f"{kind}/{split}.flac"))
+            _write(folder / rows[-1][2], _response(rng, seconds), 16000)
+    write_manifest(folder, rows)
+    return folder
+
+
+def write_manifest(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+    """Write rows of kind, split and path."""
+    with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("kind", "split", "path"), *rows])
+
+
+def _write(path: Path, samples: np.ndarray, rate: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codec = {".wav": "pcm_s16le", ".flac": "flac", ".ogg": "vorbis"}[path.suffix]
+    if codec == "vorbis":  # ffmpeg's own encoder knows stereo only
+        audio_files.encode(path, np.repeat(samples, 2, axis=0), rate, codec, "stereo")
+    else:
+        audio_files.encode(path, samples, rate, codec, "mono")
+
+
+def _noise(rng: np.random.Generator, seconds: float, rate: int) -> np.ndarray:
+    return 0.1 * rng.standard_normal((1, int(seconds * rate)), dtype=np.float32)
+
+
+def _response(rng: np.random.Generator, seconds: float) -> np.ndarray:
+    wave = 0.2 * _noise(rng, seconds, 16000)
+    wave *= np.exp(-np.arange(wave.shape[1], dtype=np.float32) / (0.2 * wave.shape[1]))
+    wave[0, 40] = 0.8
+    return wave
