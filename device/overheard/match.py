@@ -88,6 +88,9 @@ class Evidence:
     background: float
     margin: float
     n_segments: float
+    heard_frames: tuple[
+        int, int
+    ]  # where in the window the track sounds: the first frame, and one past the last
 
     def features(self) -> tuple[float, ...]:
         """Return the features in the order of :attr:`Scoring.weights`, with 1 for the bias."""
@@ -98,6 +101,15 @@ class Evidence:
 class _Hypotheses:
     tracks: IntArray  # (h,)
     offsets: IntArray  # (h,) frames from the window's start to its place in the track
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scores:
+    similarity: FloatArray  # (h,) mean over the segments that the window covers
+    offsets: IntArray  # (h,)
+    similarities: FloatArray  # (h, slots) of each catalogue segment
+    weights: FloatArray  # (h, slots) by how well a query embedding lies on it
+    starts: IntArray  # (h, slots) frames in the window
 
 
 class Matcher:
@@ -134,11 +146,13 @@ class Matcher:
         evidence = self.weigh(embeddings, candidates, candidate_rows, step_frames)
         if evidence is None:
             return None
+        frames_per_s = self.spec.frontend.frames_per_s
+        first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
         return Match(
             track=self.index.track(evidence.track),
-            start_s=start_s,
-            end_s=end_s,
-            offset_s=evidence.offset_frames / self.spec.frontend.frames_per_s,
+            start_s=min(start_s + first_s, end_s),
+            end_s=min(start_s + last_s, end_s),
+            offset_s=evidence.offset_frames / frames_per_s + first_s,
             score=self.scoring.score(evidence, end_s - start_s),
             threshold=self.scoring.threshold,
             confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
@@ -162,36 +176,51 @@ class Matcher:
         hypotheses = self._vote(candidates, candidate_rows * step_frames, without)
         if not len(hypotheses.tracks):
             return None
-        similarity, offsets, n_segments = self._rescore(embeddings, step_frames, hypotheses)
-        best = int(np.argmax(similarity))
-        track = int(hypotheses.tracks[best])
-        rescored = _Hypotheses(hypotheses.tracks, offsets)
+        scores = self._rescore(embeddings, step_frames, hypotheses)
+        best = int(np.argmax(scores.similarity))
+        similarity = float(scores.similarity[best])
         last_frame = (len(embeddings) - 1) * step_frames
-        runner_up = self._runner_up(rescored, similarity, best, last_frame)
+        runner_up = self._runner_up(hypotheses.tracks, scores, best, last_frame)
         centre_similarity = embeddings @ self.index.centres.T
         nearest = np.partition(centre_similarity, -N_BACKGROUND, axis=1)[:, -N_BACKGROUND:]
         return Evidence(
-            track,
-            int(offsets[best]),
-            float(similarity[best]),
-            float(nearest.mean()),
-            float(similarity[best]) - runner_up,
-            float(n_segments[best]),
+            track=int(hypotheses.tracks[best]),
+            offset_frames=int(scores.offsets[best]),
+            similarity=similarity,
+            background=float(nearest.mean()),
+            margin=similarity - runner_up,
+            n_segments=float(scores.weights[best].sum()),
+            heard_frames=self._heard(scores, best, last_frame),
         )
 
-    def _runner_up(
-        self, hypotheses: _Hypotheses, similarity: FloatArray, best: int, last_frame: int
-    ) -> float:
+    def _heard(self, scores: _Scores, best: int, last_frame: int) -> tuple[int, int]:
+        """Return the stretch of the window in which the best alignment's segments are similar."""
+        end_frame = last_frame + self.spec.n_frames
+        used = scores.weights[best] > 0
+        similarities, starts = scores.similarities[best][used], scores.starts[best][used]
+        if not len(starts):
+            return 0, end_frame
+        loud = np.sort(similarities)[len(similarities) // 2 :]
+        # The contiguous run with the largest sum over half of what the better half reaches.
+        sums = np.concatenate([[0.0], np.cumsum(similarities - 0.5 * loud.mean())])
+        last = int(np.argmax(sums[1:] - np.minimum.accumulate(sums)[:-1]))
+        first = int(np.argmin(sums[: last + 1]))
+        begin = 0 if first == 0 else int(starts[first])
+        end = end_frame if last == len(starts) - 1 else int(starts[last]) + self.spec.n_frames
+        return max(0, min(begin, end_frame)), max(0, min(end, end_frame))
+
+    def _runner_up(self, tracks: IntArray, scores: _Scores, best: int, last_frame: int) -> float:
         """Return the similarity of the best other track that is not a copy of the same recording."""
-        seen = {int(hypotheses.tracks[best])}
-        for place in np.argsort(-similarity, kind="stable"):
-            track = int(hypotheses.tracks[place])
+        hypotheses = _Hypotheses(tracks, scores.offsets)
+        seen = {int(tracks[best])}
+        for place in np.argsort(-scores.similarity, kind="stable"):
+            track = int(tracks[place])
             if track in seen:
                 continue
             seen.add(track)
             copies = len(seen) <= MAX_COPIES + 1 and self._alike(hypotheses, best, int(place), last_frame)
             if not copies:
-                return float(similarity[place])
+                return float(scores.similarity[place])
         return 0.0
 
     def _alike(self, hypotheses: _Hypotheses, one: int, other: int, last_frame: int) -> bool:
@@ -243,10 +272,8 @@ class Matcher:
         chosen = keys[np.argsort(-smooth, kind="stable")[:MAX_HYPOTHESES]]
         return _Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
 
-    def _rescore(
-        self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses
-    ) -> tuple[FloatArray, IntArray, FloatArray]:
-        """Return each hypothesis's best mean similarity, its offset, and how many segments it rests on."""
+    def _rescore(self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses) -> _Scores:
+        """Score each hypothesis at finer offsets and keep its best."""
         hop, first = self.spec.hop_frames, self.index.first_segment
         last_frame = (len(embeddings) - 1) * step_frames
         shifts = np.arange(-REFINE_FRAMES, REFINE_FRAMES + 1, REFINE_STEP_FRAMES)
@@ -272,4 +299,10 @@ class Matcher:
         mean = (covered * similarities).sum(axis=2) / (np.maximum(total, least) + SHRINKAGE)
         best = np.argmax(mean, axis=1)
         each = np.arange(len(best))
-        return mean[each, best].astype(np.float32), offsets[each, best], total[each, best].astype(np.float32)
+        return _Scores(
+            mean[each, best],
+            offsets[each, best],
+            similarities[each, best],
+            covered[each, best],
+            wanted[each, best],
+        )

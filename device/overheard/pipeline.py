@@ -24,6 +24,7 @@ CLIP_STEP_FRAMES = (
     4  # short recordings are embedded finely, so that some embedding lies on the catalogue's grid
 )
 LISTEN_STEP_FRAMES = 16  # half a second
+CLIP_S = 15.0  # recordings up to this length are matched as one window
 LONG_S = 30.0  # recordings longer than this take the listening step
 WINDOW_S = 10.0  # a match looks back this far
 WINDOW_STEP_S = 1.0
@@ -100,7 +101,7 @@ class Recognizer:
         return embeddings, self.index.candidates(embeddings[rows]), rows
 
     def _identify_clip(self, waveform: FloatArray, duration_s: float) -> Identification:
-        if duration_s <= WINDOW_S + WINDOW_STEP_S:
+        if duration_s <= CLIP_S:
             match = self.match_window(waveform)
             plays = (play_of(match),) if match is not None and match.accepted else ()
             return Identification("recognized" if plays else "unknown", duration_s, plays, match)

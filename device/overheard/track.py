@@ -19,7 +19,8 @@ class TrackRules:
     strong_above: float = 2.0  # over the threshold: one such match starts a play, weaker ones need a second
     kept_below: float = 4.0  # under the threshold, yet enough to go on in the same track and alignment
     drift_s: float = 1.0  # alignments that differ by less are the same
-    agree_s: float = 5.0  # the second match must end within this time of the first
+    confirm_s: float = 2.0  # the second match must end so much later: overlapping windows share their errors
+    agree_s: float = 5.0  # and within this time of the first
     hope_s: float = 10.0  # weak matches that agree delay the word of unknown music by so much
     recall_s: float = 20.0  # how far back a play's start is looked for in earlier, weaker matches
 
@@ -153,10 +154,12 @@ class PlayTracker:
 
     def _propose(self, match: Match) -> list[Event]:
         """Start a play if this accepted match is strong or the second to say the same."""
-        first, self._pending = self._pending, match
-        confirmed = match.score >= match.threshold + self._rules.strong_above or (
-            first is not None and self._agree(first, match)
-        )
+        first, rules = self._pending, self._rules
+        agrees = first is not None and self._agree(first, match)
+        if first is None or not agrees:
+            first = self._pending = match
+        later_s = match.end_s - first.end_s
+        confirmed = match.score >= match.threshold + rules.strong_above or later_s >= rules.confirm_s
         play = self._play
         same_track = play is not None and play.track.id == match.track.id
         if not confirmed:
