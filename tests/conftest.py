@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(
+        name, "1"
+    )  # before numpy is there: threads on small matrices cost 50 times the work
 
 
 @pytest.fixture(scope="session", autouse=True)

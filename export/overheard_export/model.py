@@ -147,7 +147,7 @@ def train_quantizer(embeddings: FloatArray, n_cells: int, code_bytes: int, seed:
 
 
 def write_model(path: Path, tflite: bytes, quantizer: Quantizer, manifest: dict[str, Any]) -> None:
-    """Write ``NAME.tflite``, ``NAME.quantizer.npz`` and last ``NAME.json``, each beside and renamed."""
+    """Write ``NAME.tflite``, ``NAME.quantizer.npz`` and last ``NAME.json``: all beside, then all renamed."""
     tables = quantizer.to_bytes()
     manifest = {
         "manifest_version": device.MANIFEST_VERSION,
@@ -161,17 +161,19 @@ def write_model(path: Path, tflite: bytes, quantizer: Quantizer, manifest: dict[
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=1) + "\n"
-    for target, content in (
-        (path.with_suffix(".tflite"), tflite),
-        (path.with_suffix(".quantizer.npz"), tables),
-        (path.with_suffix(".json"), text.encode()),
-    ):
-        partial = target.with_name(target.name + ".partial")
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
+    contents = {".tflite": tflite, ".quantizer.npz": tables, ".json": text.encode()}
+    targets = {path.with_suffix(f"{suffix}.partial"): path.with_suffix(suffix) for suffix in contents}
+    try:
+        for partial, content in zip(targets, contents.values(), strict=True):
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for partial, target in targets.items():
+            os.replace(partial, target)
+    finally:
+        for partial in targets:
+            partial.unlink(missing_ok=True)
 
 
 def network_facts(tflite: bytes) -> dict[str, Any]:
@@ -187,7 +189,10 @@ def network_facts(tflite: bytes) -> dict[str, Any]:
 def _commit() -> str:
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -201,9 +206,12 @@ def export_checkpoint(
 
     Raises
     ------
-    ModelError
-        The int8 network strays from the float one; nothing is written.
+    OverheardError
+        The checkpoint or corpus is missing or damaged, or the int8 network strays from the float one; nothing
+        is written.
     """
+    if code_bytes < 1 or SPEC.dim % code_bytes or not 1 <= n_cells <= 65536:
+        raise ModelError(f"--code-bytes must divide {SPEC.dim}, and --cells be 1 to 65536")
     from overheard_train.evaluate import load_encoder, track_embeddings
     from overheard_train.train import make_pair_maker
 
