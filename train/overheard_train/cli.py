@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("--workers", type=_positive, default=2, help="processes that make batches")
     fit.add_argument("--seed", type=int, default=0)
     evaluate = commands.add_parser("evaluate", help="retrieval of degraded segments of the valid lists")
-    evaluate.add_argument("checkpoint", type=Path)
+    evaluate.add_argument("checkpoint", type=Path, nargs="?", default=CHECKPOINTS / "resnet.npz")
     evaluate.add_argument("--data", type=Path, default=DEFAULT_DATA)
     evaluate.add_argument("--queries", type=_positive, default=1020)
     profile = commands.add_parser("profile", help="where the time of a training step goes")
