@@ -162,6 +162,26 @@ def test_the_same_seed_and_step_give_the_same_batch_whoever_makes_it(corpus: Pat
     assert len({*two_workers, *later, *other_seed}) == 3 + 1 + 3
 
 
+ENDLESS = """
+import sys
+from pathlib import Path
+from overheard_train.recipes import RECIPES
+from overheard_train.train import batches, make_pair_maker
+
+for _ in batches(make_pair_maker(RECIPES["tiny"], Path(sys.argv[1])), 0, 0, 2, 2):
+    print("batch", flush=True)
+"""
+
+
+def test_workers_do_not_outlive_a_training_that_is_killed(corpus: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(corpus)], env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"batch\n"
+    process.kill()
+    process.communicate(timeout=60)  # the workers hold the pipe open as long as they live
+
+
 @pytest.mark.usefixtures("float_policy")
 def test_steps_on_one_batch_learn_it_and_weights_come_back() -> None:
     recipe = dataclasses.replace(TINY, n_pairs=8)
