@@ -4,7 +4,8 @@
 
 Every query of a track in the catalogue is asked twice: as it is, and as if its track were not there. Logistic
 regression weighs the evidence; each query length then gets the penalty at which that share of the queries
-without their track would be named. Writes `scoring` into the model's manifest; nothing of the report part is looked at.
+without their track would be named. Writes `scoring` into the model's manifest; nothing of the report part is
+looked at.
 """
 
 from __future__ import annotations
