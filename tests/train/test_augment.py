@@ -7,11 +7,24 @@ import pytest
 import scipy.fft
 
 from overheard.spec import SPEC
-from overheard_train import augment
+from overheard_train import augment, responses
 from overheard_train.augment import Degradation, PairMaker, Variation
 from overheard_train.dataset import Clips
 
-NONE = Degradation(0.0, room=0, noise=0, microphone=0, band_limit=0, overdrive=0, hiss=0, speed=0, mask=0)
+NONE = Degradation(
+    max_shift_s=0,
+    room=0,
+    noise=0,
+    noise_resample=0,
+    noise_room=0,
+    noise_swell_db=0,
+    microphone=0,
+    band_limit=0,
+    overdrive=0,
+    hiss=0,
+    speed=0,
+    mask=0,
+)
 AS_IS = Variation(resample=0, reverse=0, equalize=0, overlay=0)
 N_BINS = augment.WINDOW_SAMPLES // 2 + 1
 
@@ -45,8 +58,8 @@ def pair_maker(
         clips(*(level * hiss(i) for i in range(n_tracks))),
         clips(level * hiss(100), level * hiss(101, 20000)),
         clips(level * hiss(200), level * hiss(201, 5000)),
-        augment.room_variations([response(0), response(1)], rng, 4, 4),
-        augment.microphone_responses([response(2)[:800]]),
+        responses.room_variations([response(0), response(1)], rng, 4, 4),
+        responses.microphone_responses([response(2)[:800]]),
         degradation,
         variation,
     )
@@ -97,6 +110,21 @@ def test_noise_comes_at_the_ratio_that_was_asked_for(snr_db: float) -> None:
         found.append(10 * np.log10(np.sum(music**2) / np.sum((heard - music) ** 2)))
     assert np.abs(np.array(found) - snr_db).max() < 1.5  # one segment of a window, at that
     assert np.mean(found) == pytest.approx(snr_db, abs=0.5)
+
+
+@pytest.mark.parametrize("change", [{"noise_room": 1.0}, {"noise_resample": 1.0}, {"noise_swell_db": 20.0}])
+def test_varied_noise_is_other_noise_about_as_loud(change: dict[str, float]) -> None:
+    plain = dataclasses.replace(NONE, noise=1.0, snr_db=(0.0, 0.0))
+    different = 0
+    for seed in range(60):  # each kind of noise comes
+        pair = [
+            pair_maker(degradation, AS_IS).waveforms(np.random.default_rng(seed), 0)[1]
+            for degradation in (plain, dataclasses.replace(plain, **change))
+        ]
+        different += not np.allclose(*pair, atol=1e-2)
+        powers = [float(np.mean(heard**2)) for heard in pair]
+        assert powers[0] / 3 < powers[1] < powers[0] * 3
+    assert different > 0
 
 
 def test_no_track_comes_twice_where_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +179,7 @@ def test_masks_cover_whole_frames_or_mels_of_the_degraded_side_only() -> None:
 
 
 def test_rooms_keep_the_ratio_of_direct_sound_to_tail() -> None:
-    rooms = augment.room_variations([response(3)], np.random.default_rng(10), 30, 10)
+    rooms = responses.room_variations([response(3)], np.random.default_rng(10), 30, 10)
     assert rooms.shape == (40, N_BINS) and rooms.dtype == np.complex64
     np.testing.assert_allclose(np.mean(np.abs(rooms) ** 2, axis=1), 1, rtol=1e-3)
     for spectrum in rooms[:30]:
@@ -165,10 +193,10 @@ def test_rooms_keep_the_ratio_of_direct_sound_to_tail() -> None:
 def test_filters_are_positive_and_band_limits_cut() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        equalizer, limits = augment.random_equalizer(rng, 10.0), augment.band_limit(rng)
+        equalizer, limits = responses.random_equalizer(rng, 10.0), responses.band_limit(rng)
         assert equalizer.shape == limits.shape == (N_BINS,) and equalizer.dtype == limits.dtype == np.float32
         assert np.all(equalizer > 0) and limits[0] == 0
-        middle = np.abs(augment.FREQUENCIES - 1000) < 200
+        middle = np.abs(responses.FREQUENCIES - 1000) < 200
         assert np.all(limits[middle] > 0.9) and limits.max() <= 1
 
 

@@ -15,13 +15,9 @@ import scipy.fft
 from overheard.frontend import FloatArray, log_mel, normalize_segments
 from overheard.spec import SPEC, FingerprintSpec
 from overheard_train.dataset import Clips
+from overheard_train.responses import RATE, WINDOW_SAMPLES, ComplexArray, band_limit, random_equalizer
 
-ComplexArray = npt.NDArray[np.complex64]
-
-WINDOW_SAMPLES = 32768  # 4.1 s: context whose tails ring into the segment, the segment, and room to shift it
 CONTEXT_S = 1.0
-RATE = SPEC.frontend.sample_rate
-FREQUENCIES = scipy.fft.rfftfreq(WINDOW_SAMPLES, 1 / RATE).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +28,10 @@ class Degradation:
     room: float = 0.85
     noise: float = 0.92
     snr_db: tuple[float, float] = (-8.0, 15.0)
+    noise_resample: float = 0.4
+    noise_resample_range: tuple[float, float] = (0.7, 1.4)
+    noise_room: float = 0.3
+    noise_swell_db: float = 20.0
     microphone: float = 0.9
     band_limit: float = 0.7
     overdrive: float = 0.3
@@ -47,92 +47,11 @@ class Degradation:
 class Variation:
     """Changes to both sides of a pair, which make new music out of the little there is."""
 
-    resample: float = 0.5
-    resample_range: tuple[float, float] = (0.8, 1.25)
-    reverse: float = 0.15
-    equalize: float = 0.3
-    overlay: float = 0.1
-
-
-def room_variations(
-    measured: list[FloatArray], rng: np.random.Generator, n_measured: int, n_synthetic: int
-) -> ComplexArray:
-    """Return spectra of room responses, ``(n, WINDOW_SAMPLES // 2 + 1)`` complex64.
-
-    Measured rooms get a new direct-to-reverberant ratio and a shorter decay; synthetic ones are sparse
-    reflections and noise that decays faster at high frequencies.
-    """
-    spectra = np.empty((n_measured + n_synthetic, len(FREQUENCIES)), dtype=np.complex64)
-    for index in range(n_measured):
-        response = measured[int(rng.integers(len(measured)))]
-        spectra[index] = _spectrum(_rescale_room(response, rng))
-    for index in range(n_synthetic):
-        spectra[n_measured + index] = _spectrum(_rescale_room(_synthesize_room(rng), rng))
-    return spectra
-
-
-def _spectrum(response: FloatArray) -> ComplexArray:
-    spectrum: ComplexArray = scipy.fft.rfft(response[:WINDOW_SAMPLES], WINDOW_SAMPLES)
-    return spectrum / np.float32(np.sqrt(np.mean(np.abs(spectrum) ** 2)))
-
-
-def _synthesize_room(rng: np.random.Generator) -> FloatArray:
-    n_samples = int(0.9 * RATE)
-    times = np.arange(n_samples, dtype=np.float32) / RATE
-    response = np.zeros(n_samples, dtype=np.float32)
-    low = rng.uniform(0.15, 0.9)
-    for band_decay, smoothing in ((low, 6), (low * rng.uniform(0.4, 1.0), 1)):
-        noise = rng.standard_normal(n_samples).astype(np.float32)
-        noise = np.convolve(noise, np.ones(smoothing, dtype=np.float32) / smoothing, mode="same")
-        response += noise * np.exp(-6.9 * times / band_decay) * rng.uniform(0.5, 1.5)
-    gap = int(rng.uniform(0.002, 0.02) * RATE)
-    tail = np.concatenate([np.zeros(gap, dtype=np.float32), response[:-gap]])
-    for _ in range(int(rng.integers(2, 12))):
-        tail[int(rng.uniform(0.001, 0.06) * RATE)] += rng.uniform(-4, 4)
-    tail[0] = 10.0
-    return tail
-
-
-def _rescale_room(response: FloatArray, rng: np.random.Generator) -> FloatArray:
-    onset = int(np.argmax(np.abs(response)))
-    response = response[max(0, onset - 8) :][: int(1.2 * RATE)].astype(np.float32)
-    onset = int(np.argmax(np.abs(response)))
-    direct_end = onset + int(0.0025 * RATE)
-    times = np.arange(len(response), dtype=np.float32) / RATE
-    tail = response.copy()
-    tail[:direct_end] = 0
-    tail *= np.exp(-6.9 * times / rng.uniform(0.3, 1.5))
-    direct = response[:direct_end]
-    ratio_db = rng.uniform(-15, 0) if rng.random() < 0.35 else rng.uniform(0, 12)
-    tail_energy = float(np.sum(tail**2))
-    if tail_energy > 0:
-        tail *= np.sqrt(float(np.sum(direct**2)) / tail_energy) * 10 ** (-ratio_db / 20)
-    tail[:direct_end] = direct
-    return tail
-
-
-def microphone_responses(measured: list[FloatArray]) -> FloatArray:
-    """Return magnitudes of measured microphones and cabinets, ``(n, WINDOW_SAMPLES // 2 + 1)``."""
-    magnitudes = [np.abs(scipy.fft.rfft(response[:WINDOW_SAMPLES], WINDOW_SAMPLES)) for response in measured]
-    return np.stack([m / np.sqrt(np.mean(m**2)) for m in magnitudes]).astype(np.float32)
-
-
-def random_equalizer(rng: np.random.Generator, depth_db: float) -> FloatArray:
-    """Return a smooth random magnitude response, ``(WINDOW_SAMPLES // 2 + 1,)``."""
-    n_points = int(rng.integers(4, 10))
-    knots = np.geomspace(50, RATE / 2, n_points)
-    gains = rng.normal(0, depth_db / 2, n_points)
-    log_gain = np.interp(np.log(np.maximum(FREQUENCIES, 20.0)), np.log(knots), gains)
-    return np.asarray(10 ** (log_gain / 20), dtype=np.float32)
-
-
-def band_limit(rng: np.random.Generator) -> FloatArray:
-    """Return the magnitude of a random high-pass (60-250 Hz) and low-pass (3-3.9 kHz)."""
-    high_pass, low_pass = rng.uniform(60, 250), rng.uniform(3000, 3900)
-    order = int(rng.integers(1, 5))
-    up = (FREQUENCIES / high_pass) ** (2 * order)
-    down = (FREQUENCIES / low_pass) ** (2 * int(rng.integers(2, 7)))
-    return np.asarray(np.sqrt(up / (1 + up) / (1 + down)), dtype=np.float32)
+    resample: float = 0.7
+    resample_range: tuple[float, float] = (0.75, 1.33)
+    reverse: float = 0.25
+    equalize: float = 0.4
+    overlay: float = 0.2
 
 
 class PairMaker:
@@ -189,6 +108,15 @@ class PairMaker:
         shift = int(rng.triangular(-reach, 0, reach)) if reach else 0
         heard = self._hear(music, rng, slice(start + shift, start + shift + samples))
         return music[start : start + samples], heard
+
+    def impostors(self, rng: np.random.Generator, n_music: int, n_noise: int, n_speech: int) -> FloatArray:
+        """Return ``(n, n_frames, n_mels)`` float32: undegraded music, noise and speech, in that order."""
+        samples = self.spec.segment_samples
+        makers = [lambda: self._music(rng, int(rng.integers(len(self.music))))] * n_music
+        makers += [lambda: self._noise(rng)] * n_noise
+        makers += [lambda: self._clip_of(self.speech, rng)] * n_speech
+        mels = [log_mel(make()[:samples], self.spec.frontend) for make in makers]
+        return normalize_segments(np.stack(mels), self.spec)
 
     def _music(self, rng: np.random.Generator, track: int) -> FloatArray:
         vary = self.variation
@@ -250,6 +178,8 @@ class PairMaker:
         noise: ComplexArray = scipy.fft.rfft(self._noise(rng))
         if rng.random() < 0.4:
             noise = noise * random_equalizer(rng, rng.uniform(2, 12))
+        if rng.random() < self.degradation.noise_room:
+            noise = noise * self.rooms[int(rng.integers(len(self.rooms)))]
         power, noise_power = np.vdot(spectrum, spectrum).real, np.vdot(noise, noise).real
         if noise_power <= 0:
             return spectrum
@@ -270,7 +200,8 @@ class PairMaker:
             return first + other * np.float32(
                 _rms(first) / max(_rms(other), 1e-6) * 10 ** rng.uniform(-0.5, 0.5)
             )
-        return rng.standard_normal(WINDOW_SAMPLES, dtype=np.float32)
+        white = rng.standard_normal(WINDOW_SAMPLES, dtype=np.float32)
+        return _swell(white, rng, self.degradation.noise_swell_db)
 
     def _babble(self, rng: np.random.Generator) -> FloatArray:
         total = np.zeros(WINDOW_SAMPLES, dtype=np.float32)
@@ -280,12 +211,16 @@ class PairMaker:
         return total
 
     def _clip_of(self, clips: Clips, rng: np.random.Generator) -> FloatArray:
+        """Return a random window of a random recording of noise or speech, ``(WINDOW_SAMPLES,)``."""
+        how = self.degradation
         clip = clips.clip(int(rng.integers(len(clips))))
-        if len(clip) > WINDOW_SAMPLES:
-            start = int(rng.integers(len(clip) - WINDOW_SAMPLES))
-            return clip[start : start + WINDOW_SAMPLES].astype(np.float32) / np.float32(32768)
-        looped = np.resize(clip, WINDOW_SAMPLES).astype(np.float32) / np.float32(32768)
-        return np.roll(looped, int(rng.integers(WINDOW_SAMPLES)))
+        factor = rng.uniform(*how.noise_resample_range) if rng.random() < how.noise_resample else 1.0
+        needed = int(WINDOW_SAMPLES * factor) + 2
+        start = int(rng.integers(max(1, len(clip) - needed)))
+        window = np.resize(clip[start : start + needed], needed).astype(np.float32) / np.float32(32768)
+        if len(clip) < needed:
+            window = np.roll(window, int(rng.integers(needed)))
+        return window[:WINDOW_SAMPLES] if factor == 1.0 else _resample(window, factor)
 
     def _distort(self, heard: FloatArray, rng: np.random.Generator) -> FloatArray:
         how = self.degradation
@@ -305,8 +240,8 @@ class PairMaker:
     def _mask(self, segment: FloatArray, rng: np.random.Generator) -> None:
         frames = int(rng.integers(1, self.degradation.max_mask_frames + 1))
         mels = int(rng.integers(1, self.degradation.max_mask_mels + 1))
-        first_frame = int(rng.integers(segment.shape[0] - frames))
-        first_mel = int(rng.integers(segment.shape[1] - mels))
+        first_frame = int(rng.integers(segment.shape[0] - frames + 1))
+        first_mel = int(rng.integers(segment.shape[1] - mels + 1))
         fill = segment.mean()
         if rng.random() < 0.6:
             segment[first_frame : first_frame + frames] = fill
@@ -316,6 +251,14 @@ class PairMaker:
 
 def _rms(samples: npt.NDArray[np.floating]) -> float:
     return float(np.sqrt(np.vdot(samples, samples).real / max(1, samples.size)))
+
+
+def _swell(noise: FloatArray, rng: np.random.Generator, depth_db: float) -> FloatArray:
+    """Let a noise swell and fade by up to so much, some times in its window."""
+    n_knots = int(rng.integers(2, 24))
+    knots = np.linspace(0, len(noise) - 1, n_knots)
+    levels_db = np.interp(np.arange(len(noise)), knots, rng.uniform(-depth_db, 0, n_knots))
+    return noise * (10 ** (levels_db / 20)).astype(np.float32)
 
 
 def _resample(samples: FloatArray, factor: float) -> FloatArray:

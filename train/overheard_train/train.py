@@ -24,9 +24,10 @@ import numpy as np
 from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray
 from overheard.spec import SPEC
-from overheard_train.augment import PairMaker, microphone_responses, room_variations
+from overheard_train.augment import PairMaker
 from overheard_train.dataset import load_clips, load_responses
 from overheard_train.recipes import Recipe
+from overheard_train.responses import microphone_responses, room_variations
 
 if TYPE_CHECKING:
     import keras

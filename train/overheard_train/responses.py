@@ -1,0 +1,97 @@
+"""Frequency responses that music passes on its way into a microphone: rooms, microphones, tone controls."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from overheard.frontend import FloatArray
+from overheard.spec import SPEC
+
+ComplexArray = npt.NDArray[np.complex64]
+
+WINDOW_SAMPLES = 32768  # 4.1 s: context whose tails ring into the segment, the segment, and room to shift it
+RATE = SPEC.frontend.sample_rate
+FREQUENCIES = scipy.fft.rfftfreq(WINDOW_SAMPLES, 1 / RATE).astype(np.float32)
+
+
+def room_variations(
+    measured: list[FloatArray], rng: np.random.Generator, n_measured: int, n_synthetic: int
+) -> ComplexArray:
+    """Return spectra of room responses, ``(n, WINDOW_SAMPLES // 2 + 1)`` complex64.
+
+    Measured rooms get a new direct-to-reverberant ratio and a shorter decay; synthetic ones are sparse
+    reflections and noise that decays faster at high frequencies.
+    """
+    spectra = np.empty((n_measured + n_synthetic, len(FREQUENCIES)), dtype=np.complex64)
+    for index in range(n_measured):
+        response = measured[int(rng.integers(len(measured)))]
+        spectra[index] = _spectrum(_rescale_room(response, rng))
+    for index in range(n_synthetic):
+        spectra[n_measured + index] = _spectrum(_rescale_room(_synthesize_room(rng), rng))
+    return spectra
+
+
+def _spectrum(response: FloatArray) -> ComplexArray:
+    spectrum: ComplexArray = scipy.fft.rfft(response[:WINDOW_SAMPLES], WINDOW_SAMPLES)
+    return spectrum / np.float32(np.sqrt(np.mean(np.abs(spectrum) ** 2)))
+
+
+def _synthesize_room(rng: np.random.Generator) -> FloatArray:
+    n_samples = int(0.9 * RATE)
+    times = np.arange(n_samples, dtype=np.float32) / RATE
+    response = np.zeros(n_samples, dtype=np.float32)
+    low = rng.uniform(0.15, 0.9)
+    for band_decay, smoothing in ((low, 6), (low * rng.uniform(0.4, 1.0), 1)):
+        noise = rng.standard_normal(n_samples).astype(np.float32)
+        noise = np.convolve(noise, np.ones(smoothing, dtype=np.float32) / smoothing, mode="same")
+        response += noise * np.exp(-6.9 * times / band_decay) * rng.uniform(0.5, 1.5)
+    gap = int(rng.uniform(0.002, 0.02) * RATE)
+    tail = np.concatenate([np.zeros(gap, dtype=np.float32), response[:-gap]])
+    for _ in range(int(rng.integers(2, 12))):
+        tail[int(rng.uniform(0.001, 0.06) * RATE)] += rng.uniform(-4, 4)
+    tail[0] = 10.0
+    return tail
+
+
+def _rescale_room(response: FloatArray, rng: np.random.Generator) -> FloatArray:
+    onset = int(np.argmax(np.abs(response)))
+    response = response[max(0, onset - 8) :][: int(1.2 * RATE)].astype(np.float32)
+    onset = int(np.argmax(np.abs(response)))
+    direct_end = onset + int(0.0025 * RATE)
+    times = np.arange(len(response), dtype=np.float32) / RATE
+    tail = response.copy()
+    tail[:direct_end] = 0
+    tail *= np.exp(-6.9 * times / rng.uniform(0.3, 1.5))
+    direct = response[:direct_end]
+    ratio_db = rng.uniform(-15, 0) if rng.random() < 0.35 else rng.uniform(0, 12)
+    tail_energy = float(np.sum(tail**2))
+    if tail_energy > 0:
+        tail *= np.sqrt(float(np.sum(direct**2)) / tail_energy) * 10 ** (-ratio_db / 20)
+    tail[:direct_end] = direct
+    return tail
+
+
+def microphone_responses(measured: list[FloatArray]) -> FloatArray:
+    """Return magnitudes of measured microphones and cabinets, ``(n, WINDOW_SAMPLES // 2 + 1)``."""
+    magnitudes = [np.abs(scipy.fft.rfft(response[:WINDOW_SAMPLES], WINDOW_SAMPLES)) for response in measured]
+    return np.stack([m / np.sqrt(np.mean(m**2)) for m in magnitudes]).astype(np.float32)
+
+
+def random_equalizer(rng: np.random.Generator, depth_db: float) -> FloatArray:
+    """Return a smooth random magnitude response, ``(WINDOW_SAMPLES // 2 + 1,)``."""
+    n_points = int(rng.integers(4, 10))
+    knots = np.geomspace(50, RATE / 2, n_points)
+    gains = rng.normal(0, depth_db / 2, n_points)
+    log_gain = np.interp(np.log(np.maximum(FREQUENCIES, 20.0)), np.log(knots), gains)
+    return np.asarray(10 ** (log_gain / 20), dtype=np.float32)
+
+
+def band_limit(rng: np.random.Generator) -> FloatArray:
+    """Return the magnitude of a random high-pass (60-250 Hz) and low-pass (3-3.9 kHz)."""
+    high_pass, low_pass = rng.uniform(60, 250), rng.uniform(3000, 3900)
+    order = int(rng.integers(1, 5))
+    up = (FREQUENCIES / high_pass) ** (2 * order)
+    down = (FREQUENCIES / low_pass) ** (2 * int(rng.integers(2, 7)))
+    return np.asarray(np.sqrt(up / (1 + up) / (1 + down)), dtype=np.float32)
