@@ -14,7 +14,9 @@ from overheard.events import Match, Play, Track
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 protocol = pytest.importorskip("protocol")
+import near_duplicates  # noqa: E402
 from overheard_bench import catalogue, meters, output, score, stopwatch  # noqa: E402
+from overheard_bench import corpus as corpora  # noqa: E402
 
 
 def query(track: str | None, source: str = "music/a.ogg", condition: str = "clean", length_s: int = 5):
@@ -215,3 +217,21 @@ def test_a_stopwatch_wraps_counts_and_puts_back():
     assert watch.calls == {"outer": 1, "inner": 1}
     table = watch.table(["outer", "inner", "whole path"])
     assert set(table["whole path"]) == {"p50_ms", "p95_ms", "mean_ms"}
+
+
+def test_versions_by_name_need_an_artist_a_title_and_a_valid_track():
+    def item(path, split, artist, title):
+        return corpora.Item("music", split, path, 60.0, title, artist, "somewhere")
+
+    class Music:
+        def of(self, _kind):
+            return [
+                item("a.ogg", "valid", "Ann", "Song"),
+                item("a-2.ogg", "train", "ANN", "song"),
+                item("b.ogg", "train", "Ben", "Tune"),
+                item("b-2.ogg", "train", "Ben", "Tune"),
+                item("c.ogg", "valid", "", "Boss"),
+                item("c-2.ogg", "valid", "", "Boss"),
+            ]
+
+    assert near_duplicates.same_names(Music()) == {("a-2.ogg", "a.ogg")}
