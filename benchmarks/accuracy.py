@@ -118,7 +118,8 @@ def exhaustive_recognizer(model: Any, pack: Any, corpus: Corpus, find: Find) -> 
     ]
     waveforms = (corpus.load(find(track)) for track in tracks)
     embeddings = [fingerprint(embedder, to_float(waveform)) for waveform in waveforms]
-    return Recognizer(model, [], index=ExhaustiveCatalogue(tracks, embeddings, model.quantizer.cells))
+    cohort = model.quantizer.decode(model.cohort.cells, model.cohort.codes)
+    return Recognizer(model, [], index=ExhaustiveCatalogue(tracks, embeddings, cohort))
 
 
 def progress(queries: Iterable[Query], total: int) -> Iterator[Query]:

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = {**model.manifest, "scoring": scoring}
     output.write_json(model.path, manifest)
     print(json.dumps(scoring, indent=1))
+    print(describe(trials, scoring))
     return 0
 
 
@@ -66,18 +67,19 @@ def collect(corpus: Corpus, root: Path, model: Any, n: int) -> list[Trial]:
     recognizer = Recognizer(model, [pack])
     find = catalogue.path_finder([item.path for item in corpus.of("music")])
     numbers = {find(track): number for number, track in enumerate(pack.tracks)}
-    twins = {path for pair in corpora.near_duplicates() for path in pair}
+    twins = corpora.near_duplicates()
     trials = []
     for query in render_queries("calibration", SEED, n, 0, LENGTHS_S, corpus=root):
-        trials += ask(recognizer, query, numbers[query.source], query.source in twins)
+        copies = [numbers[path] for path in twins.get(query.source, ()) if path in numbers]
+        trials += ask(recognizer, query, numbers[query.source], copies)
     return trials
 
 
-def ask(recognizer: Any, query: Query, own: int, has_twin: bool) -> list[Trial]:
-    """Return the trial with the query's own track in the catalogue and, unless it has a twin, without."""
+def ask(recognizer: Any, query: Query, own: int, copies: Sequence[int]) -> list[Trial]:
+    """Return the trial with the query's own track in the catalogue, and the one without it and its copies."""
     embeddings, found, rows = recognizer.window_candidates(query.waveform)
     trials = []
-    for without in ((), (own,)) if not has_twin else ((),):
+    for without in ((), (own, *copies)):
         evidence = recognizer.matcher.weigh(
             embeddings, found, rows, recognizer.clip_step_frames, without=without
         )
@@ -103,6 +105,20 @@ def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
         "threshold": THRESHOLD,
         "chosen_on": {"part": "calibration", "trials": len(trials), "false_accepts": false_accepts},
     }
+
+
+def describe(trials: Sequence[Trial], scoring: dict[str, Any]) -> str:
+    """Return what the chosen scoring does on the trials that chose it: a check, not a result to report."""
+    lines = []
+    for length, penalty in zip(scoring["lengths_s"], scoring["penalties"], strict=True):
+        asked = [trial for trial in trials if trial.length_s == length]
+        odds = np.array([trial.features for trial in asked]) @ np.array(scoring["weights"])
+        named = odds - penalty >= scoring["threshold"]
+        inside = np.array([trial.in_catalogue for trial in asked])
+        right = np.array([trial.right for trial in asked])
+        share, false = np.mean((named & right)[inside]), np.mean(named[~inside])
+        lines.append(f"{length:>3} s: right {share:.1%}, named without their track {false:.1%}")
+    return "\n".join(lines)
 
 
 def fit_logistic(features: np.ndarray, labels: np.ndarray, ridge: float = 1e-3) -> np.ndarray:

@@ -82,9 +82,7 @@ def run_listen(
             close_all(runners)
 
 
-def _follow(
-    settings: Settings, source: AudioSource, session: _Session, stop_event: threading.Event
-) -> None:
+def _follow(settings: Settings, source: AudioSource, session: _Session, stop_event: threading.Event) -> None:
     """Read the source, and again after each loss, until it ends."""
     wait_s, lost = _FIRST_WAIT_S, False
     while not stop_event.is_set():

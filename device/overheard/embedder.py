@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from overheard.cohort import Cohort
 from overheard.errors import ModelError
 from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
 from overheard.quantizer import Quantizer
@@ -26,7 +27,7 @@ Int8Array = npt.NDArray[np.int8]
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network with its manifest and quantizer.
+    """A network with its manifest, quantizer and cohort.
 
     Attributes
     ----------
@@ -38,6 +39,7 @@ class Model:
     spec: FingerprintSpec
     tflite: bytes
     quantizer: Quantizer
+    cohort: Cohort
     digest: str
 
     @property
@@ -52,8 +54,13 @@ def digest_of(spec: FingerprintSpec, tflite: bytes, quantizer: bytes) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
+def cohort_digest_of(cohort: bytes) -> str:
+    """Return what model and cohort must agree on, 16 hex digits; packs do not depend on it."""
+    return hashlib.sha256(cohort).hexdigest()[:16]
+
+
 def load_model(path: Path | None = None) -> Model:
-    """Load a model by its manifest, ``NAME.json`` beside ``NAME.tflite`` and ``NAME.quantizer.npz``.
+    """Load a model by its manifest, ``NAME.json`` beside ``.tflite``, ``.quantizer.npz`` and ``.cohort.npz``.
 
     Parameters
     ----------
@@ -69,6 +76,7 @@ def load_model(path: Path | None = None) -> Model:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         tflite = path.with_suffix(".tflite").read_bytes()
         quantizer = path.with_suffix(".quantizer.npz").read_bytes()
+        cohort = path.with_suffix(".cohort.npz").read_bytes()
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the model {path} ({error}): install overheard anew") from error
     if not isinstance(manifest, dict) or manifest.get("manifest_version") != MANIFEST_VERSION:
@@ -78,11 +86,12 @@ def load_model(path: Path | None = None) -> Model:
     except (TypeError, KeyError) as error:
         raise ModelError(f"{path} describes an unknown fingerprint ({error}): upgrade overheard") from error
     digest = digest_of(spec, tflite, quantizer)
-    if digest != manifest.get("digest"):
+    if digest != manifest.get("digest") or cohort_digest_of(cohort) != manifest.get("cohort_digest"):
         raise ModelError(
             f"{path} does not fit the files beside it (altered or half-copied): install overheard anew"
         )
-    return Model(path, manifest, spec, tflite, Quantizer.from_bytes(quantizer), digest)
+    tables = Quantizer.from_bytes(quantizer), Cohort.from_bytes(cohort)
+    return Model(path, manifest, spec, tflite, *tables, digest)
 
 
 @functools.lru_cache(maxsize=1)

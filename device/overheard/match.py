@@ -30,7 +30,7 @@ MIN_COVERED = (
     0.6  # a window may overlap a track's end by this much before the uncovered part counts against it
 )
 SHRINKAGE = 0.15  # segments of similarity 0 that every mean includes: an alignment must rest on something
-N_BACKGROUND = 16  # nearest centres whose mean similarity is a query's local background
+N_BACKGROUND = 4  # nearest segments of other tracks and of the cohort: their mean is the background
 COPY_COSINE = 0.6  # a runner-up this alike is another copy of the same recording, no rival
 MAX_COPIES = 4
 
@@ -48,7 +48,7 @@ class Scoring:
     threshold : the score from which a match is named
     """
 
-    weights: tuple[float, ...] = (12.0, -6.0, 12.0, 1.0, -8.0)
+    weights: tuple[float, ...] = (36.0, -36.0, 5.0, 1.5, -3.0)
     lengths_s: tuple[float, ...] = (2.0, 10.0)
     penalties: tuple[float, ...] = (0.0, 0.0)
     threshold: float = 4.0
@@ -180,18 +180,28 @@ class Matcher:
         best = int(np.argmax(scores.similarity))
         similarity = float(scores.similarity[best])
         last_frame = (len(embeddings) - 1) * step_frames
+        background = self._background(candidates, int(hypotheses.tracks[best]), without)
         runner_up = self._runner_up(hypotheses.tracks, scores, best, last_frame)
-        centre_similarity = embeddings @ self.index.centres.T
-        nearest = np.partition(centre_similarity, -N_BACKGROUND, axis=1)[:, -N_BACKGROUND:]
         return Evidence(
             track=int(hypotheses.tracks[best]),
             offset_frames=int(scores.offsets[best]),
             similarity=similarity,
-            background=float(nearest.mean()),
-            margin=similarity - runner_up,
+            background=background,
+            margin=similarity - max(runner_up, background),  # without rivals it takes more than to be alone
             n_segments=float(scores.weights[best].sum()),
             heard_frames=self._heard(scores, best, last_frame),
         )
+
+    def _background(self, candidates: Candidates, track: int, without: Collection[int]) -> float:
+        """Return how near the nearest segments of anything else are, on average over the embeddings.
+
+        Where music is much alike, or an embedding says little, all is near, and a similarity proves less. The
+        model's cohort speaks too, so that this holds in a catalogue of one track.
+        """
+        tracks = np.searchsorted(self.index.first_segment, candidates.segments, side="right") - 1
+        others = (candidates.segments >= 0) & ~np.isin(tracks, [track, *without])
+        rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
+        return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
 
     def _heard(self, scores: _Scores, best: int, last_frame: int) -> tuple[int, int]:
         """Return the stretch of the window in which the best alignment's segments are similar."""

@@ -72,7 +72,7 @@ class Recognizer:
         self.model, self.spec = model, model.spec
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
-        self.index: SegmentIndex = index or Catalogue(packs, model.quantizer)
+        self.index: SegmentIndex = index or Catalogue(packs, model.quantizer, model.cohort)
         self.matcher = Matcher(self.index, self.spec, Scoring.from_manifest(model.manifest))
 
     def identify(self, waveform: FloatArray) -> Identification:
@@ -251,11 +251,7 @@ class Listener:
 
     def _match_last(self, n_segments: int) -> Match | None:
         """Return the best match of the last so many embeddings."""
-        candidates = self._candidates[-n_segments:]
-        found = Candidates(
-            np.concatenate([c.segments for c in candidates]),
-            np.concatenate([c.similarities for c in candidates]),
-        )
+        found = Candidates.join(self._candidates[-n_segments:])
         embeddings, rows = np.concatenate(self._embeddings[-n_segments:]), np.arange(n_segments)
         start_s = self._start_s(n_segments)
         return self._recognizer.matcher.match(

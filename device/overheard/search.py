@@ -6,19 +6,22 @@ Source: Jegou et al., PAMI 2011, section IV (inverted file with asymmetric dista
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from overheard.cohort import Cohort
 from overheard.events import Track
 from overheard.pack import Pack
 from overheard.quantizer import FloatArray, Quantizer
 
 IntArray = npt.NDArray[np.int64]
+CodeArray = npt.NDArray[np.uint8]
 
 N_CANDIDATES = 24  # per query embedding
+N_IMPOSTORS = 4
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of the cells: a query heard through noise lies far from its own cell
 
@@ -31,21 +34,28 @@ class Candidates:
     ----------
     segments : (n, N_CANDIDATES) int64, numbers within the catalogue; -1 where there are fewer
     similarities : (n, N_CANDIDATES) float32, about cosine
+    impostors : (n, at most N_IMPOSTORS) float32, similarities of the nearest segments of the cohort
     """
 
     segments: IntArray
     similarities: FloatArray
+    impostors: FloatArray
 
     def rows(self, rows: slice | IntArray) -> Candidates:
         """Return the candidates of some of the queries."""
-        return Candidates(self.segments[rows], self.similarities[rows])
+        return Candidates(self.segments[rows], self.similarities[rows], self.impostors[rows])
+
+    @classmethod
+    def join(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Return the candidates of several groups of queries as those of one."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 class SegmentIndex(Protocol):
     """What the matcher asks of a catalogue."""
 
     first_segment: IntArray  # (n_tracks + 1,)
-    centres: FloatArray  # (n_cells, dim), a picture of where embeddings lie
 
     def project(self, queries: FloatArray) -> FloatArray:
         """Bring queries ``(n, dim)`` into the space of :meth:`vectors`."""
@@ -68,19 +78,54 @@ def _top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray
     return segments[order], similarities[order]
 
 
+class _CodedSegments:
+    """Codes in inverted lists, searched cell by cell.
+
+    Parameters
+    ----------
+    cells : (n,) uint16
+    codes : from segment numbers to their codes
+    """
+
+    def __init__(
+        self, quantizer: Quantizer, cells: npt.NDArray[np.uint16], codes: Callable[[IntArray], CodeArray]
+    ) -> None:
+        self._quantizer, self._codes = quantizer, codes
+        # Inverted lists cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
+        self._order: npt.NDArray[np.uint32] = np.argsort(cells, kind="stable").astype(np.uint32)
+        sizes = np.bincount(cells, minlength=len(quantizer.cells))
+        self._bounds: IntArray = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def probe(self, query: FloatArray, cells: IntArray) -> tuple[IntArray, FloatArray]:
+        """Return the segments in these cells and their similarities to the query ``(dim,)``."""
+        quantizer = self._quantizer
+        starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
+        total = int(sizes.sum())
+        if total == 0:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+        ends = np.cumsum(sizes)
+        positions = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
+        segments = self._order[positions].astype(np.int64)
+        parts = (query @ quantizer.rotation).reshape(quantizer.code_bytes, -1, 1)
+        table = (quantizer.codebooks @ parts)[..., 0].ravel()  # (code_bytes * 256,)
+        places = np.arange(quantizer.code_bytes, dtype=np.int32) * quantizer.codebooks.shape[1]
+        scores = np.repeat(quantizer.cells[cells] @ query, sizes)
+        scores += table[self._codes(segments) + places].sum(axis=1)
+        return segments, scores.astype(np.float32)
+
+
 class Catalogue:
     """Everything recognizable: the segments of one or more packs, in one numbering.
 
     Parameters
     ----------
     packs : opened packs of one model
-    quantizer : that model's
+    quantizer, cohort : that model's
     """
 
-    def __init__(self, packs: Sequence[Pack], quantizer: Quantizer) -> None:
+    def __init__(self, packs: Sequence[Pack], quantizer: Quantizer, cohort: Cohort) -> None:
         self.packs = tuple(packs)
         self.quantizer = quantizer
-        self.centres = quantizer.cells
         counts = [np.diff(pack.first_segment) for pack in packs]
         lengths = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
         self.first_segment: IntArray = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -88,10 +133,8 @@ class Catalogue:
         self._pack_segment = np.concatenate([[0], np.cumsum([len(p.cells) for p in packs])]).astype(np.int64)
         cells = np.concatenate([p.cells for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
         self._cells: npt.NDArray[np.uint16] = cells.astype(np.uint16)
-        # Inverted lists cost no byte in the pack: a stable sort of 16-bit keys is a radix sort.
-        self._order: npt.NDArray[np.uint32] = np.argsort(self._cells, kind="stable").astype(np.uint32)
-        sizes = np.bincount(self._cells, minlength=len(quantizer.cells))
-        self._bounds: IntArray = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._segments = _CodedSegments(quantizer, self._cells, self.codes)
+        self._cohort = _CodedSegments(quantizer, cohort.cells, lambda numbers: cohort.codes[numbers])
         self.n_probed = min(
             len(quantizer.cells), max(MIN_PROBED_CELLS, int(PROBED_SHARE * len(quantizer.cells)))
         )
@@ -119,7 +162,7 @@ class Catalogue:
         """Rotate queries ``(n, dim)`` into the codes' space."""
         return np.asarray(queries @ self.quantizer.rotation, dtype=np.float32)
 
-    def codes(self, segments: IntArray) -> npt.NDArray[np.uint8]:
+    def codes(self, segments: IntArray) -> CodeArray:
         """Return the codes ``(n, code_bytes)`` of these segments."""
         if len(self.packs) == 1:
             return np.asarray(self.packs[0].codes[segments])
@@ -138,30 +181,15 @@ class Catalogue:
         """Propose the nearest segments of each query embedding ``(n, dim)``, by probed cells and codes."""
         segments = np.full((len(queries), N_CANDIDATES), -1, dtype=np.int64)
         similarities = np.zeros((len(queries), N_CANDIDATES), dtype=np.float32)
+        impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
         for row, query in enumerate(queries):
-            found, scores = _top(*self._probe(query), N_CANDIDATES)
+            cells = self.quantizer.nearest_cells(query, self.n_probed)
+            found, scores = _top(*self._segments.probe(query, cells), N_CANDIDATES)
             segments[row, : len(found)] = found
             similarities[row, : len(found)] = scores
-        return Candidates(segments, similarities)
-
-    def _probe(self, query: FloatArray) -> tuple[IntArray, FloatArray]:
-        quantizer = self.quantizer
-        cells = quantizer.nearest_cells(query, self.n_probed)
-        starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
-        total = int(sizes.sum())
-        if total == 0:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        ends = np.cumsum(sizes)
-        positions = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
-        segments = self._order[positions].astype(np.int64)
-        parts = (query @ quantizer.rotation).reshape(quantizer.code_bytes, -1, 1)
-        table = (quantizer.codebooks @ parts)[..., 0].ravel()  # (code_bytes * 256,)
-        codes = (
-            self.codes(segments)
-            + np.arange(quantizer.code_bytes, dtype=np.int32) * quantizer.codebooks.shape[1]
-        )
-        scores = np.repeat(quantizer.cells[cells] @ query, sizes) + table[codes].sum(axis=1)
-        return segments, scores.astype(np.float32)
+            _, scores = _top(*self._cohort.probe(query, cells), N_IMPOSTORS)
+            impostors[row, : len(scores)] = scores
+        return Candidates(segments, similarities, impostors)
 
 
 class ExhaustiveCatalogue:
@@ -171,13 +199,11 @@ class ExhaustiveCatalogue:
     ----------
     tracks : the tracks, in order
     embeddings : one (n_segments, dim) float32 array a track
+    cohort : (n, dim) float32
     """
 
-    def __init__(
-        self, tracks: Sequence[Track], embeddings: Sequence[FloatArray], centres: FloatArray
-    ) -> None:
-        self._tracks = tuple(tracks)
-        self.centres = centres
+    def __init__(self, tracks: Sequence[Track], embeddings: Sequence[FloatArray], cohort: FloatArray) -> None:
+        self._tracks, self._cohort = tuple(tracks), cohort
         self.first_segment: IntArray = np.concatenate([[0], np.cumsum([len(e) for e in embeddings])]).astype(
             np.int64
         )
@@ -200,4 +226,5 @@ class ExhaustiveCatalogue:
         scores = queries @ self._embeddings.T
         everything = np.arange(len(self._embeddings))
         pairs = [_top(everything, row, N_CANDIDATES) for row in scores]
-        return Candidates(np.stack([s for s, _ in pairs]), np.stack([v for _, v in pairs]))
+        impostors = -np.sort(-(queries @ self._cohort.T), axis=1)[:, :N_IMPOSTORS]
+        return Candidates(np.stack([s for s, _ in pairs]), np.stack([v for _, v in pairs]), impostors)

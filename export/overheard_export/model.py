@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from overheard import embedder as device
+from overheard.cohort import Cohort
 from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray
 from overheard.quantizer import CODEWORDS, Quantizer
@@ -25,10 +26,13 @@ from overheard.spec import SPEC
 if TYPE_CHECKING:
     import keras
 
+    from overheard_train.recipes import Recipe
+
 log = logging.getLogger(__name__)
 
 MIN_COSINE = 0.99
 MAX_TOP1_LOSS = 0.005
+N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,13 +150,26 @@ def train_quantizer(embeddings: FloatArray, n_cells: int, code_bytes: int, seed:
     return Quantizer(cells, rotation, codebooks)
 
 
-def write_model(path: Path, tflite: bytes, quantizer: Quantizer, manifest: dict[str, Any]) -> None:
-    """Write ``NAME.tflite``, ``NAME.quantizer.npz`` and last ``NAME.json``: all beside, then all renamed."""
-    tables = quantizer.to_bytes()
+def make_cohort(tflite: bytes, quantizer: Quantizer, recipe: Recipe, data_dir: Path) -> Cohort:
+    """Return impostors from the training lists, their music at another speed so that it is no track's."""
+    from overheard_train.train import make_pair_maker
+
+    variation = dataclasses.replace(recipe.variation, resample=1.0, overlay=0.0)
+    maker = make_pair_maker(dataclasses.replace(recipe, variation=variation), data_dir, "train", seed=3)
+    segments = maker.impostors(np.random.default_rng(13), **N_COHORT)
+    return Cohort(*quantizer.encode(run_int8(tflite, segments)))
+
+
+def write_model(
+    path: Path, tflite: bytes, quantizer: Quantizer, cohort: Cohort, manifest: dict[str, Any]
+) -> None:
+    """Write the model's files and, last, ``NAME.json``: all beside, then all renamed."""
+    tables, impostors = quantizer.to_bytes(), cohort.to_bytes()
     manifest = {
         "manifest_version": device.MANIFEST_VERSION,
         "name": path.stem,
         "digest": device.digest_of(SPEC, tflite, tables),
+        "cohort_digest": device.cohort_digest_of(impostors),
         "spec": SPEC.to_dict(),
         "spec_digest": SPEC.digest(),
         "code_bytes": quantizer.code_bytes,
@@ -161,7 +178,7 @@ def write_model(path: Path, tflite: bytes, quantizer: Quantizer, manifest: dict[
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=1) + "\n"
-    contents = {".tflite": tflite, ".quantizer.npz": tables, ".json": text.encode()}
+    contents = {".tflite": tflite, ".quantizer.npz": tables, ".cohort.npz": impostors, ".json": text.encode()}
     targets = {path.with_suffix(f"{suffix}.partial"): path.with_suffix(suffix) for suffix in contents}
     try:
         for partial, content in zip(targets, contents.values(), strict=True):
@@ -244,7 +261,8 @@ def export_checkpoint(
         },
         "metrics": {"parity": dataclasses.asdict(parity)},
     }
-    write_model(output, tflite, quantizer, manifest)
+    cohort = make_cohort(tflite, quantizer, recipe, data_dir)
+    write_model(output, tflite, quantizer, cohort, manifest)
     return parity
 
 

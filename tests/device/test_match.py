@@ -25,7 +25,7 @@ class World:
         self.knots = unit(self.rng.standard_normal((n_tracks, n_segments + 1, DIM)))
         tracks = [Track(str(i), f"title {i}", "", "", f"{i}.ogg", "test", 60.0) for i in range(n_tracks)]
         catalogue = [self.at(i, np.arange(n_segments) * SPEC.hop_frames) for i in range(n_tracks)]
-        self.index = ExhaustiveCatalogue(tracks, catalogue, unit(self.rng.standard_normal((64, DIM))))
+        self.index = ExhaustiveCatalogue(tracks, catalogue, unit(self.rng.standard_normal((200, DIM))))
         self.matcher = Matcher(self.index, SPEC, Scoring())
 
     def at(self, track: int, frames: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
 import train_corpus  # noqa: E402
+from overheard.cohort import Cohort  # noqa: E402
 from overheard.embedder import Embedder, fingerprint, load_model  # noqa: E402
 from overheard.errors import ModelError  # noqa: E402
 from overheard.quantizer import Quantizer  # noqa: E402
@@ -25,6 +26,7 @@ from overheard_train.recipes import RECIPES  # noqa: E402
 from overheard_train.train import Progress, save_checkpoint  # noqa: E402
 
 TINY = RECIPES["tiny"]
+COHORT = Cohort(np.zeros(5, dtype=np.uint16), np.arange(120, dtype=np.uint8).reshape(5, 24))
 
 
 def make_encoder(seed: int) -> Any:
@@ -151,7 +153,7 @@ def test_a_checkpoint_becomes_a_model_that_fingerprints(
     arguments = [str(checkpoint), "--data", str(corpus), "--output", str(output), "--cells", "16"]
     assert cli.main(["model", *arguments]) == 0
     assert measured[0].mean_cosine > model.MIN_COSINE
-    names = ["small.json", "small.quantizer.npz", "small.tflite"]
+    names = ["small.cohort.npz", "small.json", "small.quantizer.npz", "small.tflite"]
     assert sorted(path.name for path in output.parent.iterdir()) == names
     made = load_model(output)
     assert made.name == "small" and made.spec == SPEC
@@ -217,11 +219,11 @@ def test_a_written_model_is_loaded_and_an_altered_one_refused(
     tflite: bytes, quantizer: Quantizer, tmp_path: Path
 ) -> None:
     path = tmp_path / "deep" / "m.json"
-    write_model(path, tflite, quantizer, {"training": {"recipe": "tiny"}})
+    write_model(path, tflite, quantizer, COHORT, {"training": {"recipe": "tiny"}})
     made = load_model(path)
     assert made.tflite == tflite and made.manifest["training"] == {"recipe": "tiny"}
     assert made.digest == json.loads(path.read_text())["digest"]
-    for name in ("m.tflite", "m.quantizer.npz"):
+    for name in ("m.tflite", "m.quantizer.npz", "m.cohort.npz"):
         file = path.with_name(name)
         whole = file.read_bytes()
         flipped = bytearray(whole)
@@ -243,7 +245,7 @@ def test_a_manifest_that_is_none_is_refused(
     tflite: bytes, quantizer: Quantizer, tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "m.json"
-    write_model(path, tflite, quantizer, {})
+    write_model(path, tflite, quantizer, COHORT, {})
     path.write_text(content)
     with pytest.raises(ModelError) as raised:
         load_model(path)
@@ -252,7 +254,7 @@ def test_a_manifest_that_is_none_is_refused(
 
 def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantizer, tmp_path: Path) -> None:
     path = tmp_path / "m.json"
-    write_model(path, tflite, quantizer, {})
+    write_model(path, tflite, quantizer, COHORT, {})
     manifest = json.loads(path.read_text())
     for change in ({"n_frames": 44}, {"colour": 3}, {"frontend": 1}):
         path.write_text(json.dumps(manifest | {"spec": manifest["spec"] | change}))
@@ -260,12 +262,12 @@ def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantize
             load_model(path)
 
 
-@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
 def test_writing_that_breaks_leaves_the_model_before(
     tflite: bytes, quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
     path = tmp_path / "m.json"
-    write_model(path, tflite, quantizer, {})
+    write_model(path, tflite, quantizer, COHORT, {})
     before = {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()}
     calls = 0
 
@@ -277,7 +279,7 @@ def test_writing_that_breaks_leaves_the_model_before(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match="no space"):
-        write_model(path, tflite + b"\0", train_quantizer(unit(1, 300, SPEC.dim), 4, 24), {})
+        write_model(path, tflite + b"\0", train_quantizer(unit(1, 300, SPEC.dim), 4, 24), COHORT, {})
     assert {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()} == before
     load_model(path)
 
