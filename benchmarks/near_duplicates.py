@@ -4,7 +4,9 @@
 
 Two things make a pair, neither of them the model's opinion, so that no likeness that it merely imagines is
 excused as a copy: the manifest gives both tracks one artist and one title (versions of one piece, at another
-tempo even), or their waveforms correlate where the model proposes that they might. Writes near_duplicates.json.
+tempo even), or their waveforms correlate where the model proposes that they might.
+
+Writes near_duplicates.json.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from overheard_bench import catalogue, output
-from overheard_bench.corpus import DEFAULT_CORPUS, NEAR_DUPLICATES_FILE, SAMPLE_RATE, Corpus
+from overheard_bench.corpus import DEFAULT_CORPUS, NEAR_DUPLICATES_FILE, SAMPLE_RATE, Corpus, Item
 from overheard_bench.render import to_float
 from protocol import CACHE
 
@@ -55,13 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def same_names(corpus: Corpus) -> set[tuple[str, ...]]:
     """Return the pairs with a `valid` track that the manifest gives one artist and one title."""
-    pairs = set()
-    for one, other in itertools.combinations(corpus.of("music"), 2):
-        named = one.artist and one.title
-        same = (one.artist.casefold(), one.title.casefold()) == (other.artist.casefold(), other.title.casefold())
-        if named and same and "valid" in (one.split, other.split):
-            pairs.add(tuple(sorted((one.path, other.path))))
-    return pairs
+    named = [item for item in corpus.of("music") if item.artist and item.title]
+    return {
+        tuple(sorted((one.path, other.path)))
+        for one, other in itertools.combinations(named, 2)
+        if name_of(one) == name_of(other) and "valid" in (one.split, other.split)
+    }
+
+
+def name_of(item: Item) -> tuple[str, str]:
+    """Return artist and title, to compare."""
+    return item.artist.casefold(), item.title.casefold()
 
 
 def proposals(corpus: Corpus, model: Any) -> Iterator[tuple[str, str, float]]:
