@@ -16,11 +16,12 @@ class TrackRules:
     """What is tuned with the matcher and no matter of taste; the user's part is in `TrackSettings`."""
 
     # The score is in log-odds; the threshold of a match is what its window's length asks for.
-    strong_above: float = 2.0  # over the threshold: one such match starts a play, weaker ones need a second
+    # A threshold fits one query; a day asks thousands. So a play needs more than one accepted match.
+    strong_above: float = 5.0  # over the threshold: one such match starts a play, weaker ones need a second
     kept_below: float = 4.0  # under the threshold, yet enough to go on in the same track and alignment
     drift_s: float = 1.0  # alignments that differ by less are the same
-    confirm_s: float = 2.0  # the second match must end so much later: overlapping windows share their errors
-    agree_s: float = 5.0  # and within this time of the first
+    confirm_s: float = 6.0  # the second match must end so much later: overlapping windows share their errors
+    agree_s: float = 10.0  # and within this time of the first
     hope_s: float = 10.0  # weak matches that agree delay the word of unknown music by so much
     recall_s: float = 20.0  # how far back a play's start is looked for in earlier, weaker matches
 
