@@ -2,7 +2,7 @@
 
     python benchmarks/readme.py [--check]
 
-Rewrites what stands between `<!-- results:NAME -->` and `<!-- /results -->`: accuracy, latency, power.
+Rewrites what stands between `<!-- results:NAME -->` and `<!-- /results -->`, NAME being one of RENDERERS.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ def origin(result: Result) -> str:
 
 
 def outdated(name: str, measured: Result) -> str:
-    """Say so where another model, or for accuracy another score, ships than was measured."""
+    """Say so where another model, or where it counts another score, ships than was measured."""
     if not SHIPPED.is_file():
         return ""
     shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
     same = shipped["digest"] == measured["digest"]
-    if name == "accuracy":
+    if name in ("accuracy", "listening"):
         same = same and shipped.get("scoring") == measured["manifest"].get("scoring")
     return "" if same else " **Another model ships now: to be measured again.**"
 
@@ -226,7 +226,12 @@ def power(result: Result) -> str:
     return f"{output.markdown(header, rows)}\nEnergy meters: {meters}.\n"
 
 
-RENDERERS: dict[str, Callable[[Result], str]] = {"accuracy": accuracy, "latency": latency, "power": power}
+RENDERERS: dict[str, Callable[[Result], str]] = {
+    "accuracy": accuracy,
+    "listening": output.listening_table,
+    "latency": latency,
+    "power": power,
+}
 
 
 if __name__ == "__main__":

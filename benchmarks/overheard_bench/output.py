@@ -178,3 +178,47 @@ def power_plot(path: Path, result: Mapping[str, Any]) -> bool:
             axes.set_ylabel(f"J an hour over idle ({meter})")
 
     return figure(path, draw, (6 + 5 * len(meters), 4))
+
+
+def listening_table(result: Mapping[str, Any]) -> str:
+    """Return the table of a listening result."""
+    rows: list[list[object]] = []
+    for condition, known in result["known"].items():
+        unknown = result["unknown"][condition]
+        delays = (known["named_after_s_median"], known["named_after_s_p90"])
+        rows.append(
+            [
+                condition,
+                f"{known['right_percent']:.1f}",
+                f"{known['wrong_percent']:.1f}",
+                f"{known['tracks_named']} of {known['tracks']}",
+                *("never" if delay is None else f"{delay:.1f}" for delay in delays),
+                f"{unknown['named_plays']} in {unknown['hours']:.1f} h",
+            ]
+        )
+    header = [
+        "whole tracks, played",
+        "% of time named rightly",
+        "wrongly",
+        "tracks named",
+        "after s (median)",
+        "after s (p90)",
+        "named when unknown",
+    ]
+    return markdown(header, rows)
+
+
+def listening_plot(path: Path, result: Mapping[str, Any]) -> bool:
+    """Draw how much of the time known music is named, and how often unknown music is."""
+
+    def draw(canvas: Any) -> None:
+        left, right = canvas.subplots(1, 2)
+        known, unknown = result["known"], result["unknown"]
+        left.bar(list(known), [found["right_percent"] for found in known.values()], color="#4d9221")
+        left.set_ylim(0, 100)
+        left.set_title("known music: % of the time named rightly")
+        named = [found["named_plays_per_hour"] for found in unknown.values()]
+        right.bar(list(unknown), named, color="#c51b7d")
+        right.set_title("unknown music: names an hour")
+
+    return figure(path, draw, (10, 4))

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from overheard.events import Match, Play, Track
+from overheard.events import Match, Play, PlayEnded, PlayStarted, Track
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 protocol = pytest.importorskip("protocol")
+import listening  # noqa: E402
 import near_duplicates  # noqa: E402
 from overheard_bench import catalogue, meters, output, score, stopwatch  # noqa: E402
 from overheard_bench import corpus as corpora  # noqa: E402
@@ -235,3 +236,33 @@ def test_versions_by_name_need_an_artist_a_title_and_a_valid_track():
             ]
 
     assert near_duplicates.same_names(Music()) == {("a-2.ogg", "a.ogg")}
+
+
+def test_a_days_listening_counts_seconds_names_and_the_wait_for_the_first():
+    right, wrong = (Track("0" * 12, "t", "a", "", path, "p", 60.0) for path in ("right.ogg", "wrong.ogg"))
+    told = {
+        8: [
+            PlayStarted(Play(wrong, 0.0, 2.0, 0.0, 5.0, 0.9)),
+            PlayEnded(Play(wrong, 0.0, 2.0, 0.0, 5.0, 0.9)),
+        ],
+        12: [PlayStarted(Play(right, 2.5, 3.0, 0.0, 5.0, 0.9))],
+    }
+
+    class Listener:
+        blocks = 0
+
+        def process(self, block):
+            assert len(block) <= listening.BLOCK
+            self.blocks += 1
+            return told.get(self.blocks, [])
+
+        def finish(self):
+            return [PlayEnded(Play(right, 2.5, 5.0, 0.0, 5.0, 0.9))]
+
+    recognizer = SimpleNamespace(listener=Listener)
+    waveform = np.zeros(5 * 8000, np.float32)
+    heard = listening.listen(recognizer, waveform, "clean", lambda play: play.track is right)
+    assert heard == listening.Heard("clean", 5.0, 2.5, 1, 2.0, 3.0)
+    known, unknown = listening.summary_known([heard, heard]), listening.summary_unknown([heard, heard])
+    assert (known["right_percent"], known["wrong_percent"], known["tracks_named"]) == (50.0, 40.0, 2)
+    assert (unknown["named_plays"], unknown["named_percent"]) == (2, 40.0)

@@ -117,6 +117,15 @@ RESULTS = {
         "catalogue": {"tracks": 500, "hours": 15.2, "bytes": 1500000, "bytes_per_min": 1650.4},
         "exhaustive": {"at_equal_named": {"right_percent": 89.0}},
     },
+    "listening": ORIGIN | {
+        "known": {
+            "mic5": {
+                "right_percent": 98.24, "wrong_percent": 0.0, "tracks": 9, "tracks_named": 8,
+                "named_after_s_median": 4.25, "named_after_s_p90": None,
+            }
+        },
+        "unknown": {"mic5": {"named_plays": 2, "hours": 1.6}},
+    },
     "latency": ORIGIN | {
         "runtimes": {
             "ai-edge-litert": {
@@ -165,7 +174,7 @@ def store(page: Path, results: dict) -> None:
 def test_blocks_without_results_say_so(page: Path) -> None:
     assert run(page, "--check") == 1
     assert run(page) == 0
-    assert page.read_text().count("Not measured yet.") == 3
+    assert page.read_text().count("Not measured yet.") == 4
     assert page.read_text().startswith("# before\n") and page.read_text().endswith("after\n")
     assert run(page, "--check") == 0
 
@@ -178,6 +187,7 @@ def test_blocks_are_made_from_results(page: Path) -> None:
         "87.5 (82-91)", "1 were named (2.0%", "500 tracks, 15.2 hours, 1,500,000 bytes, 1,650 bytes a minute",
         "names 89.0% rightly", "Aims met: 1 of 2. Not met:\n\n- clean, right %: at least 98, is 97.5\n",
         "| model (ai-edge-litert) | 1.23 | 2.00 |", "| flac | 210 |", "| 150 | unknown |",
+        "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 2 in 1.6 h |",
         "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)",
     ):  # fmt: skip
@@ -187,7 +197,7 @@ def test_blocks_are_made_from_results(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "threshold", "said"), [("0123", 4.0, 0), ("0123", 5.0, 1), ("4567", 4.0, 3)]
+    ("digest", "threshold", "said"), [("0123", 4.0, 0), ("0123", 5.0, 2), ("4567", 4.0, 4)]
 )
 def test_figures_of_another_model_are_marked(page: Path, digest: str, threshold: float, said: int) -> None:
     store(page, RESULTS)

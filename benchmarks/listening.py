@@ -1,0 +1,189 @@
+"""What a day of listening names: whole tracks, known and unknown, played through rooms and noise.
+
+    python benchmarks/listening.py [--part report] [--quick]
+
+Writes listening.json, listening.png and listening.md under benchmarks/results. See benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overheard_bench import RESULTS, catalogue, output
+from overheard_bench import corpus as corpora
+from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus, seeded
+from overheard_bench.environment import environment, model_facts
+from overheard_bench.render import CONDITIONS, PREROLL_S, Renderer, to_float
+from protocol import CACHE
+
+SEED = 1
+PLAYED_AS = ("clean", "mic5", "mic-5", "far10")
+BLOCK = SAMPLE_RATE // 4
+SHORTEST_S = 15.0  # of a track that is played: below, there is no day
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What became of one track, played once from beginning to end.
+
+    `named_after_s` is when its name was first printed, None where it never was.
+    """
+
+    condition: str
+    seconds: float
+    right_s: float
+    n_wrong: int
+    wrong_s: float
+    named_after_s: float | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write."""
+    args = parse(argv)
+    from overheard.embedder import load_model
+    from overheard.errors import OverheardError
+
+    try:
+        result = measure(args, Corpus(args.corpus), load_model(args.model))
+    except (OverheardError, FileNotFoundError, RuntimeError) as error:
+        print(f"listening.py: {error}", file=sys.stderr)
+        return 2
+    write(args.out, result)
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument("--model", type=Path, help="a model file other than the shipped one")
+    parser.add_argument("--part", choices=PARTS, default="report", help="calibration: to choose the rules")
+    parser.add_argument("--jobs", type=int, help="processes that index (all cores)")
+    parser.add_argument("--quick", action="store_true", help="two tracks: only to try it")
+    parser.add_argument("--out", type=Path, help="folder of the results")
+    args = parser.parse_args(argv)
+    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    return args
+
+
+def measure(args: argparse.Namespace, corpus: Corpus, model: Any) -> dict[str, Any]:
+    """Play every track of the part to a catalogue that holds it, and to one that holds all but the part."""
+    part = corpora.load_part(args.part)
+    tracks = [path for path in part.known if len(corpus.load(path)) >= SHORTEST_S * SAMPLE_RATE]
+    tracks = tracks[:2] if args.quick else tracks
+    everything = catalogue.catalogue_paths(corpus)
+    others = sorted(set(everything) - with_twins(part.known))
+    found: dict[str, Any] = {}
+    for name, paths, known in (("known", everything, True), ("unknown", others, False)):
+        pack = catalogue.build_pack(corpus, model, paths, CACHE, args.jobs)
+        heard = list(play_all(args.part, corpus, model, pack, tracks, known))
+        found[name] = {
+            condition: (summary_known if known else summary_unknown)(
+                [one for one in heard if one.condition == condition]
+            )
+            for condition in PLAYED_AS
+        }
+    return {
+        **found,
+        "tracks": len(tracks),
+        "part": args.part,
+        "seed": SEED,
+        "model": model_facts(model),
+        "environment": environment(),
+        "quick": args.quick,
+    }
+
+
+def with_twins(paths: Collection[str]) -> set[str]:
+    """Return the tracks and whatever holds the same music."""
+    twins = corpora.near_duplicates()
+    return set(paths).union(*(twins.get(path, frozenset()) for path in paths))
+
+
+def play_all(
+    part: str, corpus: Corpus, model: Any, pack: Any, tracks: Sequence[str], known: bool
+) -> Iterator[Heard]:
+    """Play each track, in each condition, to a listener of its own."""
+    from overheard.pipeline import Recognizer
+
+    recognizer = Recognizer(model, [pack])
+    renderer = Renderer(corpus, corpora.load_part(part))
+    find = catalogue.path_finder([item.path for item in corpus.of("music")])
+    aliases, twins = catalogue.aliases(pack, find), corpora.near_duplicates()
+    start = int(PREROLL_S * SAMPLE_RATE)
+    for track in tracks:
+        right = {aliases.get(track, track), *twins.get(track, ())} if known else set()
+        for condition in PLAYED_AS:
+            rng = seeded(SEED, "listening", track, condition)
+            n_samples = len(corpus.load(track)) - start
+            waveform = to_float(renderer.render(track, start, n_samples, CONDITIONS[condition], rng))
+            yield listen(recognizer, waveform, condition, lambda play, right=right: find(play.track) in right)
+
+
+def listen(recognizer: Any, waveform: np.ndarray, condition: str, is_right: Callable[[Any], bool]) -> Heard:
+    """Feed a waveform as a microphone would, and count what the plays say of it."""
+    from overheard.events import PlayEnded, PlayStarted
+
+    listener = recognizer.listener()
+    right_s = wrong_s = 0.0
+    n_wrong, named_after_s = 0, None
+    for begin in range(0, len(waveform) + BLOCK, BLOCK):
+        block = waveform[begin : begin + BLOCK]
+        for event in listener.process(block) if len(block) else listener.finish():
+            if isinstance(event, PlayStarted) and is_right(event.play) and named_after_s is None:
+                named_after_s = min(begin + BLOCK, len(waveform)) / SAMPLE_RATE
+            if isinstance(event, PlayEnded):
+                length_s = event.play.end_s - event.play.start_s
+                right_s += length_s if is_right(event.play) else 0.0
+                wrong_s += 0.0 if is_right(event.play) else length_s
+                n_wrong += not is_right(event.play)
+    return Heard(condition, len(waveform) / SAMPLE_RATE, right_s, n_wrong, wrong_s, named_after_s)
+
+
+def summary_known(heard: Sequence[Heard]) -> dict[str, Any]:
+    """Return how much of the time the right name stands, and how soon."""
+    seconds = sum(one.seconds for one in heard)
+    delays = sorted(one.named_after_s for one in heard if one.named_after_s is not None)
+    return {
+        "hours": round(seconds / 3600, 3),
+        "right_percent": round(100 * sum(one.right_s for one in heard) / seconds, 2),
+        "wrong_percent": round(100 * sum(one.wrong_s for one in heard) / seconds, 2),
+        "wrong_plays": sum(one.n_wrong for one in heard),
+        "tracks": len(heard),
+        "tracks_named": len(delays),
+        "named_after_s_median": round(statistics.median(delays), 2) if delays else None,
+        "named_after_s_p90": round(float(np.quantile(delays, 0.9)), 2) if delays else None,
+    }
+
+
+def summary_unknown(heard: Sequence[Heard]) -> dict[str, Any]:
+    """Return how often something is named though nothing is known."""
+    hours = sum(one.seconds for one in heard) / 3600
+    return {
+        "hours": round(hours, 3),
+        "named_plays": sum(one.n_wrong for one in heard),
+        "named_plays_per_hour": round(sum(one.n_wrong for one in heard) / hours, 3),
+        "named_percent": round(100 * sum(one.wrong_s for one in heard) / 3600 / hours, 3),
+    }
+
+
+def write(folder: Path, result: dict[str, Any]) -> None:
+    """Write the JSON, the picture and the table, and print the table."""
+    table = output.listening_table(result)
+    output.write_json(folder / "listening.json", result)
+    output.write_text(folder / "listening.md", table)
+    output.listening_plot(folder / "listening.png", result)
+    print(table)
+    print(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
