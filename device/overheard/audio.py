@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 AUDIO_SUFFIXES = frozenset(
     ".wav .wave .flac .mp3 .mp2 .ogg .oga .opus .m4a .m4b .mp4 .aac .wma .aiff .aif .aifc .ape .wv".split()
 )
+_MAX_LEVEL = 1e6  # 120 dB over full scale
 _BATCH_S = 5.0
 _MAX_BROKEN_READS = 100  # a file with more holes than this is not worth reading on
 # Nothing leaves this machine: a playlist that is named .mp3 must not make the decoder open a network address.
@@ -106,7 +107,8 @@ def load(path: str | os.PathLike[str], sample_rate: int = 8000) -> npt.NDArray[n
     AudioError
         As :func:`decode`.
     """
-    return np.concatenate(list(decode(path, sample_rate)))
+    blocks = list(decode(path, sample_rate))
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)  # a few samples resample to none
 
 
 def read_tags(path: str | os.PathLike[str]) -> Tags:
@@ -254,8 +256,9 @@ def _downmix(frames: Sequence[Any]) -> npt.NDArray[np.float32]:
     mono *= np.float32(1.0 / (scale * n_channels))
     if offset:
         mono -= np.float32(offset / scale)
-    if not np.isfinite(mono.sum()):  # float files may hold NaN, which would spread through the resampler
+    if not np.abs(mono).max(initial=0) <= _MAX_LEVEL:  # float files may hold NaN, or what has no square
         np.nan_to_num(mono, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        np.clip(mono, -_MAX_LEVEL, _MAX_LEVEL, out=mono)
     return mono
 
 

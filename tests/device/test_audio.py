@@ -67,6 +67,21 @@ def test_streaming_in_blocks_equals_resampling_at_once(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[inner], wanted[inner], atol=1e-3)
 
 
+def test_a_handful_of_samples_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "click.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 44100, 0, "NONE", ""))
+        file.writeframes(b"\1\0")
+    found = audio.load(path)
+    assert found.dtype == np.float32 and len(found) <= 1
+
+
+def test_what_has_no_square_is_held_down(tmp_path: Path) -> None:
+    samples = np.full((1, 11520), 1e30, np.float32)
+    found = audio.load(audio_files.encode(tmp_path / "loud.wav", samples, RATE, "pcm_f32le", "mono"))
+    assert np.isfinite(found**2).all()
+
+
 def test_not_a_number_does_not_spread(tmp_path: Path) -> None:
     samples = audio_files.music(10.0, rate=44100)
     samples[0, 22050:22060] = np.nan
