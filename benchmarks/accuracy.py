@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["environment"] = environment()
     result["protocol"] = {"part": args.part, "seed": args.seed, "n_per_length": args.n, "quick": args.quick}
     result["bars"] = score.bars(result)
-    write(args.out, result)
+    output.publish(args.out, "accuracy", result, output.accuracy_tables(result), output.accuracy_plot)
     return 0
 
 
@@ -132,16 +132,6 @@ def progress(queries: Iterable[Query], total: int) -> Iterator[Query]:
             print(f"\r{i} of {total} queries, {left:.0f} s left ", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print(file=sys.stderr)
-
-
-def write(folder: Path, result: dict[str, Any]) -> None:
-    """Write the JSON, the picture and the table, and print the table."""
-    table = output.accuracy_tables(result)
-    output.write_json(folder / "accuracy.json", result)
-    output.write_text(folder / "accuracy.md", table)
-    output.accuracy_plot(folder / "accuracy.png", result)
-    print(table)
-    print(f"written to {folder}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OverheardError, RuntimeError, FileNotFoundError) as error:
         print(f"latency.py: {error}", file=sys.stderr)
         return 2
-    write(args.out, result)
+    output.publish(args.out, "latency", result, tables(result), output.latency_plot)
     return 0
 
 
@@ -192,16 +192,6 @@ def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
             "met": slowest >= INDEX_BAR,
         },
     ]
-
-
-def write(folder: Path, result: dict[str, Any]) -> None:
-    """Write the JSON, the picture and the table, and print the table."""
-    table = tables(result)
-    output.write_json(folder / "latency.json", result)
-    output.write_text(folder / "latency.md", table)
-    output.latency_plot(folder / "latency.png", result)
-    print(table)
-    print(f"written to {folder}")
 
 
 def tables(result: dict[str, Any]) -> str:

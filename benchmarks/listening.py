@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OverheardError, FileNotFoundError, RuntimeError) as error:
         print(f"listening.py: {error}", file=sys.stderr)
         return 2
-    write(args.out, result)
+    output.publish(args.out, "listening", result, output.listening_table(result), output.listening_plot)
     return 0
 
 
@@ -173,16 +173,6 @@ def summary_unknown(heard: Sequence[Heard]) -> dict[str, Any]:
         "named_plays_per_hour": round(sum(one.n_wrong for one in heard) / hours, 3),
         "named_percent": round(100 * sum(one.wrong_s for one in heard) / 3600 / hours, 3),
     }
-
-
-def write(folder: Path, result: dict[str, Any]) -> None:
-    """Write the JSON, the picture and the table, and print the table."""
-    table = output.listening_table(result)
-    output.write_json(folder / "listening.json", result)
-    output.write_text(folder / "listening.md", table)
-    output.listening_plot(folder / "listening.png", result)
-    print(table)
-    print(f"written to {folder}")
 
 
 if __name__ == "__main__":

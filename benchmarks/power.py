@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OverheardError, RuntimeError, FileNotFoundError) as error:
         print(f"power.py: {error}", file=sys.stderr)
         return 2
-    write(args.out, result)
+    output.publish(args.out, "power", result, tables(result), output.power_plot)
     return 0
 
 
@@ -138,16 +138,6 @@ def summary(rounds: Sequence[dict[str, Any]], meters: Sequence[Meter]) -> dict[s
         "resident_mb": None if kb is None else round(kb * 1024 / 1e6, 1),
         "energy": energy or "unavailable",
     }
-
-
-def write(folder: Path, result: dict[str, Any]) -> None:
-    """Write the JSON, the picture and the table, and print the table."""
-    table = tables(result)
-    output.write_json(folder / "power.json", result)
-    output.write_text(folder / "power.md", table)
-    output.power_plot(folder / "power.png", result)
-    print(table)
-    print(f"written to {folder}")
 
 
 def tables(result: dict[str, Any]) -> str:

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+
+def publish(
+    folder: Path,
+    name: str,
+    result: Mapping[str, Any],
+    table: str,
+    plot: Callable[[Path, Mapping[str, Any]], bool],
+) -> None:
+    """Write NAME.json, NAME.md and NAME.png, and print the table."""
+    write_json(folder / f"{name}.json", result)
+    write_text(folder / f"{name}.md", table)
+    plot(folder / f"{name}.png", result)
+    print(table)
+    print(f"written to {folder}")
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:

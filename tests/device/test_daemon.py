@@ -22,10 +22,11 @@ from overheard.commands import identify, listen
 from overheard.daemon import run_listen, stop_on_signals
 from overheard.errors import AudioError
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
+from overheard.pipeline import Identification
 from overheard.settings import ListenSettings, Settings
 from overheard.sinks import SinkClosed, SinkRunner
 from overheard.sinks.history import read_plays
-from overheard.sinks.jsonl import JsonLinesSink, play_json, to_json
+from overheard.sinks.jsonl import JsonLinesSink, to_json
 from overheard.sinks.terminal import TerminalSink, to_line
 
 TRACK = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
@@ -310,7 +311,8 @@ def test_lines_for_programs():
 
 
 def test_listen_and_identify_print_plays_alike():
-    assert play_json(play(9, 3)) == identify.play_json(play(9, 3))
+    found = Identification("recognized", 9.0, (play(9, 3),), None)
+    assert identify.to_json("a.wav", found)["plays"] == [to_json(PlayEnded(play(9, 3)), 0)["play"]]
 
 
 # The command, without a device

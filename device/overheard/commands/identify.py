@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from overheard.commands import open_recognizer, pack_paths
 from overheard.errors import AudioError
 from overheard.settings import Settings
+from overheard.sinks.jsonl import play_json, track_json
 from overheard.text import clock, one_line, short_clock
 
 if TYPE_CHECKING:
-    from overheard.events import Match, Play, Track
+    from overheard.events import Match, Play
     from overheard.pipeline import Identification, Recognizer
 
 FOUND, NOT_FOUND, FAILED = 0, 1, 2
@@ -111,18 +112,6 @@ def to_json(file: str, found: Identification) -> dict[str, Any]:
     }
 
 
-def play_json(play: Play) -> dict[str, Any]:
-    """Return one play's times, score and track."""
-    return {
-        "start_s": round(play.start_s, 3),
-        "end_s": round(play.end_s, 3),
-        "offset_s": round(play.offset_s, 3),
-        "score": round(play.score, 6),
-        "confidence": round(play.confidence, 4),
-        "track": track_json(play.track),
-    }
-
-
 def best_json(match: Match) -> dict[str, Any]:
     """Return the best candidate, with the very score that the threshold is applied to."""
     return {
@@ -130,11 +119,6 @@ def best_json(match: Match) -> dict[str, Any]:
         "offset_s": round(match.offset_s, 3),
         "track": track_json(match.track),
     }
-
-
-def track_json(track: Track) -> dict[str, str]:
-    """Return what identifies a track."""
-    return {name: getattr(track, name) for name in ("id", "title", "artist", "album", "path", "pack")}
 
 
 def to_text(found: Identification) -> list[str]:

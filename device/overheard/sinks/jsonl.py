@@ -6,7 +6,16 @@ import datetime
 import json
 from typing import Any, TextIO
 
-from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence
+from overheard.events import (
+    Event,
+    MusicUnknown,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayUpdated,
+    Silence,
+    Track,
+)
 from overheard.sinks import SinkClosed
 
 _NAMES = {
@@ -73,16 +82,20 @@ def to_json(event: Event, started: float) -> dict[str, Any]:
 
 
 def play_json(play: Play) -> dict[str, Any]:
-    """Return a play with its track, in the shape of `overheard identify --json`."""
-    names = ("id", "title", "artist", "album", "path", "pack")
+    """Return a play with its track as plain JSON types."""
     return {
         "start_s": round(play.start_s, 3),
         "end_s": round(play.end_s, 3),
         "offset_s": round(play.offset_s, 3),
         "score": round(play.score, 6),
         "confidence": round(play.confidence, 4),
-        "track": {name: getattr(play.track, name) for name in names},
+        "track": track_json(play.track),
     }
+
+
+def track_json(track: Track) -> dict[str, str]:
+    """Return what identifies a track."""
+    return {name: getattr(track, name) for name in ("id", "title", "artist", "album", "path", "pack")}
 
 
 def iso_utc(unix_time: float) -> str:
