@@ -22,6 +22,7 @@ from overheard.frontend import FloatArray
 from overheard.quantizer import CODEWORDS, Quantizer
 from overheard.runtime import Network
 from overheard.spec import SPEC
+from overheard_export.rounding import round_alike
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MIN_COSINE = 0.99
 MAX_TOP1_LOSS = 0.005
+PROJECTED_ROWS = 4
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
 
 
@@ -62,14 +64,35 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         signature = tf.TensorSpec((1, *representative.shape[1:], 1), tf.float32)
-        encoder.export(folder, input_signature=[signature], verbose=False)
+        convolutional(encoder).export(folder, input_signature=[signature], verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([segment[None, ..., None]] for segment in representative)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
-        return bytes(converter.convert())
+        return round_alike(bytes(converter.convert()))
+
+
+def convolutional(encoder: keras.Model) -> keras.Model:
+    """Return the same encoder with its projection as a convolution, of several rows that but one is taken of.
+
+    On ARM, dense layers and convolutions of one pixel go to kernels that round otherwise than those of x86.
+    """
+    import keras
+
+    from overheard_train.models import UnitNorm
+
+    dense = encoder.get_layer("projection")
+    features = encoder.get_layer("flatten").input  # (batch, height, width, channels)
+    size = features.shape[1:3]
+    projection = keras.layers.Conv2D(dense.units, size, dtype="float32", name="projection")
+    padded = keras.layers.ZeroPadding2D(((0, PROJECTED_ROWS - 1), (0, 0)), dtype="float32")(features)
+    projected = projection(padded)[:, :1]  # (batch, PROJECTED_ROWS, 1, dim), of which the first is meant
+    kernel, bias = dense.get_weights()
+    projection.set_weights([kernel.reshape(*size, -1, dense.units), bias])
+    outputs = UnitNorm(dtype="float32")(keras.layers.Flatten(dtype="float32")(projected))
+    return keras.Model(encoder.inputs, outputs)
 
 
 def run_int8(tflite: bytes, segments: FloatArray) -> FloatArray:

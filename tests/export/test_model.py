@@ -101,7 +101,7 @@ def test_the_network_is_int8_through_and_through(tflite: bytes) -> None:
         if operator["op_name"] != "DELEGATE"
     )
     assert not {"DEQUANTIZE", "QUANTIZE", "CAST"} & set(operators), operators
-    assert operators["CONV_2D"] == 3 and operators["L2_NORMALIZATION"] == 1
+    assert operators["CONV_2D"] == 4 and operators["L2_NORMALIZATION"] == 1
     assert operators.total() <= 8, operators  # batch norm and ReLU are part of the convolutions
     assert not any(tensor["dtype"] is np.float32 for tensor in interpreter.get_tensor_details())
 

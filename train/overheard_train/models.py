@@ -67,7 +67,7 @@ def build_encoder(
             x = _conv(x, width, stride=2)
         for _ in range(n_blocks):
             x = _residual(x)
-    x = layers.Flatten()(x)
+    x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(spec.dim, name="projection", dtype="float32")(x)
     outputs = UnitNorm(dtype="float32", name="embedding")(x)
     return keras.Model(inputs, outputs, name="encoder")
