@@ -56,8 +56,9 @@ def builtin_outputs(model: Model, inputs: np.ndarray) -> np.ndarray:
 
 
 def main() -> int:
-    mel = log_mel(waveform())
-    np.savez_compressed(HERE / "frontend.npz", log_mel=mel)
+    mel, path = log_mel(waveform()), HERE / "frontend.npz"
+    if not np.allclose(np.load(path)["log_mel"], mel, atol=1e-4):  # the last bits are a processor's own
+        np.savez_compressed(path, log_mel=mel)
     model = default_model()
     network = Network(model.tflite, runtime="ai-edge-litert")
     inputs = segments(model)
