@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = score.tables(answers)
         if args.exhaustive:
             floats = run(args, exhaustive_recognizer(model, pack, corpus, find), pack, find)
-            result["exhaustive"] = score.exhaustive_tables(floats, result["out_of_catalogue"]["named"])
+            result["exhaustive"] = score.exhaustive_tables(floats)
     except (OverheardError, FileNotFoundError, RuntimeError) as error:
         print(f"accuracy.py: {error}", file=sys.stderr)
         return 2
