@@ -22,7 +22,6 @@ from overheard.frontend import FloatArray
 from overheard.quantizer import CODEWORDS, Quantizer
 from overheard.runtime import Network
 from overheard.spec import SPEC
-from overheard_export.rounding import round_alike
 
 if TYPE_CHECKING:
     import keras
@@ -34,6 +33,7 @@ log = logging.getLogger(__name__)
 MIN_COSINE = 0.99
 MAX_TOP1_LOSS = 0.005
 PROJECTED_ROWS = 4
+N_COMPARED = 128  # segments by which scales are chosen
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
 
 
@@ -62,6 +62,8 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
     """
     import tensorflow as tf
 
+    from overheard_export.rounding import round_alike
+
     with tempfile.TemporaryDirectory() as folder:
         signature = tf.TensorSpec((1, *representative.shape[1:], 1), tf.float32)
         convolutional(encoder).export(folder, input_signature=[signature], verbose=False)
@@ -71,7 +73,10 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
-        return round_alike(bytes(converter.convert()))
+        converted = bytes(converter.convert())
+    some = representative[:: max(1, len(representative) // N_COMPARED)]
+    exact = encoder.predict(some[..., None], verbose=0)
+    return round_alike(converted, lambda tflite: mean_cosine(exact, run_int8(tflite, some)))
 
 
 def convolutional(encoder: keras.Model) -> keras.Model:
@@ -116,7 +121,12 @@ def measure_parity(encoder: keras.Model, tflite: bytes, segments: FloatArray) ->
     """Compare float and int8 on pairs of ``valid``, ``(2 * n, n_frames, n_mels)``."""
     exact = encoder.predict(segments[..., None], batch_size=256, verbose=0)
     quantized = run_int8(tflite, segments)
-    return Parity(float(np.mean(np.sum(exact * quantized, axis=1))), top1(exact), top1(quantized))
+    return Parity(mean_cosine(exact, quantized), top1(exact), top1(quantized))
+
+
+def mean_cosine(ones: FloatArray, others: FloatArray) -> float:
+    """Return the mean cosine of unit vectors ``(n, dim)``, row by row."""
+    return float(np.mean(np.sum(ones * others, axis=1)))
 
 
 def kmeans(points: FloatArray, k: int, rng: np.random.Generator, iterations: int = 20) -> FloatArray:

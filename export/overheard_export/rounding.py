@@ -1,29 +1,33 @@
 """Scales with which every processor rounds alike, so that a network's output is the same on a PC and on a Pi.
 
-XNNPACK turns a sum of int8 products into int8 by one factor a channel: on x86 it multiplies in float32 and
-rounds halves to even, on ARM it multiplies in fixed point, which is exact, and rounds halves up. They differ
-only where the float32 product is a half: about once in a million values, but then everything after it may.
-A factor a few units in the last place away has no such value within the range of int8; it is looked for here.
-Additions multiply both sides by factors that are rounded to more bits or fewer; of few bits they are exact.
+XNNPACK turns a sum of int8 products into int8 by one factor a channel, the product of two scales over a
+third. On x86 it multiplies in float32 and rounds halves to even; on ARM it multiplies in fixed point, which
+is exact, and rounds halves up. They differ where the float32 product is a half, and where the factor's last
+bit does: about once in a million values, but then everything after it may. So the scales of activations are
+made powers of two: a factor then is a weight scale's own bits, however it is computed, and additions are
+exact. And weight scales are moved by a few units in the last place to ones with which no product is a half
+within the range of int8.
 Source: XNNPACK, src/qs8-igemm (fp32-avx512vnni, rndnu-neon), src/qs8-vadd and src/microparams-init.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import flatbuffers
 import numpy as np
 import numpy.typing as npt
+from tensorflow.lite.python import schema_py_generated as schema
 
 from overheard.errors import ModelError
 
 LARGEST = 256  # what an int8 output is from its zero point, at most
 MAX_NUDGE = 4096  # units in the last place: 0.05% at most
-ADDEND_STEPS = 256  # an addend's scale is a whole number of these parts of its sum's,
-SUM_STEPS = 4096  # which has so few bits that the quotient of the two is exact
 IDENTIFIER = b"TFL3"
+LAYERS = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)
+ADD = schema.BuiltinOperator.ADD
+MOVING = (schema.BuiltinOperator.RESHAPE, schema.BuiltinOperator.PAD, schema.BuiltinOperator.STRIDED_SLICE)
 
 
 def agree_everywhere(factors: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
@@ -58,45 +62,73 @@ def nudge(
     raise ModelError("no scale near a channel's rounds alike everywhere: train on, or convert otherwise")
 
 
-def round_alike(tflite: bytes) -> bytes:
-    """Change the scales of an int8 model a little, to ones with which all processors round alike."""
-    from tensorflow.lite.python import schema_py_generated as schema
+def round_alike(tflite: bytes, quality: Callable[[bytes], float]) -> bytes:
+    """Change the scales of an int8 model to ones with which all processors round alike.
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    (graph,) = model.subgraphs
+    Parameters
+    ----------
+    quality : of a candidate; for each activation it decides between the next larger power of two, which is
+        coarser, and the next smaller, which clips
+    """
+    clipped: tuple[int, ...] = ()
+    best = quality(_rescaled(tflite, clipped))
+    for number in range(len(_activations(_unpack(tflite)))):
+        candidate = (*clipped, number)
+        found = quality(_rescaled(tflite, candidate))
+        if found > best:
+            best, clipped = found, candidate
+    return _rescaled(tflite, clipped, nudged=True)
 
-    def tensors_of(kinds: Collection[int]) -> Iterator[list[Any]]:
-        for operator in reversed(graph.operators):
-            if model.operatorCodes[operator.opcodeIndex].builtinCode in kinds:
-                yield [graph.tensors[number] for number in (*operator.inputs, operator.outputs[0])]
 
-    layers = list(tensors_of((schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)))
-    moving = (
-        schema.BuiltinOperator.RESHAPE,
-        schema.BuiltinOperator.PAD,
-        schema.BuiltinOperator.STRIDED_SLICE,
-    )
+def _rescaled(tflite: bytes, clipped: Collection[int], nudged: bool = False) -> bytes:
+    """Give every activation a power of two for its scale, and the biases what then is theirs."""
+    model = _unpack(tflite)
+    layers = [tensors for kind, tensors in _operators(model) if kind in LAYERS]
     biases = [_integers(model, bias) * _scales(bias).astype(np.float64) for _, _, bias, _ in layers]
-    sums = list(tensors_of((schema.BuiltinOperator.ADD,)))
-    totals = [id(total) for *_, total in sums]
-    for *addends, total in sums:  # the last first, since a total may be an addend of a later one
-        mantissa, exponent = np.frexp(_scales(total))
-        total.quantization.scale = np.ldexp(np.ceil(mantissa * SUM_STEPS) / np.float32(SUM_STEPS), exponent)
-        for addend in addends:
-            parts = np.ceil(_scales(addend) / _scales(total) * ADDEND_STEPS)
-            if id(addend) in totals:  # its own addends need its few bits
-                parts = np.exp2(np.ceil(np.log2(parts)))
-            addend.quantization.scale = parts * _scales(total) / np.float32(ADDEND_STEPS)
-    for source, *_, moved in reversed(list(tensors_of(moving))):
-        moved.quantization.scale = _scales(source)
+    for number, tensor in enumerate(_activations(model)):
+        _to_power_of_two(tensor.quantization, smaller=number in clipped)
+    for kind, (source, *_, moved) in _operators(model):
+        if kind in MOVING:
+            moved.quantization.scale = source.quantization.scale
+            moved.quantization.zeroPoint = source.quantization.zeroPoint
     for (source, weights, bias, output), values in zip(layers, biases, strict=True):
-        weights.quantization.scale = nudge(_scales(weights), _scales(source)[0], _scales(output)[0])
+        if nudged:
+            weights.quantization.scale = nudge(_scales(weights), _scales(source)[0], _scales(output)[0])
         bias.quantization.scale = _scales(weights) * _scales(source)
         integers = np.rint(values / _scales(bias).astype(np.float64)).astype("<i4")
         model.buffers[bias.buffer].data = np.frombuffer(integers.tobytes(), np.uint8)
     builder = flatbuffers.Builder(len(tflite))
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _to_power_of_two(quantization: Any, smaller: bool) -> None:
+    """Keep the middle of the range, or its beginning where that is zero, as after a ReLU."""
+    scale, zero_point = float(quantization.scale[0]), int(quantization.zeroPoint[0])
+    new = 2.0 ** (np.ceil(np.log2(scale)) - smaller)
+    if zero_point != -128:
+        zero_point = int(np.clip(np.rint((zero_point + 0.5) * scale / new - 0.5), -128, 127))
+    quantization.scale = np.array([new], np.float32)
+    quantization.zeroPoint = np.array([zero_point], np.int64)
+
+
+def _unpack(tflite: bytes) -> Any:
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+
+
+def _operators(model: Any) -> Iterator[tuple[int, list[Any]]]:
+    """Yield each operator's kind, and the tensors that it reads and then the one that it writes."""
+    (graph,) = model.subgraphs
+    for operator in graph.operators:
+        kind = model.operatorCodes[operator.opcodeIndex].builtinCode
+        yield kind, [graph.tensors[number] for number in (*operator.inputs, operator.outputs[0])]
+
+
+def _activations(model: Any) -> list[Any]:
+    """Return the network's input and what its layers and additions write."""
+    (graph,) = model.subgraphs
+    written = [tensors[-1] for kind, tensors in _operators(model) if kind in (*LAYERS, ADD)]
+    return [graph.tensors[graph.inputs[0]], *written]
 
 
 def _scales(tensor: Any) -> npt.NDArray[np.float32]:

@@ -10,7 +10,7 @@ pytest.importorskip("tensorflow", reason="exporting a model needs requirements-t
 from overheard.runtime import Network  # noqa: E402
 from overheard.spec import SPEC  # noqa: E402
 from overheard_export.model import convert  # noqa: E402
-from overheard_export.rounding import agree_everywhere, nudge  # noqa: E402
+from overheard_export.rounding import agree_everywhere, nudge, round_alike  # noqa: E402
 
 
 def round_as_x86(sums: np.ndarray, factor: np.float32) -> np.ndarray:
@@ -94,14 +94,23 @@ def test_every_layer_of_a_converted_network_rounds_alike(residual: bytes) -> Non
         np.testing.assert_allclose(bias, weights * source, rtol=1e-6)
 
 
-def test_the_factors_of_a_sum_are_exact(residual: bytes) -> None:
+def test_the_scales_of_activations_are_powers_of_two(residual: bytes) -> None:
     sums = scales_of(residual, "ADD")
     assert len(sums) == 3
-    for *addends, total in sums:
-        for addend in addends:
-            parts = addend / total * np.float32(256)
-            assert parts == np.rint(parts)
-            assert np.float64(parts) * np.float64(total) / 256 == np.float64(addend)
+    activations = [scales[number] for scales in scales_of(residual, "CONV_2D") for number in (0, -1)]
+    for (scale,) in (*activations, *(scale for scales in sums for scale in scales)):
+        assert np.frexp(scale)[0] == 0.5
+
+
+def test_the_better_of_two_scales_is_taken(residual: bytes) -> None:
+    asked = []
+
+    def quality(tflite: bytes) -> float:
+        asked.append(sum(float(np.sum(scales[-1])) for scales in scales_of(tflite, "ADD")))
+        return -asked[-1]  # as if finer sums were all that counts
+
+    finest = round_alike(residual, quality)
+    assert sum(float(np.sum(scales[-1])) for scales in scales_of(finest, "ADD")) == min(asked) < asked[0]
 
 
 def test_no_dense_layer_is_left_and_the_network_runs(residual: bytes) -> None:
