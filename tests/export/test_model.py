@@ -20,7 +20,8 @@ from overheard.errors import ModelError  # noqa: E402
 from overheard.quantizer import Quantizer  # noqa: E402
 from overheard.spec import SPEC  # noqa: E402
 from overheard_export import cli, model  # noqa: E402
-from overheard_export.model import Parity, kmeans, measure_parity, train_quantizer, write_model  # noqa: E402
+from overheard_export.codebooks import kmeans, train_quantizer  # noqa: E402
+from overheard_export.model import Parity, measure_parity, write_model  # noqa: E402
 from overheard_train.augment import PairMaker  # noqa: E402
 from overheard_train.recipes import RECIPES  # noqa: E402
 from overheard_train.train import Progress, save_checkpoint  # noqa: E402
