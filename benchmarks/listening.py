@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,18 +81,11 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Any) -> dict[str, A
     tracks = tracks[:2] if args.quick else tracks
     everything = catalogue.catalogue_paths(corpus)
     others = sorted(set(everything) - with_twins(part.known))
-    found: dict[str, Any] = {}
-    for name, paths, known in (("known", everything, True), ("unknown", others, False)):
-        pack = catalogue.build_pack(corpus, model, paths, CACHE, args.jobs)
-        heard = list(play_all(args.part, corpus, model, pack, tracks, known))
-        found[name] = {
-            condition: (summary_known if known else summary_unknown)(
-                [one for one in heard if one.condition == condition]
-            )
-            for condition in PLAYED_AS
-        }
+    packs = [catalogue.build_pack(corpus, model, paths, CACHE, args.jobs) for paths in (everything, others)]
+    known, unknown = play_all(Renderer(corpus, part), model, packs, tracks)
     return {
-        **found,
+        "known": by_condition(known, summary_known),
+        "unknown": by_condition(unknown, summary_unknown),
         "tracks": len(tracks),
         "part": args.part,
         "seed": SEED,
@@ -109,23 +102,35 @@ def with_twins(paths: Collection[str]) -> set[str]:
 
 
 def play_all(
-    part: str, corpus: Corpus, model: Any, pack: Any, tracks: Sequence[str], known: bool
-) -> Iterator[Heard]:
-    """Play each track, in each condition, to a listener of its own."""
+    renderer: Renderer, model: Any, packs: Sequence[Any], tracks: Sequence[str]
+) -> tuple[list[Heard], list[Heard]]:
+    """Play each track, in each condition, to a new listener of the pack that holds it and of the other."""
     from overheard.pipeline import Recognizer
 
-    recognizer = Recognizer(model, [pack])
-    renderer = Renderer(corpus, corpora.load_part(part))
+    corpus = renderer.corpus
+    knowing, unknowing = (Recognizer(model, [pack]) for pack in packs)
     find = catalogue.path_finder([item.path for item in corpus.of("music")])
-    aliases, twins = catalogue.aliases(pack, find), corpora.near_duplicates()
+    aliases, twins = catalogue.aliases(packs[0], find), corpora.near_duplicates()
     start = int(PREROLL_S * SAMPLE_RATE)
+    known, unknown = [], []
     for track in tracks:
-        right = {aliases.get(track, track), *twins.get(track, ())} if known else set()
+        right = {aliases.get(track, track), *twins.get(track, ())}
         for condition in PLAYED_AS:
             rng = seeded(SEED, "listening", track, condition)
             n_samples = len(corpus.load(track)) - start
             waveform = to_float(renderer.render(track, start, n_samples, CONDITIONS[condition], rng))
-            yield listen(recognizer, waveform, condition, lambda play, right=right: find(play.track) in right)
+            known.append(
+                listen(knowing, waveform, condition, lambda play, right=right: find(play.track) in right)
+            )
+            unknown.append(listen(unknowing, waveform, condition, lambda play: False))
+    return known, unknown
+
+
+def by_condition(
+    heard: Sequence[Heard], summary: Callable[[Sequence[Heard]], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Sum up each condition by itself."""
+    return {name: summary([one for one in heard if one.condition == name]) for name in PLAYED_AS}
 
 
 def listen(recognizer: Any, waveform: np.ndarray, condition: str, is_right: Callable[[Any], bool]) -> Heard:
