@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from overheard.frontend import FloatArray
-from overheard.quantizer import CODEWORDS, Quantizer
+from overheard.quantizer import CODEWORDS, Quantizer, Stage
 
 
 def kmeans(points: FloatArray, k: int, rng: np.random.Generator, iterations: int = 20) -> FloatArray:
@@ -32,21 +34,34 @@ def _assign(points: FloatArray, centres: FloatArray) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def train_quantizer(embeddings: FloatArray, n_cells: int, code_bytes: int, seed: int = 0) -> Quantizer:
-    """Fit cells, rotation and codebooks (optimized product quantization of the residuals).
-
-    Source: Ge et al., Optimized Product Quantization, PAMI 2014, section 3 (non-parametric).
+def train_quantizer(
+    embeddings: FloatArray, n_cells: int, stage_bytes: Sequence[int], seed: int = 0
+) -> Quantizer:
+    """Fit cells, and stages of codebooks for what they leave.
 
     Parameters
     ----------
     embeddings : (n, dim) float32, unit norm; of training tracks
+    stage_bytes : bytes that each stage adds to a code
     """
     rng = np.random.default_rng(seed)
     cells = kmeans(embeddings, n_cells, rng)
     residuals = embeddings - cells[_assign(embeddings, cells)]
-    dim = embeddings.shape[1]
-    rotation = np.linalg.qr(rng.standard_normal((dim, dim)))[0].astype(np.float32)
-    width = dim // code_bytes
+    stages = []
+    for code_bytes in stage_bytes:
+        stages.append(_train_stage(residuals, code_bytes, rng))
+        residuals = residuals - stages[-1].decode(stages[-1].encode(residuals))
+    return Quantizer(cells, *stages)
+
+
+def _train_stage(residuals: FloatArray, code_bytes: int, rng: np.random.Generator) -> Stage:
+    """Fit a rotation and codebooks in turns (optimized product quantization).
+
+    Source: Ge et al., Optimized Product Quantization, PAMI 2014, section 3 (non-parametric).
+    """
+    dim = residuals.shape[1]
+    width = -(-dim // code_bytes)
+    rotation = _spread(np.linalg.qr(rng.standard_normal((dim, dim)))[0], code_bytes)
     codebooks = np.zeros((code_bytes, CODEWORDS, width), dtype=np.float32)
     for round_number in range(6):
         rotated = residuals @ rotation
@@ -57,6 +72,20 @@ def train_quantizer(embeddings: FloatArray, n_cells: int, code_bytes: int, seed:
             codebooks[part] = words
             approximated[:, columns] = words[_assign(rotated[:, columns], words)]
         if round_number < 5:
-            left, _, right = np.linalg.svd(residuals.T @ approximated)
-            rotation = (left @ right).astype(np.float32)
-    return Quantizer(cells, rotation, codebooks)
+            used = np.abs(rotation).max(axis=0) > 0
+            left, _, right = np.linalg.svd(residuals.T @ approximated[:, used])
+            rotation = np.zeros_like(rotation)
+            rotation[:, used] = left @ right
+    return Stage(rotation, codebooks)
+
+
+def _spread(rotation: np.ndarray, parts: int) -> FloatArray:
+    """Share columns ``(dim, dim)`` out over parts of one width, some of whose last stay at zero."""
+    dim = rotation.shape[1]
+    width = -(-dim // parts)
+    places = [
+        part * width + np.arange(len(own)) for part, own in enumerate(np.array_split(np.arange(dim), parts))
+    ]
+    spread = np.zeros((dim, parts * width), dtype=np.float32)
+    spread[:, np.concatenate(places)] = rotation
+    return spread

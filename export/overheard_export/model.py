@@ -7,9 +7,9 @@ import dataclasses
 import json
 import logging
 import os
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +18,16 @@ import numpy as np
 from overheard import embedder as device
 from overheard.cohort import Cohort
 from overheard.errors import ModelError, OverheardError
-from overheard.frontend import FloatArray
+from overheard.frontend import FloatArray, normalize_segments
 from overheard.quantizer import Quantizer
 from overheard.runtime import Network
-from overheard.spec import SPEC
+from overheard.spec import FingerprintSpec
 from overheard_export.codebooks import train_quantizer
 
 if TYPE_CHECKING:
     import keras
 
+    from overheard_train.data import Data
     from overheard_train.recipes import Recipe
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ MIN_COSINE = 0.99
 MAX_TOP1_LOSS = 0.005
 PROJECTED_ROWS = 4
 N_COMPARED = 128  # segments by which scales are chosen
+QUANTIZER_SPEEDS = (1.0, 0.91, 1.1)
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
 
 
@@ -63,7 +65,7 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
     """
     import tensorflow as tf
 
-    from overheard_export.rounding import round_alike
+    from overheard_export.rounding import can_round_alike, round_alike
 
     with tempfile.TemporaryDirectory() as folder:
         signature = tf.TensorSpec((1, *representative.shape[1:], 1), tf.float32)
@@ -75,6 +77,9 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
         converted = bytes(converter.convert())
+    if not can_round_alike(converted):
+        log.info("this network's bits may differ between processors: it has operators that round otherwise")
+        return converted
     some = representative[:: max(1, len(representative) // N_COMPARED)]
     exact = encoder.predict(some[..., None], verbose=0)
     return round_alike(converted, lambda tflite: mean_cosine(exact, run_int8(tflite, some)))
@@ -87,9 +92,12 @@ def convolutional(encoder: keras.Model) -> keras.Model:
     """
     import keras
 
-    from overheard_train.models import UnitNorm
+    from overheard_train.encoders.layers import UnitNorm
 
-    dense = encoder.get_layer("projection")
+    layers = {layer.name: layer for layer in encoder.layers}
+    if "projection" not in layers or len(layers["flatten"].input.shape) != 4:
+        return encoder
+    dense = layers["projection"]
     features = encoder.get_layer("flatten").input  # (batch, height, width, channels)
     size = features.shape[1:3]
     projection = keras.layers.Conv2D(dense.units, size, dtype="float32", name="projection")
@@ -103,7 +111,11 @@ def convolutional(encoder: keras.Model) -> keras.Model:
 
 def run_int8(tflite: bytes, segments: FloatArray) -> FloatArray:
     """Embed normalized segments ``(n, n_frames, n_mels)`` by int8; ``(n, dim)``, unit norm."""
-    network = Network(tflite)
+    return invoke(Network(tflite), segments)
+
+
+def invoke(network: Network, segments: FloatArray) -> FloatArray:
+    """Embed normalized segments ``(n, n_frames, n_mels)`` by a loaded network; ``(n, dim)``, unit norm."""
     values = np.clip(np.rint(segments / network.input_scale) + network.input_zero_point, -128, 127).astype(
         np.int8
     )
@@ -130,29 +142,33 @@ def mean_cosine(ones: FloatArray, others: FloatArray) -> float:
     return float(np.mean(np.sum(ones * others, axis=1)))
 
 
-def make_cohort(tflite: bytes, quantizer: Quantizer, recipe: Recipe, data_dir: Path) -> Cohort:
+def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data: Data) -> Cohort:
     """Return impostors from the training lists, their music at another speed so that it is no track's."""
-    from overheard_train.train import make_pair_maker
+    from overheard_train.pairs.degraded import Variation, make
 
-    variation = dataclasses.replace(recipe.variation, resample=1.0, overlay=0.0)
-    maker = make_pair_maker(dataclasses.replace(recipe, variation=variation), data_dir, "train", seed=3)
+    maker = make(spec, data, "train", seed=3, variation=Variation(resample=1.0, overlay=0.0))
     segments = maker.impostors(np.random.default_rng(13), **N_COHORT)
     return Cohort(*quantizer.encode(run_int8(tflite, segments)))
 
 
 def write_model(
-    path: Path, tflite: bytes, quantizer: Quantizer, cohort: Cohort, manifest: dict[str, Any]
+    path: Path,
+    spec: FingerprintSpec,
+    tflite: bytes,
+    quantizer: Quantizer,
+    cohort: Cohort,
+    manifest: dict[str, Any],
 ) -> None:
     """Write the model's files and, last, ``NAME.json``: all beside, then all renamed."""
     tables, impostors = quantizer.to_bytes(), cohort.to_bytes()
     manifest = {
         "manifest_version": device.MANIFEST_VERSION,
         "name": path.stem,
-        "digest": device.digest_of(SPEC, tflite, tables),
+        "digest": device.digest_of(spec, tflite, tables),
         "cohort_digest": device.cohort_digest_of(impostors),
-        "spec": SPEC.to_dict(),
-        "spec_digest": SPEC.digest(),
-        "code_bytes": quantizer.code_bytes,
+        "spec": spec.to_dict(),
+        "spec_digest": spec.digest(),
+        "code_bytes": list(quantizer.widths),
         "n_cells": len(quantizer.cells),
         **manifest,
     }
@@ -183,79 +199,97 @@ def network_facts(tflite: bytes) -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
+def quantizer_embeddings(tflite: bytes, spec: FingerprintSpec, data: Data) -> FloatArray:
+    """Return int8 embeddings of training tracks, at several speeds lest codebooks know them by heart."""
+    from overheard_train.evaluate import embed_tracks
+
+    network = Network(tflite, n_threads=2)
+    music = data.clips(["music"], "train")
+
+    def embed(segments: FloatArray) -> FloatArray:
+        return invoke(network, normalize_segments(segments, spec))
+
+    found = [embed_tracks(embed, spec, music, spec.hop_frames, speed)[0] for speed in QUANTIZER_SPEEDS]
+    return np.concatenate(found)
+
+
+def parity_pairs(recipe: Recipe, data: Data) -> FloatArray:
+    """Return pairs of ``valid``, ``(2 * n, n_frames, n_mels)``: all clean, then all degraded."""
+    from overheard_train.pairs import make_pairs
+
+    maker = make_pairs(dataclasses.replace(recipe, views=2), data, "valid", seed=2)
+    batches = [maker.batch(np.random.default_rng([12, i]), 100)[0] for i in range(10)]
+    halves = [[batch[:100] for batch in batches], [batch[100:] for batch in batches]]
+    return np.concatenate([*halves[0], *halves[1]])
 
 
 def export_checkpoint(
-    checkpoint: Path, data_dir: Path, output: Path, n_cells: int, code_bytes: int
+    checkpoint: Path,
+    names: Sequence[str],
+    output: Path,
+    n_cells: int | None = None,
+    code_bytes: Sequence[int] | None = None,
 ) -> Parity:
     """Convert a checkpoint, fit its quantizer on training tracks, write both where parity holds.
+
+    Parameters
+    ----------
+    names : of the data, see :mod:`overheard_train.data`
+    n_cells, code_bytes : of the quantizer, the bytes of each stage; the recipe's where None
 
     Raises
     ------
     OverheardError
-        The checkpoint or corpus is missing or damaged, or the int8 network strays from the float one; nothing
-        is written.
+        The checkpoint or the data are missing or damaged, or the int8 network strays from the float one;
+        nothing is written.
     """
-    if code_bytes < 1 or SPEC.dim % code_bytes or not 1 <= n_cells <= 65536:
-        raise ModelError(f"--code-bytes must divide {SPEC.dim}, and --cells be 1 to 65536")
-    from overheard_train.evaluate import load_encoder, track_embeddings
-    from overheard_train.train import make_pair_maker
+    from overheard_train.data import open_data
+    from overheard_train.evaluate import load_encoder
+    from overheard_train.pairs import make_pairs
+    from overheard_train.text import commit
 
     encoder, recipe, progress = load_encoder(checkpoint)
-    train_maker = make_pair_maker(recipe, data_dir, "train", seed=1)
-    representative = train_maker.batch(np.random.default_rng(11), 256)
+    spec = recipe.spec
+    n_cells, code_bytes = n_cells or recipe.n_cells, code_bytes or recipe.code_bytes
+    if not all(1 <= n <= spec.dim for n in code_bytes) or not 1 <= n_cells <= 65536:
+        raise ModelError(f"--code-bytes must be 1 to {spec.dim} a stage, and --cells 1 to 65536")
+    data = open_data(names)
+    representative, _ = make_pairs(recipe, data, "train", seed=1).batch(np.random.default_rng(11), 256)
     tflite = convert(encoder, representative)
-    valid_maker = make_pair_maker(recipe, data_dir, "valid", seed=2)
-    valid = np.concatenate([valid_maker.batch(np.random.default_rng([12, i]), 100) for i in range(10)])
-    valid = np.concatenate(
-        [
-            valid.reshape(10, 2, 100, *valid.shape[1:])[:, side].reshape(-1, *valid.shape[1:])
-            for side in (0, 1)
-        ]
-    )
-    parity = measure_parity(encoder, tflite, valid)
+    parity = measure_parity(encoder, tflite, parity_pairs(recipe, data))
     log.info("parity: cosine %.4f, top-1 %.3f float, %.3f int8", *dataclasses.astuple(parity))
     if not parity.passed:
         raise ModelError(
             f"refusing to write: cosine {parity.mean_cosine:.4f} (at least {MIN_COSINE}), "
             f"top-1 {parity.top1_float:.3f} -> {parity.top1_int8:.3f}: train on or calibrate on more segments"
         )
-    quantizer = train_quantizer(track_embeddings(tflite, data_dir, "train"), n_cells, code_bytes)
+    quantizer = train_quantizer(quantizer_embeddings(tflite, spec, data), n_cells, code_bytes)
     manifest = {
         "network": network_facts(tflite),
-        "training": {
-            **dataclasses.asdict(progress),
-            "recipe_values": dataclasses.asdict(recipe),
-            "commit": _commit(),
-        },
+        "training": {**dataclasses.asdict(progress), "recipe_values": recipe.to_dict(), "commit": commit()},
         "metrics": {"parity": dataclasses.asdict(parity)},
     }
-    cohort = make_cohort(tflite, quantizer, recipe, data_dir)
-    write_model(output, tflite, quantizer, cohort, manifest)
+    cohort = make_cohort(tflite, quantizer, spec, data)
+    write_model(output, spec, tflite, quantizer, cohort, manifest)
     return parity
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run ``overheard-export model``."""
+    from overheard_train.data import add_data_argument
+
     parser = argparse.ArgumentParser(prog="overheard-export model", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="what overheard-train fit wrote (.npz)")
-    parser.add_argument(
-        "--data", type=Path, default=Path("../shared/corpus"), help="corpus with manifest.csv"
-    )
+    add_data_argument(parser)
     parser.add_argument("--output", type=Path, default=device.MODELS_DIR / f"{device.DEFAULT_MODEL}.json")
-    parser.add_argument("--cells", type=int, default=1024, help="coarse cells (at most 65536)")
-    parser.add_argument("--code-bytes", type=int, default=24, help="bytes of an embedding's code")
+    parser.add_argument("--cells", type=int, help="coarse cells (default: the recipe's)")
+    parser.add_argument(
+        "--code-bytes",
+        type=int,
+        nargs="+",
+        help="bytes of each stage of an embedding's code; the first alone are a compact code "
+        "(default: the recipe's)",
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

@@ -27,11 +27,19 @@ MAX_NUDGE = 4096  # units in the last place: 0.05% at most
 IDENTIFIER = b"TFL3"
 LAYERS = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)
 ADD = schema.BuiltinOperator.ADD
+UNTOUCHED = (schema.BuiltinOperator.L2_NORMALIZATION,)  # writes at a power of two already
 MOVING = (schema.BuiltinOperator.RESHAPE, schema.BuiltinOperator.PAD, schema.BuiltinOperator.STRIDED_SLICE)
 
 
-def agree_everywhere(factors: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Return for each factor ``(n,)`` whether both ways of rounding give the same for every int32 sum."""
+def agree_everywhere(
+    factors: npt.NDArray[np.float32], reach: npt.NDArray[np.float64] | float = 2.0**31
+) -> npt.NDArray[np.bool_]:
+    """Return for each factor ``(n,)`` whether both ways of rounding give the same for every sum.
+
+    Parameters
+    ----------
+    reach : what a channel's sums stay within; one whose weights are next to nothing never comes to a half
+    """
     halves = np.arange(LARGEST, dtype=np.float64) + 0.5
     exact_factors = factors.astype(np.float64)[:, None]
     sums = np.rint(halves / exact_factors)  # the only ones whose product may be a half
@@ -39,12 +47,16 @@ def agree_everywhere(factors: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     for sign in (1, -1):
         exact = sign * sums * exact_factors  # at most 45 bits: exact in float64
         in_float = np.rint((sign * sums).astype(np.float32) * factors[:, None])
-        agree &= np.all(in_float == np.floor(exact + 0.5), axis=1)
+        same = in_float == np.floor(exact + 0.5)
+        agree &= np.all(same | (sums > np.reshape(reach, (-1, 1))), axis=1)
     return agree
 
 
 def nudge(
-    scales: npt.NDArray[np.float32], input_scale: np.float32, output_scale: np.float32
+    scales: npt.NDArray[np.float32],
+    input_scale: np.float32,
+    output_scale: np.float32,
+    reach: npt.NDArray[np.float64] | float = 2.0**31,
 ) -> npt.NDArray[np.float32]:
     """Return the nearest scales at or above ``(n,)`` whose factors round alike everywhere.
 
@@ -55,11 +67,17 @@ def nudge(
     """
     found = scales.astype(np.float32).copy()
     for _ in range(MAX_NUDGE):
-        bad = ~agree_everywhere(found * input_scale / output_scale)
+        bad = ~agree_everywhere(found * input_scale / output_scale, reach)
         if not bad.any():
             return found
         found[bad] = np.nextafter(found[bad], np.float32(np.inf))
     raise ModelError("no scale near a channel's rounds alike everywhere: train on, or convert otherwise")
+
+
+def can_round_alike(tflite: bytes) -> bool:
+    """Return whether a network has only operators that :func:`round_alike` knows."""
+    known = (*LAYERS, ADD, *MOVING, *UNTOUCHED)
+    return all(kind in known for kind, _ in _operators(_unpack(tflite)))
 
 
 def round_alike(tflite: bytes, quality: Callable[[bytes], float]) -> bytes:
@@ -93,13 +111,22 @@ def _rescaled(tflite: bytes, clipped: Collection[int], nudged: bool = False) -> 
             moved.quantization.zeroPoint = source.quantization.zeroPoint
     for (source, weights, bias, output), values in zip(layers, biases, strict=True):
         if nudged:
-            weights.quantization.scale = nudge(_scales(weights), _scales(source)[0], _scales(output)[0])
+            scales = _scales(weights), _scales(source)[0], _scales(output)[0]
+            reach = _reach(model, weights, values / scales[0] / scales[1])
+            weights.quantization.scale = nudge(*scales, reach)
         bias.quantization.scale = _scales(weights) * _scales(source)
         integers = np.rint(values / _scales(bias).astype(np.float64)).astype("<i4")
         model.buffers[bias.buffer].data = np.frombuffer(integers.tobytes(), np.uint8)
     builder = flatbuffers.Builder(len(tflite))
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _reach(model: Any, weights: Any, bias: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return for each channel what its sums cannot exceed: inputs lie up to 255 from their zero point."""
+    kernel = np.frombuffer(bytes(model.buffers[weights.buffer].data), np.int8)
+    channels = np.abs(kernel.astype(np.float64)).reshape(len(bias), -1).sum(axis=1)
+    return 255 * channels + np.abs(bias) + 1
 
 
 def _to_power_of_two(quantization: Any, smaller: bool) -> None:

@@ -59,11 +59,11 @@ def residual() -> bytes:
     """A converted network with sums, small."""
     import keras
 
-    from overheard_train.models import build_encoder
+    from overheard_train.encoders.residual import residual as build
 
     keras.utils.set_random_seed(3)
     keras.mixed_precision.set_global_policy("float32")
-    encoder = build_encoder((8, 16, 16), (1, 2, 0))
+    encoder = build(SPEC, (8, 16, 16), (1, 2, 0))
     pictures = np.random.default_rng(4).standard_normal((64, SPEC.n_frames, SPEC.frontend.n_mels))
     pictures = pictures.astype(np.float32)
     encoder(pictures[..., None], training=True)

@@ -1,58 +1,213 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-tf = pytest.importorskip("tensorflow", reason="training needs requirements-train.txt")
+pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-from overheard_train.losses import nt_xent  # noqa: E402
+from overheard.errors import OverheardError  # noqa: E402
+from overheard_train.losses import make_loss  # noqa: E402
+from overheard_train.losses.code import ProductCode  # noqa: E402
+from overheard_train.losses.nt_xent import NTXent  # noqa: E402
+from overheard_train.losses.triplet import Triplet  # noqa: E402
+from overheard_train.parts import Part  # noqa: E402
+from overheard_train.recipes import RECIPES  # noqa: E402
 
 
 def unit(seed: int, n: int, dim: int = 16) -> np.ndarray:
     vectors = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return normalized(vectors)
 
 
-def plain_nt_xent(embeddings: np.ndarray, temperature: float) -> tuple[float, float]:
+def normalized(vectors: np.ndarray) -> np.ndarray:
+    found: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return found
+
+
+def labels(n_pairs: int, views: int = 2, tracks: list[int] | None = None) -> np.ndarray:
+    one = np.stack([np.arange(n_pairs), tracks or np.arange(n_pairs)], axis=1).astype(np.int32)
+    return np.tile(one, (views, 1))
+
+
+def pairs(n_pairs: int, views: int = 2, noise: float = 0.4) -> np.ndarray:
+    clean = unit(0, n_pairs)
+    degraded = [normalized(clean + noise * unit(view, n_pairs)) for view in range(1, views)]
+    degraded[0][:3] = degraded[0][:3][::-1]  # two pairs that are wrong
+    return np.concatenate([clean, *degraded])
+
+
+def value(loss: Any, embeddings: np.ndarray, of: np.ndarray) -> tuple[float, float]:
+    found, accuracy = loss(embeddings, of)
+    return float(found), float(accuracy)
+
+
+def plain_nt_xent(
+    embeddings: np.ndarray, of: np.ndarray, temperature: float, queue: np.ndarray | None = None
+) -> tuple[float, float]:
     """SimCLR's equation 1, term by term in float64."""
     rows = embeddings.astype(np.float64)
-    n_pairs, losses, hits = len(rows) // 2, [], []
+    losses, hits = [], []
     for i, row in enumerate(rows):
-        partner = (i + n_pairs) % (2 * n_pairs)
-        others = [k for k in range(2 * n_pairs) if k != i]
+        positives = [k for k in range(len(rows)) if k != i and of[k, 0] == of[i, 0]]
+        others = [k for k in range(len(rows)) if of[k, 1] != of[i, 1]] + positives
         similarity = {k: float(row @ rows[k]) / temperature for k in others}
-        losses.append(np.log(sum(np.exp(s) for s in similarity.values())) - similarity[partner])
-        hits.append(max(similarity, key=similarity.__getitem__) == partner)
+        more = [] if queue is None else list(queue @ row / temperature)
+        total = np.log(np.sum(np.exp([*similarity.values(), *more])))
+        losses.append(total - np.mean([similarity[k] for k in positives]))
+        hits.append(max(similarity, key=similarity.__getitem__) in positives)
     return float(np.mean(losses)), float(np.mean(hits))
 
 
 @pytest.mark.parametrize("temperature", [0.06, 0.5])
-def test_the_loss_is_the_papers(temperature: float) -> None:
-    clean = unit(0, 12)
-    degraded = clean + 0.4 * unit(1, 12)
-    degraded /= np.linalg.norm(degraded, axis=1, keepdims=True)
-    degraded[:3] = degraded[:3][::-1]  # two pairs that are wrong
-    embeddings = np.concatenate([clean, degraded])
-    loss, accuracy = nt_xent(tf.constant(embeddings), temperature)
-    expected_loss, expected_accuracy = plain_nt_xent(embeddings, temperature)
-    assert float(loss) == pytest.approx(expected_loss, rel=1e-4)
-    assert float(accuracy) == pytest.approx(expected_accuracy)
-    assert 0.5 < expected_accuracy < 1
+@pytest.mark.parametrize("views", [2, 3])
+def test_the_loss_is_the_papers(temperature: float, views: int) -> None:
+    embeddings, of = pairs(12, views), labels(12, views)
+    expected = plain_nt_xent(embeddings, of, temperature)
+    assert value(NTXent(temperature), embeddings, of) == pytest.approx(expected, rel=1e-4)
+    assert 0.5 < expected[1] < 1
 
 
 def test_equal_pairs_cost_little_and_collapse_costs_the_logarithm_of_the_batch() -> None:
-    pairs = np.concatenate([np.eye(8, dtype=np.float32)] * 2)
-    loss, accuracy = nt_xent(tf.constant(pairs), 0.06)
-    assert float(loss) < 1e-3 and float(accuracy) == 1
-    loss, _ = nt_xent(tf.constant(np.tile(unit(2, 1), (16, 1))), 0.06)
-    assert float(loss) == pytest.approx(np.log(15), rel=1e-4)
+    loss, accuracy = value(NTXent(0.06), np.concatenate([np.eye(8, dtype=np.float32)] * 2), labels(8))
+    assert loss < 1e-3 and accuracy == 1
+    collapsed, _ = value(NTXent(0.06), np.tile(unit(2, 1), (16, 1)), labels(8))
+    assert collapsed == pytest.approx(np.log(15), rel=1e-4)
 
 
-def test_gradients_pull_a_pair_together() -> None:
-    embeddings = tf.Variable(unit(3, 8))
+def test_moments_of_one_track_are_no_negatives() -> None:
+    embeddings, of = pairs(8), labels(8, tracks=[0, 0, 1, 2, 3, 4, 5, 6])
+    expected = plain_nt_xent(embeddings, of, 0.2)
+    assert value(NTXent(0.2), embeddings, of) == pytest.approx(expected, rel=1e-4)
+    assert expected[0] < plain_nt_xent(embeddings, labels(8), 0.2)[0]
+
+
+def test_the_queue_brings_back_other_tracks_of_earlier_batches() -> None:
+    loss = NTXent(0.2, queue=6)
+    first, second = pairs(4), unit(9, 8)
+    assert value(loss, first, labels(4)) == pytest.approx(plain_nt_xent(first, labels(4), 0.2), rel=1e-4)
+    later = labels(4, tracks=[0, 10, 11, 12])  # one track of the first batch again
+    without_own = [plain_nt_xent(second, later, 0.2, first[:4])[0], plain_nt_xent(second, later, 0.2)[0]]
+    found, _ = value(loss, second, later)
+    assert without_own[1] < found < without_own[0]
+    rows = np.asarray(loss.queue)
+    np.testing.assert_allclose(rows, np.concatenate([second[:4], first[:2]]), atol=1e-6)  # the newest first
+    assert np.asarray(loss.queue_tracks).tolist() == [0, 10, 11, 12, 0, 1]
+
+
+def test_of_more_views_only_the_catalogues_rows_are_queued_and_coded() -> None:
+    embeddings, of = pairs(4, 3), labels(4, 3)
+    loss = NTXent(0.2, queue=8, views=3)
+    value(loss, embeddings, of)
+    np.testing.assert_allclose(np.asarray(loss.queue)[:4], embeddings[:4], atol=1e-6)
+    assert np.asarray(loss.queue_tracks).tolist() == [0, 1, 2, 3, -1, -1, -1, -1]
+    coded = NTXent(0.2, code_bytes=4, views=3)
+    coded.build(embeddings.shape)
+    found, _ = coded._coded(embeddings, of[:, 0])
+    changed = np.abs(np.asarray(found) - embeddings).max(axis=1) > 1e-3
+    assert np.flatnonzero(changed).tolist() == [0, 2]  # every second pair
+
+
+def test_every_recipe_tells_its_loss_how_many_views_there_are() -> None:
+    for recipe in RECIPES.values():
+        assert make_loss(recipe.loss).views == recipe.views, recipe.name
+
+
+def test_a_loss_through_the_code_pays_for_what_the_code_loses() -> None:
+    embeddings, of = pairs(64), labels(64)
+    plain, _ = value(NTXent(0.2), embeddings, of)
+    coded, _ = value(NTXent(0.2, code_bytes=2, commitment=0.0), embeddings, of)
+    committed, _ = value(NTXent(0.2, code_bytes=2, commitment=1.0), embeddings, of)
+    assert plain < coded < committed
+
+
+def test_codebooks_follow_the_embeddings() -> None:
+    rng, centres = np.random.default_rng(0), unit(4, 20, 10)
+    code = ProductCode(3, momentum=0.9)  # three parts of four columns, the last two of them empty
+    distances = []
+    for _ in range(60):
+        drawn = centres[rng.integers(20, size=128)] + 0.02 * rng.standard_normal((128, 10))
+        coded, distance = code(normalized(drawn).astype(np.float32))
+        distances.append(float(distance))
+    assert distances[-1] < 0.15 * distances[0]
+    np.testing.assert_allclose(np.linalg.norm(np.asarray(coded), axis=1), 1, atol=1e-3)
+
+
+def test_gradients_pass_the_code_and_pull_a_pair_together() -> None:
+    tf = pytest.importorskip("tensorflow")
+    embeddings = tf.Variable(pairs(32))
+    loss = NTXent(0.2, code_bytes=4, commitment=0.0)
     with tf.GradientTape() as tape:
-        loss, _ = nt_xent(embeddings, 0.2)
-    gradient = tape.gradient(loss, embeddings).numpy()
-    assert np.isfinite(gradient).all()
-    moved = embeddings.numpy() - 0.05 * gradient
-    assert plain_nt_xent(moved, 0.2)[0] < float(loss)
+        found, _ = loss(embeddings, labels(32))
+    gradient = tape.gradient(found, embeddings).numpy()
+    assert np.isfinite(gradient).all() and np.abs(gradient[::2]).max() > 1e-4
+    moved = normalized(embeddings.numpy() - 0.2 * gradient)
+    assert value(NTXent(0.2), moved, labels(32))[0] < value(NTXent(0.2), embeddings.numpy(), labels(32))[0]
+
+
+def test_the_gradient_passes_the_code_as_if_it_were_not_there() -> None:
+    tf = pytest.importorskip("tensorflow")
+    code, given = ProductCode(4), tf.Variable(unit(7, 6))
+    towards = unit(8, 6)
+    code.build(given.shape)
+    with tf.GradientTape() as tape:
+        coded, _ = code(given)
+        found = tf.reduce_sum(coded * towards)
+    gradient = tape.gradient(found, given).numpy()
+    across = towards - np.sum(towards * coded, axis=1, keepdims=True) * coded  # what normalizing leaves
+    cosines = np.sum(normalized(gradient) * normalized(np.asarray(across)), axis=1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-4)
+
+
+def plain_triplet(
+    embeddings: np.ndarray, n_pairs: int, views: int, margin: float, squared: bool, hard: bool, semi: bool
+) -> float:
+    rows = embeddings.astype(np.float64)
+    power = 1 if squared else 0.5
+    distance = np.maximum(2 - 2 * rows @ rows.T, 1e-9) ** power
+    total = []
+    for turn in range(1, views):
+        for i in range(len(rows)):
+            positives = [(i - k * n_pairs) % len(rows) for k in range(1, views)]
+            near = (
+                max(distance[i, k] for k in positives)
+                if hard
+                else distance[i, (i - turn * n_pairs) % len(rows)]
+            )
+            others = [distance[i, k] for k in range(len(rows)) if k % n_pairs != i % n_pairs]
+            beyond = [d for d in others if d > near]
+            far = (min(beyond) if beyond else max(others)) if semi else distance[i, (i - 1) % len(rows)]
+            total.append(max(near - far + margin, 0))
+        if hard:
+            break
+    return float(np.mean(total))
+
+
+@pytest.mark.parametrize("positives", ["each", "hard"])
+@pytest.mark.parametrize("negatives", ["random", "semi_hard"])
+@pytest.mark.parametrize("squared", [True, False])
+def test_triplets_are_the_papers(positives: str, negatives: str, squared: bool) -> None:
+    embeddings = pairs(10, 3, noise=0.8)
+    loss = Triplet(0.3, squared, positives, negatives, views=3)
+    expected = plain_triplet(embeddings, 10, 3, 0.3, squared, positives == "hard", negatives == "semi_hard")
+    found, accuracy = value(loss, embeddings, labels(10, 3))
+    assert found == pytest.approx(expected, rel=1e-4) and expected > 0
+    assert 0 < accuracy < 1
+
+
+def test_a_random_negative_of_the_same_track_is_none() -> None:
+    embeddings = pairs(4, noise=0.8)
+    loss = Triplet(3.9, negatives="random")
+    expected, _ = value(loss, embeddings, labels(4))
+    without, _ = value(loss, embeddings, labels(4, tracks=[0, 0, 1, 2]))  # one of four, of either view
+    distance = 2 - 2 * embeddings.astype(np.float64) @ embeddings.T
+    lost = sum(distance[i, (i + 4) % 8] - distance[i, i - 1] + 3.9 for i in (1, 5)) / 8
+    assert without == pytest.approx(expected - lost, rel=1e-4) and lost > 0
+
+
+def test_unknown_parts_and_ways_are_refused() -> None:
+    with pytest.raises(OverheardError, match="no loss arcface: there are nt_xent, triplet"):
+        make_loss(Part("arcface"))
+    with pytest.raises(ValueError, match="negatives one of"):
+        Triplet(negatives="easy")

@@ -1,47 +1,76 @@
-"""``overheard-train``: fit, evaluate, profile."""
+"""``overheard-train``: train recipes, evaluate and compare them, look after the data."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
 import logging
+import math
 import os
-import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from overheard.errors import OverheardError
 from overheard.text import one_line
 
-DEFAULT_DATA = Path("../shared/corpus")
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all sub-commands."""
+    from overheard_train.data import add_data_argument, check_parser
+
     parser = argparse.ArgumentParser(prog="overheard-train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    fit = commands.add_parser("fit", help="train a recipe on the corpus's train lists")
-    fit.add_argument("--recipe", default="resnet", help="by name; see overheard_train/recipes.py")
-    fit.add_argument("--data", type=Path, default=DEFAULT_DATA, help="corpus with manifest.csv")
+    _fit_parser(commands)
+    commands.add_parser("recipes", help="list the recipes and where they come from")
+    evaluate = commands.add_parser("evaluate", help="retrieval of degraded queries of the valid lists")
+    evaluate.add_argument("checkpoint", type=Path, nargs="?", default=CHECKPOINTS / "overheard.npz")
+    evaluate.add_argument(
+        "--model", type=Path, help="manifest of its exported model: int8 and code beside float"
+    )
+    evaluate.add_argument("--queries", type=_positive, default=510, help="of each length")
+    evaluate.add_argument("--json", type=Path, help="write the figures here too")
+    add_data_argument(evaluate)
+    compare = commands.add_parser("compare", help="train recipes at one budget and put them in one table")
+    compare.add_argument("recipes", nargs="*", help="by name (default: all that train here)")
+    compare.add_argument("--cpu-minutes", type=float, default=40.0, help="of processor time for each")
+    compare.add_argument("--positions", type=_positive, default=50, help="of the queries, per length")
+    compare.add_argument("--work", type=Path, help="checkpoints and models (default: in the cache)")
+    compare.add_argument("--results", type=Path, help="default: benchmarks/results")
+    add_data_argument(compare)
+    profile = commands.add_parser("profile", help="where the time of a training step goes")
+    profile.add_argument("--recipe", default="overheard")
+    add_data_argument(profile)
+    check_parser(commands)
+    return parser
+
+
+def _fit_parser(commands: Any) -> None:
+    from overheard_train.data import add_data_argument
+
+    fit = commands.add_parser("fit", help="train a recipe on the train lists")
+    fit.add_argument("--recipe", default="overheard", help="by name; see overheard-train recipes")
+    add_data_argument(fit)
     fit.add_argument("--checkpoint", type=Path, help="written here (default: train/checkpoints/RECIPE.npz)")
-    fit.add_argument("--resume", action="store_true", help="continue from the checkpoint with a fresh cosine")
-    fit.add_argument("--steps", type=_positive, help="of this session (default: the recipe's)")
-    fit.add_argument("--minutes", type=float, help="end after so long all the same")
+    fit.add_argument("--resume", action="store_true", help="continue the checkpoint where it stopped")
     fit.add_argument(
-        "--learning-rate-scale", type=float, default=1.0, help="of the recipe's peak, as when resuming"
+        "--restart", action="store_true", help="with --resume: begin a new schedule from its weights"
+    )
+    fit.add_argument("--steps", type=_positive, help="length of the training (default: the recipe's)")
+    fit.add_argument("--cpu-minutes", type=_amount, help="or this much processor time, to compare recipes")
+    fit.add_argument("--minutes", type=_amount, help="or this much wall clock; what is used up first ends it")
+    fit.add_argument(
+        "--learning-rate-scale",
+        type=_amount,
+        help="of the recipe's peak (default: 1, or with --resume what it was)",
     )
     fit.add_argument("--workers", type=_positive, default=2, help="processes that make batches")
-    fit.add_argument("--seed", type=int, default=0)
-    evaluate = commands.add_parser("evaluate", help="retrieval of degraded segments of the valid lists")
-    evaluate.add_argument("checkpoint", type=Path, nargs="?", default=CHECKPOINTS / "resnet.npz")
-    evaluate.add_argument("--data", type=Path, default=DEFAULT_DATA)
-    evaluate.add_argument("--queries", type=_positive, default=1020)
-    profile = commands.add_parser("profile", help="where the time of a training step goes")
-    profile.add_argument("--recipe", default="resnet")
-    profile.add_argument("--data", type=Path, default=DEFAULT_DATA)
-    return parser
+    fit.add_argument("--seed", type=_seed, default=0)
+    fit.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write curves here")
 
 
 def _positive(text: str) -> int:
@@ -51,57 +80,113 @@ def _positive(text: str) -> int:
     return number
 
 
+def _seed(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is below 0")
+    return number
+
+
+def _amount(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one line on stderr."""
+    # Before numpy is there: on many small matrices BLAS threads only get in each other's way.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # many small matrices: BLAS threads only get in each other's way
+    commands = {
+        "fit": _fit,
+        "recipes": _recipes,
+        "evaluate": _evaluate,
+        "compare": _compare,
+        "profile": _profile,
+        "data": _data,
+    }
     try:
-        return {"fit": _fit, "evaluate": _evaluate, "profile": _profile}[args.command](args)
+        return commands[args.command](args)
     except (OverheardError, OSError) as error:
         print(f"overheard-train: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("overheard-train: interrupted", file=sys.stderr)
         return 130
+    finally:
+        gc.collect()  # as fit does; what an error held is free only here
 
 
 def _fit(args: argparse.Namespace) -> int:
     from overheard_train.recipes import find_recipe
+    from overheard_train.schedule import Budget
     from overheard_train.train import fit
 
     recipe = find_recipe(args.recipe)
     checkpoint = args.checkpoint or CHECKPOINTS / f"{args.recipe}.npz"
+    if checkpoint.suffix != ".npz":
+        raise OverheardError(f"{checkpoint} must end in .npz: its state and settings lie beside it")
     if args.resume and not checkpoint.exists():
         raise OverheardError(f"there is no checkpoint {checkpoint} to resume: leave --resume out")
     if checkpoint.exists() and not args.resume:
         raise OverheardError(
             f"{checkpoint} exists: continue it with --resume, or name another with --checkpoint"
         )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being stopped saves, as Ctrl-C does
+    if args.restart and not args.resume:
+        raise OverheardError("--restart begins anew from a checkpoint: say --resume too")
+    told = (args.steps, args.cpu_minutes, args.minutes)
     progress = fit(
         recipe,
         args.data,
         checkpoint,
-        args.steps,
-        args.minutes,
+        Budget(*told) if any(told) else None,
         args.resume,
+        args.restart,
         args.seed,
         args.workers,
         args.learning_rate_scale,
+        args.tensorboard,
     )
     print(f"{checkpoint}: step {progress.step}, loss {progress.loss:.3f}, top-1 {progress.accuracy:.3f}")
     return 0
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    from overheard_train.evaluate import evaluate
+def _data(args: argparse.Namespace) -> int:
+    from overheard_train.data import run_check
 
-    print(
-        json.dumps(dataclasses.asdict(evaluate(args.checkpoint, args.data, n_queries=args.queries)), indent=1)
-    )
+    return run_check(args)
+
+
+def _recipes(args: argparse.Namespace) -> int:
+    from overheard_train.recipes import RECIPES
+
+    for recipe in RECIPES.values():
+        print(f"{recipe.name:<16} {recipe.source}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from overheard_train.evaluate import evaluate, table
+
+    found = evaluate(args.checkpoint, args.data, args.model, n_queries=args.queries)
+    print(table(found))
+    if args.json is not None:
+        args.json.write_text(json.dumps([dataclasses.asdict(row) for row in found], indent=1) + "\n")
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from overheard_train.compare import NAMES, RESULTS, compare
+    from overheard_train.data import default_cache_dir
+
+    work = args.work or default_cache_dir() / f"compare-{args.cpu_minutes:g}"
+    names, results = args.recipes or NAMES, args.results or RESULTS
+    print(compare(names, args.data, work, results, args.cpu_minutes, args.positions))
     return 0
 
 

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from overheard.frontend import log_mel
-from overheard.spec import SPEC
+from overheard_train.data import open_data
+from overheard_train.pairs import make_pairs
 from overheard_train.recipes import Recipe
-from overheard_train.train import make_network, make_pair_maker
 
 
-def profile(recipe: Recipe, data_dir: Path, n_steps: int = 5) -> dict[str, float | str]:
-    """Return milliseconds a pair of augmentation, of its log-mels, and segments a second of the network."""
-    maker = make_pair_maker(recipe, data_dir)
-    batch = maker.batch(np.random.default_rng(0), recipe.n_pairs)  # also brings the audio into memory
+def profile(recipe: Recipe, names: Sequence[str], n_steps: int = 5) -> dict[str, float | str]:
+    """Return milliseconds a pair of augmentation, and segments a second of the network."""
+    maker = make_pairs(recipe, open_data(names))
+    maker.batch(np.random.default_rng(0), recipe.n_pairs)  # also brings the audio into memory
     before = time.process_time()
-    maker.batch(np.random.default_rng(1), recipe.n_pairs)
+    segments, labels = maker.batch(np.random.default_rng(1), recipe.n_pairs)
     augment_s = time.process_time() - before
-    pair = np.stack(maker.waveforms(np.random.default_rng(2), 0))
-    before = time.process_time()
-    for _ in range(recipe.n_pairs):
-        log_mel(pair, SPEC.frontend)
-    mel_s = time.process_time() - before
-    _, step = make_network(recipe)
-    step(batch)
+    from overheard_train.trainer import make_model
+
+    model = make_model(recipe)
+    model.train_on_batch(segments, labels)
     before, cpu = time.monotonic(), time.process_time()
     for _ in range(n_steps):
-        step(batch)
+        model.train_on_batch(segments, labels)
     network_s, network_cpu_s = time.monotonic() - before, time.process_time() - cpu
     return {
         "recipe": recipe.name,
+        "parameters": int(model.encoder.count_params()),
         "augmentation_cpu_ms_per_pair": 1e3 * augment_s / recipe.n_pairs,
-        "of_which_log_mel_ms": 1e3 * mel_s / recipe.n_pairs,
-        "network_segments_per_s": n_steps * len(batch) / network_s,
+        "network_segments_per_s": n_steps * len(segments) / network_s,
         "network_cpu_ms_per_pair": 1e3 * network_cpu_s / n_steps / recipe.n_pairs,
     }

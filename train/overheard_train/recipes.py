@@ -1,38 +1,165 @@
-"""Training configurations by name: model, loss, augmentation."""
+"""Training configurations by name: each combines an encoder, a loss and a way of making pairs."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from overheard.errors import OverheardError
-from overheard_train.augment import Degradation, Variation
+from overheard.spec import SPEC, FingerprintSpec, FrontendSpec
+from overheard_train.pairs.degraded import NO_VARIATION, Degradation
+from overheard_train.parts import Part
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """One training configuration."""
+    """One training configuration.
+
+    Attributes
+    ----------
+    source : where it comes from, and what differs from there
+    spec : what a segment is; the exported model carries it, so that recipes may differ
+    encoder, loss, pairs : parts by name, see :mod:`overheard_train.encoders`, :mod:`overheard_train.losses`
+        and :mod:`overheard_train.pairs`
+    n_pairs : pairs a step, each of `views` rows
+    steps : of the whole training; the learning rate's cosine ends there
+    code_bytes, n_cells : of the exported model's quantizer; the first stage alone is its compact code
+    """
 
     name: str
-    widths: tuple[int, ...] = (64, 128, 256)
-    blocks: tuple[int, ...] = (1, 1, 1)
+    source: str
+    encoder: Part
+    loss: Part
+    pairs: Part = Part("degraded")
+    spec: FingerprintSpec = SPEC
     n_pairs: int = 256
-    temperature: float = 0.06
+    views: int = 2
     learning_rate: float = 2.5e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 100
     clip_norm: float = 5.0
     steps: int = 6000
-    n_rooms: tuple[int, int] = (700, 500)  # variations of measured and simulated responses, synthesized ones
-    degradation: Degradation = Degradation()
-    variation: Variation = Variation()
+    code_bytes: tuple[int, ...] = (10, 12)
+    n_cells: int = 1024
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+NAFP_SPEC = FingerprintSpec(
+    FrontendSpec(hop_length=250, n_mels=256, f_min=300.0, f_max=4000.0), n_frames=29, dim=128, hop_frames=16
+)
+NOW_PLAYING_SPEC = FingerprintSpec(n_frames=60, dim=96)
+WOO_SPEC = FingerprintSpec(FrontendSpec(n_mels=128, f_min=50.0, f_max=4000.0), n_frames=60, dim=10)
+NAFP_PAIRS = Part(
+    "degraded",
+    {
+        "variation": NO_VARIATION,
+        "degradation": Degradation(
+            max_shift_s=0.2,
+            room=1.0,
+            noise=1.0,
+            snr_db=(0.0, 10.0),
+            noise_resample=0,
+            noise_room=0,
+            microphone=0.5,
+            band_limit=0,
+            overdrive=0,
+            hiss=0,
+            speed=0,
+        ),
+    },
+)
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("resnet"),
-        Recipe("plain", blocks=(0, 0, 0)),
-        Recipe("tiny", widths=(8, 16, 32), blocks=(0, 0, 0), n_pairs=32, steps=50, n_rooms=(10, 10)),
+        Recipe(
+            "overheard",
+            "ours: residual stages, NT-Xent against the batch and a queue of earlier ones",
+            Part("residual", {"widths": (64, 128, 256), "blocks": (1, 2, 2)}),
+            Part("nt_xent", {"temperature": 0.06}),
+        ),
+        Recipe(
+            "overheard-tiny",
+            "ours for a Pi Zero: under 10 million multiply-adds a segment",
+            Part("residual", {"widths": (24, 48, 64), "blocks": (1, 1, 1)}),
+            Part("nt_xent", {"temperature": 0.06, "queue": 8192}),
+            weight_decay=1e-5,
+        ),
+        Recipe(
+            "woo",
+            "J. Woo, Neural Fingerprinter (2020): sampled rows and columns of 1.9 s rather than of 30 s, "
+            "which no query of seconds has",
+            Part("woo", {"size": 50}),
+            Part("triplet", {"margin": 0.2, "negatives": "random"}),
+            Part("white_noise"),
+            WOO_SPEC,
+            n_pairs=50,
+            learning_rate=1e-3,
+            weight_decay=0,
+            code_bytes=(10,),
+        ),
+        Recipe(
+            "woo-64",
+            "as woo, with an embedding of 64 rather than 10",
+            Part("woo", {"size": 50}),
+            Part("triplet", {"margin": 0.2, "negatives": "random"}),
+            Part("white_noise"),
+            dataclasses.replace(WOO_SPEC, dim=64),
+            n_pairs=50,
+            learning_rate=1e-3,
+            weight_decay=0,
+        ),
+        Recipe(
+            "now_playing",
+            "Gfeller et al., Now Playing (1711.10958): ReLU for ELU, sizes chosen by us",
+            Part("now_playing"),
+            Part("triplet", {"margin": 0.4, "negatives": "semi_hard"}),
+            Part(
+                "degraded", {"variation": NO_VARIATION, "degradation": Degradation(max_shift_s=0.3, mask=0)}
+            ),
+            NOW_PLAYING_SPEC,
+            learning_rate=1e-3,
+        ),
+        Recipe(
+            "nafp-small",
+            "Chang et al. (2010.11910) at a quarter of its width; ReLU and batch norm for ELU and "
+            "layer norm",
+            Part("nafp", {"widths": (32, 32, 64, 64, 128, 128, 256, 256), "hidden": 32}),
+            Part("nt_xent", {"temperature": 0.05}),
+            NAFP_PAIRS,
+            NAFP_SPEC,
+            learning_rate=1e-3,
+        ),
+        Recipe(
+            "nafp",
+            "Chang et al. (2010.11910) at full width: for a GPU",
+            Part("nafp"),
+            Part("nt_xent", {"temperature": 0.05}),
+            NAFP_PAIRS,
+            NAFP_SPEC,
+            learning_rate=1e-3,
+        ),
+        Recipe(
+            "nmfp",
+            "Araz et al. (2025): the hardest of two positives, semi-hard negatives, squared, margin 0.5, "
+            "with our encoder and degradation",
+            Part("residual", {"widths": (64, 128, 256), "blocks": (1, 1, 1)}),
+            Part("triplet", {"margin": 0.5, "positives": "hard", "negatives": "semi_hard", "views": 3}),
+            n_pairs=170,
+            views=3,
+        ),
+        Recipe(
+            "trial",
+            "small enough for a test",
+            Part("residual", {"widths": (8, 16, 32), "blocks": (0, 0, 0)}),
+            Part("nt_xent", {"temperature": 0.06, "queue": 64, "code_bytes": 12}),
+            Part("degraded", {"n_rooms": (10, 10)}),
+            n_pairs=32,
+            steps=50,
+        ),
     )
 }
 

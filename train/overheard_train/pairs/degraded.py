@@ -7,6 +7,7 @@ a pair costs two forward and one inverse FFT however many filters it passes.
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,21 @@ import scipy.fft
 
 from overheard.frontend import FloatArray, log_mel, normalize_segments
 from overheard.spec import SPEC, FingerprintSpec
-from overheard_train.dataset import Clips
-from overheard_train.responses import RATE, WINDOW_SAMPLES, ComplexArray, band_limit, random_equalizer
+from overheard_train.pairs import Batch, draw_tracks, labels_of, same_music
+from overheard_train.pairs.responses import (
+    RATE,
+    ComplexArray,
+    band_limit,
+    microphone_responses,
+    random_equalizer,
+    room_variations,
+)
+
+if TYPE_CHECKING:
+    from overheard_train.data import Clips, Data
 
 CONTEXT_S = 1.0
+WINDOW_SAMPLES = 32768  # 4.1 s: context whose tails ring into the segment, the segment, and room to shift it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +66,17 @@ class Variation:
     overlay: float = 0.2
 
 
-class PairMaker:
-    """Makes batches of normalized log-mel pairs from the corpus.
+NO_VARIATION = Variation(resample=0, reverse=0, equalize=0, overlay=0)
+
+
+class DegradedPairs:
+    """Makes pairs of clean segments and what a microphone hears of them.
 
     Parameters
     ----------
-    music, noise, speech : recordings as :class:`~overheard_train.dataset.Clips`
-    rooms : (n, WINDOW_SAMPLES // 2 + 1) complex64
-    microphones : (n, WINDOW_SAMPLES // 2 + 1) float32
+    music, noise, speech : recordings as :class:`~overheard_train.data.Clips`
+    rooms : (n, window_samples // 2 + 1) complex64
+    microphones : (n, window_samples // 2 + 1) float32
     """
 
     def __init__(
@@ -74,40 +89,45 @@ class PairMaker:
         degradation: Degradation | None = None,
         variation: Variation | None = None,
         spec: FingerprintSpec = SPEC,
+        views: int = 2,
+        window_samples: int = WINDOW_SAMPLES,
     ) -> None:
+        self.window = window_samples
         self.music, self.noise, self.speech = music, noise, speech
         self.rooms, self.microphones = rooms, microphones
         self.degradation = degradation or Degradation()
         self.variation = variation or Variation()
-        self.spec = spec
+        self.spec, self.views = spec, views
+        self._groups = same_music(music.paths)
 
-    def batch(self, rng: np.random.Generator, n_pairs: int) -> FloatArray:
-        """Return ``(2 * n_pairs, n_frames, n_mels)`` float32: all clean, then all degraded.
-
-        No track comes twice where there are enough, so that a repeating track is never its own negative.
-        """
-        order = np.concatenate(
-            [rng.permutation(len(self.music)) for _ in range(-(-n_pairs // len(self.music)))]
-        )
-        shape = (2, n_pairs, self.spec.n_frames, self.spec.frontend.n_mels)
+    def batch(self, rng: np.random.Generator, n_pairs: int) -> Batch:
+        """Return segments and labels; see :mod:`overheard_train.pairs`."""
+        tracks = draw_tracks(rng, len(self.music), n_pairs)
+        shape = (self.views, n_pairs, self.spec.n_frames, self.spec.frontend.n_mels)
         segments = np.empty(shape, dtype=np.float32)
-        for index in range(n_pairs):  # one pair at a time stays in the processor's cache
-            pair = np.stack(self.waveforms(rng, int(order[index])))
-            segments[:, index] = normalize_segments(log_mel(pair, self.spec.frontend), self.spec)
-        for segment in segments[1]:
+        for pair, track in enumerate(tracks):  # one pair at a time stays in the processor's cache
+            waveforms = np.stack(self.waveforms(rng, int(track)))
+            segments[:, pair] = normalize_segments(log_mel(waveforms, self.spec.frontend), self.spec)
+        for segment in segments[1:].reshape(-1, *shape[2:]):
             if rng.random() < self.degradation.mask:
                 self._mask(segment, rng)
-        return segments.reshape(2 * n_pairs, *shape[2:])
+        return segments.reshape(-1, *shape[2:]), labels_of(self._groups[tracks], self.views)
 
-    def waveforms(self, rng: np.random.Generator, track: int) -> tuple[FloatArray, FloatArray]:
-        """Return one clean and one degraded waveform, each ``(segment_samples,)``."""
-        music = self._music(rng, track)
-        samples, context = self.spec.segment_samples, int(CONTEXT_S * RATE)
-        reach = int(self.degradation.max_shift_s * RATE)
-        start = int(rng.integers(context + reach, WINDOW_SAMPLES - samples - reach))
-        shift = int(rng.triangular(-reach, 0, reach)) if reach else 0
-        heard = self._hear(music, rng, slice(start + shift, start + shift + samples))
-        return music[start : start + samples], heard
+    def waveforms(self, rng: np.random.Generator, track: int) -> tuple[FloatArray, ...]:
+        """Return one clean waveform and the degraded ones of one moment, each ``(segment_samples,)``."""
+        return self.hear(rng, self._music(rng, track), self.spec.segment_samples)[0]
+
+    def hear(
+        self, rng: np.random.Generator, music: FloatArray, n_samples: int
+    ) -> tuple[tuple[FloatArray, ...], int]:
+        """Return views ``(n_samples,)`` of a random moment of ``(window,)`` samples, and its start."""
+        context, reach = int(CONTEXT_S * RATE), int(self.degradation.max_shift_s * RATE)
+        start = int(rng.integers(context + reach, self.window - n_samples - reach))
+        views = [music[start : start + n_samples]]
+        for _ in range(1, self.views):
+            shift = int(rng.triangular(-reach, 0, reach)) if reach else 0
+            views.append(self._hear(music, rng, slice(start + shift, start + shift + n_samples)))
+        return tuple(views), start
 
     def impostors(self, rng: np.random.Generator, n_music: int, n_noise: int, n_speech: int) -> FloatArray:
         """Return ``(n, n_frames, n_mels)`` float32: undegraded music, noise and speech, in that order."""
@@ -127,8 +147,8 @@ class PairMaker:
             )
             music = music + other * np.float32(rng.uniform(0.3, 1.0) * _rms(music) / max(_rms(other), 1e-6))
         if rng.random() < vary.equalize:
-            spectrum = scipy.fft.rfft(music) * random_equalizer(rng, rng.uniform(2, 10))
-            music = scipy.fft.irfft(spectrum, WINDOW_SAMPLES)
+            spectrum = scipy.fft.rfft(music) * random_equalizer(rng, rng.uniform(2, 10), self.window)
+            music = scipy.fft.irfft(spectrum, self.window)
         if rng.random() < vary.reverse:
             music = music[::-1].copy()
         return music
@@ -140,9 +160,9 @@ class PairMaker:
         p_resample: float,
         span: tuple[float, float],
     ) -> FloatArray:
-        """Return a random window that is not silent, as (WINDOW_SAMPLES,) float32."""
+        """Return a random window that is not silent, as (self.window,) float32."""
         factor = rng.uniform(*span) if rng.random() < p_resample else 1.0
-        needed = int(WINDOW_SAMPLES * factor) + 2
+        needed = int(self.window * factor) + 2
         for _ in range(8):  # some recordings have long pauses
             start = int(rng.integers(max(1, len(clip) - needed)))
             raw = clip[start : start + needed].astype(np.float32) / np.float32(32768)
@@ -151,8 +171,8 @@ class PairMaker:
             if _rms(raw) > 1e-3:
                 break
         if factor == 1.0:
-            return raw[:WINDOW_SAMPLES]
-        return _resample(raw, factor)
+            return raw[: self.window]
+        return _resample(raw, factor, self.window)
 
     def _hear(self, music: FloatArray, rng: np.random.Generator, place: slice) -> FloatArray:
         how = self.degradation
@@ -168,16 +188,16 @@ class PairMaker:
             if rng.random() < 0.5:
                 spectrum = spectrum * self.microphones[int(rng.integers(len(self.microphones)))]
             else:
-                spectrum = spectrum * random_equalizer(rng, rng.uniform(2, 14))
+                spectrum = spectrum * random_equalizer(rng, rng.uniform(2, 14), self.window)
         if rng.random() < how.band_limit:
-            spectrum = spectrum * band_limit(rng)
-        heard: FloatArray = scipy.fft.irfft(spectrum, WINDOW_SAMPLES)[place]
+            spectrum = spectrum * band_limit(rng, self.window)
+        heard: FloatArray = scipy.fft.irfft(spectrum, self.window)[place]
         return self._distort(heard, rng)
 
     def _add_noise(self, spectrum: ComplexArray, rng: np.random.Generator) -> ComplexArray:
         noise: ComplexArray = scipy.fft.rfft(self._noise(rng))
         if rng.random() < 0.4:
-            noise = noise * random_equalizer(rng, rng.uniform(2, 12))
+            noise = noise * random_equalizer(rng, rng.uniform(2, 12), self.window)
         if rng.random() < self.degradation.noise_room:
             noise = noise * self.rooms[int(rng.integers(len(self.rooms)))]
         power, noise_power = np.vdot(spectrum, spectrum).real, np.vdot(noise, noise).real
@@ -200,27 +220,27 @@ class PairMaker:
             return first + other * np.float32(
                 _rms(first) / max(_rms(other), 1e-6) * 10 ** rng.uniform(-0.5, 0.5)
             )
-        white = rng.standard_normal(WINDOW_SAMPLES, dtype=np.float32)
+        white = rng.standard_normal(self.window, dtype=np.float32)
         return _swell(white, rng, self.degradation.noise_swell_db)
 
     def _babble(self, rng: np.random.Generator) -> FloatArray:
-        total = np.zeros(WINDOW_SAMPLES, dtype=np.float32)
+        total = np.zeros(self.window, dtype=np.float32)
         for _ in range(int(rng.integers(3, 8))):
             voice = self._clip_of(self.speech, rng)
             total += voice * np.float32(rng.uniform(0.3, 1.0) / max(_rms(voice), 1e-4))
         return total
 
     def _clip_of(self, clips: Clips, rng: np.random.Generator) -> FloatArray:
-        """Return a random window of a random recording of noise or speech, ``(WINDOW_SAMPLES,)``."""
+        """Return a random window of a random recording of noise or speech, ``(self.window,)``."""
         how = self.degradation
         clip = clips.clip(int(rng.integers(len(clips))))
         factor = rng.uniform(*how.noise_resample_range) if rng.random() < how.noise_resample else 1.0
-        needed = int(WINDOW_SAMPLES * factor) + 2
+        needed = int(self.window * factor) + 2
         start = int(rng.integers(max(1, len(clip) - needed)))
         window = np.resize(clip[start : start + needed], needed).astype(np.float32) / np.float32(32768)
         if len(clip) < needed:
             window = np.roll(window, int(rng.integers(needed)))
-        return window[:WINDOW_SAMPLES] if factor == 1.0 else _resample(window, factor)
+        return window[: self.window] if factor == 1.0 else _resample(window, factor, self.window)
 
     def _distort(self, heard: FloatArray, rng: np.random.Generator) -> FloatArray:
         how = self.degradation
@@ -261,9 +281,9 @@ def _swell(noise: FloatArray, rng: np.random.Generator, depth_db: float) -> Floa
     return noise * (10 ** (levels_db / 20)).astype(np.float32)
 
 
-def _resample(samples: FloatArray, factor: float) -> FloatArray:
-    """Play ``factor`` times as fast by linear interpolation; (WINDOW_SAMPLES,) comes back."""
-    positions = np.arange(WINDOW_SAMPLES) * factor
+def _resample(samples: FloatArray, factor: float, n_samples: int) -> FloatArray:
+    """Play ``factor`` times as fast by linear interpolation; (n_samples,) comes back."""
+    positions = np.arange(n_samples) * factor
     left = positions.astype(np.int64)
     weight = (positions - left).astype(np.float32)
     return samples[left] * (1 - weight) + samples[left + 1] * weight
@@ -271,7 +291,41 @@ def _resample(samples: FloatArray, factor: float) -> FloatArray:
 
 def _resample_about(samples: FloatArray, factor: float, centre: float) -> FloatArray:
     """Change the speed so that ``centre`` stays in its place."""
-    positions = np.clip((np.arange(WINDOW_SAMPLES) - centre) * factor + centre, 0, WINDOW_SAMPLES - 2)
+    positions = np.clip((np.arange(len(samples)) - centre) * factor + centre, 0, len(samples) - 2)
     left = positions.astype(np.int64)
     weight = (positions - left).astype(np.float32)
     return samples[left] * (1 - weight) + samples[left + 1] * weight
+
+
+def make(
+    spec: FingerprintSpec,
+    data: Data,
+    split: str,
+    seed: int,
+    views: int = 2,
+    degradation: Degradation | None = None,
+    variation: Variation | None = None,
+    n_rooms: tuple[int, int] = (700, 500),
+    window_samples: int = WINDOW_SAMPLES,
+) -> DegradedPairs:
+    """Make the maker from one split of the data.
+
+    Parameters
+    ----------
+    n_rooms : variations of measured and simulated rooms, and rooms that are synthesized, chosen by ``seed``
+    window_samples : what a moment is cut from
+    """
+    rng = np.random.default_rng([seed, 77])
+    rooms = data.responses(["ir_room", "ir_room_synth"], split)
+    return DegradedPairs(
+        data.clips(["music"], split),
+        data.clips(["noise"], split),
+        data.clips(["speech"], split),
+        room_variations(rooms, rng, *n_rooms, window_samples),
+        microphone_responses(data.responses(["ir_mic"], split), window_samples),
+        degradation,
+        variation,
+        spec,
+        views,
+        window_samples,
+    )

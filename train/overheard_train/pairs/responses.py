@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
@@ -11,30 +13,38 @@ from overheard.spec import SPEC
 
 ComplexArray = npt.NDArray[np.complex64]
 
-WINDOW_SAMPLES = 32768  # 4.1 s: context whose tails ring into the segment, the segment, and room to shift it
 RATE = SPEC.frontend.sample_rate
-FREQUENCIES = scipy.fft.rfftfreq(WINDOW_SAMPLES, 1 / RATE).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=2)
+def frequencies(window_samples: int) -> FloatArray:
+    """Return the frequencies of a window's spectrum in Hz, ``(window_samples // 2 + 1,)``."""
+    return scipy.fft.rfftfreq(window_samples, 1 / RATE).astype(np.float32)
 
 
 def room_variations(
-    measured: list[FloatArray], rng: np.random.Generator, n_measured: int, n_synthetic: int
+    measured: list[FloatArray],
+    rng: np.random.Generator,
+    n_measured: int,
+    n_synthetic: int,
+    window_samples: int,
 ) -> ComplexArray:
-    """Return spectra of room responses, ``(n, WINDOW_SAMPLES // 2 + 1)`` complex64.
+    """Return spectra of room responses, ``(n, window_samples // 2 + 1)`` complex64.
 
     Measured rooms get a new direct-to-reverberant ratio and a shorter decay; synthetic ones are sparse
     reflections and noise that decays faster at high frequencies.
     """
-    spectra = np.empty((n_measured + n_synthetic, len(FREQUENCIES)), dtype=np.complex64)
+    spectra = np.empty((n_measured + n_synthetic, window_samples // 2 + 1), dtype=np.complex64)
     for index in range(n_measured):
         response = measured[int(rng.integers(len(measured)))]
-        spectra[index] = _spectrum(_rescale_room(response, rng))
+        spectra[index] = _spectrum(_rescale_room(response, rng), window_samples)
     for index in range(n_synthetic):
-        spectra[n_measured + index] = _spectrum(_rescale_room(_synthesize_room(rng), rng))
+        spectra[n_measured + index] = _spectrum(_rescale_room(_synthesize_room(rng), rng), window_samples)
     return spectra
 
 
-def _spectrum(response: FloatArray) -> ComplexArray:
-    spectrum: ComplexArray = scipy.fft.rfft(response[:WINDOW_SAMPLES], WINDOW_SAMPLES)
+def _spectrum(response: FloatArray, window_samples: int) -> ComplexArray:
+    spectrum: ComplexArray = scipy.fft.rfft(response[:window_samples], window_samples)
     return spectrum / np.float32(np.sqrt(np.mean(np.abs(spectrum) ** 2)))
 
 
@@ -73,25 +83,26 @@ def _rescale_room(response: FloatArray, rng: np.random.Generator) -> FloatArray:
     return tail
 
 
-def microphone_responses(measured: list[FloatArray]) -> FloatArray:
-    """Return magnitudes of measured microphones and cabinets, ``(n, WINDOW_SAMPLES // 2 + 1)``."""
-    magnitudes = [np.abs(scipy.fft.rfft(response[:WINDOW_SAMPLES], WINDOW_SAMPLES)) for response in measured]
+def microphone_responses(measured: list[FloatArray], window_samples: int) -> FloatArray:
+    """Return magnitudes of measured microphones and cabinets, ``(n, window_samples // 2 + 1)``."""
+    magnitudes = [np.abs(scipy.fft.rfft(response[:window_samples], window_samples)) for response in measured]
     return np.stack([m / np.sqrt(np.mean(m**2)) for m in magnitudes]).astype(np.float32)
 
 
-def random_equalizer(rng: np.random.Generator, depth_db: float) -> FloatArray:
-    """Return a smooth random magnitude response, ``(WINDOW_SAMPLES // 2 + 1,)``."""
+def random_equalizer(rng: np.random.Generator, depth_db: float, window_samples: int) -> FloatArray:
+    """Return a smooth random magnitude response, ``(window_samples // 2 + 1,)``."""
     n_points = int(rng.integers(4, 10))
     knots = np.geomspace(50, RATE / 2, n_points)
     gains = rng.normal(0, depth_db / 2, n_points)
-    log_gain = np.interp(np.log(np.maximum(FREQUENCIES, 20.0)), np.log(knots), gains)
+    log_gain = np.interp(np.log(np.maximum(frequencies(window_samples), 20.0)), np.log(knots), gains)
     return np.asarray(10 ** (log_gain / 20), dtype=np.float32)
 
 
-def band_limit(rng: np.random.Generator) -> FloatArray:
+def band_limit(rng: np.random.Generator, window_samples: int) -> FloatArray:
     """Return the magnitude of a random high-pass (60-250 Hz) and low-pass (3-3.9 kHz)."""
     high_pass, low_pass = rng.uniform(60, 250), rng.uniform(3000, 3900)
     order = int(rng.integers(1, 5))
-    up = (FREQUENCIES / high_pass) ** (2 * order)
-    down = (FREQUENCIES / low_pass) ** (2 * int(rng.integers(2, 7)))
+    hz = frequencies(window_samples)
+    up = (hz / high_pass) ** (2 * order)
+    down = (hz / low_pass) ** (2 * int(rng.integers(2, 7)))
     return np.asarray(np.sqrt(up / (1 + up) / (1 + down)), dtype=np.float32)

@@ -1,0 +1,42 @@
+"""Networks and pictures for the tests of the export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from overheard.cohort import Cohort
+from overheard.spec import SPEC
+from overheard_train.encoders import build_encoder
+from overheard_train.recipes import RECIPES
+
+COHORT = Cohort(np.zeros(5, dtype=np.uint16), np.arange(110, dtype=np.uint8).reshape(5, 22))
+
+
+def make_encoder(seed: int) -> Any:
+    """A network as small as can be, with statistics as training leaves them."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy("float32")
+    encoder = build_encoder(RECIPES["trial"].encoder, SPEC)
+    encoder(segments(64, seed)[..., None], training=True)
+    return encoder
+
+
+def segments(n: int, seed: int) -> np.ndarray:
+    """Smooth random pictures, normalized as segments are."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.standard_normal((n, SPEC.n_frames // 4, SPEC.frontend.n_mels // 4)).astype(np.float32)
+    fine = coarse.repeat(4, axis=1).repeat(4, axis=2) + 0.2 * rng.standard_normal(
+        (n, SPEC.n_frames, SPEC.frontend.n_mels)
+    )
+    return (fine - fine.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
+
+
+def unit(seed: int, n: int, dim: int) -> np.ndarray:
+    """Unit vectors about some centres, as embeddings are."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((20, dim))[rng.integers(20, size=n)] + 0.5 * rng.standard_normal((n, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)

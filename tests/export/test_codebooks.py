@@ -1,0 +1,54 @@
+"""The fitting of a model's quantizer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_models import unit
+
+from overheard.quantizer import Quantizer, Stage
+from overheard_export.codebooks import kmeans, train_quantizer
+
+
+def test_kmeans_finds_what_random_points_do_not() -> None:
+    rng = np.random.default_rng(0)
+    points = unit(2, 2000, 8)
+
+    def error(centres: np.ndarray) -> float:
+        return float(np.min(((points[:, None] - centres) ** 2).sum(axis=2), axis=1).mean())
+
+    centres = kmeans(points, 20, np.random.default_rng(1))
+    assert centres.shape == (20, 8) and np.isfinite(centres).all()
+    assert error(centres) < 0.75 * error(points[rng.choice(len(points), 20, replace=False)])
+    np.testing.assert_array_equal(centres, kmeans(points, 20, np.random.default_rng(1)))
+
+
+def test_kmeans_takes_fewer_points_than_centres_and_equal_ones() -> None:
+    points = np.repeat(unit(3, 3, 4), 2, axis=0)
+    centres = kmeans(points, 16, np.random.default_rng(0), 4)
+    assert centres.shape == (16, 4) and np.isfinite(centres).all()
+    for point in points:
+        assert np.abs(centres - point).sum(axis=1).min() < 1e-5
+
+
+def test_a_trained_quantizer_is_nearer_than_a_random_one() -> None:
+    dim, parts = 16, 4
+    seen, unseen = np.split(unit(4, 4000, dim), [3000])
+    trained = train_quantizer(seen, 16, [parts])
+    rotation = trained.stages[0].rotation
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(dim), atol=1e-4)
+    rng = np.random.default_rng(5)
+    residuals = seen - seen[rng.integers(len(seen), size=len(seen))]
+    words = [residuals[rng.integers(len(seen), size=256), part * 4 : part * 4 + 4] for part in range(parts)]
+    random = Quantizer(seen[:16], Stage(np.eye(dim, dtype=np.float32), np.stack(words)))
+
+    def error(quantizer: Quantizer, code_bytes: int | None = None) -> float:
+        decoded = quantizer.decode(*quantizer.encode(unseen, code_bytes))
+        return float(np.mean(np.sum((decoded - unseen) ** 2, axis=1)))
+
+    assert error(trained) < 0.6 * error(random)
+    assert error(train_quantizer(seen, 16, [8])) < 0.6 * error(trained)  # more bytes, less error
+    staged = train_quantizer(seen, 16, [3, 4])  # three parts of 16 columns: 6, 5 and 5
+    assert staged.widths == (3, 7)
+    assert error(staged) < 0.7 * error(staged, 3)
+    assert error(staged, 3) == pytest.approx(error(train_quantizer(seen, 16, [3])), rel=1e-6)

@@ -1,0 +1,101 @@
+"""A model's files: what is written is loaded, and what is altered is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
+
+from small_models import COHORT, make_encoder, segments, unit  # noqa: E402
+
+from overheard.embedder import load_model  # noqa: E402
+from overheard.errors import ModelError  # noqa: E402
+from overheard.quantizer import Quantizer  # noqa: E402
+from overheard.spec import SPEC  # noqa: E402
+from overheard_export import model  # noqa: E402
+from overheard_export.codebooks import train_quantizer  # noqa: E402
+from overheard_export.model import write_model  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def tflite() -> bytes:
+    return model.convert(make_encoder(1), segments(64, 2))
+
+
+@pytest.fixture(scope="module")
+def quantizer() -> Quantizer:
+    return train_quantizer(unit(0, 600, SPEC.dim), 8, [10, 12])
+
+
+def test_a_written_model_is_loaded_and_an_altered_one_refused(
+    tflite: bytes, quantizer: Quantizer, tmp_path: Path
+) -> None:
+    path = tmp_path / "deep" / "m.json"
+    write_model(path, SPEC, tflite, quantizer, COHORT, {"training": {"recipe": "trial"}})
+    made = load_model(path)
+    assert made.tflite == tflite and made.manifest["training"] == {"recipe": "trial"}
+    assert made.digest == json.loads(path.read_text())["digest"]
+    for name in ("m.tflite", "m.quantizer.npz", "m.cohort.npz"):
+        file = path.with_name(name)
+        whole = file.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for altered in (bytes(flipped), whole[:-100], b""):
+            file.write_bytes(altered)
+            with pytest.raises(ModelError) as raised:
+                load_model(path)
+            assert "\n" not in str(raised.value) and "m.json" in str(raised.value)
+        file.unlink()
+        with pytest.raises(ModelError):
+            load_model(path)
+        file.write_bytes(whole)
+    assert load_model(path).digest == made.digest
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "nonsense", '{"manifest_version": 99}'])
+def test_a_manifest_that_is_none_is_refused(
+    tflite: bytes, quantizer: Quantizer, tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "m.json"
+    write_model(path, SPEC, tflite, quantizer, COHORT, {})
+    path.write_text(content)
+    with pytest.raises(ModelError) as raised:
+        load_model(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantizer, tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    write_model(path, SPEC, tflite, quantizer, COHORT, {})
+    manifest = json.loads(path.read_text())
+    for change in ({"n_frames": 44}, {"colour": 3}, {"frontend": 1}):
+        path.write_text(json.dumps(manifest | {"spec": manifest["spec"] | change}))
+        with pytest.raises(ModelError):
+            load_model(path)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+def test_writing_that_breaks_leaves_the_model_before(
+    tflite: bytes, quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    path = tmp_path / "m.json"
+    write_model(path, SPEC, tflite, quantizer, COHORT, {})
+    before = {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()}
+    calls = 0
+
+    def fsync(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="no space"):
+        write_model(path, SPEC, tflite + b"\0", train_quantizer(unit(1, 300, SPEC.dim), 4, [24]), COHORT, {})
+    assert {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()} == before
+    load_model(path)

@@ -1,0 +1,31 @@
+"""What the tests of training share: one corpus, and batches made in the process itself."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from batches_here import BatchesHere
+
+import train_corpus
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_corpus.write_corpus(tmp_path_factory.mktemp("training") / "corpus")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchesHere]:
+    """Train in this process, and leave neither its number format nor its signals changed."""
+    import keras
+
+    from overheard_train import train
+
+    batches, before = BatchesHere(), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(train, "Batches", batches)
+    yield batches
+    signal.signal(signal.SIGTERM, before)
+    keras.mixed_precision.set_global_policy("float32")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras", reason="training needs requirements-train.txt")
+
+from overheard.errors import ModelError  # noqa: E402
+from overheard_train.checkpoints import Progress, load_checkpoint, restore, save_checkpoint  # noqa: E402
+from overheard_train.encoders import build_encoder  # noqa: E402
+from overheard_train.recipes import RECIPES  # noqa: E402
+
+
+def test_weights_are_stored_as_half_floats_where_they_fit(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "x.npz"
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal((3, 4)).astype(np.float32), np.array([1e6, 1], np.float32), np.zeros(0)]
+    progress = Progress("trial", 7, 2, 3.5, 0.25, 0.5, 9.0, [{"seed": 1}])
+    save_checkpoint(weights, progress, path)
+    loaded, progress_again = load_checkpoint(path)
+    assert progress_again == progress
+    np.testing.assert_allclose(loaded[0], weights[0], rtol=1e-3)
+    np.testing.assert_array_equal(loaded[1], weights[1])
+    assert len(loaded) == 3 and loaded[2].size == 0
+
+
+@pytest.mark.parametrize("broken", ["savez", "fsync", "replace"])
+def test_a_save_that_breaks_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    path = tmp_path / "x.npz"
+    save_checkpoint([np.ones(3, np.float32)], Progress("trial", 1), path)
+
+    def fail(*arguments: Any, **_named: Any) -> None:
+        if broken == "savez":
+            arguments[0].write(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np if broken == "savez" else os, broken, fail)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint([np.zeros(3, np.float32)], Progress("trial", 2), path)
+    monkeypatch.undo()
+    weights, progress = load_checkpoint(path)
+    assert progress.step == 1 and weights[0][0] == 1
+    save_checkpoint([np.zeros(3, np.float32)], Progress("trial", 3), path)
+    assert [found.name for found in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_weights_go_only_into_their_own_network() -> None:
+    encoders = [build_encoder(RECIPES["trial"].encoder, RECIPES["trial"].spec) for _ in range(2)]
+    weights = encoders[0].get_weights()
+    restore(encoders[1], weights, "it")
+    for one, two in zip(weights, encoders[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    for others in (weights[:-1], [*weights[:-1], weights[-1][:3]]):
+        with pytest.raises(ModelError, match="the weights of it are another network's"):
+            restore(encoders[1], others, "it")
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"not a checkpoint at all")
+
+
+def cut(path: Path) -> None:
+    save_checkpoint([np.ones(1000, np.float32)], Progress("trial"), path)
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def foreign(path: Path) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, a=np.ones(3))
+
+
+def array(path: Path) -> None:
+    with open(path, "wb") as file:
+        np.save(file, np.ones(3))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def other_fields(path: Path) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, np.ones(3), progress=np.array('{"recipe": "trial", "colour": 3}'))
+
+
+@pytest.mark.parametrize("damage", [garbage, cut, foreign, array, empty, other_fields])
+def test_a_broken_checkpoint_is_one_line(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    checkpoint = tmp_path / "broken.npz"
+    damage(checkpoint)
+    with pytest.raises(ModelError, match=r"broken\.npz is no checkpoint, or damaged") as raised:
+        load_checkpoint(checkpoint)
+    assert "\n" not in str(raised.value)

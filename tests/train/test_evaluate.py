@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras", reason="training needs requirements-train.txt")
+
+import train_corpus  # noqa: E402
+from overheard.spec import SPEC  # noqa: E402
+from overheard_train import cli  # noqa: E402
+from overheard_train.checkpoints import Progress, save_checkpoint  # noqa: E402
+from overheard_train.data import open_data  # noqa: E402
+from overheard_train.encoders import build_encoder  # noqa: E402
+from overheard_train.evaluate import (  # noqa: E402
+    LENGTHS_S,
+    Retrieval,
+    embed_tracks,
+    find,
+    load_encoder,
+    make_queries,
+    table,
+)
+from overheard_train.recipes import RECIPES  # noqa: E402
+
+TRIAL = RECIPES["trial"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the checkpoint of a network that has not been trained."""
+    path = tmp_path_factory.mktemp("evaluate") / "trial.npz"
+    save_checkpoint(build_encoder(TRIAL.encoder, TRIAL.spec).get_weights(), Progress("trial", 3), path)
+    return path
+
+
+def test_a_checkpoint_evaluates(
+    checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "figures.json"
+    arguments = ("evaluate", checkpoint, "--data", corpus, "--queries", 10, "--json", figures)
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert "| float | track |" in capsys.readouterr().out
+    results = json.loads(figures.read_text())
+    assert [result["length_s"] for result in results] == list(LENGTHS_S)
+    for result in results:
+        assert result["n_queries"] == 10 and 0 <= result["exact"] <= result["near"] <= result["track"] <= 1
+        assert result["n_catalogue"] == pytest.approx(train_corpus.N_MUSIC * 11, abs=6)  # half seconds of 7 s
+    encoder, recipe, progress = load_encoder(checkpoint)
+    assert recipe is TRIAL and progress.step == 3
+    embeddings = encoder.predict_on_batch(np.random.default_rng(0).normal(size=(3, 48, 96, 1)))
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+
+
+def test_a_sequence_is_found_where_it_lies_and_not_across_two_tracks() -> None:
+    catalogue = np.eye(8, dtype=np.float32)
+    tracks = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    assert find(catalogue[5:7], catalogue, tracks) == 5
+    assert find(catalogue[[3, 4]], catalogue, tracks) != 3
+    assert find(catalogue[[6]], catalogue, tracks) == 6
+
+
+def test_a_clean_query_finds_its_place_by_any_network(corpus: Path) -> None:
+    data = open_data([corpus])
+    music = data.clips(["music"], "valid")
+
+    def embed(segments: np.ndarray) -> np.ndarray:  # the picture itself, made small
+        flat = segments[:, ::4, ::4].reshape(len(segments), -1)
+        flat = flat - flat.mean(axis=1, keepdims=True)
+        return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+    catalogue, tracks = embed_tracks(embed, SPEC, music)
+    for number, start in ((0, 2), (3, 5)):
+        first = int(np.searchsorted(tracks, number))
+        assert find(catalogue[first + start : first + start + 4], catalogue, tracks) == first + start
+    faster, _ = embed_tracks(embed, SPEC, music, speed=2.0)
+    assert len(faster) == pytest.approx(len(catalogue) / 2, abs=2 * len(music))
+
+
+def test_queries_are_the_same_for_every_network_and_each_track_is_asked_for(corpus: Path) -> None:
+    data = open_data([corpus])
+    ones, others = (make_queries(SPEC, data, "valid", 2, 7, seed=5) for _ in range(2))
+    for one, other in zip(ones, others, strict=True):
+        np.testing.assert_array_equal(one.mel, other.mel)
+        assert one.place == other.place
+    assert [query.track for query in ones] == [0, 1, 2, 3, 4, 0, 1]
+    assert not np.array_equal(ones[0].mel, make_queries(SPEC, data, "valid", 2, 1, seed=6)[0].mel)
+
+
+def test_the_table_has_a_row_for_each_variant_and_measure() -> None:
+    rows = [
+        Retrieval(variant, length, 10, 100, 0.5, 0.25, 0.375)
+        for variant in ("float", "int8")
+        for length in (1, 10)
+    ]
+    lines = table(rows).splitlines()
+    assert lines[0] == "| | | 1 s | 10 s |" and len(lines) == 2 + 6
+    assert lines[2:4] == ["| float | track | 50.0 | 50.0 |", "| float | near | 37.5 | 37.5 |"]
+    assert lines[-1] == "| int8 | exact | 25.0 | 25.0 |"

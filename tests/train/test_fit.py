@@ -1,0 +1,204 @@
+"""Training within this process, on whichever backend Keras runs: ``test_backends.py`` runs these on JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
+
+from batches_here import BatchesHere  # noqa: E402
+
+from overheard.errors import OverheardError  # noqa: E402
+from overheard_train import callbacks, train  # noqa: E402
+from overheard_train.checkpoints import Progress, load_checkpoint, state_path  # noqa: E402
+from overheard_train.pairs import labels_of  # noqa: E402
+from overheard_train.recipes import RECIPES, Recipe  # noqa: E402
+from overheard_train.schedule import Budget, Schedule  # noqa: E402
+from overheard_train.train import fit  # noqa: E402
+from overheard_train.trainer import make_model  # noqa: E402
+
+TRIAL = dataclasses.replace(RECIPES["trial"], n_pairs=8)
+N_QUEUE = TRIAL.loss.options["queue"]
+
+
+class Interrupt(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+    """Sends this process what Ctrl-C sends, after so many batches."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if batch + 1 == self.after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def interrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the checkpoint of a training of six steps that ended after three."""
+    checkpoint = tmp_path_factory.mktemp("interrupted") / "checkpoints" / "trial.npz"
+    usual = callbacks.callbacks
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "Batches", BatchesHere())
+        patch.setattr(callbacks, "callbacks", lambda *told: [*usual(*told), Interrupt(2)])
+        with pytest.raises(KeyboardInterrupt):
+            fit(TRIAL, [str(corpus)], checkpoint, Budget(steps=6), seed=3)
+    return checkpoint
+
+
+@pytest.fixture
+def again(interrupted: Path, tmp_path: Path) -> Path:
+    """Return a copy of it with everything beside it, to go on from."""
+    shutil.copytree(interrupted.parent, tmp_path / "again")
+    return tmp_path / "again" / interrupted.name
+
+
+def state_of(checkpoint: Path) -> list[np.ndarray]:
+    with np.load(state_path(checkpoint)) as stored:
+        return [stored[f"arr_{number}"] for number in range(len(stored.files) - 1)]
+
+
+def test_an_interrupt_leaves_checkpoint_state_and_settings(interrupted: Path, corpus: Path) -> None:
+    assert sorted(p.name for p in interrupted.parent.iterdir()) == [
+        "trial.json",
+        "trial.npz",
+        "trial.state.npz",
+    ]
+    weights, progress = load_checkpoint(interrupted)
+    assert (progress.recipe, progress.step, progress.sessions) == ("trial", 3, 1)
+    assert 0 < progress.loss < 20 and 0 <= progress.accuracy <= 1
+    assert progress.seconds > 0 and progress.cpu_s > 0
+    assert all(weight.dtype == np.float32 and np.isfinite(weight).all() for weight in weights)
+    facts = json.loads(interrupted.with_suffix(".json").read_text())
+    assert facts["recipe"] == json.loads(json.dumps(TRIAL.to_dict()))
+    assert facts["progress"] == dataclasses.asdict(progress)
+    (session,) = progress.settings
+    assert session["seed"] == 3 and session["data"] == [str(corpus)] and session["commit"]
+    assert session["environment"]["keras"] == keras.__version__
+    assert Schedule.of(progress) == Schedule(Budget(steps=6))
+
+
+def test_resuming_is_exact(again: Path, corpus: Path, tmp_path: Path, here: BatchesHere) -> None:
+    whole = tmp_path / "whole.npz"
+    fit(TRIAL, [str(corpus)], whole, Budget(steps=6), seed=3)
+    progress = fit(TRIAL, [str(corpus)], again, resume=True, seed=99)
+    assert here.steps[:3] == [3, 4, 5]  # the data goes on too
+    assert (progress.step, progress.sessions) == (6, 2)
+    assert [session["seed"] for session in progress.settings] == [3, 3]
+    ones, others = state_of(whole), state_of(again)
+    for one, other in zip(ones, others, strict=True):
+        np.testing.assert_array_equal(one, other)  # weights, optimizer, queue and codebooks, bit for bit
+    (queue,) = [one for one in ones if one.shape == (N_QUEUE, TRIAL.spec.dim)]
+    assert np.count_nonzero(np.linalg.norm(queue, axis=1)) == 6 * TRIAL.n_pairs
+    for one, other in zip(load_checkpoint(whole)[0], load_checkpoint(again)[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("lost", ["no state", "another step's", "half of it"])
+def test_without_its_state_the_optimizer_starts_anew(
+    again: Path, corpus: Path, here: BatchesHere, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    state = state_path(again)
+    if lost == "no state":
+        state.unlink()
+    elif lost == "half of it":
+        state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    else:
+        stored = dict(np.load(state))
+        stored["progress"] = np.array(json.dumps(json.loads(str(stored["progress"])) | {"step": 2}))
+        np.savez(state, **stored)
+    with caplog.at_level("INFO"):
+        progress = fit(TRIAL, [str(corpus)], again, resume=True)
+    assert "the optimizer starts anew" in caplog.text and progress.step == 6
+    assert 3 in [value for value in state_of(again) if value.ndim == 0]  # the optimizer's own count
+
+
+def test_a_finished_training_stays_as_it_is(
+    again: Path, corpus: Path, here: BatchesHere, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = again.read_bytes()
+    with caplog.at_level("INFO"):
+        progress = fit(TRIAL, [str(corpus)], again, Budget(steps=3), resume=True)
+    assert progress.step == 3 and again.read_bytes() == before and here.steps == []
+    assert "begin a new one with --restart" in caplog.text
+
+
+def test_restarting_begins_a_schedule_of_its_own(again: Path, corpus: Path, here: BatchesHere) -> None:
+    told = {"resume": True, "restart": True, "seed": 4, "learning_rate_scale": 0.5}
+    progress = fit(TRIAL, [str(corpus)], again, Budget(steps=1), **told)
+    schedule = Schedule.of(progress)
+    assert progress.step == 4 and schedule.from_step == 3 and schedule.learning_rate_scale == 0.5
+    assert 0 < schedule.from_seconds < progress.seconds and 0 < schedule.from_cpu_s < progress.cpu_s
+    assert [session["seed"] for session in progress.settings] == [3, 4]
+    assert 1 in [value for value in state_of(again) if value.ndim == 0]
+
+
+@pytest.mark.parametrize("first_bad", [4, 5])  # of the last step the loss may still be a number
+def test_a_training_that_diverges_keeps_its_checkpoint(
+    again: Path, corpus: Path, here: BatchesHere, first_bad: int
+) -> None:
+    here.change = lambda step, batch: (batch[0] * np.float32(np.nan if step == first_bad else 1), batch[1])
+    before = {path.name: path.read_bytes() for path in again.parent.iterdir()}
+    with pytest.raises(OverheardError, match=r"diverged in step [56]: lower --learning-rate-scale"):
+        fit(TRIAL, [str(corpus)], again, resume=True)
+    assert {path.name: path.read_bytes() for path in again.parent.iterdir()} == before
+
+
+def test_curves_are_written_for_tensorboard(
+    again: Path, corpus: Path, tmp_path: Path, here: BatchesHere
+) -> None:
+    pytest.importorskip("tensorboard", reason="--tensorboard needs it")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(TRIAL, [str(corpus)], again, resume=True, tensorboard=tmp_path / "curves")
+    events = EventAccumulator(str(tmp_path / "curves"))
+    events.Reload()
+    tensors = {name: events.Tensors(name) for name in events.Tags()["tensors"]}
+    assert {"loss", "top1", "learning_rate"} <= tensors.keys()
+    assert [event.step for event in tensors["loss"]] == [6]
+    assert tensors["loss"][0].tensor_proto.float_val[0] == pytest.approx(load_checkpoint(again)[1].loss)
+
+
+def test_without_tensorboard_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    with pytest.raises(OverheardError, match="pip install tensorboard"):
+        callbacks.Curves(tmp_path, Progress("trial"))
+
+
+def step_on_noise(recipe: Recipe) -> dict[str, float]:
+    shape = (recipe.views * recipe.n_pairs, recipe.spec.n_frames, recipe.spec.frontend.n_mels)
+    segments = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    labels = labels_of(np.arange(recipe.n_pairs, dtype=np.int32), recipe.views)
+    model = make_model(recipe, float32=True)
+    before = [np.asarray(weight) for weight in model.encoder.trainable_weights]
+    logs = model.train_on_batch(segments, labels, return_dict=True)
+    moved = [
+        np.abs(np.asarray(w) - b).max() for w, b in zip(model.encoder.trainable_weights, before, strict=True)
+    ]
+    assert all(change > 0 for change in moved)
+    return {name: float(value) for name, value in logs.items()}
+
+
+@pytest.mark.parametrize("name", ["woo", "now_playing", "nmfp"])
+def test_other_losses_and_encoders_train(name: str, here: BatchesHere) -> None:
+    smaller = {
+        "woo": {"size": 40, "hidden": 16},
+        "now_playing": {"widths": (8, 8, 8, 8, 48), "hidden": 2},
+        "nmfp": {"widths": (8, 8), "blocks": (0, 1)},
+    }[name]
+    recipe = RECIPES[name]
+    encoder = dataclasses.replace(recipe.encoder, options={**recipe.encoder.options, **smaller})
+    logs = step_on_noise(dataclasses.replace(recipe, encoder=encoder, n_pairs=6))
+    assert 0 < logs["loss"] < 20 and 0 <= logs["top1"] <= 1

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras", reason="training needs requirements-train.txt")
+
+from overheard.errors import OverheardError  # noqa: E402
+from overheard_train import cli  # noqa: E402
+from overheard_train.checkpoints import Progress, load_checkpoint, save_checkpoint  # noqa: E402
+from overheard_train.recipes import RECIPES, find_recipe  # noqa: E402
+
+
+def test_recipes_go_by_their_names() -> None:
+    assert all(find_recipe(name).name == name for name in RECIPES)
+    with pytest.raises(OverheardError, match="nafp, nafp-small, nmfp"):
+        find_recipe("resnext")
+
+
+def error_line(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run in this process; return the one line that it prints."""
+    assert cli.main([str(argument) for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("overheard-train: ")]
+    assert out == "" and len(lines) == 1 and "Traceback" not in err
+    return lines[0]
+
+
+def test_mistakes_in_the_call_are_one_line(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, old, broken = (tmp_path / name for name in ("new.npz", "old.npz", "broken.npz"))
+    save_checkpoint([np.ones(3, np.float32)], Progress("nmfp", 5), old)
+    broken.write_bytes(b"no checkpoint at all")
+    other = tmp_path / "other.npz"
+    save_checkpoint([np.ones(3, np.float32)], Progress("trial", 5), other)
+    fit, data = ["fit", "--recipe", "trial"], ["--data", corpus]
+    for arguments, says in (
+        (["fit", "--recipe", "big", *data], "no recipe big: there are nafp"),
+        ([*fit, "--data", tmp_path / "none", "--checkpoint", new], "none"),
+        ([*fit, "--data", tmp_path / "none", "--checkpoint", other, "--resume"], "none"),
+        ([*fit, *data, "--checkpoint", new, "--resume"], "there is no checkpoint"),
+        ([*fit, *data, "--checkpoint", old], "old.npz exists: continue it with --resume"),
+        ([*fit, *data, "--checkpoint", new, "--restart"], "say --resume too"),
+        ([*fit, *data, "--checkpoint", old, "--resume"], "is of the recipe nmfp: say --recipe nmfp"),
+        ([*fit, *data, "--checkpoint", broken, "--resume"], "broken.npz is no checkpoint"),
+        ([*fit, *data, "--checkpoint", tmp_path / "new"], "must end in .npz"),
+        (["evaluate", new, *data], "there is no checkpoint"),
+        (["evaluate", broken, *data], "broken.npz is no checkpoint"),
+        (["evaluate", other, *data], "another network's"),
+        (["profile", "--recipe", "big", *data], "no recipe big"),
+        (["profile", "--data", tmp_path / "none"], "none"),
+        (["data", "--data", tmp_path / "none"], "none"),
+    ):
+        assert says in error_line(arguments, capsys), arguments
+    assert not new.exists() and load_checkpoint(old)[1].step == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--steps", "0"], ["--workers", "-1"], ["--workers", "many"], ["--seed", "-1"]),
+        *(["--minutes", "-3"], ["--cpu-minutes", "nan"], ["--learning-rate-scale", "0"]),
+    ],
+)
+def test_impossible_numbers_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.main(["fit", *arguments])
+    assert raised.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert f"argument {arguments[0]}: " in line
+
+
+def test_recipes_are_listed_with_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+    assert "1711.10958" in next(line for line in lines if line.startswith("now_playing"))
+
+
+def test_profile_prints_where_the_time_goes(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import keras
+
+    assert cli.main(["profile", "--recipe", "trial", "--data", str(corpus)]) == 0
+    keras.mixed_precision.set_global_policy("float32")
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("recipe") == "trial" and len(found) >= 4
+    assert all(value > 0 for value in found.values())
+
+
+def test_numpy_comes_after_the_choice_of_its_threads() -> None:
+    code = "import sys, overheard_train.cli; print('numpy' in sys.modules)"
+    path = os.pathsep.join(str(Path(__file__).parents[2] / folder) for folder in ("device", "train"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr

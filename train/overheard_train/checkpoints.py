@@ -1,0 +1,116 @@
+"""What a training leaves behind: weights small enough to commit, and a state that resumes exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from overheard.errors import ModelError
+
+if TYPE_CHECKING:
+    import keras
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile)
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a checkpoint says of its training beside the weights.
+
+    Attributes
+    ----------
+    step : batches seen
+    sessions : starts, resumed ones included
+    seconds, cpu_s : of wall clock and of all processors
+    loss, accuracy : within the batch, means over the last round
+    settings : of each session: seed, commit, environment
+    """
+
+    recipe: str
+    step: int = 0
+    sessions: int = 0
+    seconds: float = 0.0
+    loss: float = math.nan
+    accuracy: float = math.nan
+    cpu_s: float = 0.0
+    settings: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+def save_checkpoint(weights: list[np.ndarray], progress: Progress, path: Path) -> None:
+    """Write the encoder's weights as float16 (half the size; training goes on from them as well)."""
+    half = [w.astype(np.float16) if np.abs(w).max(initial=0) < 6e4 else w for w in weights]
+    _write(path, half, progress)
+
+
+def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
+    """Read what :func:`save_checkpoint` wrote; raise ModelError where it is something else."""
+    try:
+        arrays, progress = _read(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no checkpoint {path}: make one with overheard-train fit") from error
+    except UNREADABLE as error:
+        raise ModelError(f"{path} is no checkpoint, or damaged ({error}): train anew") from error
+    return [array.astype(np.float32) for array in arrays], progress
+
+
+def state_path(checkpoint: Path) -> Path:
+    """Return where the exact state lies: beside the checkpoint, and outside git."""
+    return checkpoint.with_suffix(".state.npz")
+
+
+def save_state(variables: list[keras.Variable], progress: Progress, checkpoint: Path) -> None:
+    """Write every variable as it is: weights, optimizer, the loss's own."""
+    _write(state_path(checkpoint), [np.asarray(variable) for variable in variables], progress)
+
+
+def load_state(variables: list[keras.Variable], progress: Progress, checkpoint: Path) -> bool:
+    """Restore the exact state of a checkpoint; False where there is none of the same step."""
+    try:
+        arrays, stored = _read(state_path(checkpoint))
+    except UNREADABLE:  # the checkpoint itself is good: what is lost is the optimizer's memory
+        return False
+    same = [tuple(variable.shape) for variable in variables] == [array.shape for array in arrays]
+    if not same or (stored.recipe, stored.step) != (progress.recipe, progress.step):
+        return False
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return True
+
+
+def write_settings(path: Path, recipe: dict[str, Any], progress: Progress) -> None:
+    """Write what a run was: recipe, progress and sessions, as JSON beside its checkpoint."""
+    facts = {"recipe": recipe, "progress": dataclasses.asdict(progress)}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def restore(encoder: keras.Model, weights: list[np.ndarray], source: str) -> None:
+    """Give a checkpoint's weights to an encoder; raise ModelError where they are another network's."""
+    shapes = [tuple(weight.shape) for weight in encoder.weights]
+    if shapes != [weight.shape for weight in weights]:
+        raise ModelError(f"the weights of {source} are another network's than its recipe's: train anew")
+    encoder.set_weights(weights)
+
+
+def _write(path: Path, arrays: list[np.ndarray], progress: Progress) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial.npz")
+    with open(temporary, "wb") as file:
+        np.savez(file, *arrays, progress=np.array(json.dumps(dataclasses.asdict(progress))))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> tuple[list[np.ndarray], Progress]:
+    with np.load(path, allow_pickle=False) as stored:
+        progress = Progress(**json.loads(str(stored["progress"])))
+        return [stored[f"arr_{i}"] for i in range(len(stored.files) - 1)], progress

@@ -1,0 +1,141 @@
+"""Every recipe trained at one budget of processor time, exported, calibrated and asked the same queries."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from overheard.errors import OverheardError
+from overheard_train.evaluate import Retrieval, evaluate, load_encoder
+from overheard_train.recipes import find_recipe
+from overheard_train.text import commit
+
+log = logging.getLogger(__name__)
+
+CHECKOUT = Path(__file__).parents[2]
+RESULTS = CHECKOUT / "benchmarks" / "results"
+NAMES = ("woo", "woo-64", "now_playing", "nafp-small", "nmfp", "overheard-tiny", "overheard")
+CALIBRATION_POSITIONS = 40
+SHOWN_LENGTHS_S = (1, 2, 3, 5, 10)
+
+
+def compare(
+    names: Sequence[str],
+    data: Sequence[str],
+    work: Path,
+    results: Path = RESULTS,
+    cpu_minutes: float = 40.0,
+    positions: int = 50,
+) -> str:
+    """Train and measure the recipes that have no row yet at this budget; write and return the table.
+
+    Parameters
+    ----------
+    names : of recipes
+    work : folder for checkpoints and models; what is there already at this budget is not made again
+    results : folder of recipes.json and recipes.md
+    positions : of the query protocol, per length
+
+    Raises
+    ------
+    OverheardError
+        A recipe is unknown, or one of its steps failed.
+    """
+    for name in names:
+        find_recipe(name)
+    path = results / "recipes.json"
+    rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name in names:
+        if rows.get(name, {}).get("cpu_minutes") == cpu_minutes:
+            log.info("%s has been measured at this budget", name)
+            continue
+        rows[name] = measure(name, data, work, cpu_minutes, positions)
+        _write(path, json.dumps(rows, indent=1) + "\n")
+        _write(results / "recipes.md", table(rows))
+    return table(rows)
+
+
+def measure(
+    name: str, data: Sequence[str], work: Path, cpu_minutes: float, positions: int
+) -> dict[str, Any]:
+    """Train, export, calibrate and measure one recipe."""
+    from overheard_train.encoders.cost import multiply_adds
+
+    work.mkdir(parents=True, exist_ok=True)
+    checkpoint = work / f"{name}.npz"
+    told = [part for folder in data for part in ("--data", str(folder))]
+    resume = ["--resume"] if checkpoint.exists() else []
+    fit = ["fit", "--recipe", name, "--checkpoint", checkpoint, "--cpu-minutes", cpu_minutes, *told, *resume]
+    _run([sys.executable, "-m", "overheard_train.cli", *fit])
+    exported = work / "models" / f"{name}.json"
+    _run([sys.executable, "-m", "overheard_export.cli", "model", checkpoint, "--output", exported, *told])
+    benchmarks = CHECKOUT / "benchmarks"
+    _run([sys.executable, benchmarks / "calibrate.py", "--model", exported, "--n", CALIBRATION_POSITIONS])
+    asked = ["--model", exported, "--n", positions, "--out", work / name]
+    _run([sys.executable, benchmarks / "accuracy.py", *asked])
+    accuracy = json.loads((work / name / "accuracy.json").read_text(encoding="utf-8"))
+    encoder, recipe, progress = load_encoder(checkpoint)
+    retrieval = evaluate(checkpoint, data, exported)
+    return {
+        "source": recipe.source,
+        "cpu_minutes": cpu_minutes,
+        "commit": commit(),
+        "parameters": int(encoder.count_params()),
+        "multiply_adds": multiply_adds(encoder),
+        "tflite_bytes": accuracy["model"]["manifest"]["network"]["bytes"],
+        "steps": progress.step,
+        "training": progress.settings,
+        "retrieval": [dataclasses.asdict(row) for row in retrieval],
+        "overall": accuracy["overall"],
+        "at_one_percent": accuracy["at_one_percent"],
+        "by_condition": accuracy["by_condition"],
+        "by_length": accuracy["by_length"],
+        "bytes_per_min": accuracy["catalogue"]["bytes_per_min"],
+    }
+
+
+def table(rows: dict[str, Any]) -> str:
+    """Return the rows as Markdown: the query protocol, then retrieval by variant and length."""
+    lines = [
+        "| recipe | parameters | MMAC a segment | steps | right, % | at 1%, % | unknown named | bytes/min |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        overall = row["overall"]
+        lines.append(
+            f"| {name} | {row['parameters'] / 1e6:.2f} M | {row['multiply_adds'] / 1e6:.1f} | {row['steps']} "
+            f"| {overall['right_percent']:.1f} | {row['at_one_percent']['right_percent']:.1f} "
+            f"| {overall['out_named']}/{overall['out_n']} | {row['bytes_per_min']:.0f} |"
+        )
+    lines += ["", "Right track first, %, one degraded query against all of `valid`, without threshold:", ""]
+    lines.append("| recipe | variant | " + " | ".join(f"{n} s" for n in SHOWN_LENGTHS_S) + " |")
+    lines.append("|---|---|" + "---:|" * len(SHOWN_LENGTHS_S))
+    for name, row in rows.items():
+        found = [Retrieval(**values) for values in row["retrieval"]]
+        for variant in dict.fromkeys(result.variant for result in found):
+            of = {result.length_s: result.track for result in found if result.variant == variant}
+            cells = " | ".join(f"{100 * of[length]:.1f}" for length in SHOWN_LENGTHS_S)
+            lines.append(f"| {name} | {variant} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _run(command: Sequence[object]) -> None:
+    roots = os.pathsep.join(str(CHECKOUT / root) for root in ("device", "train", "export"))
+    path = os.pathsep.join(filter(None, (roots, os.environ.get("PYTHONPATH"))))
+    done = subprocess.run([str(part) for part in command], env=os.environ | {"PYTHONPATH": path}, check=False)
+    if done.returncode:
+        raise OverheardError(f"{' '.join(str(part) for part in command[1:4])} ... failed: see above")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,35 @@
+"""J. Woo's: three plain convolutions with max pooling, a wide dense layer and an L2 projection."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, regularizers
+
+from overheard.spec import FingerprintSpec
+from overheard_train.encoders.layers import Sample, project
+
+
+def woo(spec: FingerprintSpec, size: int = 50, hidden: int = 4096) -> keras.Model:
+    """Build the encoder of J. Woo, Neural Fingerprinter (2020), section 5.
+
+    Parameters
+    ----------
+    size : of the random sample of rows and columns that the network sees: 50 or 128
+    hidden : units of the dense layer
+
+    Returns
+    -------
+    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), unit norm, float32
+    """
+    small, large = regularizers.L2(2e-4), regularizers.L2(1e-3)
+    options = {"activation": "relu", "kernel_initializer": "he_uniform"}
+    inputs = keras.Input((spec.n_frames, spec.frontend.n_mels, 1), name="log_mel")
+    x = Sample(size, size)(inputs)
+    x = layers.Conv2D(128, 3, kernel_regularizer=small, **options)(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Conv2D(128, 3, kernel_regularizer=small, **options)(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Conv2D(256, 3, kernel_regularizer=small, **options)(x)
+    x = layers.Flatten(name="features")(x)
+    x = layers.Dense(hidden, kernel_regularizer=large, **options)(x)
+    return keras.Model(inputs, project(x, spec.dim, large), name="encoder")

@@ -1,0 +1,91 @@
+"""Triplet losses: random, semi-hard and hard choices within the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+FAR = 1e3  # farther than unit vectors can be
+POSITIVES = ("each", "hard")
+NEGATIVES = ("random", "semi_hard")
+
+
+class Triplet(keras.layers.Layer):
+    """Pull each anchor to its positives until negatives are farther by a margin.
+
+    Sources: Schroff et al., FaceNet (1503.03832), eqs. 1 and 4, which Now Playing (1711.10958) and J. Woo's
+    report take it from; with the hardest positive, Araz et al. (2025) for music in real rooms.
+
+    Parameters
+    ----------
+    margin : of squared distances, or of distances
+    squared : whether distances are squared
+    positives : "each" row of the anchor's pair, or the "hard" one: the farthest
+    negatives : "random", or "semi_hard": the nearest of those that are farther than the positive
+    views : rows of each pair; the batch holds all pairs' first rows, then all second ones, and so on
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.2,
+        squared: bool = True,
+        positives: str = "each",
+        negatives: str = "semi_hard",
+        views: int = 2,
+    ) -> None:
+        super().__init__(dtype="float32")
+        if positives not in POSITIVES or negatives not in NEGATIVES:
+            raise ValueError(f"positives are one of {POSITIVES}, negatives one of {NEGATIVES}")
+        self.margin, self.squared, self.views = margin, squared, views
+        self.positives, self.negatives = positives, negatives
+
+    def call(self, embeddings: Any, labels: Any) -> tuple[Any, Any]:
+        """Return the loss and the accuracy within the batch; see :mod:`overheard_train.losses`."""
+        pairs, tracks = labels[:, 0], labels[:, 1]
+        distances = self._distance(ops.matmul(embeddings, ops.transpose(embeddings)))
+        nearest = ops.argmin(distances + FAR * ops.eye(ops.shape(embeddings)[0]), axis=1)
+        hits = ops.cast(ops.equal(ops.take(pairs, nearest), pairs), "float32")
+        to_positives = self._positives(embeddings)
+        if self.negatives == "random":  # the same row of the next pair
+            far = self._distance(ops.sum(embeddings * ops.roll(embeddings, 1, axis=0), axis=1))
+            far = ops.where(ops.equal(tracks, ops.roll(tracks, 1)), FAR, far)  # of its own track: none
+            to_negatives = [far for _ in to_positives]
+        else:
+            other = ops.not_equal(tracks[:, None], tracks[None, :])
+            to_negatives = [_semi_hard(distances, other, near) for near in to_positives]
+        losses = [
+            ops.mean(ops.maximum(near - far + self.margin, 0))
+            for near, far in zip(to_positives, to_negatives, strict=True)
+        ]
+        return sum(losses) / len(losses), ops.mean(hits)
+
+    def _distance(self, cosines: Any) -> Any:
+        squares = ops.maximum(2 - 2 * cosines, 1e-9)  # the root's gradient is infinite at 0
+        return squares if self.squared else ops.sqrt(squares)
+
+    def _positives(self, embeddings: Any) -> list[Any]:
+        """Return the distance from every row to one positive, for each of its positives or the hardest."""
+        n_pairs = ops.shape(embeddings)[0] // self.views
+        near = [
+            self._distance(ops.sum(embeddings * ops.roll(embeddings, turn * n_pairs, axis=0), axis=1))
+            for turn in range(1, self.views)
+        ]
+        if self.positives == "each":
+            return near
+        hardest = near[0]
+        for distance in near[1:]:
+            hardest = ops.maximum(hardest, distance)
+        return [hardest]
+
+
+def _semi_hard(distances: Any, other: Any, near: Any) -> Any:
+    """Return the distance to the nearest row of another track beyond ``near``, or else to the farthest.
+
+    Negatives nearer than the positive make a training collapse early.
+    """
+    beyond = ops.logical_and(other, distances > near[:, None])
+    nearest = ops.min(ops.where(beyond, distances, FAR), axis=1)
+    farthest = ops.max(ops.where(other, distances, 0), axis=1)
+    return ops.where(nearest < FAR, nearest, farthest)
