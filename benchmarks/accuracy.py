@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             pack = open_pack(args.pack, model.digest)
             catalogue.check_holds(pack, corpus, paths)
         else:
-            pack = catalogue.build_pack(corpus, model, paths, CACHE, args.jobs)
+            pack = catalogue.build_pack(corpus, model, paths, CACHE, args.jobs, args.compact)
         find = catalogue.path_finder([item.path for item in corpus.of("music")])
         answers = run(args, Recognizer(model, [pack]), pack, find, args.dump)
         result = score.tables(answers)
@@ -55,8 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["model"] = model_facts(model)
     result["environment"] = environment()
     result["protocol"] = {"part": args.part, "seed": args.seed, "n_per_length": args.n, "quick": args.quick}
-    result["bars"] = score.bars(result)
-    output.publish(args.out, "accuracy", result, output.accuracy_tables(result), output.accuracy_plot)
+    result["bars"] = score.bars(result, args.compact)
+    name = "accuracy-compact" if args.compact else "accuracy"
+    output.publish(args.out, name, result, output.accuracy_tables(result), output.accuracy_plot)
     return 0
 
 
@@ -66,6 +67,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--model", type=Path, help="a model file other than the shipped one")
     parser.add_argument("--pack", type=Path, help="a pack of the same catalogue, rather than one indexed now")
+    parser.add_argument("--compact", action="store_true", help="a pack of compact codes")
     parser.add_argument("--part", choices=PARTS, default="report", help="calibration: to choose thresholds")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")

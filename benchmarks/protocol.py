@@ -67,15 +67,19 @@ def render_queries(
     conditions: Sequence[str] = tuple(CONDITIONS),
     corpus: Path | str = DEFAULT_CORPUS,
     cache: bool = True,
+    music: Sequence[str] | None = None,
 ) -> Iterator[Query]:
     """Yield every position in every condition.
 
     For each length `n_per_length` positions of tracks in the catalogue, then `n_out_per_length` (as many,
-    if None) of tracks that are left out of it. Rendered once, they lie as one int16 file in
+    if None) of tracks that are left out of it; `music` gives other tracks of the catalogue than the part's.
+    Rendered once, they lie as one int16 file in
     ~/.cache/overheard-bench; with `cache=False` nothing is written.
     """
     sources = Corpus(corpus)
     lists = corpora.load_part(part)
+    if music is not None:
+        lists = dataclasses.replace(lists, known=tuple(music))
     n_out = n_per_length if n_out_per_length is None else n_out_per_length
     known = draw_positions(sources, lists.known, part, True, seed, n_per_length, lengths_s)
     out = draw_positions(sources, lists.left_out, part, False, seed, n_out, lengths_s)

@@ -67,7 +67,7 @@ def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
 class SlowFake(FakeFingerprinter):
     """Stands in for the model in the command line."""
 
-    def __init__(self, _model_path: Path | None = None) -> None:
+    def __init__(self, _model_path: Path | None = None, _compact: bool = False) -> None:
         super().__init__(delay_s=float(os.environ.get("FAKE_DELAY_S", "0")))
 
 

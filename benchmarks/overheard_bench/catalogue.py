@@ -35,16 +35,24 @@ def link_folder(corpus: Corpus, paths: Iterable[str], folder: Path) -> None:
             link.symlink_to(target.resolve())
 
 
-def build_pack(corpus: Corpus, model: Model, paths: Collection[str], cache: Path, jobs: int | None) -> Pack:
+def build_pack(
+    corpus: Corpus,
+    model: Model,
+    paths: Collection[str],
+    cache: Path,
+    jobs: int | None,
+    compact: bool = False,
+) -> Pack:
     """Index the tracks with this model, or open the pack that an earlier run made of the same."""
     from overheard.index_worker import ModelFingerprinter
     from overheard.indexer import index
     from overheard.pack import open_pack
 
     key = hashlib.sha256("\n".join([model.digest, corpus.digest, *sorted(paths)]).encode()).hexdigest()[:12]
-    folder, pack = cache / f"catalogue-{key}", cache / f"catalogue-{key}.pack"
+    name = f"catalogue-{key}{'-compact' if compact else ''}"
+    folder, pack = cache / name, cache / f"{name}.pack"
     link_folder(corpus, paths, folder)
-    make = functools.partial(ModelFingerprinter, model.path)
+    make = functools.partial(ModelFingerprinter, model.path, compact)
     report = index([folder], pack, make, jobs=(os.cpu_count() or 1) if jobs is None else jobs)
     if report.failed:
         path, reason = report.failed[0]

@@ -39,7 +39,7 @@ def model_facts(model: Model) -> dict[str, Any]:
         "dim": model.spec.dim,
         "hop_s": model.spec.hop_s,
         "segment_s": model.spec.segment_s,
-        "code_bytes": model.quantizer.code_bytes,
+        "code_bytes": list(model.quantizer.widths),
         "manifest": model.manifest,
     }
 

@@ -35,7 +35,7 @@ class Journal:
         path : Path
             The SQLite file.
         digest : str
-            ``Model.digest``; what another model left behind is discarded.
+            What fingerprints depend on: model and length of code; what was made for others is discarded.
 
         Raises
         ------

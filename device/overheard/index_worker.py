@@ -47,15 +47,20 @@ class Fingerprinter(Protocol):
 class ModelFingerprinter:
     """The real one: embedder and quantizer of a model file, on one thread."""
 
-    def __init__(self, model_path: Path | None = None) -> None:
-        """Load a model, None for the packaged one. Raises ModelError."""
+    def __init__(self, model_path: Path | None = None, compact: bool = False) -> None:
+        """Load a model, None for the packaged one. Raises ModelError.
+
+        Parameters
+        ----------
+        compact : keep only the first stage of each code: about half the bytes
+        """
         from overheard.embedder import load_model
 
         self._model = load_model(model_path)
         self._embedder: Embedder | None = None
         self.digest: str = self._model.digest
         self.spec: FingerprintSpec = self._model.spec
-        self.code_bytes: int = self._model.quantizer.code_bytes
+        self.code_bytes: int = self._model.quantizer.widths[0 if compact else -1]
 
     def encode(self, waveform: Waveform) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
         """Return cells and codes of a waveform."""
@@ -63,7 +68,7 @@ class ModelFingerprinter:
 
         if self._embedder is None:
             self._embedder = Embedder(self._model, n_threads=1)
-        return self._model.quantizer.encode(fingerprint(self._embedder, waveform))
+        return self._model.quantizer.encode(fingerprint(self._embedder, waveform), self.code_bytes)
 
 
 class Cancelled(Exception):

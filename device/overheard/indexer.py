@@ -119,9 +119,10 @@ def index(
     found = Found.of(folders, paths, [folder for folder, _ in problems])
     fingerprinter = make()
     _make_folder(pack_path.parent)
-    journal = Journal(pack_path.with_name(f"{pack_path.stem}.indexing.sqlite"), fingerprinter.digest)
+    form = f"{fingerprinter.digest}/{fingerprinter.code_bytes}"
+    journal = Journal(pack_path.with_name(f"{pack_path.stem}.indexing.sqlite"), form)
     with contextlib.closing(journal):
-        old, elsewhere, notes = _read_old(pack_path, fingerprinter.digest, found)
+        old, elsewhere, notes = _read_old(pack_path, fingerprinter, found)
         todo = to_do(found, {**old, **journal.entries()}) + elsewhere
         run = _Run(journal, todo, progress, problems)
         with contextlib.closing(fingerprint_files(todo, make, jobs, stop)) as outcomes:
@@ -183,15 +184,19 @@ class _Run:
             )
 
 
-def _read_old(pack_path: Path, digest: str, found: Found) -> tuple[Entries, list[Path], tuple[str, ...]]:
-    """Return the pack's tracks, files elsewhere that it holds for another model, and notes for the user."""
+def _read_old(
+    pack_path: Path, fingerprinter: Fingerprinter, found: Found
+) -> tuple[Entries, list[Path], tuple[str, ...]]:
+    """Return the pack's tracks, files elsewhere that it holds in another form, and notes for the user."""
     if not pack_path.exists():
         return {}, [], ()
     pack = open_pack(pack_path)
     old = one_per_file(pack.entries())
-    if pack.digest != digest:
+    other_model = pack.digest != fingerprinter.digest
+    if other_model or pack.codes.shape[1] != fingerprinter.code_bytes and len(pack.cells):
         elsewhere = [Path(path) for path in old if path not in found.files and not found.covers(path)]
-        note = "the pack was made for another model: everything in it is fingerprinted anew"
+        why = "made for another model" if other_model else "made with codes of another length"
+        note = f"the pack was {why}: everything in it is fingerprinted anew"
         return {}, [path for path in elsewhere if path.exists()], (note,)
     return old, [], tuple(_unmounted(old, found))
 

@@ -9,7 +9,6 @@ score are ours.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -62,9 +61,9 @@ class Scoring:
         return self.log_odds(evidence) - float(np.interp(length_s, self.lengths_s, self.penalties))
 
     @classmethod
-    def from_manifest(cls, manifest: dict[str, Any]) -> Scoring:
-        """Read a model manifest's ``scoring``; the defaults where it has none."""
-        values = manifest.get("scoring")
+    def from_manifest(cls, manifest: dict[str, Any], compact: bool = False) -> Scoring:
+        """Read what a model manifest says for codes of full length, or compact ones; else the defaults."""
+        values = manifest.get("compact_scoring" if compact else "scoring")
         if values is None:
             return cls()
         try:
@@ -165,22 +164,16 @@ class Matcher:
         candidates: Candidates,
         candidate_rows: IntArray,
         step_frames: int,
-        without: Collection[int] = (),
     ) -> Evidence | None:
-        """Return the evidence for the best alignment.
-
-        Parameters
-        ----------
-        without : track numbers to leave out, so that calibration can ask as if they were not in the catalogue
-        """
-        hypotheses = self._vote(candidates, candidate_rows * step_frames, without)
+        """Return the evidence for the best alignment."""
+        hypotheses = self._vote(candidates, candidate_rows * step_frames)
         if not len(hypotheses.tracks):
             return None
         scores = self._rescore(embeddings, step_frames, hypotheses)
         best = int(np.argmax(scores.similarity))
         similarity = float(scores.similarity[best])
         last_frame = (len(embeddings) - 1) * step_frames
-        background = self._background(candidates, int(hypotheses.tracks[best]), without)
+        background = self._background(candidates, int(hypotheses.tracks[best]))
         runner_up = self._runner_up(hypotheses.tracks, scores, best, last_frame)
         return Evidence(
             track=int(hypotheses.tracks[best]),
@@ -192,14 +185,14 @@ class Matcher:
             heard_frames=self._heard(scores, best, last_frame),
         )
 
-    def _background(self, candidates: Candidates, track: int, without: Collection[int]) -> float:
+    def _background(self, candidates: Candidates, track: int) -> float:
         """Return how near the nearest segments of anything else are, on average over the embeddings.
 
         Where music is much alike, or an embedding says little, all is near, and a similarity proves less. The
         model's cohort speaks too, so that this holds in a catalogue of one track.
         """
         tracks = np.searchsorted(self.index.first_segment, candidates.segments, side="right") - 1
-        others = (candidates.segments >= 0) & ~np.isin(tracks, [track, *without])
+        others = (candidates.segments >= 0) & (tracks != track)
         rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
 
@@ -251,7 +244,7 @@ class Matcher:
         between /= np.linalg.norm(between, axis=1, keepdims=True)
         return bool(np.mean(np.sum(between * self.index.vectors(ours + first[track]), axis=1)) > COPY_COSINE)
 
-    def _vote(self, candidates: Candidates, query_frames: IntArray, without: Collection[int]) -> _Hypotheses:
+    def _vote(self, candidates: Candidates, query_frames: IntArray) -> _Hypotheses:
         """Sum the candidates' similarities over alignments; return the best-voted."""
         segments = candidates.segments.ravel()
         known = segments >= 0
@@ -259,14 +252,6 @@ class Matcher:
         times = np.repeat(query_frames, candidates.segments.shape[1])[known]
         similarities = candidates.similarities.ravel()[known]
         tracks = np.searchsorted(self.index.first_segment, segments, side="right") - 1
-        if without:
-            kept = ~np.isin(tracks, list(without))
-            segments, times, similarities, tracks = (
-                segments[kept],
-                times[kept],
-                similarities[kept],
-                tracks[kept],
-            )
         if not len(segments):
             return _Hypotheses(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         offsets = (segments - self.index.first_segment[tracks]) * self.spec.hop_frames - times
@@ -295,7 +280,7 @@ class Matcher:
         inside = (slots >= 0) & (slots < lengths[:, None])
         numbers = np.where(inside, slots + base[:, None], 0)
         used, column = np.unique(numbers, return_inverse=True)
-        table = self.index.project(embeddings) @ self.index.vectors(used).T  # (n, used)
+        table = embeddings @ self.index.vectors(used).T  # (n, used)
         offsets = hypotheses.offsets[:, None] + shifts  # (h, shifts)
         wanted = slots[:, None, :] * hop - offsets[:, :, None]  # (h, shifts, slots) frames in the query
         rows = np.clip(np.rint(wanted / step_frames).astype(np.int64), 0, len(embeddings) - 1)

@@ -133,7 +133,7 @@ def open_pack(path: str | os.PathLike[str], digest: str | None = None) -> Pack:
     if digest is not None and pack.digest != digest:
         raise PackError(
             f"{path}: made for another model ({pack.digest}, this is {digest}): "
-            f"index its folders again, or fetch it anew"
+            f"type overheard index FOLDER --pack {path.stem} with the folders of its music, or fetch it anew"
         )
     return pack
 

@@ -73,7 +73,9 @@ class Recognizer:
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
         self.index: SegmentIndex = index or Catalogue(packs, model.quantizer, model.cohort)
-        self.matcher = Matcher(self.index, self.spec, Scoring.from_manifest(model.manifest))
+        # Where packs are mixed, compact ones take the stricter scoring of the others.
+        compact = bool(packs) and max(pack.codes.shape[1] for pack in packs) < model.quantizer.code_bytes
+        self.matcher = Matcher(self.index, self.spec, Scoring.from_manifest(model.manifest, compact))
 
     def identify(self, waveform: FloatArray) -> Identification:
         """Name what is in a recording, ``(n,)`` float32 at the spec's sample rate, from 2 s to hours."""

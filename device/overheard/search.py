@@ -6,7 +6,7 @@ Source: Jegou et al., PAMI 2011, section IV (inverted file with asymmetric dista
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,11 +15,13 @@ import numpy.typing as npt
 from overheard.cohort import Cohort
 from overheard.events import Track
 from overheard.pack import Pack
-from overheard.quantizer import FloatArray, Quantizer
+from overheard.quantizer import CODEWORDS, FloatArray, Quantizer
 
 IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.uint8]
+WideCodeArray = npt.NDArray[np.uint16]
 
+NONE = CODEWORDS  # no code word: a compact code ends before others do
 N_CANDIDATES = 24  # per query embedding
 N_IMPOSTORS = 4
 MIN_PROBED_CELLS = 24
@@ -57,14 +59,11 @@ class SegmentIndex(Protocol):
 
     first_segment: IntArray  # (n_tracks + 1,)
 
-    def project(self, queries: FloatArray) -> FloatArray:
-        """Bring queries ``(n, dim)`` into the space of :meth:`vectors`."""
-
     def vectors(self, segments: IntArray) -> FloatArray:
         """Return unit-norm vectors ``(n, dim)`` of these segments."""
 
-    def candidates(self, queries: FloatArray) -> Candidates:
-        """Propose segments for queries ``(n, dim)``."""
+    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+        """Propose segments for queries ``(n, dim)``, as if some tracks were not there."""
 
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
@@ -84,11 +83,11 @@ class _CodedSegments:
     Parameters
     ----------
     cells : (n,) uint16
-    codes : from segment numbers to their codes
+    codes : from segment numbers to their codes, :data:`NONE` where a code has ended
     """
 
     def __init__(
-        self, quantizer: Quantizer, cells: npt.NDArray[np.uint16], codes: Callable[[IntArray], CodeArray]
+        self, quantizer: Quantizer, cells: npt.NDArray[np.uint16], codes: Callable[[IntArray], WideCodeArray]
     ) -> None:
         self._quantizer, self._codes = quantizer, codes
         # Inverted lists cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
@@ -106,11 +105,11 @@ class _CodedSegments:
         ends = np.cumsum(sizes)
         positions = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
         segments = self._order[positions].astype(np.int64)
-        parts = (query @ quantizer.rotation).reshape(quantizer.code_bytes, -1, 1)
-        table = (quantizer.codebooks @ parts)[..., 0].ravel()  # (code_bytes * 256,)
-        places = np.arange(quantizer.code_bytes, dtype=np.int32) * quantizer.codebooks.shape[1]
+        table = np.pad(quantizer.table(query), ((0, 0), (0, 1)))  # NONE adds nothing
+        codes = self._codes(segments)
+        places = np.arange(codes.shape[1], dtype=np.int32) * np.int32(table.shape[1])
         scores = np.repeat(quantizer.cells[cells] @ query, sizes)
-        scores += table[self._codes(segments) + places].sum(axis=1)
+        scores += table.ravel()[codes + places].sum(axis=1)
         return segments, scores.astype(np.float32)
 
 
@@ -133,8 +132,11 @@ class Catalogue:
         self._pack_segment = np.concatenate([[0], np.cumsum([len(p.cells) for p in packs])]).astype(np.int64)
         cells = np.concatenate([p.cells for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
         self._cells: npt.NDArray[np.uint16] = cells.astype(np.uint16)
+        self._code_bytes = max((pack.codes.shape[1] for pack in packs), default=quantizer.code_bytes)
         self._segments = _CodedSegments(quantizer, self._cells, self.codes)
-        self._cohort = _CodedSegments(quantizer, cohort.cells, lambda numbers: cohort.codes[numbers])
+        self._cohort = _CodedSegments(
+            quantizer, cohort.cells, lambda numbers: cohort.codes[numbers].astype(np.uint16)
+        )
         self.n_probed = min(
             len(quantizer.cells), max(MIN_PROBED_CELLS, int(PROBED_SHARE * len(quantizer.cells)))
         )
@@ -158,33 +160,49 @@ class Catalogue:
             found.id, found.title, found.artist, found.album, found.path, pack.name, found.duration_s
         )
 
-    def project(self, queries: FloatArray) -> FloatArray:
-        """Rotate queries ``(n, dim)`` into the codes' space."""
-        return np.asarray(queries @ self.quantizer.rotation, dtype=np.float32)
-
-    def codes(self, segments: IntArray) -> CodeArray:
-        """Return the codes ``(n, code_bytes)`` of these segments."""
+    def codes(self, segments: IntArray) -> WideCodeArray:
+        """Return the codes ``(n, m)`` of these segments, with :data:`NONE` after those that are shorter."""
         if len(self.packs) == 1:
-            return np.asarray(self.packs[0].codes[segments])
-        codes = np.empty((len(segments), self.quantizer.code_bytes), dtype=np.uint8)
-        places = np.searchsorted(self._pack_segment, segments, side="right") - 1
-        for place, pack in enumerate(self.packs):
-            chosen = places == place
-            codes[chosen] = pack.codes[segments[chosen] - self._pack_segment[place]]
+            return self.packs[0].codes[segments].astype(np.uint16)
+        codes = np.full((len(segments), self._code_bytes), NONE, dtype=np.uint16)
+        for place, numbers, chosen in self._by_pack(segments):
+            pack = self.packs[place]
+            codes[chosen, : pack.codes.shape[1]] = pack.codes[numbers]
         return codes
 
     def vectors(self, segments: IntArray) -> FloatArray:
-        """Return the decoded vectors ``(n, dim)`` of these segments, in the space of :meth:`project`."""
-        return self.quantizer.decode_rotated(self._cells[segments], self.codes(segments))
+        """Return the decoded vectors ``(n, dim)`` of these segments."""
+        vectors = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)
+        for place, numbers, chosen in self._by_pack(segments):
+            vectors[chosen] = self.quantizer.decode(
+                self._cells[segments[chosen]], self.packs[place].codes[numbers]
+            )
+        return vectors
 
-    def candidates(self, queries: FloatArray) -> Candidates:
-        """Propose the nearest segments of each query embedding ``(n, dim)``, by probed cells and codes."""
+    def _by_pack(self, segments: IntArray) -> Iterator[tuple[int, IntArray, npt.NDArray[np.bool_]]]:
+        """Yield each pack that holds some of the segments, their numbers in it, and which they are."""
+        places = np.searchsorted(self._pack_segment, segments, side="right") - 1
+        for place in np.unique(places):
+            chosen = places == place
+            yield int(place), segments[chosen] - self._pack_segment[place], chosen
+
+    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+        """Propose the nearest segments of each query embedding ``(n, dim)``, by probed cells and codes.
+
+        Parameters
+        ----------
+        without : tracks that are passed over, as if they were not in the catalogue
+        """
         segments = np.full((len(queries), N_CANDIDATES), -1, dtype=np.int64)
         similarities = np.zeros((len(queries), N_CANDIDATES), dtype=np.float32)
         impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
         for row, query in enumerate(queries):
             cells = self.quantizer.nearest_cells(query, self.n_probed)
-            found, scores = _top(*self._segments.probe(query, cells), N_CANDIDATES)
+            found, scores = self._segments.probe(query, cells)
+            for track in without:
+                others = (found < self.first_segment[track]) | (found >= self.first_segment[track + 1])
+                found, scores = found[others], scores[others]
+            found, scores = _top(found, scores, N_CANDIDATES)
             segments[row, : len(found)] = found
             similarities[row, : len(found)] = scores
             _, scores = _top(*self._cohort.probe(query, cells), N_IMPOSTORS)
@@ -213,18 +231,15 @@ class ExhaustiveCatalogue:
         """Return a track by its number."""
         return self._tracks[number]
 
-    def project(self, queries: FloatArray) -> FloatArray:
-        """Return the queries as they are."""
-        return queries
-
     def vectors(self, segments: IntArray) -> FloatArray:
         """Return embeddings as they are."""
         return self._embeddings[segments]
 
-    def candidates(self, queries: FloatArray) -> Candidates:
-        """Return the nearest segments of all."""
-        scores = queries @ self._embeddings.T
-        everything = np.arange(len(self._embeddings))
-        pairs = [_top(everything, row, N_CANDIDATES) for row in scores]
+    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+        """Return the nearest segments of all, but for those of tracks that are passed over."""
+        tracks = np.repeat(np.arange(len(self._tracks)), np.diff(self.first_segment))
+        kept = np.flatnonzero(~np.isin(tracks, list(without)))
+        scores = queries @ self._embeddings[kept].T
+        pairs = [_top(kept, row, N_CANDIDATES) for row in scores]
         impostors = -np.sort(-(queries @ self._cohort.T), axis=1)[:, :N_IMPOSTORS]
         return Candidates(np.stack([s for s, _ in pairs]), np.stack([v for _, v in pairs]), impostors)

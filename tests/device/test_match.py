@@ -40,7 +40,7 @@ class World:
 
     def match(self, query: np.ndarray, without: tuple[int, ...] = ()):
         rows = np.arange(len(query))
-        return self.matcher.weigh(query, self.index.candidates(query), rows, STEP, without)
+        return self.matcher.weigh(query, self.index.candidates(query, without), rows, STEP)
 
 
 @pytest.mark.parametrize("n", [1, 4, 28, 68])
@@ -89,5 +89,7 @@ def test_scoring_from_manifest() -> None:
     scoring = Scoring.from_manifest({"scoring": stored})
     assert scoring.weights == (1, 2, 3, 4, 5) and scoring.threshold == 4
     assert Scoring.from_manifest({}) == Scoring()
+    assert Scoring.from_manifest({"scoring": stored}, compact=True) == Scoring()
+    assert Scoring.from_manifest({"compact_scoring": stored}, compact=True) == scoring
     with pytest.raises(ModelError):
         Scoring.from_manifest({"scoring": {"weights": "none"}})

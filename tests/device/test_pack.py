@@ -132,7 +132,7 @@ def test_foreign_version_and_digest_are_refused_with_what_to_do(good: Path, tmp_
     path.write_bytes(content)
     with pytest.raises(PackError, match="version 2 and this overheard reads 1 .update overheard"):
         packs.open_pack(path)
-    with pytest.raises(PackError, match="made for another model .*: index its folders again"):
+    with pytest.raises(PackError, match="made for another model .*: type overheard index FOLDER --pack"):
         packs.open_pack(good, "f" * 16)
     packs.open_pack(good, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -161,16 +162,28 @@ def test_candidates_are_the_nearest_codes(recognizer: Recognizer, pieces: list[P
     assert isinstance(catalogue, Catalogue)
     queries = embed_waveform(recognizer.embedder, noisy(cut(pieces[4], 11, 10), 5.0), 16)
     everything = catalogue.vectors(np.arange(catalogue.n_segments))
-    exact = catalogue.project(queries) @ everything.T
+    exact = queries @ everything.T
     found = catalogue.candidates(queries)
     hits = [best in row for best, row in zip(exact.argmax(axis=1), found.segments, strict=True)]
     assert np.mean(hits) > 0.8
     assert found.segments.shape == (len(queries), N_CANDIDATES)
     coded = found.segments[0]
-    quantizer, codes = catalogue.quantizer, catalogue.codes(coded)
-    residuals = quantizer.codebooks[np.arange(quantizer.code_bytes), codes].reshape(len(coded), -1)
-    vectors = quantizer.rotated_cells[catalogue._cells[coded]] + residuals
-    np.testing.assert_allclose(found.similarities[0], vectors @ catalogue.project(queries)[0], atol=1e-5)
+    unscaled = catalogue.vectors(coded)  # of unit norm: what is found is their product, up to that norm
+    np.testing.assert_allclose(found.similarities[0] / (unscaled @ queries[0]), 1, atol=0.2)
+
+
+def test_candidates_pass_over_tracks_as_if_they_were_not_there(
+    recognizer: Recognizer, pieces: list[Piece]
+) -> None:
+    catalogue = recognizer.index
+    assert isinstance(catalogue, Catalogue)
+    queries = embed_waveform(recognizer.embedder, cut(pieces[4], 11, 4), 16)
+    everything = catalogue.candidates(queries)
+    own = int(np.searchsorted(catalogue.first_segment, everything.segments[0, 0], side="right")) - 1
+    assert catalogue.track(own).title == pieces[4].title
+    others = catalogue.candidates(queries, without={own})
+    tracks = np.searchsorted(catalogue.first_segment, others.segments, side="right") - 1
+    assert not np.any(tracks == own) and np.all(others.segments >= 0)  # no holes where it was
 
 
 def test_two_packs_answer_as_one(recognizer: Recognizer, pieces: list[Piece], tmp_path: Path) -> None:
@@ -184,3 +197,20 @@ def test_two_packs_answer_as_one(recognizer: Recognizer, pieces: list[Piece], tm
         assert one.best is not None and two.best is not None
         assert one.best.track.title == two.best.track.title
         assert one.best.score == pytest.approx(two.best.score, abs=1e-3)
+
+
+def test_compact_packs_name_what_full_ones_do_and_mix_with_them(pieces: list[Piece], tmp_path: Path) -> None:
+    model = default_model()
+    n_compact = model.quantizer.widths[0]
+    entries = [entry(piece, f"{number}.wav") for number, piece in enumerate(pieces[:4])]
+    halves = [dataclasses.replace(e, codes=e.codes[:, :n_compact]) for e in entries]
+    write_pack(tmp_path / "compact.pack", "compact", model.digest, model.spec, halves[:2])
+    write_pack(tmp_path / "full.pack", "full", model.digest, model.spec, entries[2:])
+    packs = [open_pack(tmp_path / f"{name}.pack", model.digest) for name in ("compact", "full")]
+    for chosen, numbers in ((packs[:1], (0, 1)), (packs, (0, 1, 2, 3))):
+        recognizer = Recognizer(model, chosen)
+        for number in numbers:
+            match = recognizer.identify(cut(pieces[number], 30.3, 6)).best
+            assert match is not None and match.accepted
+            assert match.track.title == pieces[number].title
+            assert match.offset_s == pytest.approx(30.3, abs=0.3)

@@ -44,6 +44,14 @@ def test_a_power_of_two_has_halves_and_does_not_agree() -> None:
     assert not agree_everywhere(np.array([2**-10], np.float32))[0]
 
 
+def test_halves_that_a_channel_never_comes_to_do_not_count() -> None:
+    factors = np.full(2, 2**-10, np.float32)  # the first half is that of a sum of 512
+    assert agree_everywhere(factors, np.array([511.0, 513.0])).tolist() == [True, False]
+    scales = np.full(2, 0.25, np.float32)
+    kept = nudge(scales, np.float32(2**-8), np.float32(1), np.array([511.0, 513.0]))
+    assert kept[0] == scales[0] and kept[1] > scales[1]
+
+
 def test_nudged_scales_are_near_and_agree() -> None:
     rng = np.random.default_rng(5)
     scales = rng.uniform(0.0005, 0.004, 200).astype(np.float32)

@@ -57,6 +57,7 @@ def test_mistakes_in_the_call_are_one_line(
         (["profile", "--recipe", "big", *data], "no recipe big"),
         (["profile", "--data", tmp_path / "none"], "none"),
         (["data", "--data", tmp_path / "none"], "none"),
+        (["compare", "trial", "big", "--results", tmp_path, "--work", tmp_path, *data], "no recipe big"),
     ):
         assert says in error_line(arguments, capsys), arguments
     assert not new.exists() and load_checkpoint(old)[1].step == 5

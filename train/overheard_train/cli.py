@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_argument(evaluate)
     compare = commands.add_parser("compare", help="train recipes at one budget and put them in one table")
     compare.add_argument("recipes", nargs="*", help="by name (default: all that train here)")
-    compare.add_argument("--cpu-minutes", type=float, default=40.0, help="of processor time for each")
+    compare.add_argument("--cpu-minutes", type=_amount, default=40.0, help="of processor time for each")
     compare.add_argument("--positions", type=_positive, default=50, help="of the queries, per length")
     compare.add_argument("--work", type=Path, help="checkpoints and models (default: in the cache)")
     compare.add_argument("--results", type=Path, help="default: benchmarks/results")

@@ -40,6 +40,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="files worked on at once (default: one for each processor)"
     )
+    parser.add_argument(
+        "--compact",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="half the bytes, for slightly fewer recognitions (default: index.compact of the settings)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
 
@@ -53,7 +59,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     jobs = args.jobs if args.jobs is not None else settings.index.jobs
     if jobs < 0:
         raise SettingsError("--jobs must not be negative")
-    make = functools.partial(ModelFingerprinter, settings.model_path)
+    compact = args.compact if args.compact is not None else settings.index.compact
+    make = functools.partial(ModelFingerprinter, settings.model_path, compact)
     with _stop_on_signals() as stop, progress_bar() as progress:
         path = settings.packs_dir / f"{name}{PACK_SUFFIX}"
         report = index(args.folders, path, make, jobs or processors(), progress, stop)
