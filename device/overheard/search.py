@@ -87,7 +87,10 @@ class _CodedSegments:
     """
 
     def __init__(
-        self, quantizer: Quantizer, cells: npt.NDArray[np.uint16], codes: Callable[[IntArray], WideCodeArray]
+        self,
+        quantizer: Quantizer,
+        cells: npt.NDArray[np.uint16],
+        codes: Callable[[IntArray], CodeArray | WideCodeArray],
     ) -> None:
         self._quantizer, self._codes = quantizer, codes
         # Inverted lists cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
@@ -105,8 +108,9 @@ class _CodedSegments:
         ends = np.cumsum(sizes)
         positions = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
         segments = self._order[positions].astype(np.int64)
-        table = np.pad(quantizer.table(query), ((0, 0), (0, 1)))  # NONE adds nothing
-        codes = self._codes(segments)
+        codes, table = self._codes(segments), quantizer.table(query)
+        if codes.dtype != np.uint8:
+            table = np.pad(table, ((0, 0), (0, 1)))  # NONE adds nothing
         places = np.arange(codes.shape[1], dtype=np.int32) * np.int32(table.shape[1])
         scores = np.repeat(quantizer.cells[cells] @ query, sizes)
         scores += table.ravel()[codes + places].sum(axis=1)
@@ -132,10 +136,11 @@ class Catalogue:
         self._pack_segment = np.concatenate([[0], np.cumsum([len(p.cells) for p in packs])]).astype(np.int64)
         cells = np.concatenate([p.cells for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
         self._cells: npt.NDArray[np.uint16] = cells.astype(np.uint16)
-        self._code_bytes = max((pack.codes.shape[1] for pack in packs), default=quantizer.code_bytes)
+        widths = {pack.codes.shape[1] for pack in packs} or {quantizer.code_bytes}
+        self._code_bytes, self._same_width = max(widths), len(widths) == 1
         self._segments = _CodedSegments(quantizer, self._cells, self.codes)
         self._cohort = _CodedSegments(
-            quantizer, cohort.cells, lambda numbers: cohort.codes[numbers].astype(np.uint16)
+            quantizer, cohort.cells, lambda numbers: cohort.codes[numbers]
         )
         self.n_probed = min(
             len(quantizer.cells), max(MIN_PROBED_CELLS, int(PROBED_SHARE * len(quantizer.cells)))
@@ -160,11 +165,14 @@ class Catalogue:
             found.id, found.title, found.artist, found.album, found.path, pack.name, found.duration_s
         )
 
-    def codes(self, segments: IntArray) -> WideCodeArray:
+    def codes(self, segments: IntArray) -> CodeArray | WideCodeArray:
         """Return the codes ``(n, m)`` of these segments, with :data:`NONE` after those that are shorter."""
         if len(self.packs) == 1:
-            return self.packs[0].codes[segments].astype(np.uint16)
-        codes = np.full((len(segments), self._code_bytes), NONE, dtype=np.uint16)
+            return np.asarray(self.packs[0].codes[segments])
+        if self._same_width:
+            codes: CodeArray | WideCodeArray = np.empty((len(segments), self._code_bytes), dtype=np.uint8)
+        else:
+            codes = np.full((len(segments), self._code_bytes), NONE, dtype=np.uint16)
         for place, numbers, chosen in self._by_pack(segments):
             pack = self.packs[place]
             codes[chosen, : pack.codes.shape[1]] = pack.codes[numbers]
