@@ -57,7 +57,7 @@ def fingerprint_files(
         yield from _here(paths, make, stop)
         return
     todo = deque(paths)
-    with _single_threaded():
+    with single_threaded():
         while todo and not stop():
             suspects = yield from _in_pool(todo, make, jobs, stop)
             for path in suspects:  # one of them took its process down: find out which
@@ -144,7 +144,7 @@ def _outcome(path: Path, fingerprinter: Fingerprinter, cancelled: Callable[[], b
 
 
 @contextlib.contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Let processes that are started meanwhile use one BLAS thread each: they share the cores already."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))

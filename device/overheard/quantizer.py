@@ -10,6 +10,7 @@ Quantization for Speech Coding, ICASSP 1982.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import zipfile
 
@@ -42,6 +43,11 @@ class Stage:
     rotation: FloatArray
     codebooks: FloatArray
 
+    @functools.cached_property
+    def _squares(self) -> FloatArray:
+        squares: FloatArray = np.sum(self.codebooks**2, axis=2)
+        return squares
+
     @property
     def code_bytes(self) -> int:
         """Bytes that it adds to a code."""
@@ -52,8 +58,7 @@ class Stage:
         parts = (residuals @ self.rotation).reshape(len(residuals), self.code_bytes, -1)
         codes = np.empty((len(residuals), self.code_bytes), dtype=np.uint8)
         for part, words in enumerate(self.codebooks):
-            squares = np.sum(words**2, axis=1)
-            codes[:, part] = np.argmin(squares - 2 * (parts[:, part] @ words.T), axis=1)
+            codes[:, part] = np.argmin(self._squares[part] - 2 * (parts[:, part] @ words.T), axis=1)
         return codes
 
     def decode(self, codes: npt.NDArray[np.uint8]) -> FloatArray:

@@ -82,25 +82,34 @@ class _CodedSegments:
 
     Parameters
     ----------
+    n_cells : of the quantizer
     cells : (n,) uint16
     codes : from segment numbers to their codes, :data:`NONE` where a code has ended
     """
 
     def __init__(
         self,
-        quantizer: Quantizer,
+        n_cells: int,
         cells: npt.NDArray[np.uint16],
         codes: Callable[[IntArray], CodeArray | WideCodeArray],
     ) -> None:
-        self._quantizer, self._codes = quantizer, codes
+        self._codes = codes
         # Inverted lists cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
         self._order: npt.NDArray[np.uint32] = np.argsort(cells, kind="stable").astype(np.uint32)
-        sizes = np.bincount(cells, minlength=len(quantizer.cells))
+        sizes = np.bincount(cells, minlength=n_cells)
         self._bounds: IntArray = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
-    def probe(self, query: FloatArray, cells: IntArray) -> tuple[IntArray, FloatArray]:
-        """Return the segments in these cells and their similarities to the query ``(dim,)``."""
-        quantizer = self._quantizer
+    def probe(
+        self, cells: IntArray, products: FloatArray, table: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the segments in these cells and their similarities to a query.
+
+        Parameters
+        ----------
+        cells : (n,)
+        products : (n,), of the query and each cell
+        table : the query's, of :meth:`overheard.quantizer.Quantizer.table`
+        """
         starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
         total = int(sizes.sum())
         if total == 0:
@@ -108,11 +117,11 @@ class _CodedSegments:
         ends = np.cumsum(sizes)
         positions = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
         segments = self._order[positions].astype(np.int64)
-        codes, table = self._codes(segments), quantizer.table(query)
+        codes = self._codes(segments)
         if codes.dtype != np.uint8:
             table = np.pad(table, ((0, 0), (0, 1)))  # NONE adds nothing
         places = np.arange(codes.shape[1], dtype=np.int32) * np.int32(table.shape[1])
-        scores = np.repeat(quantizer.cells[cells] @ query, sizes)
+        scores = np.repeat(products, sizes)
         scores += table.ravel()[codes + places].sum(axis=1)
         return segments, scores.astype(np.float32)
 
@@ -138,13 +147,10 @@ class Catalogue:
         self._cells: npt.NDArray[np.uint16] = cells.astype(np.uint16)
         widths = {pack.codes.shape[1] for pack in packs} or {quantizer.code_bytes}
         self._code_bytes, self._same_width = max(widths), len(widths) == 1
-        self._segments = _CodedSegments(quantizer, self._cells, self.codes)
-        self._cohort = _CodedSegments(
-            quantizer, cohort.cells, lambda numbers: cohort.codes[numbers]
-        )
-        self.n_probed = min(
-            len(quantizer.cells), max(MIN_PROBED_CELLS, int(PROBED_SHARE * len(quantizer.cells)))
-        )
+        n_cells = len(quantizer.cells)
+        self._segments = _CodedSegments(n_cells, self._cells, self.codes)
+        self._cohort = _CodedSegments(n_cells, cohort.cells, lambda numbers: cohort.codes[numbers])
+        self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
 
     @property
     def n_segments(self) -> int:
@@ -206,14 +212,15 @@ class Catalogue:
         impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
         for row, query in enumerate(queries):
             cells = self.quantizer.nearest_cells(query, self.n_probed)
-            found, scores = self._segments.probe(query, cells)
+            products, table = self.quantizer.cells[cells] @ query, self.quantizer.table(query)
+            found, scores = self._segments.probe(cells, products, table)
             for track in without:
                 others = (found < self.first_segment[track]) | (found >= self.first_segment[track + 1])
                 found, scores = found[others], scores[others]
             found, scores = _top(found, scores, N_CANDIDATES)
             segments[row, : len(found)] = found
             similarities[row, : len(found)] = scores
-            _, scores = _top(*self._cohort.probe(query, cells), N_IMPOSTORS)
+            _, scores = _top(*self._cohort.probe(cells, products, table), N_IMPOSTORS)
             impostors[row, : len(scores)] = scores
         return Candidates(segments, similarities, impostors)
 

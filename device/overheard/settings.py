@@ -41,7 +41,7 @@ class IndexSettings:
 
     pack: str = _field("music", "name of the pack that is written")
     jobs: int = _field(0, "files decoded at once; 0 is one for each processor", 0, 1024)
-    compact: bool = _field(False, "half the bytes, for slightly fewer recognitions")
+    compact: bool = _field(False, "half the bytes, for markedly fewer recognitions")
 
 
 @dataclasses.dataclass(frozen=True)

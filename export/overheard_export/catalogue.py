@@ -172,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--model", type=Path, metavar="FILE.json", help="model (default: the packaged one)")
     made.add_argument(
-        "--compact", action="store_true", help="half the bytes, for slightly fewer recognitions"
+        "--compact", action="store_true", help="half the bytes, for markedly fewer recognitions"
     )
     made.add_argument("--jobs", type=int, default=0, metavar="N", help="files worked on at once")
     return made

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from overheard.errors import ModelError
+from overheard_train.text import write_text
 
 if TYPE_CHECKING:
     import keras
@@ -87,9 +88,7 @@ def load_state(variables: list[keras.Variable], progress: Progress, checkpoint: 
 def write_settings(path: Path, recipe: dict[str, Any], progress: Progress) -> None:
     """Write what a run was: recipe, progress and sessions, as JSON beside its checkpoint."""
     facts = {"recipe": recipe, "progress": dataclasses.asdict(progress)}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, json.dumps(facts, indent=1, default=str) + "\n")
 
 
 def restore(encoder: keras.Model, weights: list[np.ndarray], source: str) -> None:

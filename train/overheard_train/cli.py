@@ -172,11 +172,12 @@ def _recipes(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from overheard_train.evaluate import evaluate, table
+    from overheard_train.text import write_text
 
     found = evaluate(args.checkpoint, args.data, args.model, n_queries=args.queries)
     print(table(found))
     if args.json is not None:
-        args.json.write_text(json.dumps([dataclasses.asdict(row) for row in found], indent=1) + "\n")
+        write_text(args.json, json.dumps([dataclasses.asdict(row) for row in found], indent=1) + "\n")
     return 0
 
 

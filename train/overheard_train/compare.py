@@ -15,7 +15,7 @@ from typing import Any
 from overheard.errors import OverheardError
 from overheard_train.evaluate import Retrieval, evaluate, load_encoder
 from overheard_train.recipes import find_recipe
-from overheard_train.text import commit
+from overheard_train.text import commit, write_text
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def compare(
             log.info("%s has been measured at this budget", name)
             continue
         rows[name] = measure(name, data, work, cpu_minutes, positions)
-        _write(path, json.dumps(rows, indent=1) + "\n")
-        _write(results / "recipes.md", table(rows))
+        write_text(path, json.dumps(rows, indent=1) + "\n")
+        write_text(results / "recipes.md", table(rows))
     return table(rows)
 
 
@@ -132,10 +132,3 @@ def _run(command: Sequence[object]) -> None:
     done = subprocess.run([str(part) for part in command], env=os.environ | {"PYTHONPATH": path}, check=False)
     if done.returncode:
         raise OverheardError(f"{' '.join(str(part) for part in command[1:4])} ... failed: see above")
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

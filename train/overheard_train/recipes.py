@@ -72,12 +72,35 @@ NAFP_PAIRS = Part(
     },
 )
 
+WOO = Recipe(
+    "woo",
+    "J. Woo, Neural Fingerprinter (2020): sampled rows and columns of 1.9 s rather than of 30 s, "
+    "which no query of seconds has",
+    Part("woo", {"size": 50}),
+    Part("triplet", {"margin": 0.2, "negatives": "random"}),
+    Part("white_noise"),
+    WOO_SPEC,
+    n_pairs=50,
+    learning_rate=1e-3,
+    weight_decay=0,
+    code_bytes=(10,),
+)
+NAFP = Recipe(
+    "nafp",
+    "Chang et al. (2010.11910) at full width: for a GPU",
+    Part("nafp"),
+    Part("nt_xent", {"temperature": 0.05}),
+    NAFP_PAIRS,
+    NAFP_SPEC,
+    learning_rate=1e-3,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
             "overheard",
-            "ours: residual stages, NT-Xent against the batch and a queue of earlier ones",
+            "ours: residual stages, NT-Xent against the batch",
             Part("residual", {"widths": (64, 128, 256), "blocks": (1, 2, 2)}),
             Part("nt_xent", {"temperature": 0.06}),
         ),
@@ -88,29 +111,13 @@ RECIPES = {
             Part("nt_xent", {"temperature": 0.06, "queue": 8192}),
             weight_decay=1e-5,
         ),
-        Recipe(
-            "woo",
-            "J. Woo, Neural Fingerprinter (2020): sampled rows and columns of 1.9 s rather than of 30 s, "
-            "which no query of seconds has",
-            Part("woo", {"size": 50}),
-            Part("triplet", {"margin": 0.2, "negatives": "random"}),
-            Part("white_noise"),
-            WOO_SPEC,
-            n_pairs=50,
-            learning_rate=1e-3,
-            weight_decay=0,
-            code_bytes=(10,),
-        ),
-        Recipe(
-            "woo-64",
-            "as woo, with an embedding of 64 rather than 10",
-            Part("woo", {"size": 50}),
-            Part("triplet", {"margin": 0.2, "negatives": "random"}),
-            Part("white_noise"),
-            dataclasses.replace(WOO_SPEC, dim=64),
-            n_pairs=50,
-            learning_rate=1e-3,
-            weight_decay=0,
+        WOO,
+        dataclasses.replace(
+            WOO,
+            name="woo-64",
+            source="as woo, with an embedding of 64 rather than 10",
+            spec=dataclasses.replace(WOO_SPEC, dim=64),
+            code_bytes=Recipe.code_bytes,
         ),
         Recipe(
             "now_playing",
@@ -123,25 +130,14 @@ RECIPES = {
             NOW_PLAYING_SPEC,
             learning_rate=1e-3,
         ),
-        Recipe(
-            "nafp-small",
-            "Chang et al. (2010.11910) at a quarter of its width; ReLU and batch norm for ELU and "
+        dataclasses.replace(
+            NAFP,
+            name="nafp-small",
+            source="Chang et al. (2010.11910) at a quarter of its width; ReLU and batch norm for ELU and "
             "layer norm",
-            Part("nafp", {"widths": (32, 32, 64, 64, 128, 128, 256, 256), "hidden": 32}),
-            Part("nt_xent", {"temperature": 0.05}),
-            NAFP_PAIRS,
-            NAFP_SPEC,
-            learning_rate=1e-3,
+            encoder=Part("nafp", {"widths": (32, 32, 64, 64, 128, 128, 256, 256), "hidden": 32}),
         ),
-        Recipe(
-            "nafp",
-            "Chang et al. (2010.11910) at full width: for a GPU",
-            Part("nafp"),
-            Part("nt_xent", {"temperature": 0.05}),
-            NAFP_PAIRS,
-            NAFP_SPEC,
-            learning_rate=1e-3,
-        ),
+        NAFP,
         Recipe(
             "nmfp",
             "Araz et al. (2025): the hardest of two positives, semi-hard negatives, squared, margin 0.5, "

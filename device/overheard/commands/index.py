@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--compact",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="half the bytes, for slightly fewer recognitions (default: index.compact of the settings)",
+        help="half the bytes, for markedly fewer recognitions (default: index.compact of the settings)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 

@@ -3,7 +3,7 @@
 from overheard_train.data.cache import Clips, default_cache_dir
 from overheard_train.data.command import add_data_argument, check_parser, run_check
 from overheard_train.data.opened import Data, open_data
-from overheard_train.data.sources import KINDS, SPLITS, Recording, read_manifest
+from overheard_train.data.sources import KINDS, SPLITS, Recording
 from overheard_train.data.splits import Finding, SplitReport, check_splits
 
 __all__ = [
@@ -19,6 +19,5 @@ __all__ = [
     "check_splits",
     "default_cache_dir",
     "open_data",
-    "read_manifest",
     "run_check",
 ]

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
@@ -22,6 +22,7 @@ import soxr
 
 from overheard import audio
 from overheard.errors import AudioError
+from overheard.index_pool import single_threaded
 from overheard.spec import SPEC
 
 Int16Array = npt.NDArray[np.int16]
@@ -29,7 +30,6 @@ FloatArray = npt.NDArray[np.float32]
 Load = Callable[[Path, int], FloatArray]
 
 MIN_POOL_BYTES = 8 << 20  # to start processes for less takes longer than to decode it here
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # What scipy lets through when a .mat file is damaged or holds something else.
 _MATLAB_ERRORS = (OSError, ValueError, TypeError, LookupError, NotImplementedError, ArithmeticError)
 
@@ -95,7 +95,7 @@ def decode_files(
             yield decode(path, normalize, loader)
         return
     todo = deque(paths)
-    with _single_threaded():
+    with single_threaded():
         while todo:
             suspects = yield from _in_pool(todo, normalize, jobs, loader)
             for path in suspects:  # one of them took its process down: find out which
@@ -145,18 +145,3 @@ def _size(path: Path) -> int:
     with contextlib.suppress(OSError):
         return path.stat().st_size
     return 0
-
-
-@contextlib.contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Let processes that are started meanwhile use one BLAS thread each: they share the cores already."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from overheard.audio import find_audio
@@ -119,22 +119,6 @@ def find_recordings(sources: Sequence[Source]) -> list[Recording]:
             new = [recording for recording, key in zip(new, keys, strict=True) if key not in taken]
             taken.update(keys)
         found += new
-    return found
-
-
-def read_manifest(data_dir: Path, kinds: Iterable[str], split: str) -> list[dict[str, str]]:
-    """Return the manifest's rows of these kinds and this split (``train`` or ``valid``), at least one.
-
-    Raises
-    ------
-    AudioError
-        The corpus or its manifest is missing, unreadable, or lists nothing of the kind.
-    """
-    kinds = sorted(kinds)
-    found = [row for row in _manifest_rows(data_dir) if row["kind"] in kinds and row["split"] == split]
-    if not found:
-        path = data_dir / MANIFEST
-        raise AudioError(f"{path} lists no {' or '.join(kinds)} of the split {split}: add some")
     return found
 
 
