@@ -108,7 +108,7 @@ RECIPES = {
             "overheard-tiny",
             "ours for a Pi Zero: under 10 million multiply-adds a segment",
             Part("residual", {"widths": (24, 48, 64), "blocks": (1, 1, 1)}),
-            Part("nt_xent", {"temperature": 0.06, "queue": 8192}),
+            Part("nt_xent", {"temperature": 0.06}),
             weight_decay=1e-5,
         ),
         WOO,
