@@ -5,8 +5,9 @@
 Queries are of the tracks of the calibration third of the `valid` lists, and of training tracks, which are
 many; rooms, noises and microphones are of the calibration part. Each is asked twice: as it is, and of a
 catalogue without its track. Logistic regression weighs the evidence; each query length then gets the penalty
-at which that share of the queries without their track would be named. Writes `scoring` and `compact_scoring`
-into the model's manifest; nothing of the report part is looked at.
+at which that share of the queries without their track would be named, smooth over the lengths: a share of few
+trials is noise. Writes `scoring` and `compact_scoring` into the model's manifest; nothing of the report part
+is looked at.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy.sparse
+from scipy.optimize import linprog, minimize
 
 from overheard_bench import CHECKOUT, catalogue, output
 from overheard_bench import corpus as corpora
@@ -53,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     model = load_model(args.model)
     corpus, manifest = Corpus(args.corpus), dict(model.manifest)
-    for name, compact in (("scoring", False), ("compact_scoring", True)):
+    widths = {"scoring": False} | ({"compact_scoring": True} if len(model.quantizer.widths) > 1 else {})
+    for name, compact in widths.items():
         trials = collect(corpus, args.corpus, model, args.n, compact)
         manifest[name] = calibrate(trials, args.false_accepts)
         print(f"{name}: {json.dumps(manifest[name])}\n{describe(trials, manifest[name])}")
@@ -108,11 +111,12 @@ def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
     odds = features @ weights
     lengths = np.array([trial.length_s for trial in trials])
     without = ~np.array([trial.in_catalogue for trial in trials])
-    asked = [float(np.quantile(odds[without & (lengths == n)], 1 - false_accepts)) for n in LENGTHS_S]
+    curve = fit_quantile(_length_terms(lengths[without]), odds[without], 1 - false_accepts)
+    asked = _length_terms(np.array(LENGTHS_S)) @ curve
     return {
         "weights": [round(float(weight), 4) for weight in weights],
         "lengths_s": list(LENGTHS_S),
-        "penalties": [round(value - THRESHOLD, 4) for value in asked],
+        "penalties": [round(float(value) - THRESHOLD, 4) for value in asked],
         "threshold": THRESHOLD,
         "chosen_on": {
             "part": "calibration and training tracks",
@@ -120,6 +124,11 @@ def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
             "false_accepts": false_accepts,
         },
     }
+
+
+def _length_terms(lengths_s: np.ndarray) -> np.ndarray:
+    logarithms = np.log(lengths_s)
+    return np.stack([np.ones(len(lengths_s)), logarithms, logarithms**2], axis=1)
 
 
 def describe(trials: Sequence[Trial], scoring: dict[str, Any]) -> str:
@@ -134,6 +143,23 @@ def describe(trials: Sequence[Trial], scoring: dict[str, Any]) -> str:
         share, false = np.mean((named & right)[inside]), np.mean(named[~inside])
         lines.append(f"{length:>3} s: right {share:.1%}, named without their track {false:.1%}")
     return "\n".join(lines)
+
+
+def fit_quantile(features: np.ndarray, values: np.ndarray, quantile: float) -> np.ndarray:
+    """Return the linear model ``(d,)`` of a quantile of `values`, by quantile regression.
+
+    Source: Koenker and Bassett, Regression Quantiles, Econometrica 46, 1978: the mean absolute error, with
+    values above the line weighing `quantile` and those below it the rest.
+    """
+    n, d = features.shape
+    cost = np.concatenate([np.zeros(d), np.full(n, quantile), np.full(n, 1 - quantile)])
+    above, below = scipy.sparse.eye(n), -scipy.sparse.eye(n)
+    system = scipy.sparse.hstack([scipy.sparse.csr_matrix(features), above, below])
+    bounds = [(None, None)] * d + [(0, None)] * (2 * n)
+    found = linprog(cost, A_eq=system, b_eq=values, bounds=bounds, method="highs")
+    if not found.success:
+        raise RuntimeError(f"calibrate.py: no quantile of the trials: {found.message}")
+    return found.x[:d]
 
 
 def fit_logistic(features: np.ndarray, labels: np.ndarray, ridge: float = 1e-3) -> np.ndarray:

@@ -75,7 +75,8 @@ def measure(
     fit = ["fit", "--recipe", name, "--checkpoint", checkpoint, "--cpu-minutes", cpu_minutes, *told, *resume]
     _run([sys.executable, "-m", "overheard_train.cli", *fit])
     exported = work / "models" / f"{name}.json"
-    _run([sys.executable, "-m", "overheard_export.cli", "model", checkpoint, "--output", exported, *told])
+    export = ["model", checkpoint, "--output", exported, "--no-gate", *told]  # the table shows what int8 loses
+    _run([sys.executable, "-m", "overheard_export.cli", *export])
     benchmarks = CHECKOUT / "benchmarks"
     _run([sys.executable, benchmarks / "calibrate.py", "--model", exported, "--n", CALIBRATION_POSITIONS])
     asked = ["--model", exported, "--n", positions, "--out", work / name]
