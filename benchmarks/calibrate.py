@@ -50,13 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="manifest of a model other than the shipped one")
     parser.add_argument("--n", type=int, default=100, help="positions per length, each in every condition")
     parser.add_argument("--false-accepts", type=float, default=0.005, help="of queries without their track")
+    parser.add_argument("--full-only", action="store_true", help="leave compact codes uncalibrated")
     args = parser.parse_args(argv)
     from overheard.embedder import load_model
 
     model = load_model(args.model)
     corpus, manifest = Corpus(args.corpus), dict(model.manifest)
-    widths = {"scoring": False} | ({"compact_scoring": True} if len(model.quantizer.widths) > 1 else {})
-    for name, compact in widths.items():
+    has_compact = len(model.quantizer.widths) > 1 and not args.full_only
+    for name, compact in {"scoring": False, **({"compact_scoring": True} if has_compact else {})}.items():
         trials = collect(corpus, args.corpus, model, args.n, compact)
         manifest[name] = calibrate(trials, args.false_accepts)
         print(f"{name}: {json.dumps(manifest[name])}\n{describe(trials, manifest[name])}")

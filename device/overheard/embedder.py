@@ -17,9 +17,9 @@ from overheard.errors import ModelError
 from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
 from overheard.quantizer import Quantizer
 from overheard.runtime import Network
+from overheard.settings import MODELS_DIR
 from overheard.spec import FingerprintSpec
 
-MODELS_DIR = Path(__file__).parent / "models"
 DEFAULT_MODEL = "overheard"
 MANIFEST_VERSION = 1
 Int8Array = npt.NDArray[np.int8]

@@ -240,9 +240,9 @@ class Matcher:
             return False
         ours, theirs, fraction = ours[both], theirs[both], (places - theirs)[both, None]
         left, right = (self.index.vectors(theirs + step + first[rival]) for step in (0, 1))
-        between = left * (1 - fraction) + right * fraction
-        between /= np.linalg.norm(between, axis=1, keepdims=True)
-        return bool(np.mean(np.sum(between * self.index.vectors(ours + first[track]), axis=1)) > COPY_COSINE)
+        between, exact = left * (1 - fraction) + right * fraction, self.index.vectors(ours + first[track])
+        lengths = np.linalg.norm(between, axis=1) * np.linalg.norm(exact, axis=1)
+        return bool(np.mean(np.sum(between * exact, axis=1) / lengths) > COPY_COSINE)
 
     def _vote(self, candidates: Candidates, query_frames: IntArray) -> _Hypotheses:
         """Sum the candidates' similarities over alignments; return the best-voted."""

@@ -1,10 +1,11 @@
-"""Embeddings to a few bytes and back: a coarse cell, and product-quantized residuals in stages.
+"""Embeddings to a few bytes and back: a coarse cell, and code words that add up to what it leaves, in stages.
 
 The quantizer belongs to the model, not to a pack: every pack of one model speaks the same codes, packs can be
 joined, and none carries tables of its own. A code's first stage is a code by itself: a compact pack holds no
-more. Source: Jegou et al., Product Quantization for Nearest Neighbor Search, PAMI 2011 (IVFADC); the rotation
-is Ge et al., Optimized Product Quantization, PAMI 2014; stages are Juang and Gray, Multiple Stage Vector
-Quantization for Speech Coding, ICASSP 1982.
+more. Sources: Jegou et al., Product Quantization for Nearest Neighbor Search, PAMI 2011 (cells, and tables of
+products); Babenko and Lempitsky, Additive Quantization for Extreme Vector Compression, CVPR 2014 (words of
+full length, and the beam that finds them); stages are Juang and Gray, Multiple Stage Vector Quantization for
+Speech Coding, ICASSP 1982.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from annoy import AnnoyIndex
 from overheard.errors import ModelError
 
 FloatArray = npt.NDArray[np.float32]
-CODEWORDS = 256  # a part's code is one byte
+CODEWORDS = 256  # the number of a word is one byte
+BEAM = 8  # partial codes that are kept while an embedding is encoded
+ENCODED_AT_ONCE = 256  # embeddings
+LENGTH_POWER = 1.5  # docs/experiments.md; 1 would be the cosine
 ANNOY_TREES = 10
 ANNOY_SEED = 1
 SEARCHED_SHARE = 3  # nodes that Annoy looks at, a cell: finds 98% of the true nearest in 0.15 ms
@@ -29,18 +33,13 @@ SEARCHED_SHARE = 3  # nodes that Annoy looks at, a cell: finds 98% of the true n
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A product quantizer of what the stages before it leave of an embedding.
+    """Codebooks of which one word each is added to the others.
 
     Attributes
     ----------
-    rotation : (dim, parts * width) float32
-        Orthonormal rows; spreads the residual evenly over the parts. Where the parts do not divide the
-        dimensions evenly, some of them leave their last column at zero.
-    codebooks : (parts, 256, width) float32
-        Code words of each part of the rotated residual.
+    codebooks : (n, 256, dim) float32
     """
 
-    rotation: FloatArray
     codebooks: FloatArray
 
     @functools.cached_property
@@ -54,23 +53,40 @@ class Stage:
         return len(self.codebooks)
 
     def encode(self, residuals: FloatArray) -> npt.NDArray[np.uint8]:
-        """Return the codes ``(n, parts)`` of residuals ``(n, dim)``."""
-        parts = (residuals @ self.rotation).reshape(len(residuals), self.code_bytes, -1)
-        codes = np.empty((len(residuals), self.code_bytes), dtype=np.uint8)
-        for part, words in enumerate(self.codebooks):
-            codes[:, part] = np.argmin(self._squares[part] - 2 * (parts[:, part] @ words.T), axis=1)
-        return codes
+        """Return the codes ``(n, code_bytes)`` of residuals ``(n, dim)``: the best sums that a beam finds."""
+        blocks = [
+            self._encode_block(residuals[first : first + ENCODED_AT_ONCE])
+            for first in range(0, len(residuals), ENCODED_AT_ONCE)
+        ]
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.code_bytes), dtype=np.uint8)
+
+    def _encode_block(self, residuals: FloatArray) -> npt.NDArray[np.uint8]:
+        n, dim = residuals.shape
+        left = residuals[:, None]  # (n, beam, dim), what the words so far leave
+        errors = np.zeros((n, 1), dtype=np.float32)  # their squares, but for a constant
+        codes = np.zeros((n, 1, self.code_bytes), dtype=np.uint8)
+        for place, words in enumerate(self.codebooks):
+            products = (left.reshape(-1, dim) @ words.T).reshape(n, -1, CODEWORDS)
+            grown = (errors[:, :, None] + self._squares[place] - 2 * products).reshape(n, -1)
+            kept = np.argpartition(grown, BEAM, axis=1)[:, :BEAM]
+            parents, chosen = kept // CODEWORDS, kept % CODEWORDS
+            errors = np.take_along_axis(grown, kept, axis=1)
+            left = np.take_along_axis(left, parents[:, :, None], axis=1) - words[chosen]
+            codes = np.take_along_axis(codes, parents[:, :, None], axis=1)
+            codes[:, :, place] = chosen
+        best: npt.NDArray[np.uint8] = codes[np.arange(n), np.argmin(errors, axis=1)]
+        return best
 
     def decode(self, codes: npt.NDArray[np.uint8]) -> FloatArray:
-        """Return the residuals ``(n, dim)`` that codes ``(n, parts)`` stand for."""
-        words = self.codebooks[np.arange(self.code_bytes), codes]  # (n, parts, width)
-        residuals: FloatArray = words.reshape(len(codes), -1) @ self.rotation.T
+        """Return the residuals ``(n, dim)`` that codes ``(n, code_bytes)`` stand for."""
+        residuals = np.zeros((len(codes), self.codebooks.shape[2]), dtype=np.float32)
+        for place, words in enumerate(self.codebooks):
+            residuals += words[codes[:, place]]
         return residuals
 
     def table(self, query: FloatArray) -> FloatArray:
-        """Return the products of a query ``(dim,)`` with all code words, ``(parts, 256)``."""
-        parts = (query @ self.rotation).reshape(self.code_bytes, -1, 1)
-        products: FloatArray = (self.codebooks @ parts)[..., 0]
+        """Return the products of a query ``(dim,)`` with all code words, ``(code_bytes, 256)``."""
+        products: FloatArray = self.codebooks @ query
         return products
 
 
@@ -93,8 +109,7 @@ class Quantizer:
     def __init__(self, cells: FloatArray, *stages: Stage) -> None:
         dim = cells.shape[1]
         for stage in stages:
-            parts, words, width = stage.codebooks.shape
-            if words != CODEWORDS or stage.rotation.shape != (dim, parts * width):
+            if stage.codebooks.shape[1:] != (CODEWORDS, dim):
                 raise ModelError("the model's quantizer tables do not fit together: install overheard anew")
         if not stages or len(cells) > 65536:
             raise ModelError("the model's quantizer tables are incomplete: install overheard anew")
@@ -125,12 +140,27 @@ class Quantizer:
 
     def decode(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
         """Return unit-norm approximations of the embeddings, ``(n, dim)`` float32."""
-        vectors = self.cells[cells].copy()
+        vectors = self._sums(cells, codes)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + np.float32(1e-9)
+        return vectors
+
+    def scoring_vectors(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
+        """Return the vectors ``(n, dim)`` whose products with a query are its similarities to these codes.
+
+        They are the decoded sums over their length to the power of :data:`LENGTH_POWER`: a sum is long where
+        the model's music is dense, and there anything is near.
+        """
+        vectors = self._sums(cells, codes)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True) + np.float32(1e-9)
+        vectors /= lengths**LENGTH_POWER
+        return vectors
+
+    def _sums(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
+        vectors = self.cells[cells]
         first = 0
         for stage in self._stages_of(codes.shape[1]):
             vectors += stage.decode(codes[:, first : first + stage.code_bytes])
             first += stage.code_bytes
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + np.float32(1e-9)
         return vectors
 
     def table(self, query: FloatArray) -> FloatArray:
@@ -166,7 +196,6 @@ class Quantizer:
         buffer = io.BytesIO()
         tables = {"cells": self.cells.astype(np.float16)}
         for number, stage in enumerate(self.stages):
-            tables[f"rotation_{number}"] = stage.rotation.astype(np.float32)
             tables[f"codebooks_{number}"] = stage.codebooks.astype(np.float16)
         np.savez_compressed(buffer, **tables)  # type: ignore[arg-type]
         return buffer.getvalue()
@@ -177,10 +206,8 @@ class Quantizer:
         try:
             with np.load(io.BytesIO(stored), allow_pickle=False) as tables:
                 stages = [
-                    Stage(
-                        *(tables[f"{name}_{number}"].astype(np.float32) for name in ("rotation", "codebooks"))
-                    )
-                    for number in range((len(tables.files) - 1) // 2)
+                    Stage(tables[f"codebooks_{number}"].astype(np.float32))
+                    for number in range(len(tables.files) - 1)
                 ]
                 return cls(tables["cells"].astype(np.float32), *stages)
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:

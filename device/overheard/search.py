@@ -24,6 +24,7 @@ WideCodeArray = npt.NDArray[np.uint16]
 NONE = CODEWORDS  # no code word: a compact code ends before others do
 N_CANDIDATES = 24  # per query embedding
 N_IMPOSTORS = 4
+SHORT_LIST = 4  # times as many segments are compared by their vectors as are wanted
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of the cells: a query heard through noise lies far from its own cell
 
@@ -35,7 +36,7 @@ class Candidates:
     Attributes
     ----------
     segments : (n, N_CANDIDATES) int64, numbers within the catalogue; -1 where there are fewer
-    similarities : (n, N_CANDIDATES) float32, about cosine
+    similarities : (n, N_CANDIDATES) float32, about the cosine
     impostors : (n, at most N_IMPOSTORS) float32, similarities of the nearest segments of the cohort
     """
 
@@ -60,7 +61,7 @@ class SegmentIndex(Protocol):
     first_segment: IntArray  # (n_tracks + 1,)
 
     def vectors(self, segments: IntArray) -> FloatArray:
-        """Return unit-norm vectors ``(n, dim)`` of these segments."""
+        """Return vectors ``(n, dim)`` of these segments, whose products with a query are similarities."""
 
     def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
         """Propose segments for queries ``(n, dim)``, as if some tracks were not there."""
@@ -85,6 +86,7 @@ class _CodedSegments:
     n_cells : of the quantizer
     cells : (n,) uint16
     codes : from segment numbers to their codes, :data:`NONE` where a code has ended
+    vectors : from segment numbers to what a query is multiplied with for its similarities
     """
 
     def __init__(
@@ -92,38 +94,56 @@ class _CodedSegments:
         n_cells: int,
         cells: npt.NDArray[np.uint16],
         codes: Callable[[IntArray], CodeArray | WideCodeArray],
+        vectors: Callable[[IntArray], FloatArray],
     ) -> None:
-        self._codes = codes
+        self._codes, self._vectors = codes, vectors
         # Inverted lists cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
         self._order: npt.NDArray[np.uint32] = np.argsort(cells, kind="stable").astype(np.uint32)
         sizes = np.bincount(cells, minlength=n_cells)
         self._bounds: IntArray = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
-    def probe(
-        self, cells: IntArray, products: FloatArray, table: FloatArray
+    def nearest(
+        self, n: int, query: _Query, without: Collection[tuple[int, int]] = ()
     ) -> tuple[IntArray, FloatArray]:
-        """Return the segments in these cells and their similarities to a query.
+        """Return the nearest segments in the query's cells, at most `n`, and their similarities.
+
+        Sums of the table's products find a short list, whose vectors are then compared.
 
         Parameters
         ----------
-        cells : (n,)
-        products : (n,), of the query and each cell
-        table : the query's, of :meth:`overheard.quantizer.Quantizer.table`
+        without : ranges of segments that are passed over
         """
-        starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
-        total = int(sizes.sum())
-        if total == 0:
+        segments = self._in_cells(query.cells)
+        if not len(segments):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        ends = np.cumsum(sizes)
-        positions = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
-        segments = self._order[positions].astype(np.int64)
-        codes = self._codes(segments)
+        rough = np.repeat(query.products, self._bounds[query.cells + 1] - self._bounds[query.cells])
+        codes, table = self._codes(segments), query.table
         if codes.dtype != np.uint8:
             table = np.pad(table, ((0, 0), (0, 1)))  # NONE adds nothing
         places = np.arange(codes.shape[1], dtype=np.int32) * np.int32(table.shape[1])
-        scores = np.repeat(products, sizes)
-        scores += table.ravel()[codes + places].sum(axis=1)
-        return segments, scores.astype(np.float32)
+        rough += table.ravel()[codes + places].sum(axis=1)
+        for first, end in without:
+            others = (segments < first) | (segments >= end)
+            segments, rough = segments[others], rough[others]
+        segments, _ = _top(segments, rough, SHORT_LIST * n)
+        return _top(segments, self._vectors(segments) @ query.vector, n)
+
+    def _in_cells(self, cells: IntArray) -> IntArray:
+        starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
+        ends = np.cumsum(sizes)
+        positions = np.arange(int(sizes.sum())) + np.repeat(starts - (ends - sizes), sizes)
+        segments: IntArray = self._order[positions].astype(np.int64)
+        return segments
+
+
+@dataclasses.dataclass(frozen=True)
+class _Query:
+    """A query embedding, the cells it probes, and its products with them and with the code words."""
+
+    vector: FloatArray  # (dim,)
+    cells: IntArray  # (n,)
+    products: FloatArray  # (n,)
+    table: FloatArray  # of Quantizer.table
 
 
 class Catalogue:
@@ -148,8 +168,13 @@ class Catalogue:
         widths = {pack.codes.shape[1] for pack in packs} or {quantizer.code_bytes}
         self._code_bytes, self._same_width = max(widths), len(widths) == 1
         n_cells = len(quantizer.cells)
-        self._segments = _CodedSegments(n_cells, self._cells, self.codes)
-        self._cohort = _CodedSegments(n_cells, cohort.cells, lambda numbers: cohort.codes[numbers])
+        self._segments = _CodedSegments(n_cells, self._cells, self.codes, self.vectors)
+        self._cohort = _CodedSegments(
+            n_cells,
+            cohort.cells,
+            lambda numbers: cohort.codes[numbers],
+            lambda numbers: quantizer.scoring_vectors(cohort.cells[numbers], cohort.codes[numbers]),
+        )
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
 
     @property
@@ -185,10 +210,10 @@ class Catalogue:
         return codes
 
     def vectors(self, segments: IntArray) -> FloatArray:
-        """Return the decoded vectors ``(n, dim)`` of these segments."""
+        """Return the scoring vectors ``(n, dim)`` of these segments."""
         vectors = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)
         for place, numbers, chosen in self._by_pack(segments):
-            vectors[chosen] = self.quantizer.decode(
+            vectors[chosen] = self.quantizer.scoring_vectors(
                 self._cells[segments[chosen]], self.packs[place].codes[numbers]
             )
         return vectors
@@ -210,17 +235,14 @@ class Catalogue:
         segments = np.full((len(queries), N_CANDIDATES), -1, dtype=np.int64)
         similarities = np.zeros((len(queries), N_CANDIDATES), dtype=np.float32)
         impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
-        for row, query in enumerate(queries):
-            cells = self.quantizer.nearest_cells(query, self.n_probed)
-            products, table = self.quantizer.cells[cells] @ query, self.quantizer.table(query)
-            found, scores = self._segments.probe(cells, products, table)
-            for track in without:
-                others = (found < self.first_segment[track]) | (found >= self.first_segment[track + 1])
-                found, scores = found[others], scores[others]
-            found, scores = _top(found, scores, N_CANDIDATES)
+        passed_over = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
+        for row, vector in enumerate(queries):
+            cells = self.quantizer.nearest_cells(vector, self.n_probed)
+            query = _Query(vector, cells, self.quantizer.cells[cells] @ vector, self.quantizer.table(vector))
+            found, scores = self._segments.nearest(N_CANDIDATES, query, passed_over)
             segments[row, : len(found)] = found
             similarities[row, : len(found)] = scores
-            _, scores = _top(*self._cohort.probe(cells, products, table), N_IMPOSTORS)
+            _, scores = self._cohort.nearest(N_IMPOSTORS, query)
             impostors[row, : len(scores)] = scores
         return Candidates(segments, similarities, impostors)
 

@@ -20,6 +20,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+MODELS_DIR = Path(__file__).parent / "models"
+
 
 def _field(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
     return dataclasses.field(default=default, metadata={"about": about, "low": low, "high": high})
@@ -67,7 +69,9 @@ class Settings:
 
     data_dir: Path = _field(Path(), "folder of packs and history")
     packs: tuple[str, ...] = _field((), "names of the packs to search; empty is all")
-    model: str = _field("", "path of a model's .json; empty is the one that ships with overheard")
+    model: str = _field(
+        "", "overheard, overheard-tiny or the path of a model's .json; empty is the first, for most machines"
+    )
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
@@ -85,7 +89,10 @@ class Settings:
 
     @property
     def model_path(self) -> Path | None:
-        """The model to load, None for the packaged one."""
+        """The model to load, None for the default one."""
+        shipped = MODELS_DIR / f"{self.model}.json"
+        if self.model == Path(self.model).name and shipped.exists():
+            return shipped
         return Path(self.model).expanduser() if self.model else None
 
 

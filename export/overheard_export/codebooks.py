@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.linalg
+import scipy.sparse
 
 from overheard.frontend import FloatArray
 from overheard.quantizer import CODEWORDS, Quantizer, Stage
+
+FITTED_ON = 60_000  # embeddings a round
+ROUNDS = 8
+RIDGE = 1.0  # embeddings that each word before counts for
 
 
 def kmeans(points: FloatArray, k: int, rng: np.random.Generator, iterations: int = 20) -> FloatArray:
@@ -55,37 +61,36 @@ def train_quantizer(
 
 
 def _train_stage(residuals: FloatArray, code_bytes: int, rng: np.random.Generator) -> Stage:
-    """Fit a rotation and codebooks in turns (optimized product quantization).
+    """Fit codebooks one after the other, then all together, by turns of encoding and least squares.
 
-    Source: Ge et al., Optimized Product Quantization, PAMI 2014, section 3 (non-parametric).
+    Source: Martinez et al., Revisiting Additive Quantization, ECCV 2016, with the beam of the device for its
+    stochastic local search.
     """
-    dim = residuals.shape[1]
-    width = -(-dim // code_bytes)
-    rotation = _spread(np.linalg.qr(rng.standard_normal((dim, dim)))[0], code_bytes)
-    codebooks = np.zeros((code_bytes, CODEWORDS, width), dtype=np.float32)
-    for round_number in range(6):
-        rotated = residuals @ rotation
-        approximated = np.empty_like(rotated)
-        for part in range(code_bytes):
-            columns = slice(part * width, (part + 1) * width)
-            words = kmeans(rotated[:, columns], CODEWORDS, rng, 12 if round_number == 0 else 6)
-            codebooks[part] = words
-            approximated[:, columns] = words[_assign(rotated[:, columns], words)]
-        if round_number < 5:
-            used = np.abs(rotation).max(axis=0) > 0
-            left, _, right = np.linalg.svd(residuals.T @ approximated[:, used])
-            rotation = np.zeros_like(rotation)
-            rotation[:, used] = left @ right
-    return Stage(rotation, codebooks)
+    left = _sample(residuals, rng)
+    codebooks = np.empty((code_bytes, CODEWORDS, residuals.shape[1]), dtype=np.float32)
+    for words in codebooks:
+        words[:] = kmeans(left, CODEWORDS, rng, 8)
+        left = left - words[_assign(left, words)]
+    for _ in range(ROUNDS):
+        sample = _sample(residuals, rng)  # another one each time, lest words know theirs by heart
+        codebooks = _fit_words(sample, Stage(codebooks).encode(sample), codebooks)
+    return Stage(codebooks)
 
 
-def _spread(rotation: np.ndarray, parts: int) -> FloatArray:
-    """Share columns ``(dim, dim)`` out over parts of one width, some of whose last stay at zero."""
-    dim = rotation.shape[1]
-    width = -(-dim // parts)
-    places = [
-        part * width + np.arange(len(own)) for part, own in enumerate(np.array_split(np.arange(dim), parts))
-    ]
-    spread = np.zeros((dim, parts * width), dtype=np.float32)
-    spread[:, np.concatenate(places)] = rotation
-    return spread
+def _sample(points: FloatArray, rng: np.random.Generator) -> FloatArray:
+    return points[rng.permutation(len(points))[:FITTED_ON]]
+
+
+def _fit_words(points: FloatArray, codes: np.ndarray, previous: FloatArray) -> FloatArray:
+    """Return the words ``(n, 256, dim)`` whose sums by these codes are nearest to the points."""
+    n_books, n_words, dim = previous.shape
+    columns = codes.astype(np.int64) + n_words * np.arange(n_books)  # one word of each book
+    rows = np.repeat(np.arange(len(points)), n_books)
+    chosen = scipy.sparse.csr_matrix((np.ones(columns.size), (rows, columns.ravel())))
+    chosen.resize(len(points), n_books * n_words)
+    normal = (chosen.T @ chosen).toarray()
+    normal[np.diag_indices_from(normal)] += RIDGE
+    # Towards the words before: what few points chose stays near to what it was.
+    wanted = chosen.T @ points + RIDGE * previous.reshape(-1, dim)
+    words = scipy.linalg.solve(normal, wanted, assume_a="pos")
+    return words.reshape(previous.shape).astype(np.float32)

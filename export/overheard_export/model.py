@@ -21,8 +21,10 @@ from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray, normalize_segments
 from overheard.quantizer import Quantizer
 from overheard.runtime import Network
+from overheard.settings import MODELS_DIR
 from overheard.spec import FingerprintSpec
 from overheard_export.codebooks import train_quantizer
+from overheard_export.whitening import whiten
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +39,7 @@ MAX_TOP1_LOSS = 0.005
 PROJECTED_ROWS = 4
 N_COMPARED = 128  # segments by which scales are chosen
 QUANTIZER_SPEEDS = (1.0, 0.91, 1.1)
+N_WHITENED = {"n_music": 8192, "n_noise": 0, "n_speech": 0}
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
 
 
@@ -144,11 +147,15 @@ def mean_cosine(ones: FloatArray, others: FloatArray) -> float:
 
 def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data: Data) -> Cohort:
     """Return impostors from the training lists, their music at another speed so that it is no track's."""
+    return Cohort(*quantizer.encode(run_int8(tflite, impostors(spec, data, N_COHORT))))
+
+
+def impostors(spec: FingerprintSpec, data: Data, numbers: dict[str, int]) -> FloatArray:
+    """Return normalized segments ``(n, n_frames, n_mels)`` of the training lists that are no track's."""
     from overheard_train.pairs.degraded import Variation, make
 
     maker = make(spec, data, "train", seed=3, variation=Variation(resample=1.0, overlay=0.0))
-    segments = maker.impostors(np.random.default_rng(13), **N_COHORT)
-    return Cohort(*quantizer.encode(run_int8(tflite, segments)))
+    return maker.impostors(np.random.default_rng(13), **numbers)
 
 
 def write_model(
@@ -256,6 +263,8 @@ def export_checkpoint(
     if not all(1 <= n <= spec.dim for n in code_bytes) or not 1 <= n_cells <= 65536:
         raise ModelError(f"--code-bytes must be 1 to {spec.dim} a stage, and --cells 1 to 65536")
     data = open_data(names)
+    if recipe.whitening:
+        encoder = whiten(encoder, impostors(spec, data, N_WHITENED), recipe.whitening)
     representative, _ = make_pairs(recipe, data, "train", seed=1).batch(np.random.default_rng(11), 256)
     tflite = convert(encoder, representative)
     parity = measure_parity(encoder, tflite, parity_pairs(recipe, data))
@@ -283,7 +292,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="overheard-export model", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="what overheard-train fit wrote (.npz)")
     add_data_argument(parser)
-    parser.add_argument("--output", type=Path, default=device.MODELS_DIR / f"{device.DEFAULT_MODEL}.json")
+    parser.add_argument("--output", type=Path, default=MODELS_DIR / f"{device.DEFAULT_MODEL}.json")
     parser.add_argument("--cells", type=int, help="coarse cells (default: the recipe's)")
     parser.add_argument(
         "--code-bytes",

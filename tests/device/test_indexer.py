@@ -474,8 +474,9 @@ def test_a_full_disk_is_told_and_what_is_done_stays(
 
 
 def test_the_real_model_in_chunks_is_the_real_model_at_once(tmp_path: Path) -> None:
-    from overheard.embedder import MODELS_DIR, Embedder, fingerprint, load_model
+    from overheard.embedder import Embedder, fingerprint, load_model
     from overheard.index_worker import ModelFingerprinter, fingerprint_file
+    from overheard.settings import MODELS_DIR
 
     if not list(MODELS_DIR.glob("*.tflite")):
         pytest.skip("no model is packaged")

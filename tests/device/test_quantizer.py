@@ -5,7 +5,7 @@ import pytest
 
 from overheard.embedder import default_model
 from overheard.errors import ModelError
-from overheard.quantizer import Quantizer, Stage
+from overheard.quantizer import LENGTH_POWER, Quantizer, Stage
 
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
@@ -15,13 +15,8 @@ def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
 
 def small(seed: int = 0) -> Quantizer:
     rng = np.random.default_rng(seed)
-    rotation = np.linalg.qr(rng.standard_normal((8, 8)))[0].astype(np.float32)
-    first = Stage(rotation, rng.normal(0, 0.3, (4, 256, 2)).astype(np.float32))
-    wider = np.zeros((8, 9), dtype=np.float32)  # three parts of three columns, the last of them empty
-    wider[:, :8] = rotation[::-1]
-    return Quantizer(
-        unit(rng, 16, 8), first, Stage(wider, rng.normal(0, 0.05, (3, 256, 3)).astype(np.float32))
-    )
+    first = Stage(rng.normal(0, 0.2, (4, 256, 8)).astype(np.float32))
+    return Quantizer(unit(rng, 16, 8), first, Stage(rng.normal(0, 0.05, (3, 256, 8)).astype(np.float32)))
 
 
 def test_decoding_is_near_and_of_unit_norm() -> None:
@@ -33,16 +28,26 @@ def test_decoding_is_near_and_of_unit_norm() -> None:
     assert np.mean(np.sum(decoded * vectors, axis=1)) > 0.98
 
 
-def test_encoding_takes_the_nearest_cell_and_words() -> None:
-    quantizer, vectors = small(), unit(np.random.default_rng(2), 20, 8)
+def test_encoding_takes_the_nearest_cell_and_better_sums_than_word_by_word() -> None:
+    quantizer, vectors = small(), unit(np.random.default_rng(2), 300, 8)
     cells, codes = quantizer.encode(vectors, 4)
     stage = quantizer.stages[0]
-    for vector, cell, code in zip(vectors, cells, codes, strict=True):
-        assert cell == np.argmin(np.linalg.norm(quantizer.cells - vector, axis=1))
-        residual = ((vector - quantizer.cells[cell]) @ stage.rotation).reshape(4, 2)
-        for part in range(4):
-            distances = np.linalg.norm(stage.codebooks[part] - residual[part], axis=1)
-            assert distances[code[part]] == pytest.approx(distances.min(), abs=1e-5)
+    distances = np.linalg.norm(vectors[:, None] - quantizer.cells, axis=2)
+    np.testing.assert_array_equal(cells, np.argmin(distances, axis=1))
+    residuals = vectors - quantizer.cells[cells]
+    greedy = residuals.copy()
+    for words in stage.codebooks:
+        greedy -= words[np.argmin(np.linalg.norm(greedy[:, None] - words, axis=2), axis=1)]
+    found, word_by_word = (np.mean(left**2) for left in (residuals - stage.decode(codes), greedy))
+    assert found < 0.9 * word_by_word
+
+
+def test_two_words_are_the_best_pair_of_all() -> None:
+    rng = np.random.default_rng(7)
+    stage, point = Stage(rng.normal(0, 0.2, (2, 256, 3)).astype(np.float32)), np.full((1, 3), 0.2, np.float32)
+    sums = stage.codebooks[0][:, None] + stage.codebooks[1]
+    best = np.linalg.norm(sums - point, axis=2).min()
+    assert np.linalg.norm(stage.decode(stage.encode(point)) - point) == pytest.approx(best, abs=0.02)
 
 
 def test_a_code_begins_with_its_compact_code_and_gains_by_the_rest() -> None:
@@ -54,6 +59,18 @@ def test_a_code_begins_with_its_compact_code_and_gains_by_the_rest() -> None:
     assert 0.9 < compact < full
     with pytest.raises(ModelError, match=r"codes of 5 bytes are not this model's \(4, 7\)"):
         quantizer.encode(vectors, 5)
+
+
+def test_scoring_vectors_point_where_codes_do_and_are_short_where_sums_are_long() -> None:
+    quantizer, vectors = small(), unit(np.random.default_rng(6), 50, 8)
+    cells, codes = quantizer.encode(vectors)
+    table = np.stack([quantizer.table(axis) for axis in np.eye(8, dtype=np.float32)])  # (8, 7, 256)
+    sums = quantizer.cells[cells] + table[:, np.arange(7), codes].sum(axis=2).T
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    assert lengths.std() > 0.01
+    scoring = quantizer.scoring_vectors(cells, codes)
+    np.testing.assert_allclose(scoring, sums / lengths**LENGTH_POWER, rtol=1e-4)
+    np.testing.assert_allclose(quantizer.decode(cells, codes), sums / lengths, rtol=1e-4)
 
 
 def test_the_table_holds_the_products_with_all_words() -> None:
@@ -85,6 +102,6 @@ def test_bytes_round_trip_and_refusal() -> None:
     with pytest.raises(ModelError):
         Quantizer.from_bytes(b"PK\x03\x04 not an archive")
     with pytest.raises(ModelError):
-        Quantizer(quantizer.cells, Stage(quantizer.stages[0].rotation[:4], quantizer.stages[0].codebooks))
+        Quantizer(quantizer.cells, Stage(quantizer.stages[0].codebooks[:, :, :4]))
     with pytest.raises(ModelError):
         Quantizer(quantizer.cells)

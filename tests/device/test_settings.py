@@ -39,6 +39,21 @@ def test_settings_cannot_be_changed() -> None:
         settings.model = "x"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        ("", None),
+        ("overheard", module.MODELS_DIR / "overheard.json"),
+        ("no-such-model", Path("no-such-model")),
+        ("here/overheard", Path("here/overheard")),
+        ("~/m.json", Path.home() / "m.json"),
+    ],
+)
+def test_a_model_that_ships_is_known_by_its_name(told: str, path: Path | None) -> None:
+    settings, _ = load(env={}, overrides={"model": told})
+    assert settings.model_path == path
+
+
 def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
     path = write(tmp_path, 'data_dir = "/file"\npacks = ["a", "b"]\n[gate]\nopen_db = -50\n')
     env = {"OVERHEARD_DATA_DIR": "/environment"}

@@ -32,15 +32,13 @@ def test_kmeans_takes_fewer_points_than_centres_and_equal_ones() -> None:
 
 
 def test_a_trained_quantizer_is_nearer_than_a_random_one() -> None:
-    dim, parts = 16, 4
+    dim = 16
     seen, unseen = np.split(unit(4, 4000, dim), [3000])
-    trained = train_quantizer(seen, 16, [parts])
-    rotation = trained.stages[0].rotation
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(dim), atol=1e-4)
+    trained = train_quantizer(seen, 16, [4])
     rng = np.random.default_rng(5)
     residuals = seen - seen[rng.integers(len(seen), size=len(seen))]
-    words = [residuals[rng.integers(len(seen), size=256), part * 4 : part * 4 + 4] for part in range(parts)]
-    random = Quantizer(seen[:16], Stage(np.eye(dim, dtype=np.float32), np.stack(words)))
+    words = residuals[rng.integers(len(seen), size=(4, 256))] / 4
+    random = Quantizer(seen[:16], Stage(words))
 
     def error(quantizer: Quantizer, code_bytes: int | None = None) -> float:
         decoded = quantizer.decode(*quantizer.encode(unseen, code_bytes))
@@ -48,7 +46,23 @@ def test_a_trained_quantizer_is_nearer_than_a_random_one() -> None:
 
     assert error(trained) < 0.6 * error(random)
     assert error(train_quantizer(seen, 16, [8])) < 0.6 * error(trained)  # more bytes, less error
-    staged = train_quantizer(seen, 16, [3, 4])  # three parts of 16 columns: 6, 5 and 5
+    staged = train_quantizer(seen, 16, [3, 4])
     assert staged.widths == (3, 7)
     assert error(staged) < 0.7 * error(staged, 3)
     assert error(staged, 3) == pytest.approx(error(train_quantizer(seen, 16, [3])), rel=1e-6)
+
+
+def test_words_fitted_together_are_nearer_than_one_after_the_other() -> None:
+    seen, unseen = np.split(unit(6, 12000, 8), [11000])
+    fitted = train_quantizer(seen, 1, [3]).stages[0]
+    left, words = seen - seen.mean(axis=0), []
+    for _ in range(3):
+        words.append(kmeans(left, 256, np.random.default_rng(0)))
+        left = left - words[-1][np.argmin(np.sum(words[-1] ** 2, axis=1) - 2 * left @ words[-1].T, axis=1)]
+    greedy = Stage(np.stack(words))
+    points = unseen - seen.mean(axis=0)
+
+    def error(stage: Stage) -> float:
+        return float(np.mean(np.sum((stage.decode(stage.encode(points)) - points) ** 2, axis=1)))
+
+    assert error(fitted) < 0.99 * error(greedy)
