@@ -1,6 +1,6 @@
 """Choose the matcher's weights and thresholds, for full and for compact codes.
 
-    python benchmarks/calibrate.py [--n 100] [--false-accepts 0.005]
+    python benchmarks/calibrate.py [--n 60] [--false-accepts 0.015]
 
 Queries are of the tracks of the calibration third of the `valid` lists, and of training tracks, which are
 many; rooms, noises and microphones are of the calibration part. Each is asked twice: as it is, and of a
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--model", type=Path, help="manifest of a model other than the shipped one")
-    parser.add_argument("--n", type=int, default=100, help="positions per length, each in every condition")
-    parser.add_argument("--false-accepts", type=float, default=0.005, help="of queries without their track")
+    parser.add_argument("--n", type=int, default=60, help="positions per length, each in every condition")
+    parser.add_argument("--false-accepts", type=float, default=0.015, help="of queries without their track")
     parser.add_argument("--full-only", action="store_true", help="leave compact codes uncalibrated")
     args = parser.parse_args(argv)
+    from overheard.errors import OverheardError
+
+    try:
+        calibrate_model(args)
+    except (OverheardError, FileNotFoundError, RuntimeError) as error:
+        print(f"calibrate.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def calibrate_model(args: argparse.Namespace) -> None:
+    """Ask, fit, and write the manifest."""
     from overheard.embedder import load_model
 
     model = load_model(args.model)
@@ -60,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, compact in {"scoring": False, **({"compact_scoring": True} if has_compact else {})}.items():
         trials = collect(corpus, args.corpus, model, args.n, compact)
         manifest[name] = calibrate(trials, args.false_accepts)
-        print(f"{name}: {json.dumps(manifest[name])}\n{describe(trials, manifest[name])}")
+        print(f"{name}: {json.dumps(manifest[name])}\n{describe(trials, manifest[name])}", flush=True)
     output.write_json(model.path, manifest)
-    return 0
 
 
 def collect(corpus: Corpus, root: Path, model: Any, n: int, compact: bool) -> list[Trial]:
@@ -159,7 +171,7 @@ def fit_quantile(features: np.ndarray, values: np.ndarray, quantile: float) -> n
     bounds = [(None, None)] * d + [(0, None)] * (2 * n)
     found = linprog(cost, A_eq=system, b_eq=values, bounds=bounds, method="highs")
     if not found.success:
-        raise RuntimeError(f"calibrate.py: no quantile of the trials: {found.message}")
+        raise RuntimeError(f"no quantile of the trials: {found.message}")
     return found.x[:d]
 
 
