@@ -1,6 +1,6 @@
 """Choose the matcher's weights and thresholds, for full and for compact codes.
 
-    python benchmarks/calibrate.py [--n 60] [--false-accepts 0.015]
+    python benchmarks/calibrate.py [--n 60] [--false-accepts 0.012]
 
 Queries are of the tracks of the calibration third of the `valid` lists, and of training tracks, which are
 many; rooms, noises and microphones are of the calibration part. Each is asked twice: as it is, and of a
@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--model", type=Path, help="manifest of a model other than the shipped one")
     parser.add_argument("--n", type=int, default=60, help="positions per length, each in every condition")
-    parser.add_argument("--false-accepts", type=float, default=0.015, help="of queries without their track")
+    parser.add_argument(
+        "--false-accepts", type=share, default=0.012, help="share of queries without their track"
+    )
     parser.add_argument("--full-only", action="store_true", help="leave compact codes uncalibrated")
     args = parser.parse_args(argv)
     from overheard.errors import OverheardError
@@ -61,6 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"calibrate.py: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def share(text: str) -> float:
+    """Read a share between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
 
 
 def calibrate_model(args: argparse.Namespace) -> None:
