@@ -120,8 +120,8 @@ class _CodedSegments:
         codes, table = self._codes(segments), query.table
         if codes.dtype != np.uint8:
             table = np.pad(table, ((0, 0), (0, 1)))  # NONE adds nothing
-        places = np.arange(codes.shape[1], dtype=np.int32) * np.int32(table.shape[1])
-        rough += table.ravel()[codes + places].sum(axis=1)
+        for words, chosen in zip(table, codes.T, strict=False):  # a compact code has fewer than the table
+            rough += words.take(chosen)  # column by column: half the time of one gather of all
         for first, end in without:
             others = (segments < first) | (segments >= end)
             segments, rough = segments[others], rough[others]
