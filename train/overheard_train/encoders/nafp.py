@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-from keras import layers
 
 from overheard.spec import FingerprintSpec
 from overheard_train.encoders.layers import convolution, divide_and_encode
@@ -33,5 +32,4 @@ def nafp(
     for width in widths:
         x = convolution(x, width, size=(3, 1), stride=(2 if x.shape[1] > 1 else 1, 1))
         x = convolution(x, width, size=(1, 3), stride=(1, 2 if x.shape[2] > 1 else 1))
-    x = layers.Reshape((1, 1, x.shape[1] * x.shape[2] * x.shape[3]))(x)
     return keras.Model(inputs, divide_and_encode(x, spec.dim, hidden), name="encoder")
