@@ -21,11 +21,11 @@ from batches_here import BatchesHere  # noqa: E402
 from overheard.errors import OverheardError  # noqa: E402
 from overheard_train import callbacks, train  # noqa: E402
 from overheard_train.checkpoints import Progress, load_checkpoint, state_path  # noqa: E402
-from overheard_train.pairs import labels_of  # noqa: E402
+from overheard_train.pairs import Batch, labels_of  # noqa: E402
 from overheard_train.recipes import RECIPES, Recipe  # noqa: E402
 from overheard_train.schedule import Budget, Schedule  # noqa: E402
 from overheard_train.train import fit  # noqa: E402
-from overheard_train.trainer import make_model  # noqa: E402
+from overheard_train.trainer import make_model, processor_multiplies_bfloat16  # noqa: E402
 
 TRIAL = dataclasses.replace(RECIPES["trial"], n_pairs=8)
 N_QUEUE = TRIAL.loss.options["queue"]
@@ -175,6 +175,41 @@ def test_without_tensorboard_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
     with pytest.raises(OverheardError, match="pip install tensorboard"):
         callbacks.Curves(tmp_path, Progress("trial"))
+
+
+def test_a_step_is_of_so_many_pairs_and_a_resumed_one_of_as_many(
+    corpus: Path, tmp_path: Path, here: BatchesHere
+) -> None:
+    asked: list[int] = []
+
+    def note(step: int, batch: Batch) -> Batch:
+        asked.append(len(batch[0]))
+        return batch
+
+    here.change = note
+    fit(TRIAL, [str(corpus)], tmp_path / "m.npz", Budget(steps=1), n_pairs=6)
+    fit(TRIAL, [str(corpus)], tmp_path / "m.npz", Budget(steps=2), resume=True)
+    assert set(asked) == {12}  # two rows a pair
+    assert [settings["n_pairs"] for settings in load_checkpoint(tmp_path / "m.npz")[1].settings] == [6, 6]
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16 fma\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", True),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("flags\t\t: fpu sse2 avx avx2 fma f16c\n", False),
+        (None, False),
+    ],
+)
+def test_bfloat16_is_for_processors_that_have_it(
+    tmp_path: Path, cpuinfo: str | None, expected: bool
+) -> None:
+    path = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        path.write_text(cpuinfo)
+    assert processor_multiplies_bfloat16(path) is expected
 
 
 def step_on_noise(recipe: Recipe) -> dict[str, float]:

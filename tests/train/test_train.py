@@ -54,9 +54,11 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def test_fit_trains_says_so_and_comes_to_its_end(corpus: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "trial.npz"
-    code, out, _ = ended(start(corpus, checkpoint, "--steps", 3, "--workers", 1))
+    code, out, _ = ended(start(corpus, checkpoint, "--steps", 3, "--workers", 1, "--pairs", 24))
     assert code == 0 and out.startswith(f"{checkpoint}: step 3, loss ")
-    assert load_checkpoint(checkpoint)[1].settings[0]["workers"] == 1
+    settings = load_checkpoint(checkpoint)[1].settings[0]
+    assert settings["workers"] == 1 and settings["n_pairs"] == 24
+    assert settings["environment"]["precision"] in ("float32", "mixed_bfloat16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trial.json", "trial.npz", "trial.state.npz"]
 
 

@@ -68,6 +68,9 @@ def _fit_parser(commands: Any) -> None:
         type=_amount,
         help="of the recipe's peak (default: 1, or with --resume what it was)",
     )
+    fit.add_argument(
+        "--pairs", type=_pair_count, help="of a step (default: the recipe's, or with --resume what it was)"
+    )
     fit.add_argument("--workers", type=_positive, default=2, help="processes that make batches")
     fit.add_argument("--seed", type=_seed, default=0)
     fit.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write curves here")
@@ -77,6 +80,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _pair_count(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 2: pairs are told from each other")
     return number
 
 
@@ -100,6 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow leaves it out on processors without AVX-512, which train twice as fast with it too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     commands = {
@@ -151,6 +163,7 @@ def _fit(args: argparse.Namespace) -> int:
         args.workers,
         args.learning_rate_scale,
         args.tensorboard,
+        args.pairs,
     )
     print(f"{checkpoint}: step {progress.step}, loss {progress.loss:.3f}, top-1 {progress.accuracy:.3f}")
     return 0

@@ -19,6 +19,8 @@ def profile(recipe: Recipe, names: Sequence[str], n_steps: int = 5) -> dict[str,
     before = time.process_time()
     segments, labels = maker.batch(np.random.default_rng(1), recipe.n_pairs)
     augment_s = time.process_time() - before
+    import keras
+
     from overheard_train.trainer import make_model
 
     model = make_model(recipe)
@@ -29,6 +31,7 @@ def profile(recipe: Recipe, names: Sequence[str], n_steps: int = 5) -> dict[str,
     network_s, network_cpu_s = time.monotonic() - before, time.process_time() - cpu
     return {
         "recipe": recipe.name,
+        "precision": keras.config.dtype_policy().name,
         "parameters": int(model.encoder.count_params()),
         "augmentation_cpu_ms_per_pair": 1e3 * augment_s / recipe.n_pairs,
         "network_segments_per_s": n_steps * len(segments) / network_s,

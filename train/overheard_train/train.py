@@ -40,6 +40,7 @@ def fit(
     n_workers: int = 2,
     learning_rate_scale: float | None = None,
     tensorboard: Path | None = None,
+    n_pairs: int | None = None,
 ) -> Progress:
     """Train a recipe and leave a checkpoint, written every few minutes too.
 
@@ -51,6 +52,7 @@ def fit(
     restart : with `resume`, begin a new schedule from the checkpoint's weights
     learning_rate_scale : of the recipe's peak; 1 where None, or what it was
     tensorboard : folder for curves
+    n_pairs : of a step; the recipe's where None, or what it was
 
     Raises
     ------
@@ -68,7 +70,10 @@ def fit(
     if schedule.done(progress) >= 1:
         log.info("%s is at its schedule's end: lengthen it, or begin a new one with --restart", checkpoint)
         return progress
-    seed = progress.settings[-1]["seed"] if progress.settings and not restart else seed
+    if progress.settings and not restart:
+        seed = progress.settings[-1]["seed"]
+        n_pairs = n_pairs or progress.settings[-1].get("n_pairs")
+    recipe = dataclasses.replace(recipe, n_pairs=n_pairs or recipe.n_pairs)
     maker = make_pairs(recipe, open_data(data), seed=seed)
     batches = Batches(maker, seed, progress.step, recipe.n_pairs, n_workers)
     try:
@@ -82,7 +87,7 @@ def fit(
             if restart or not load_state(variables, progress, checkpoint):
                 log.info("the optimizer starts anew")
         progress.sessions += 1
-        progress.settings.append(_settings(schedule, seed, data, n_workers))
+        progress.settings.append(_settings(schedule, seed, data, n_workers, recipe.n_pairs))
         with _Interrupts() as interrupts:
             log.info("%s: %d parameters", recipe.name, model.encoder.count_params())
             model.fit(
@@ -120,8 +125,12 @@ def _schedule(
     )
 
 
-def _settings(schedule: Schedule, seed: int, data: Sequence[str], n_workers: int) -> dict[str, Any]:
-    """Return what a session can be done again with."""
+def _settings(
+    schedule: Schedule, seed: int, data: Sequence[str], n_workers: int, n_pairs: int
+) -> dict[str, Any]:
+    """Return what a session can be done again with; the model is made already."""
+    import keras
+
     versions = {}
     for package in PACKAGES:
         try:
@@ -133,12 +142,14 @@ def _settings(schedule: Schedule, seed: int, data: Sequence[str], n_workers: int
         "seed": seed,
         "data": [str(name) for name in data],
         "workers": n_workers,
+        "n_pairs": n_pairs,
         "commit": commit(),
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "environment": {
             "python": platform.python_version(),
             "machine": platform.machine(),
             "cores": os.cpu_count(),
+            "precision": keras.config.dtype_policy().name,
             **versions,
         },
     }

@@ -14,6 +14,7 @@ from overheard.spec import SPEC
 ComplexArray = npt.NDArray[np.complex64]
 
 RATE = SPEC.frontend.sample_rate
+FAR_SHARE = 0.45  # of the rooms: the reverberation is louder than what comes straight
 
 
 @functools.lru_cache(maxsize=2)
@@ -75,7 +76,7 @@ def _rescale_room(response: FloatArray, rng: np.random.Generator) -> FloatArray:
     tail[:direct_end] = 0
     tail *= np.exp(-6.9 * times / rng.uniform(0.3, 1.5))
     direct = response[:direct_end]
-    ratio_db = rng.uniform(-15, 0) if rng.random() < 0.35 else rng.uniform(0, 12)
+    ratio_db = rng.uniform(-15, 0) if rng.random() < FAR_SHARE else rng.uniform(0, 12)
     tail_energy = float(np.sum(tail**2))
     if tail_energy > 0:
         tail *= np.sqrt(float(np.sum(direct**2)) / tail_energy) * 10 ** (-ratio_db / 20)
