@@ -110,8 +110,8 @@ def exhaustive_recognizer(model: Any, pack: Any, corpus: Corpus, find: Find) -> 
     """Return a recognizer that compares with every float embedding of the same tracks at the same hop."""
     from overheard.embedder import Embedder, fingerprint
     from overheard.events import Track
+    from overheard.exhaustive import ExhaustiveCatalogue
     from overheard.pipeline import Recognizer
-    from overheard.search import ExhaustiveCatalogue
 
     embedder = Embedder(model)
     names = ("id", "title", "artist", "album", "path", "duration_s")
@@ -120,8 +120,7 @@ def exhaustive_recognizer(model: Any, pack: Any, corpus: Corpus, find: Find) -> 
     ]
     waveforms = (corpus.load(find(track)) for track in tracks)
     embeddings = [fingerprint(embedder, to_float(waveform)) for waveform in waveforms]
-    cohort = model.quantizer.decode(model.cohort.cells, model.cohort.codes)
-    return Recognizer(model, [], index=ExhaustiveCatalogue(tracks, embeddings, cohort))
+    return Recognizer(model, [], index=ExhaustiveCatalogue(tracks, embeddings, model.references))
 
 
 def progress(queries: Iterable[Query], total: int) -> Iterator[Query]:

@@ -35,9 +35,7 @@ class FakeFingerprinter:
     ) -> None:
         self.digest, self._log, self._delay_s, self._deadly = digest, log, delay_s, deadly
 
-    def encode(
-        self, waveform: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    def embed(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         time.sleep(self._delay_s)
         if self._log is not None:
             with open(self._log, "a") as file:
@@ -48,7 +46,11 @@ class FakeFingerprinter:
         if len(waveform) < size:
             waveform = np.pad(waveform, (0, size - len(waveform)))
         segments = np.lib.stride_tricks.sliding_window_view(waveform, size)[::hop]
-        spectra = np.abs(np.fft.rfft(segments, axis=1))
+        return np.abs(np.fft.rfft(segments, axis=1)).astype(np.float32)
+
+    def encode(
+        self, spectra: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
         codes = np.stack(
             [part.argmax(axis=1) for part in np.array_split(spectra, CODE_BYTES, axis=1)], axis=1
         )

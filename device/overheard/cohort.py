@@ -23,17 +23,17 @@ class Cohort:
 
     Attributes
     ----------
-    cells : (n,) uint16
+    places : (n,) uint16, see :mod:`overheard.hubness`
     codes : (n, code_bytes) uint8
     """
 
-    cells: npt.NDArray[np.uint16]
+    places: npt.NDArray[np.uint16]
     codes: npt.NDArray[np.uint8]
 
     def to_bytes(self) -> bytes:
         """Return the codes as an ``.npz``."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, cells=self.cells, codes=self.codes)
+        np.savez_compressed(buffer, places=self.places, codes=self.codes)
         return buffer.getvalue()
 
     @classmethod
@@ -41,9 +41,9 @@ class Cohort:
         """Read :meth:`to_bytes`; raise ModelError where it is something else."""
         try:
             with np.load(io.BytesIO(stored), allow_pickle=False) as tables:
-                cells, codes = tables["cells"], tables["codes"]
+                places, codes = tables["places"], tables["codes"]
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise ModelError(f"the model's cohort is unreadable ({error}): install overheard anew") from error
-        if cells.dtype != np.uint16 or codes.dtype != np.uint8 or codes.shape[:1] != cells.shape:
+        if places.dtype != np.uint16 or codes.dtype != np.uint8 or codes.shape[:1] != places.shape:
             raise ModelError("the model's cohort does not fit together: install overheard anew")
-        return cls(cells, codes)
+        return cls(places, codes)

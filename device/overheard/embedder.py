@@ -15,13 +15,14 @@ import numpy.typing as npt
 from overheard.cohort import Cohort
 from overheard.errors import ModelError
 from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
+from overheard.hubness import cells_of, hubness, join
 from overheard.quantizer import Quantizer
 from overheard.runtime import Network
 from overheard.settings import MODELS_DIR
 from overheard.spec import FingerprintSpec
 
 DEFAULT_MODEL = "overheard"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 Int8Array = npt.NDArray[np.int8]
 
 
@@ -47,16 +48,30 @@ class Model:
         """Name of the model."""
         return str(self.manifest["name"])
 
+    @functools.cached_property
+    def references(self) -> FloatArray:
+        """Embeddings of the cohort, ``(n, dim)``, that a segment's hubness is measured by."""
+        n_cells = len(self.quantizer.cells)
+        return self.quantizer.decode(cells_of(self.cohort.places, n_cells), self.cohort.codes)
 
-def digest_of(spec: FingerprintSpec, tflite: bytes, quantizer: bytes) -> str:
-    """Return what packs and model must agree on: 16 hex digits over spec, network and quantizer."""
-    parts = (spec.digest(), hashlib.sha256(tflite).hexdigest(), hashlib.sha256(quantizer).hexdigest())
+    def encode_track(
+        self, embeddings: FloatArray, code_bytes: int | None = None
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+        """Return what a pack holds of a track: places ``(n,)`` and codes ``(n, code_bytes)``.
+
+        Parameters
+        ----------
+        embeddings : (n, dim) float32, one per hop, in time order
+        code_bytes : one of the quantizer's widths; the longest where None
+        """
+        cells, codes = self.quantizer.encode_track(embeddings, code_bytes)
+        return join(cells, hubness(embeddings, self.references), len(self.quantizer.cells)), codes
+
+
+def digest_of(spec: FingerprintSpec, tflite: bytes, quantizer: bytes, cohort: bytes) -> str:
+    """Return what packs and model must agree on: 16 hex digits over spec, network, quantizer and cohort."""
+    parts = (spec.digest(), *(hashlib.sha256(part).hexdigest() for part in (tflite, quantizer, cohort)))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
-
-
-def cohort_digest_of(cohort: bytes) -> str:
-    """Return what model and cohort must agree on, 16 hex digits; packs do not depend on it."""
-    return hashlib.sha256(cohort).hexdigest()[:16]
 
 
 def load_model(path: Path | None = None) -> Model:
@@ -80,13 +95,16 @@ def load_model(path: Path | None = None) -> Model:
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the model {path} ({error}): install overheard anew") from error
     if not isinstance(manifest, dict) or manifest.get("manifest_version") != MANIFEST_VERSION:
-        raise ModelError(f"{path} is not a model manifest of version {MANIFEST_VERSION}: upgrade overheard")
+        raise ModelError(
+            f"{path} is not a model manifest of version {MANIFEST_VERSION}: "
+            "export the model anew, or upgrade overheard"
+        )
     try:
         spec = FingerprintSpec.from_dict(manifest["spec"])
     except (TypeError, KeyError) as error:
         raise ModelError(f"{path} describes an unknown fingerprint ({error}): upgrade overheard") from error
-    digest = digest_of(spec, tflite, quantizer)
-    if digest != manifest.get("digest") or cohort_digest_of(cohort) != manifest.get("cohort_digest"):
+    digest = digest_of(spec, tflite, quantizer, cohort)
+    if digest != manifest.get("digest"):
         raise ModelError(
             f"{path} does not fit the files beside it (altered or half-copied): install overheard anew"
         )

@@ -57,7 +57,7 @@ class Journal:
         row = (
             os.fsencode(entry.path),
             json.dumps(metadata_of(entry)),
-            entry.cells.astype("<u2").tobytes(),
+            entry.places.astype("<u2").tobytes(),
             entry.codes.tobytes(),
         )
         with self._explained(), self._db:
@@ -113,12 +113,12 @@ def _connect(path: Path, digest: str) -> sqlite3.Connection:
     return db
 
 
-def _entry(metadata: str, cells: bytes, codes: bytes) -> TrackEntry:
+def _entry(metadata: str, places: bytes, codes: bytes) -> TrackEntry:
     fields = json.loads(metadata)
     fields["also"] = tuple(tuple(item) for item in fields["also"])
-    n = len(cells) // 2
+    n = len(places) // 2
     return TrackEntry(
         **fields,
-        cells=np.frombuffer(cells, "<u2"),
+        places=np.frombuffer(places, "<u2"),
         codes=np.frombuffer(codes, np.uint8).reshape(n, len(codes) // n),
     )

@@ -40,8 +40,13 @@ class Fingerprinter(Protocol):
     def code_bytes(self) -> int:
         """Bytes of a code."""
 
-    def encode(self, waveform: Waveform) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-        """Return cells (n,) and codes (n, code_bytes) of the segments of a waveform, one per hop."""
+    def embed(self, waveform: Waveform) -> npt.NDArray[np.float32]:
+        """Return embeddings (n, dim) of the segments of a waveform, one per hop."""
+
+    def encode(
+        self, embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+        """Return places (n,) and codes (n, code_bytes) of a whole track's embeddings."""
 
 
 class ModelFingerprinter:
@@ -62,13 +67,19 @@ class ModelFingerprinter:
         self.spec: FingerprintSpec = self._model.spec
         self.code_bytes: int = self._model.quantizer.widths[0 if compact else -1]
 
-    def encode(self, waveform: Waveform) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-        """Return cells and codes of a waveform."""
+    def embed(self, waveform: Waveform) -> npt.NDArray[np.float32]:
+        """Return the embeddings of a waveform."""
         from overheard.embedder import Embedder, fingerprint
 
         if self._embedder is None:
             self._embedder = Embedder(self._model, n_threads=1)
-        return self._model.quantizer.encode(fingerprint(self._embedder, waveform), self.code_bytes)
+        return fingerprint(self._embedder, waveform)
+
+    def encode(
+        self, embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+        """Return places and codes of a track's embeddings."""
+        return self._model.encode_track(embeddings, self.code_bytes)
 
 
 class Cancelled(Exception):
@@ -91,17 +102,17 @@ def fingerprint_file(
     spec = fingerprinter.spec
     rate = spec.frontend.sample_rate
     tally = _Tally(rate)
-    pairs = []
+    embeddings = []
     for chunk in chunks(tally.watch(decode(path, rate)), spec):
         if cancelled():
             raise Cancelled
-        pairs.append(fingerprinter.encode(chunk))
+        embeddings.append(fingerprinter.embed(chunk))
     if tally.duration_s < MIN_DURATION_S:
         raise AudioError(f"{path}: too short ({tally.duration_s:.1f} s)")
     if tally.loudest_db < SILENCE_DB:
         raise AudioError(f"{path}: silent throughout")
     tags = read_tags(path)
-    cells, codes = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    places, codes = fingerprinter.encode(np.concatenate(embeddings))
     return TrackEntry(
         title=tags.title,
         artist=tags.artist,
@@ -110,7 +121,7 @@ def fingerprint_file(
         duration_s=tally.duration_s,
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
-        cells=cells,
+        places=places,
         codes=codes,
     )
 

@@ -193,7 +193,7 @@ def _read_old(
     pack = open_pack(pack_path)
     old = one_per_file(pack.entries())
     other_model = pack.digest != fingerprinter.digest
-    if other_model or (len(pack.cells) and pack.codes.shape[1] != fingerprinter.code_bytes):
+    if other_model or (len(pack.places) and pack.codes.shape[1] != fingerprinter.code_bytes):
         elsewhere = [Path(path) for path in old if path not in found.files and not found.covers(path)]
         why = "made for another model" if other_model else "made with codes of another length"
         note = f"the pack was {why}: everything in it is fingerprinted anew"

@@ -280,7 +280,7 @@ class Matcher:
         inside = (slots >= 0) & (slots < lengths[:, None])
         numbers = np.where(inside, slots + base[:, None], 0)
         used, column = np.unique(numbers, return_inverse=True)
-        table = embeddings @ self.index.vectors(used).T  # (n, used)
+        table = self.index.similarities(embeddings, used)  # (n, used)
         offsets = hypotheses.offsets[:, None] + shifts  # (h, shifts)
         wanted = slots[:, None, :] * hop - offsets[:, :, None]  # (h, shifts, slots) frames in the query
         rows = np.clip(np.rint(wanted / step_frames).astype(np.int64), 0, len(embeddings) - 1)

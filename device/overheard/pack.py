@@ -2,7 +2,7 @@
 
 The file's outer layout is :mod:`overheard.pack_format`'s; its parts are, little-endian::
 
-    cells     (n,) uint16            coarse cell of each segment
+    cells     (n,) uint16            place of each segment: its coarse cell, and its hubness
     codes     (n, code_bytes) uint8  what the quantizer keeps of it beside the cell
     segments  (n_tracks,) uint32     segments of each track
     tracks    zlib, JSON             metadata, one row a track
@@ -43,7 +43,7 @@ class Pack:
         The file's name without its suffix.
     manifest : dict
         ``created``, ``fingerprint_digest``, ``spec``, ``n_tracks``, ``n_segments``, ``duration_s`` and more.
-    cells : ndarray, (n,) uint16, read-only, memory-mapped
+    places : ndarray, (n,) uint16, read-only, memory-mapped; see :mod:`overheard.hubness`
     codes : ndarray, (n, code_bytes) uint8, read-only, memory-mapped
     first_segment : ndarray, (n_tracks + 1,) int64
         Track i has the segments ``first_segment[i]`` to ``first_segment[i + 1]``.
@@ -62,7 +62,7 @@ class Pack:
                 int(self.manifest[key]) for key in ("n_tracks", "n_segments", "code_bytes")
             )
             self.digest = str(self.manifest["fingerprint_digest"])
-            self.cells: npt.NDArray[np.uint16] = np.frombuffer(parts["cells"], "<u2")
+            self.places: npt.NDArray[np.uint16] = np.frombuffer(parts["cells"], "<u2")
             self.codes: npt.NDArray[np.uint8] = np.frombuffer(parts["codes"], np.uint8).reshape(
                 n_segments, code_bytes
             )
@@ -70,7 +70,7 @@ class Pack:
         except (KeyError, TypeError, ValueError) as error:
             raise Damaged("its manifest does not describe it") from error
         self.first_segment = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        if len(counts) != n_tracks or not self.first_segment[-1] == n_segments == len(self.cells):
+        if len(counts) != n_tracks or not self.first_segment[-1] == n_segments == len(self.places):
             raise Damaged("its parts do not fit each other")
         self._metadata = parts["tracks"]
 
@@ -99,7 +99,7 @@ class Pack:
         """Return the tracks with their fingerprints, for writing them into another pack."""
         bounds = zip(self.tracks, self.first_segment, self.first_segment[1:], strict=False)
         return [
-            TrackEntry(**metadata_of(track), cells=self.cells[start:end], codes=self.codes[start:end])
+            TrackEntry(**metadata_of(track), places=self.places[start:end], codes=self.codes[start:end])
             for track, start, end in bounds
         ]
 
@@ -171,12 +171,12 @@ def write_pack(
     path = Path(path)
     width = code_bytes if code_bytes is not None else (tracks[0].codes.shape[1] if tracks else 0)
     for track in tracks:
-        if track.codes.shape != (len(track.cells), width) or not len(track.cells):
+        if track.codes.shape != (len(track.places), width) or not len(track.places):
             raise PackError(f"{path}: {track.path} has a fingerprint of the wrong shape {track.codes.shape}")
     parts = {
-        "cells": [np.ascontiguousarray(t.cells, "<u2").tobytes() for t in tracks],
+        "cells": [np.ascontiguousarray(t.places, "<u2").tobytes() for t in tracks],
         "codes": [np.ascontiguousarray(t.codes, np.uint8).tobytes() for t in tracks],
-        "segments": [np.array([len(t.cells) for t in tracks], "<u4").tobytes()],
+        "segments": [np.array([len(t.places) for t in tracks], "<u4").tobytes()],
         "tracks": [pack_metadata(tracks)],
     }
     facts = {
@@ -186,7 +186,7 @@ def write_pack(
         "spec": spec.to_dict(),
         "code_bytes": width,
         "n_tracks": len(tracks),
-        "n_segments": sum(len(t.cells) for t in tracks),
+        "n_segments": sum(len(t.places) for t in tracks),
         "duration_s": round(sum(t.duration_s for t in tracks), 3),
     }
     temporary = path.with_name(path.name + ".tmp")

@@ -52,13 +52,13 @@ class PackTrack(Metadata):
 class TrackEntry(Metadata):
     """A track on its way into a pack."""
 
-    cells: npt.NDArray[np.uint16]  # (n,)
+    places: npt.NDArray[np.uint16]  # (n,)
     codes: npt.NDArray[np.uint8]  # (n, code_bytes)
 
     @cached_property
     def id(self) -> str:
         """12 hex digits of the fingerprint's SHA-256."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.cells, dtype="<u2").tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(self.places, dtype="<u2").tobytes())
         digest.update(np.ascontiguousarray(self.codes).tobytes())
         return digest.hexdigest()[:12]
 

@@ -14,12 +14,15 @@ import dataclasses
 import functools
 import io
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 from annoy import AnnoyIndex
 
 from overheard.errors import ModelError
+from overheard.neighbourhood import APART, Neighbourhood
 
 FloatArray = npt.NDArray[np.float32]
 CODEWORDS = 256  # the number of a word is one byte
@@ -79,9 +82,14 @@ class Stage:
 
     def decode(self, codes: npt.NDArray[np.uint8]) -> FloatArray:
         """Return the residuals ``(n, dim)`` that codes ``(n, code_bytes)`` stand for."""
-        residuals = np.zeros((len(codes), self.codebooks.shape[2]), dtype=np.float32)
-        for place, words in enumerate(self.codebooks):
-            residuals += words[codes[:, place]]
+        # A sparse matrix of what is chosen, times all words: half the time of one gather a codebook.
+        n, width = codes.shape
+        columns = codes + CODEWORDS * np.arange(width, dtype=np.int32)
+        chosen = scipy.sparse.csr_matrix(
+            (np.ones(n * width, dtype=np.float32), columns.ravel(), width * np.arange(n + 1, dtype=np.int32)),
+            shape=(n, width * CODEWORDS),
+        )
+        residuals: FloatArray = chosen @ self.codebooks.reshape(width * CODEWORDS, -1)
         return residuals
 
     def table(self, query: FloatArray) -> FloatArray:
@@ -99,6 +107,7 @@ class Quantizer:
         Coarse centroids.
     stages : one or more
         Each codes what the cell and the stages before it leave.
+    neighbourhoods : one for each length of a code; where None, neighbours tell nothing
 
     Attributes
     ----------
@@ -106,7 +115,9 @@ class Quantizer:
     code_bytes : the longest of them
     """
 
-    def __init__(self, cells: FloatArray, *stages: Stage) -> None:
+    def __init__(
+        self, cells: FloatArray, *stages: Stage, neighbourhoods: Sequence[Neighbourhood] | None = None
+    ) -> None:
         dim = cells.shape[1]
         for stage in stages:
             if stage.codebooks.shape[1:] != (CODEWORDS, dim):
@@ -117,13 +128,44 @@ class Quantizer:
         self.stages, self.dim = stages, dim
         self.widths = tuple(int(n) for n in np.cumsum([stage.code_bytes for stage in stages]))
         self.code_bytes = self.widths[-1]
+        self.neighbourhoods = tuple(neighbourhoods or [Neighbourhood.none(dim)] * len(stages))
+        if any(neighbourhood.dim != dim for neighbourhood in self.neighbourhoods):
+            raise ModelError("the model's quantizer tables do not fit together: install overheard anew")
+        if len(self.neighbourhoods) != len(stages):
+            raise ModelError("the model's quantizer tables are incomplete: install overheard anew")
         self._squares = np.sum(self.cells**2, axis=1)
         self._index: AnnoyIndex | None = None
+        self._shaped: dict[int, tuple[FloatArray, Quantizer]] = {}
+
+    def encode_track(
+        self, embeddings: FloatArray, code_bytes: int | None = None
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+        """Return cells ``(n,)`` and codes of a track's embeddings ``(n, dim)``, one per hop, in time order.
+
+        Codes are chosen for the estimates that they and their neighbours make together: every third code,
+        then those beside them, by the sums that would serve best.
+        """
+        width = code_bytes or self.code_bytes
+        embeddings = np.asarray(embeddings, dtype=np.float32)
+        cells, codes = self.encode(embeddings, width)
+        neighbourhood, (shape, shaped) = self._neighbourhood_of(width), self._shaped_for(width)
+        for first in range(min(APART, len(cells))):
+            wanted = neighbourhood.wanted_sums(embeddings, self.sums(cells, codes))[first::APART]
+            cells[first::APART], codes[first::APART] = shaped.encode(wanted @ shape, width)
+        return cells, codes
+
+    def _shaped_for(self, code_bytes: int) -> tuple[FloatArray, Quantizer]:
+        """Return a matrix after which distances of sums are what they spoil of estimates, and its codes."""
+        if code_bytes not in self._shaped:
+            shape = np.linalg.cholesky(self._neighbourhood_of(code_bytes).metric)
+            stages = [Stage(stage.codebooks @ shape) for stage in self._stages_of(code_bytes)]
+            self._shaped[code_bytes] = shape, Quantizer(self.cells @ shape, *stages)
+        return self._shaped[code_bytes]
 
     def encode(
         self, embeddings: FloatArray, code_bytes: int | None = None
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-        """Return the cell ``(n,)`` and the code ``(n, code_bytes)`` of each embedding ``(n, dim)``.
+        """Return the cell ``(n,)`` and the code ``(n, code_bytes)`` of each embedding ``(n, dim)`` by itself.
 
         Parameters
         ----------
@@ -139,23 +181,46 @@ class Quantizer:
         return nearest.astype(np.uint16), np.concatenate(codes, axis=1)
 
     def decode(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
-        """Return unit-norm approximations of the embeddings, ``(n, dim)`` float32."""
-        vectors = self._sums(cells, codes)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + np.float32(1e-9)
-        return vectors
+        """Return unit-norm estimates ``(n, dim)`` of embeddings that :meth:`encode` coded, each by itself."""
+        return _scaled(self._neighbourhood_of(codes.shape[1]).estimates(self.sums(cells, codes)), 1.0)
 
-    def scoring_vectors(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
-        """Return the vectors ``(n, dim)`` whose products with a query are its similarities to these codes.
+    def decode_track(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
+        """Return unit-norm estimates ``(n, dim)`` of a track's embeddings that :meth:`encode_track` coded."""
+        return _scaled(self._neighbourhood_of(codes.shape[1]).track_estimates(self.sums(cells, codes)), 1.0)
 
-        They are the decoded sums over their length to the power of :data:`LENGTH_POWER`: a sum is long where
-        the model's music is dense, and there anything is near.
+    def scoring_vectors(
+        self,
+        cells: npt.NDArray[np.uint16],
+        codes: npt.NDArray[np.uint8],
+        before: npt.NDArray[np.int64] | None = None,
+        after: npt.NDArray[np.int64] | None = None,
+        chosen: npt.NDArray[np.int64] | slice = slice(None),
+    ) -> FloatArray:
+        """Return the vectors ``(m, dim)`` whose products with a query are its similarities to chosen codes.
+
+        They are the estimates over their length to the power of :data:`LENGTH_POWER`: an estimate is long
+        where the model's music is dense, and there anything is near.
+
+        Parameters
+        ----------
+        before, after : (m,) where the chosen codes' neighbours are, -1 where there is none; all are alone
+            where None
+        chosen : (m,) of the codes given; all where left out
         """
-        vectors = self._sums(cells, codes)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True) + np.float32(1e-9)
-        vectors /= lengths**LENGTH_POWER
-        return vectors
+        sums, neighbourhood = self.sums(cells, codes), self._neighbourhood_of(codes.shape[1])
+        if before is None or after is None:
+            return _scaled(neighbourhood.estimates(sums[chosen]), LENGTH_POWER)
+        known = np.concatenate([sums, np.zeros((1, self.dim), dtype=np.float32)])
+        sides = []
+        for numbers in (before, after):
+            side = known[numbers]
+            lacking = numbers < 0
+            side[lacking] = sums[chosen][lacking] @ neighbourhood.missing
+            sides.append(side)
+        return _scaled(neighbourhood.estimates(sums[chosen], *sides), LENGTH_POWER)
 
-    def _sums(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
+    def sums(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
+        """Return what codes stand for without their neighbours, ``(n, dim)``: the sums of cells and words."""
         vectors = self.cells[cells]
         first = 0
         for stage in self._stages_of(codes.shape[1]):
@@ -168,11 +233,17 @@ class Quantizer:
         return np.concatenate([stage.table(query) for stage in self.stages])
 
     def _stages_of(self, code_bytes: int) -> tuple[Stage, ...]:
+        return self.stages[: self._number_of(code_bytes) + 1]
+
+    def _neighbourhood_of(self, code_bytes: int) -> Neighbourhood:
+        return self.neighbourhoods[self._number_of(code_bytes)]
+
+    def _number_of(self, code_bytes: int) -> int:
         if code_bytes not in self.widths:
             raise ModelError(
                 f"codes of {code_bytes} bytes are not this model's ({', '.join(map(str, self.widths))})"
             )
-        return self.stages[: self.widths.index(code_bytes) + 1]
+        return self.widths.index(code_bytes)
 
     def nearest_cells(self, embedding: FloatArray, n: int) -> npt.NDArray[np.int64]:
         """Return the ``n`` nearest cells of one embedding ``(dim,)``, nearest first, by Annoy."""
@@ -197,6 +268,9 @@ class Quantizer:
         tables = {"cells": self.cells.astype(np.float16)}
         for number, stage in enumerate(self.stages):
             tables[f"codebooks_{number}"] = stage.codebooks.astype(np.float16)
+        for number, neighbourhood in enumerate(self.neighbourhoods):
+            for name, table in vars(neighbourhood).items():
+                tables[f"{name}_{number}"] = table.astype(np.float16)
         np.savez_compressed(buffer, **tables)  # type: ignore[arg-type]
         return buffer.getvalue()
 
@@ -205,12 +279,22 @@ class Quantizer:
         """Read :meth:`to_bytes`; raise ModelError where it is something else."""
         try:
             with np.load(io.BytesIO(stored), allow_pickle=False) as tables:
-                stages = [
-                    Stage(tables[f"codebooks_{number}"].astype(np.float32))
-                    for number in range(len(tables.files) - 1)
-                ]
-                return cls(tables["cells"].astype(np.float32), *stages)
+                read = {name: tables[name].astype(np.float32) for name in tables.files}
+            stages: list[Stage] = []
+            neighbourhoods: list[Neighbourhood] = []
+            names = [field.name for field in dataclasses.fields(Neighbourhood)]
+            while f"codebooks_{len(stages)}" in read:
+                number = len(stages)
+                stages.append(Stage(read[f"codebooks_{number}"]))
+                neighbourhoods.append(Neighbourhood(*(read[f"{name}_{number}"] for name in names)))
+            return cls(read["cells"], *stages, neighbourhoods=neighbourhoods)
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise ModelError(
                 f"the model's quantizer is unreadable ({error}): install overheard anew"
             ) from error
+
+
+def _scaled(vectors: FloatArray, power: float) -> FloatArray:
+    """Divide vectors ``(n, dim)`` by their length to a power, in place."""
+    vectors /= (np.linalg.norm(vectors, axis=1, keepdims=True) + np.float32(1e-9)) ** power
+    return vectors

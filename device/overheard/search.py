@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from overheard.cohort import Cohort
 from overheard.events import Track
+from overheard.hubness import cells_of, penalties_of
 from overheard.pack import Pack
 from overheard.quantizer import CODEWORDS, FloatArray, Quantizer
 
@@ -61,7 +62,10 @@ class SegmentIndex(Protocol):
     first_segment: IntArray  # (n_tracks + 1,)
 
     def vectors(self, segments: IntArray) -> FloatArray:
-        """Return vectors ``(n, dim)`` of these segments, whose products with a query are similarities."""
+        """Return vectors ``(n, dim)`` of these segments, along their embeddings."""
+
+    def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
+        """Return how alike queries ``(m, dim)`` and segments ``(n,)`` are, ``(m, n)``."""
 
     def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
         """Propose segments for queries ``(n, dim)``, as if some tracks were not there."""
@@ -70,7 +74,8 @@ class SegmentIndex(Protocol):
         """Return a track by its number in the catalogue."""
 
 
-def _top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
+def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
+    """Return the `n` most similar segments, or as many as there are, and their similarities, in order."""
     if len(segments) > n:
         best = np.argpartition(-similarities, n)[:n]
         segments, similarities = segments[best], similarities[best]
@@ -86,7 +91,7 @@ class _CodedSegments:
     n_cells : of the quantizer
     cells : (n,) uint16
     codes : from segment numbers to their codes, :data:`NONE` where a code has ended
-    vectors : from segment numbers to what a query is multiplied with for its similarities
+    similarities : from queries ``(1, dim)`` and segment numbers to :meth:`SegmentIndex.similarities`
     """
 
     def __init__(
@@ -94,9 +99,9 @@ class _CodedSegments:
         n_cells: int,
         cells: npt.NDArray[np.uint16],
         codes: Callable[[IntArray], CodeArray | WideCodeArray],
-        vectors: Callable[[IntArray], FloatArray],
+        similarities: Callable[[FloatArray, IntArray], FloatArray],
     ) -> None:
-        self._codes, self._vectors = codes, vectors
+        self._codes, self._similarities = codes, similarities
         # Inverted lists cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
         self._order: npt.NDArray[np.uint32] = np.argsort(cells, kind="stable").astype(np.uint32)
         sizes = np.bincount(cells, minlength=n_cells)
@@ -107,7 +112,7 @@ class _CodedSegments:
     ) -> tuple[IntArray, FloatArray]:
         """Return the nearest segments in the query's cells, at most `n`, and their similarities.
 
-        Sums of the table's products find a short list, whose vectors are then compared.
+        Sums of the table's products find a short list, whose similarities are then computed.
 
         Parameters
         ----------
@@ -125,8 +130,8 @@ class _CodedSegments:
         for first, end in without:
             others = (segments < first) | (segments >= end)
             segments, rough = segments[others], rough[others]
-        segments, _ = _top(segments, rough, SHORT_LIST * n)
-        return _top(segments, self._vectors(segments) @ query.vector, n)
+        segments, _ = top(segments, rough, SHORT_LIST * n)
+        return top(segments, self._similarities(query.vector[None], segments)[0], n)
 
     def _in_cells(self, cells: IntArray) -> IntArray:
         starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
@@ -162,25 +167,26 @@ class Catalogue:
         lengths = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
         self.first_segment: IntArray = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self._pack_track = np.concatenate([[0], np.cumsum([len(c) for c in counts])]).astype(np.int64)
-        self._pack_segment = np.concatenate([[0], np.cumsum([len(p.cells) for p in packs])]).astype(np.int64)
-        cells = np.concatenate([p.cells for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
-        self._cells: npt.NDArray[np.uint16] = cells.astype(np.uint16)
+        self._pack_segment = np.concatenate([[0], np.cumsum([len(p.places) for p in packs])]).astype(np.int64)
+        places = np.concatenate([p.places for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
+        self._places: npt.NDArray[np.uint16] = places.astype(np.uint16)
         widths = {pack.codes.shape[1] for pack in packs} or {quantizer.code_bytes}
         self._code_bytes, self._same_width = max(widths), len(widths) == 1
         n_cells = len(quantizer.cells)
-        self._segments = _CodedSegments(n_cells, self._cells, self.codes, self.vectors)
+        cells = cells_of(self._places, n_cells)
+        self._segments = _CodedSegments(n_cells, cells, self.codes, self.similarities)
         self._cohort = _CodedSegments(
             n_cells,
-            cohort.cells,
+            cells_of(cohort.places, n_cells),
             lambda numbers: cohort.codes[numbers],
-            lambda numbers: quantizer.scoring_vectors(cohort.cells[numbers], cohort.codes[numbers]),
+            lambda queries, numbers: _impostor_similarities(queries, quantizer, cohort, numbers),
         )
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
 
     @property
     def n_segments(self) -> int:
         """Segments in all packs."""
-        return len(self._cells)
+        return len(self._places)
 
     @property
     def n_tracks(self) -> int:
@@ -210,13 +216,30 @@ class Catalogue:
         return codes
 
     def vectors(self, segments: IntArray) -> FloatArray:
-        """Return the scoring vectors ``(n, dim)`` of these segments."""
+        """Return the scoring vectors ``(n, dim)`` of these segments, by codes and neighbours' codes."""
         vectors = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)
-        for place, numbers, chosen in self._by_pack(segments):
+        tracks = np.searchsorted(self.first_segment, segments, side="right") - 1
+        is_first = segments == self.first_segment[tracks]
+        is_last = segments + 1 == self.first_segment[tracks + 1]
+        before, after = np.where(is_first, segments, segments - 1), np.where(is_last, segments, segments + 1)
+        for place, _, chosen in self._by_pack(segments):
+            own = segments[chosen]
+            needed, where = np.unique([before[chosen], own, after[chosen]], return_inverse=True)
+            found = where.reshape(3, -1)  # neighbouring segments need each other's codes
             vectors[chosen] = self.quantizer.scoring_vectors(
-                self._cells[segments[chosen]], self.packs[place].codes[numbers]
+                cells_of(self._places[needed], len(self.quantizer.cells)),
+                self.packs[place].codes[needed - self._pack_segment[place]],
+                np.where(is_first[chosen], -1, found[0]),
+                np.where(is_last[chosen], -1, found[2]),
+                found[1],
             )
         return vectors
+
+    def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
+        """Return products of queries and scoring vectors, less the segments' hubness, ``(m, n)``."""
+        penalties = penalties_of(self._places[segments], len(self.quantizer.cells))
+        found: FloatArray = queries @ self.vectors(segments).T - penalties
+        return found
 
     def _by_pack(self, segments: IntArray) -> Iterator[tuple[int, IntArray, npt.NDArray[np.bool_]]]:
         """Yield each pack that holds some of the segments, their numbers in it, and which they are."""
@@ -247,36 +270,10 @@ class Catalogue:
         return Candidates(segments, similarities, impostors)
 
 
-class ExhaustiveCatalogue:
-    """Every segment's float embedding, compared one by one: the yardstick for codes and index.
-
-    Parameters
-    ----------
-    tracks : the tracks, in order
-    embeddings : one (n_segments, dim) float32 array a track
-    cohort : (n, dim) float32
-    """
-
-    def __init__(self, tracks: Sequence[Track], embeddings: Sequence[FloatArray], cohort: FloatArray) -> None:
-        self._tracks, self._cohort = tuple(tracks), cohort
-        self.first_segment: IntArray = np.concatenate([[0], np.cumsum([len(e) for e in embeddings])]).astype(
-            np.int64
-        )
-        self._embeddings: FloatArray = np.concatenate(list(embeddings))
-
-    def track(self, number: int) -> Track:
-        """Return a track by its number."""
-        return self._tracks[number]
-
-    def vectors(self, segments: IntArray) -> FloatArray:
-        """Return embeddings as they are."""
-        return self._embeddings[segments]
-
-    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
-        """Return the nearest segments of all, but for those of tracks that are passed over."""
-        tracks = np.repeat(np.arange(len(self._tracks)), np.diff(self.first_segment))
-        kept = np.flatnonzero(~np.isin(tracks, list(without)))
-        scores = queries @ self._embeddings[kept].T
-        pairs = [_top(kept, row, N_CANDIDATES) for row in scores]
-        impostors = -np.sort(-(queries @ self._cohort.T), axis=1)[:, :N_IMPOSTORS]
-        return Candidates(np.stack([s for s, _ in pairs]), np.stack([v for _, v in pairs]), impostors)
+def _impostor_similarities(
+    queries: FloatArray, quantizer: Quantizer, cohort: Cohort, numbers: IntArray
+) -> FloatArray:
+    places, n_cells = cohort.places[numbers], len(quantizer.cells)
+    vectors = quantizer.scoring_vectors(cells_of(places, n_cells), cohort.codes[numbers])
+    found: FloatArray = queries @ vectors.T - penalties_of(places, n_cells)
+    return found

@@ -19,6 +19,7 @@ from overheard import embedder as device
 from overheard.cohort import Cohort
 from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray, normalize_segments
+from overheard.hubness import hubness, join
 from overheard.quantizer import Quantizer
 from overheard.runtime import Network
 from overheard.settings import MODELS_DIR
@@ -147,7 +148,10 @@ def mean_cosine(ones: FloatArray, others: FloatArray) -> float:
 
 def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data: Data) -> Cohort:
     """Return impostors from the training lists, their music at another speed so that it is no track's."""
-    return Cohort(*quantizer.encode(run_int8(tflite, impostors(spec, data, N_COHORT))))
+    embeddings = run_int8(tflite, impostors(spec, data, N_COHORT))
+    cells, codes = quantizer.encode(embeddings)
+    references = quantizer.decode(cells, codes)
+    return Cohort(join(cells, hubness(embeddings, references, among_them=True), len(quantizer.cells)), codes)
 
 
 def impostors(spec: FingerprintSpec, data: Data, numbers: dict[str, int]) -> FloatArray:
@@ -171,8 +175,7 @@ def write_model(
     manifest = {
         "manifest_version": device.MANIFEST_VERSION,
         "name": path.stem,
-        "digest": device.digest_of(spec, tflite, tables),
-        "cohort_digest": device.cohort_digest_of(impostors),
+        "digest": device.digest_of(spec, tflite, tables, impostors),
         "spec": spec.to_dict(),
         "spec_digest": spec.digest(),
         "code_bytes": list(quantizer.widths),
@@ -206,8 +209,8 @@ def network_facts(tflite: bytes) -> dict[str, Any]:
     }
 
 
-def quantizer_embeddings(tflite: bytes, spec: FingerprintSpec, data: Data) -> FloatArray:
-    """Return int8 embeddings of training tracks, at several speeds lest codebooks know them by heart."""
+def quantizer_embeddings(tflite: bytes, spec: FingerprintSpec, data: Data) -> list[FloatArray]:
+    """Return int8 embeddings of each training track, at several speeds lest codebooks know them by heart."""
     from overheard_train.evaluate import embed_tracks
 
     network = Network(tflite, n_threads=2)
@@ -216,8 +219,11 @@ def quantizer_embeddings(tflite: bytes, spec: FingerprintSpec, data: Data) -> Fl
     def embed(segments: FloatArray) -> FloatArray:
         return invoke(network, normalize_segments(segments, spec))
 
-    found = [embed_tracks(embed, spec, music, spec.hop_frames, speed)[0] for speed in QUANTIZER_SPEEDS]
-    return np.concatenate(found)
+    found: list[FloatArray] = []
+    for speed in QUANTIZER_SPEEDS:
+        embeddings, tracks = embed_tracks(embed, spec, music, spec.hop_frames, speed)
+        found += np.split(embeddings, np.flatnonzero(np.diff(tracks)) + 1)
+    return found
 
 
 def parity_pairs(recipe: Recipe, data: Data) -> FloatArray:

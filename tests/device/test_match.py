@@ -5,8 +5,8 @@ import pytest
 
 from overheard.errors import ModelError
 from overheard.events import Track
+from overheard.exhaustive import ExhaustiveCatalogue
 from overheard.match import Matcher, Scoring
-from overheard.search import ExhaustiveCatalogue
 from overheard.spec import SPEC
 
 STEP = 4

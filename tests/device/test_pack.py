@@ -32,7 +32,7 @@ def entry(seed: int = 0, n: int = 5, code_bytes: int = 4, **metadata: Any) -> pa
     }
     return packs.TrackEntry(
         **{**known, **metadata},
-        cells=rng.integers(0, 1 << 16, n, dtype=np.uint16),
+        places=rng.integers(0, 1 << 16, n, dtype=np.uint16),
         codes=rng.integers(0, 256, (n, code_bytes), dtype=np.uint8),
     )
 
@@ -77,14 +77,14 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, entries: list[pack
     pack = packs.open_pack(path, DIGEST)
     assert (pack.name, pack.digest, pack.spec, pack.path) == ("a name", DIGEST, SPEC, path)
     assert pack.bytes == path.stat().st_size
-    assert pack.codes.shape == (len(pack.cells), 3)
-    assert pack.first_segment[0] == 0 and pack.first_segment[-1] == len(pack.cells)
+    assert pack.codes.shape == (len(pack.places), 3)
+    assert pack.first_segment[0] == 0 and pack.first_segment[-1] == len(pack.places)
     assert len(pack.tracks) == len(entries) == pack.manifest["n_tracks"]
     for again, wanted, track in zip(pack.entries(), entries, pack.tracks, strict=True):
         assert metadata_of(again) == metadata_of(wanted)
-        np.testing.assert_array_equal(again.cells, wanted.cells)
+        np.testing.assert_array_equal(again.places, wanted.places)
         np.testing.assert_array_equal(again.codes, wanted.codes)
-        assert again.id == wanted.id == track.id and track.n_segments == len(wanted.cells)
+        assert again.id == wanted.id == track.id and track.n_segments == len(wanted.places)
 
 
 def test_any_flipped_byte_is_refused(good: Path, tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_fingerprints_of_another_shape_are_refused(tmp_path: Path) -> None:
 def test_open_pack_outlives_its_replacement(tmp_path: Path) -> None:
     path = tmp_path / "music.pack"
     old = written(path, entry(1, 100))
-    cells = old.cells.copy()
+    places = old.places.copy()
     written(path, entry(2, 50))
-    np.testing.assert_array_equal(old.cells, cells)
+    np.testing.assert_array_equal(old.places, places)
     assert old.tracks[0].title == "Title 1"
 
 

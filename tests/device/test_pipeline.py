@@ -28,9 +28,9 @@ def pieces() -> list[Piece]:
 
 def entry(piece: Piece, path: str) -> TrackEntry:
     model = default_model()
-    cells, codes = model.quantizer.encode(fingerprint(Embedder(model), piece.waveform))
+    places, codes = model.encode_track(fingerprint(Embedder(model), piece.waveform))
     return TrackEntry(
-        title=piece.title, artist=piece.artist, path=path, duration_s=SECONDS, cells=cells, codes=codes
+        title=piece.title, artist=piece.artist, path=path, duration_s=SECONDS, places=places, codes=codes
     )
 
 

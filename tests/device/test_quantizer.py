@@ -5,6 +5,7 @@ import pytest
 
 from overheard.embedder import default_model
 from overheard.errors import ModelError
+from overheard.neighbourhood import Neighbourhood
 from overheard.quantizer import LENGTH_POWER, Quantizer, Stage
 
 
@@ -16,7 +17,8 @@ def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
 def small(seed: int = 0) -> Quantizer:
     rng = np.random.default_rng(seed)
     first = Stage(rng.normal(0, 0.2, (4, 256, 8)).astype(np.float32))
-    return Quantizer(unit(rng, 16, 8), first, Stage(rng.normal(0, 0.05, (3, 256, 8)).astype(np.float32)))
+    second = Stage(rng.normal(0, 0.05, (3, 256, 8)).astype(np.float32))
+    return Quantizer(unit(rng, 16, 8), first, second)
 
 
 def test_decoding_is_near_and_of_unit_norm() -> None:
@@ -99,9 +101,16 @@ def test_bytes_round_trip_and_refusal() -> None:
     quantizer = small()
     again = Quantizer.from_bytes(quantizer.to_bytes())
     np.testing.assert_allclose(again.cells, quantizer.cells, atol=1e-3)
+    cells, codes = quantizer.encode_track(unit(np.random.default_rng(8), 20, 8))
+    decoded = quantizer.decode_track(cells, codes)
+    np.testing.assert_allclose(again.decode_track(cells, codes), decoded, atol=5e-3)
     with pytest.raises(ModelError):
         Quantizer.from_bytes(b"PK\x03\x04 not an archive")
     with pytest.raises(ModelError):
         Quantizer(quantizer.cells, Stage(quantizer.stages[0].codebooks[:, :, :4]))
     with pytest.raises(ModelError):
         Quantizer(quantizer.cells)
+    with pytest.raises(ModelError, match="do not fit together"):
+        Quantizer(quantizer.cells, *quantizer.stages, neighbourhoods=[Neighbourhood.none(7)] * 2)
+    with pytest.raises(ModelError, match="incomplete"):
+        Quantizer(quantizer.cells, *quantizer.stages, neighbourhoods=[Neighbourhood.none(8)])

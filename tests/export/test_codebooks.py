@@ -34,7 +34,7 @@ def test_kmeans_takes_fewer_points_than_centres_and_equal_ones() -> None:
 def test_a_trained_quantizer_is_nearer_than_a_random_one() -> None:
     dim = 16
     seen, unseen = np.split(unit(4, 4000, dim), [3000])
-    trained = train_quantizer(seen, 16, [4])
+    trained = train_quantizer([seen], 16, [4])
     rng = np.random.default_rng(5)
     residuals = seen - seen[rng.integers(len(seen), size=len(seen))]
     words = residuals[rng.integers(len(seen), size=(4, 256))] / 4
@@ -45,16 +45,16 @@ def test_a_trained_quantizer_is_nearer_than_a_random_one() -> None:
         return float(np.mean(np.sum((decoded - unseen) ** 2, axis=1)))
 
     assert error(trained) < 0.6 * error(random)
-    assert error(train_quantizer(seen, 16, [8])) < 0.6 * error(trained)  # more bytes, less error
-    staged = train_quantizer(seen, 16, [3, 4])
+    assert error(train_quantizer([seen], 16, [8])) < 0.6 * error(trained)  # more bytes, less error
+    staged = train_quantizer([seen], 16, [3, 4])
     assert staged.widths == (3, 7)
     assert error(staged) < 0.7 * error(staged, 3)
-    assert error(staged, 3) == pytest.approx(error(train_quantizer(seen, 16, [3])), rel=1e-6)
+    assert error(staged, 3) == pytest.approx(error(train_quantizer([seen], 16, [3])), rel=1e-6)
 
 
 def test_words_fitted_together_are_nearer_than_one_after_the_other() -> None:
     seen, unseen = np.split(unit(6, 12000, 8), [11000])
-    fitted = train_quantizer(seen, 1, [3]).stages[0]
+    fitted = train_quantizer([seen], 1, [3]).stages[0]
     left, words = seen - seen.mean(axis=0), []
     for _ in range(3):
         words.append(kmeans(left, 256, np.random.default_rng(0)))
@@ -66,3 +66,35 @@ def test_words_fitted_together_are_nearer_than_one_after_the_other() -> None:
         return float(np.mean(np.sum((stage.decode(stage.encode(points)) - points) ** 2, axis=1)))
 
     assert error(fitted) < 0.99 * error(greedy)
+
+
+def drifting(seed: int, n_tracks: int, n: int = 60, dim: int = 16) -> list[np.ndarray]:
+    """Return tracks whose segments are two thirds what their neighbours are."""
+    steps = unit(seed, n_tracks * (n + 2), dim).reshape(n_tracks, n + 2, dim)
+    tracks = steps[:, 2:] + 2 * steps[:, 1:-1] + steps[:, :-2]
+    return list((tracks / np.linalg.norm(tracks, axis=2, keepdims=True)).astype(np.float32))
+
+
+def test_neighbours_tell_what_a_code_leaves_and_codes_chosen_for_it_more() -> None:
+    seen, unseen = drifting(7, 60), drifting(8, 10)
+    quantizer = train_quantizer(seen, 8, [2, 2])
+    plain = Quantizer(quantizer.cells, *quantizer.stages)
+
+    def error(decoded: list[np.ndarray]) -> float:
+        pairs = zip(decoded, unseen, strict=True)
+        return float(np.mean([np.mean(np.sum((each - track) ** 2, axis=1)) for each, track in pairs]))
+
+    for width in quantizer.widths:
+        alone = error([plain.decode(*plain.encode(track, width)) for track in unseen])
+        smoothed = error([quantizer.decode_track(*quantizer.encode(track, width)) for track in unseen])
+        chosen = error([quantizer.decode_track(*quantizer.encode_track(track, width)) for track in unseen])
+        assert chosen < 0.98 * smoothed < 0.96 * alone
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_tracks_of_few_segments_are_coded(n: int) -> None:
+    quantizer = train_quantizer([*drifting(9, 20), *drifting(10, 3, n)], 4, [2])
+    track = drifting(11, 1, n)[0]
+    cells, codes = quantizer.encode_track(track)
+    assert cells.shape == (n,) and codes.shape == (n, 2)
+    assert np.mean(np.sum(quantizer.decode_track(cells, codes) * track, axis=1)) > 0.6

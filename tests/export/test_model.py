@@ -130,7 +130,7 @@ def test_a_checkpoint_becomes_a_model_that_fingerprints(
     names = ["small.cohort.npz", "small.json", "small.quantizer.npz", "small.tflite"]
     assert sorted(path.name for path in output.parent.iterdir()) == names
     made = load_model(output)
-    assert made.name == "small" and made.spec == SPEC and len(made.cohort.cells) == 120
+    assert made.name == "small" and made.spec == SPEC and len(made.cohort.places) == 120
     assert made.quantizer.cells.shape == (16, SPEC.dim)
     assert made.quantizer.widths == tuple(np.cumsum(RECIPES["trial"].code_bytes))
     training = made.manifest["training"]

@@ -29,7 +29,7 @@ def tflite() -> bytes:
 
 @pytest.fixture(scope="module")
 def quantizer() -> Quantizer:
-    return train_quantizer(unit(0, 600, SPEC.dim), 8, [10, 12])
+    return train_quantizer([unit(0, 600, SPEC.dim)], 8, [10, 12])
 
 
 def test_a_written_model_is_loaded_and_an_altered_one_refused(
@@ -96,6 +96,7 @@ def test_writing_that_breaks_leaves_the_model_before(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match="no space"):
-        write_model(path, SPEC, tflite + b"\0", train_quantizer(unit(1, 300, SPEC.dim), 4, [24]), COHORT, {})
+        other = train_quantizer([unit(1, 300, SPEC.dim)], 4, [24])
+        write_model(path, SPEC, tflite + b"\0", other, COHORT, {})
     assert {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()} == before
     load_model(path)

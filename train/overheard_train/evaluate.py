@@ -164,8 +164,14 @@ def _int8_variants(path: Path, spec: FingerprintSpec) -> dict[str, tuple[Embed, 
         raise ModelError(f"{path} takes other segments than the checkpoint: name its own model")
     embedder = Embedder(exported, n_threads=2)
 
+    every = max(1, spec.hop_frames // _step_frames(spec))
+
     def coded(segments: FloatArray) -> FloatArray:
-        return exported.quantizer.decode(*exported.quantizer.encode(embedder.embed(segments)))
+        embeddings = embedder.embed(segments)
+        for first in range(min(every, len(embeddings))):  # each a track of one segment a hop, as a pack's
+            coded_track = exported.quantizer.encode_track(embeddings[first::every])
+            embeddings[first::every] = exported.quantizer.decode_track(*coded_track)
+        return embeddings
 
     return {"int8": (embedder.embed, embedder.embed), "code": (coded, embedder.embed)}
 
