@@ -210,14 +210,11 @@ class Quantizer:
         sums, neighbourhood = self.sums(cells, codes), self._neighbourhood_of(codes.shape[1])
         if before is None or after is None:
             return _scaled(neighbourhood.estimates(sums[chosen]), LENGTH_POWER)
-        known = np.concatenate([sums, np.zeros((1, self.dim), dtype=np.float32)])
-        sides = []
-        for numbers in (before, after):
-            side = known[numbers]
+        own, sides = sums[chosen], (sums[before], sums[after])
+        for side, numbers in zip(sides, (before, after), strict=True):
             lacking = numbers < 0
-            side[lacking] = sums[chosen][lacking] @ neighbourhood.missing
-            sides.append(side)
-        return _scaled(neighbourhood.estimates(sums[chosen], *sides), LENGTH_POWER)
+            side[lacking] = own[lacking] @ neighbourhood.missing
+        return _scaled(neighbourhood.estimates(own, *sides), LENGTH_POWER)
 
     def sums(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
         """Return what codes stand for without their neighbours, ``(n, dim)``: the sums of cells and words."""

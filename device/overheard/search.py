@@ -170,11 +170,15 @@ class Catalogue:
         self._pack_segment = np.concatenate([[0], np.cumsum([len(p.places) for p in packs])]).astype(np.int64)
         places = np.concatenate([p.places for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
         self._places: npt.NDArray[np.uint16] = places.astype(np.uint16)
+        self._last_decoded: tuple[IntArray, FloatArray] = (
+            np.full(1, -1),
+            np.zeros((1, quantizer.dim), dtype=np.float32),
+        )
         widths = {pack.codes.shape[1] for pack in packs} or {quantizer.code_bytes}
         self._code_bytes, self._same_width = max(widths), len(widths) == 1
         n_cells = len(quantizer.cells)
         cells = cells_of(self._places, n_cells)
-        self._segments = _CodedSegments(n_cells, cells, self.codes, self.similarities)
+        self._segments = _CodedSegments(n_cells, cells, self.codes, self._similarities)
         self._cohort = _CodedSegments(
             n_cells,
             cells_of(cohort.places, n_cells),
@@ -205,7 +209,7 @@ class Catalogue:
     def codes(self, segments: IntArray) -> CodeArray | WideCodeArray:
         """Return the codes ``(n, m)`` of these segments, with :data:`NONE` after those that are shorter."""
         if len(self.packs) == 1:
-            return np.asarray(self.packs[0].codes[segments])
+            return self.packs[0].codes.take(segments, axis=0)  # a quarter of the time of indexing
         if self._same_width:
             codes: CodeArray | WideCodeArray = np.empty((len(segments), self._code_bytes), dtype=np.uint8)
         else:
@@ -236,10 +240,26 @@ class Catalogue:
         return vectors
 
     def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        """Return products of queries and scoring vectors, less the segments' hubness, ``(m, n)``."""
-        penalties = penalties_of(self._places[segments], len(self.quantizer.cells))
-        found: FloatArray = queries @ self.vectors(segments).T - penalties
-        return found
+        """Return products of queries and scoring vectors, less the segments' hubness, ``(m, n)``.
+
+        Windows that follow each other ask for much the same segments: the last call's are not decoded again.
+        """
+        last, vectors = self._last_decoded
+        numbers = np.searchsorted(last, segments)
+        known = last.take(numbers, mode="clip") == segments
+        found = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)
+        found[known], found[~known] = vectors[numbers[known]], self.vectors(segments[~known])
+        if len(segments):
+            order = np.argsort(segments)
+            self._last_decoded = segments[order], found[order]
+        return self._less_hubness(queries @ found.T, segments)
+
+    def _similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
+        return self._less_hubness(queries @ self.vectors(segments).T, segments)
+
+    def _less_hubness(self, products: FloatArray, segments: IntArray) -> FloatArray:
+        products -= penalties_of(self._places[segments], len(self.quantizer.cells))
+        return products
 
     def _by_pack(self, segments: IntArray) -> Iterator[tuple[int, IntArray, npt.NDArray[np.bool_]]]:
         """Yield each pack that holds some of the segments, their numbers in it, and which they are."""

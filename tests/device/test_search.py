@@ -82,6 +82,19 @@ def test_segments_are_read_with_their_neighbours_in_the_track_and_no_others(
         np.testing.assert_allclose(index.vectors(np.array([segment]))[0], wanted[segment], atol=1e-4)
 
 
+def test_similarities_do_not_depend_on_what_was_asked_before(
+    quantizer: Quantizer, entries: list[list[TrackEntry]], tmp_path: Path
+) -> None:
+    index = catalogue(quantizer, entries, tmp_path)
+    rng, queries = np.random.default_rng(6), unit(np.random.default_rng(7), 3)
+    vectors = np.concatenate([expected(quantizer, track) for tracks in entries for track in tracks])
+    places = np.concatenate([track.places for tracks in entries for track in tracks])
+    wanted = queries @ vectors.T - penalties_of(places, N_CELLS)
+    for n in (5, 16, 0, 1, 9, 9, 4):
+        segments = rng.permutation(16)[:n]
+        np.testing.assert_allclose(index.similarities(queries, segments), wanted[:, segments], atol=1e-4)
+
+
 def test_candidates_are_the_most_similar_segments_less_their_hubness(
     quantizer: Quantizer, entries: list[list[TrackEntry]], tmp_path: Path
 ) -> None:
