@@ -158,7 +158,7 @@ def some_pack(data: Path, name: str, digest: str = "feed" * 4) -> Path:
         title="T",
         path="/t.flac",
         duration_s=7200.0,
-        cells=rng.integers(0, 9, 100, dtype="u2"),
+        places=rng.integers(0, 9, 100, dtype="u2"),
         codes=rng.integers(0, 9, (100, 4), dtype="u1"),
     )
     write_pack(path, name, digest, SPEC, [entry])
