@@ -1,6 +1,6 @@
 """Choose the matcher's weights and thresholds, for full and for compact codes.
 
-    python benchmarks/calibrate.py [--n 60] [--false-accepts 0.012]
+    python benchmarks/calibrate.py [--n 60] [--false-accepts 0.008]
 
 Queries are of the tracks of the calibration third of the `valid` lists, and of training tracks, which are
 many; rooms, noises and microphones are of the calibration part. Each is asked twice: as it is, and of a
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="manifest of a model other than the shipped one")
     parser.add_argument("--n", type=int, default=60, help="positions per length, each in every condition")
     parser.add_argument(
-        "--false-accepts", type=share, default=0.012, help="share of queries without their track"
+        "--false-accepts", type=share, default=0.008, help="share of queries without their track"
     )
     parser.add_argument("--full-only", action="store_true", help="leave compact codes uncalibrated")
     args = parser.parse_args(argv)
