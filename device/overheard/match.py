@@ -62,8 +62,11 @@ class Scoring:
 
     @classmethod
     def from_manifest(cls, manifest: dict[str, Any], compact: bool = False) -> Scoring:
-        """Read what a model manifest says for codes of full length, or compact ones; else the defaults."""
-        values = manifest.get("compact_scoring" if compact else "scoring")
+        """Read what a model manifest says for codes of full length, or compact ones; else the defaults.
+
+        Where it says nothing for compact codes, what it says for others holds.
+        """
+        values = (manifest.get("compact_scoring") if compact else None) or manifest.get("scoring")
         if values is None:
             return cls()
         try:

@@ -89,7 +89,10 @@ def test_scoring_from_manifest() -> None:
     scoring = Scoring.from_manifest({"scoring": stored})
     assert scoring.weights == (1, 2, 3, 4, 5) and scoring.threshold == 4
     assert Scoring.from_manifest({}) == Scoring()
-    assert Scoring.from_manifest({"scoring": stored}, compact=True) == Scoring()
-    assert Scoring.from_manifest({"compact_scoring": stored}, compact=True) == scoring
+    assert Scoring.from_manifest({}, compact=True) == Scoring()
+    assert Scoring.from_manifest({"scoring": stored}, compact=True) == scoring
+    other = stored | {"threshold": 5}
+    manifest = {"scoring": other, "compact_scoring": stored}
+    assert Scoring.from_manifest(manifest, compact=True) == scoring != Scoring.from_manifest(manifest)
     with pytest.raises(ModelError):
         Scoring.from_manifest({"scoring": {"weights": "none"}})
