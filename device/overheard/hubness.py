@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from overheard.frontend import FloatArray
+
 PlaceArray = npt.NDArray[np.uint16]
 
 PLACES = 65536  # that two bytes tell apart

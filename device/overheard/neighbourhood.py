@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from overheard.frontend import FloatArray
+
 APART = 3  # segments: none is a neighbour of both
 SMALLEST = 1e-6  # added to a metric's diagonal, lest a direction that nothing depends on stop its factoring
 
@@ -50,11 +50,9 @@ class Neighbourhood:
     def estimates(
         self, sums: FloatArray, before: FloatArray | None = None, after: FloatArray | None = None
     ) -> FloatArray:
-        """Return estimates ``(n, dim)`` of embeddings; `before` and `after` are their neighbours' sums."""
+        """Return estimates ``(n, dim)`` of embeddings by their neighbours' sums; each is alone where None."""
         if before is None or after is None:
-            guessed = sums @ self.missing
-            before = guessed if before is None else before
-            after = guessed if after is None else after
+            before = after = sums @ self.missing
         estimates: FloatArray = before @ self.before + sums @ self.itself + after @ self.after + self.bias
         return estimates
 
