@@ -14,9 +14,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import itertools
 import json
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +92,32 @@ def calibrate_model(args: argparse.Namespace) -> None:
 
 
 def collect(corpus: Corpus, root: Path, model: Any, n: int, compact: bool) -> list[Trial]:
-    """Ask the calibration queries with and without their own track."""
-    from overheard.pipeline import Recognizer
-
+    """Ask the calibration queries with and without their own track, on every core."""
     paths = catalogue.catalogue_paths(corpus)
     pack = catalogue.build_pack(corpus, model, paths, CACHE, None, compact)
+    for _ in queries(corpus, root, n):
+        pass  # rendered once, before several processes read them
+    jobs = os.cpu_count() or 1
+    share = functools.partial(ask_share, root, model.path, pack.path, n, jobs)
+    with ProcessPoolExecutor(jobs) as pool:
+        return list(itertools.chain.from_iterable(pool.map(share, range(jobs))))
+
+
+def ask_share(root: Path, model_path: Path, pack_path: Path, n: int, jobs: int, job: int) -> list[Trial]:
+    """Ask every `jobs`-th query, the first of them number `job`."""
+    from overheard.embedder import load_model
+    from overheard.pack import open_pack
+    from overheard.pipeline import Recognizer
+
+    corpus, model = Corpus(root), load_model(model_path)
+    pack = open_pack(pack_path, model.digest)
     recognizer = Recognizer(model, [pack])
     find = catalogue.path_finder([item.path for item in corpus.of("music")])
     numbers = {find(track): number for number, track in enumerate(pack.tracks)}
     numbers |= {copy: numbers[kept] for copy, kept in catalogue.aliases(pack, find).items()}
     twins = corpora.near_duplicates()
     trials = []
-    for query in queries(corpus, root, n):
+    for query in itertools.islice(queries(corpus, root, n), job, None, jobs):
         copies = [numbers[path] for path in twins.get(query.source, ()) if path in numbers]
         trials += ask(recognizer, query, numbers[query.source], copies)
     return trials
@@ -115,11 +133,11 @@ def queries(corpus: Corpus, root: Path, n: int) -> Iterator[Query]:
 
 def ask(recognizer: Any, query: Query, own: int, copies: Collection[int]) -> list[Trial]:
     """Return the trial with the query's own track in the catalogue, and the one without it and its copies."""
-    embeddings, _, rows = recognizer.window_candidates(query.waveform)
+    queries, _, rows = recognizer.window_candidates(query.waveform)
     trials = []
     for without in ((), {own, *copies}):
-        found = recognizer.index.candidates(embeddings[rows], without)
-        evidence = recognizer.matcher.weigh(embeddings, found, rows, recognizer.clip_step_frames)
+        found = recognizer.index.candidates(queries.embeddings[rows], without)
+        evidence = recognizer.matcher.weigh(queries, found, rows, recognizer.clip_step_frames)
         if evidence is not None:
             right = evidence.track == own
             trials.append(Trial(query.length_s, not without, right, evidence.features()))

@@ -102,7 +102,7 @@ def stage_methods() -> dict[str, list[Method]]:
 
     return {
         "front-end": [(StreamingFrontend, "process")],
-        "model": [(Embedder, "embed")],
+        "model": [(Embedder, "query")],
         "search": [(Catalogue, "candidates")],
         "match": [(Matcher, "match")],
     }

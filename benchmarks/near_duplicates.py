@@ -84,10 +84,9 @@ def proposals(corpus: Corpus, model: Any) -> Iterator[tuple[str, str, float]]:
         own = [number for number, path in enumerate(paths) if path == item.path]
         for start_s in np.arange(0.0, len(waveform) / SAMPLE_RATE - WINDOW_S, STEP_S):
             window = waveform[int(start_s * SAMPLE_RATE) :][: WINDOW_S * SAMPLE_RATE]
-            embeddings, found, rows = recognizer.window_candidates(window)
-            evidence = recognizer.matcher.weigh(
-                embeddings, found, rows, recognizer.clip_step_frames, without=own
-            )
+            queries, _, rows = recognizer.window_candidates(window)
+            found = recognizer.index.candidates(queries.embeddings[rows], own)
+            evidence = recognizer.matcher.weigh(queries, found, rows, recognizer.clip_step_frames)
             if evidence is not None and evidence.similarity >= MIN_SIMILARITY:
                 other = paths[evidence.track]
                 place_s = evidence.offset_frames / model.spec.frontend.frames_per_s

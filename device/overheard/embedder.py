@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,20 @@ from overheard.cohort import Cohort
 from overheard.errors import ModelError
 from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
 from overheard.hubness import cells_of, hubness, join
+from overheard.quality import QualityEstimator
 from overheard.quantizer import Quantizer
 from overheard.runtime import Network
 from overheard.settings import MODELS_DIR
 from overheard.spec import FingerprintSpec
 
 DEFAULT_MODEL = "overheard"
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 Int8Array = npt.NDArray[np.int8]
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network with its manifest, quantizer and cohort.
+    """A network with its manifest, quantizer, cohort and quality estimator.
 
     Attributes
     ----------
@@ -41,6 +43,7 @@ class Model:
     tflite: bytes
     quantizer: Quantizer
     cohort: Cohort
+    quality: QualityEstimator
     digest: str
 
     @property
@@ -74,8 +77,15 @@ def digest_of(spec: FingerprintSpec, tflite: bytes, quantizer: bytes, cohort: by
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
+def quality_digest(quality: bytes) -> str:
+    """Return 16 hex digits of the quality estimator, which packs do not depend on."""
+    return hashlib.sha256(quality).hexdigest()[:16]
+
+
 def load_model(path: Path | None = None) -> Model:
-    """Load a model by its manifest, ``NAME.json`` beside ``.tflite``, ``.quantizer.npz`` and ``.cohort.npz``.
+    """Load a model by its manifest, ``NAME.json``, and the files beside it.
+
+    They are ``NAME.tflite``, ``NAME.quantizer.npz``, ``NAME.cohort.npz`` and ``NAME.quality.npz``.
 
     Parameters
     ----------
@@ -92,6 +102,7 @@ def load_model(path: Path | None = None) -> Model:
         tflite = path.with_suffix(".tflite").read_bytes()
         quantizer = path.with_suffix(".quantizer.npz").read_bytes()
         cohort = path.with_suffix(".cohort.npz").read_bytes()
+        quality = path.with_suffix(".quality.npz").read_bytes()
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the model {path} ({error}): install overheard anew") from error
     if not isinstance(manifest, dict) or manifest.get("manifest_version") != MANIFEST_VERSION:
@@ -104,11 +115,11 @@ def load_model(path: Path | None = None) -> Model:
     except (TypeError, KeyError) as error:
         raise ModelError(f"{path} describes an unknown fingerprint ({error}): upgrade overheard") from error
     digest = digest_of(spec, tflite, quantizer, cohort)
-    if digest != manifest.get("digest"):
+    if digest != manifest.get("digest") or quality_digest(quality) != manifest.get("quality_digest"):
         raise ModelError(
             f"{path} does not fit the files beside it (altered or half-copied): install overheard anew"
         )
-    tables = Quantizer.from_bytes(quantizer), Cohort.from_bytes(cohort)
+    tables = Quantizer.from_bytes(quantizer), Cohort.from_bytes(cohort), QualityEstimator.from_bytes(quality)
     return Model(path, manifest, spec, tflite, *tables, digest)
 
 
@@ -116,6 +127,28 @@ def load_model(path: Path | None = None) -> Model:
 def default_model() -> Model:
     """Return the packaged model, read once a process."""
     return load_model()
+
+
+@dataclasses.dataclass(frozen=True)
+class Queries:
+    """What the matcher is told of heard segments.
+
+    Attributes
+    ----------
+    embeddings : (n, dim) float32, unit norm
+    expected : (n,) float32, the similarity to their own track that their sound lets expect
+    """
+
+    embeddings: FloatArray
+    expected: FloatArray
+
+    @classmethod
+    def join(cls, parts: Sequence[Queries]) -> Queries:
+        """Return several groups of queries as one."""
+        return cls(
+            np.concatenate([part.embeddings for part in parts]),
+            np.concatenate([part.expected for part in parts]),
+        )
 
 
 class Embedder:
@@ -129,7 +162,7 @@ class Embedder:
     """
 
     def __init__(self, model: Model, n_threads: int = 1, runtime: str | None = None) -> None:
-        self.spec = model.spec
+        self.spec, self.quality = model.spec, model.quality
         self.network = Network(model.tflite, n_threads, runtime)
         wanted = (1, self.spec.n_frames, self.spec.frontend.n_mels, 1)
         if self.network.input_shape != wanted or self.network.output_shape != (1, self.spec.dim):
@@ -139,10 +172,7 @@ class Embedder:
 
     def quantize(self, segments: FloatArray) -> Int8Array:
         """Return the network's input, ``(n, n_frames, n_mels)`` int8, for log-mel segments in dB."""
-        network = self.network
-        scaled = normalize_segments(segments, self.spec) / np.float32(network.input_scale)
-        values: Int8Array = np.clip(np.rint(scaled) + network.input_zero_point, -128, 127).astype(np.int8)
-        return values
+        return self._levels(normalize_segments(segments, self.spec))
 
     def embed(self, segments: FloatArray) -> FloatArray:
         """Embed log-mel segments.
@@ -155,40 +185,57 @@ class Embedder:
         -------
         (n, dim) float32, unit norm
         """
+        return self._embed(normalize_segments(segments, self.spec))
+
+    def query(self, segments: FloatArray) -> Queries:
+        """Embed log-mel segments, ``(n, n_frames, n_mels)`` float32 in dB, as what was heard."""
+        normalized = normalize_segments(segments, self.spec)
+        return Queries(self._embed(normalized), self.quality.expect(normalized))
+
+    def _levels(self, normalized: FloatArray) -> Int8Array:
         network = self.network
-        outputs = np.empty((len(segments), self.spec.dim), dtype=np.float32)
-        for index, values in enumerate(self.quantize(segments)):
+        scaled = normalized / np.float32(network.input_scale)
+        values: Int8Array = np.clip(np.rint(scaled) + network.input_zero_point, -128, 127).astype(np.int8)
+        return values
+
+    def _embed(self, normalized: FloatArray) -> FloatArray:
+        network = self.network
+        outputs = np.empty((len(normalized), self.spec.dim), dtype=np.float32)
+        for index, values in enumerate(self._levels(normalized)):
             outputs[index] = network.invoke(values[None, :, :, None])[0]
         outputs -= np.float32(network.output_zero_point)
         outputs /= np.linalg.norm(outputs, axis=1, keepdims=True) + np.float32(1e-9)
         return outputs
 
 
-def embed_waveform(embedder: Embedder, waveform: FloatArray, step_frames: int) -> FloatArray:
-    """Embed a whole waveform at a regular step.
+def segments_of(waveform: FloatArray, step_frames: int, spec: FingerprintSpec) -> Iterator[FloatArray]:
+    """Yield a whole waveform's log-mel segments, ``(at most 256, n_frames, n_mels)`` dB at a time.
 
     Parameters
     ----------
     waveform : (n,) float32 at the spec's sample rate; shorter than a segment is padded with silence
     step_frames : frames between the starts of neighbouring segments
-
-    Returns
-    -------
-    (m, dim) float32, unit norm
     """
-    spec = embedder.spec
     if len(waveform) < spec.segment_samples:
         waveform = np.pad(waveform, (0, spec.segment_samples - len(waveform)))
-    chunk = 256 * step_frames  # frames a turn: bounds memory on long recordings
-    n_segments = (len(waveform) - spec.segment_samples) // (spec.frontend.hop_length * step_frames) + 1
-    embeddings = np.empty((n_segments, spec.dim), dtype=np.float32)
-    for first in range(0, n_segments, 256):
-        start = first * step_frames * spec.frontend.hop_length
-        length = (chunk - step_frames) * spec.frontend.hop_length + spec.segment_samples
-        mel = log_mel(waveform[start : start + length], spec.frontend)
-        part = embedder.embed(slice_segments(mel, step_frames, spec))
-        embeddings[first : first + len(part)] = part
-    return embeddings
+    step = step_frames * spec.frontend.hop_length
+    n_segments = (len(waveform) - spec.segment_samples) // step + 1
+    for first in range(0, n_segments, 256):  # bounds memory on long recordings
+        start = first * step
+        mel = log_mel(waveform[start : start + 255 * step + spec.segment_samples], spec.frontend)
+        yield slice_segments(mel, step_frames, spec)
+
+
+def embed_waveform(embedder: Embedder, waveform: FloatArray, step_frames: int) -> FloatArray:
+    """Return the embeddings ``(m, dim)`` of a waveform's segments, see :func:`segments_of`."""
+    return np.concatenate(
+        [embedder.embed(part) for part in segments_of(waveform, step_frames, embedder.spec)]
+    )
+
+
+def query_waveform(embedder: Embedder, waveform: FloatArray, step_frames: int) -> Queries:
+    """Return the queries of a waveform's segments, see :func:`segments_of`."""
+    return Queries.join([embedder.query(part) for part in segments_of(waveform, step_frames, embedder.spec)])
 
 
 def fingerprint(embedder: Embedder, waveform: FloatArray) -> FloatArray:

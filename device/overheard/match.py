@@ -9,13 +9,13 @@ score are ours.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
-from overheard.errors import ModelError
+from overheard.embedder import Queries
 from overheard.events import Match
 from overheard.quantizer import FloatArray
+from overheard.scoring import Evidence, Scoring
 from overheard.search import Candidates, IntArray, SegmentIndex
 from overheard.spec import FingerprintSpec
 
@@ -32,71 +32,6 @@ SHRINKAGE = 0.15  # segments of similarity 0 that every mean includes: an alignm
 N_BACKGROUND = 4  # nearest segments of other tracks and of the cohort: their mean is the background
 COPY_COSINE = 0.6  # a runner-up this alike is another copy of the same recording, no rival
 MAX_COPIES = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Scoring:
-    """Calibrated weights: evidence to a score that one threshold fits, whatever the query's length.
-
-    Attributes
-    ----------
-    weights : of mean similarity, background, margin, and the logarithm of the number of segments; then the
-        bias; their sum is the log-odds that the match is right
-    lengths_s, penalties : what a query of this length loses, so that equal scores are equally often false;
-        penalties between are interpolated
-    threshold : the score from which a match is named
-    """
-
-    weights: tuple[float, ...] = (36.0, -36.0, 5.0, 1.5, -3.0)
-    lengths_s: tuple[float, ...] = (2.0, 10.0)
-    penalties: tuple[float, ...] = (0.0, 0.0)
-    threshold: float = 4.0
-
-    def log_odds(self, evidence: Evidence) -> float:
-        """Return the log-odds that the evidence's track is right."""
-        return float(np.dot(self.weights, evidence.features()))
-
-    def score(self, evidence: Evidence, length_s: float) -> float:
-        """Return what the threshold is applied to."""
-        return self.log_odds(evidence) - float(np.interp(length_s, self.lengths_s, self.penalties))
-
-    @classmethod
-    def from_manifest(cls, manifest: dict[str, Any], compact: bool = False) -> Scoring:
-        """Read what a model manifest says for codes of full length, or compact ones; else the defaults.
-
-        Where it says nothing for compact codes, what it says for others holds.
-        """
-        values = (manifest.get("compact_scoring") if compact else None) or manifest.get("scoring")
-        if values is None:
-            return cls()
-        try:
-            weights, lengths_s, penalties = (
-                tuple(map(float, values[name])) for name in ("weights", "lengths_s", "penalties")
-            )
-            return cls(weights, lengths_s, penalties, float(values["threshold"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the model's scoring is unreadable ({error}): install overheard anew"
-            ) from error
-
-
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """What speaks for the best alignment; the score is a weighted sum of :meth:`features`."""
-
-    track: int
-    offset_frames: int
-    similarity: float
-    background: float
-    margin: float
-    n_segments: float
-    heard_frames: tuple[
-        int, int
-    ]  # where in the window the track sounds: the first frame, and one past the last
-
-    def features(self) -> tuple[float, ...]:
-        """Return the features in the order of :attr:`Scoring.weights`, with 1 for the bias."""
-        return (self.similarity, self.background, self.margin, float(np.log(max(self.n_segments, 0.25))), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +64,7 @@ class Matcher:
 
     def match(
         self,
-        embeddings: FloatArray,
+        queries: Queries,
         candidates: Candidates,
         candidate_rows: IntArray,
         step_frames: int,
@@ -140,12 +75,12 @@ class Matcher:
 
         Parameters
         ----------
-        embeddings : (n, dim) float32, ``step_frames`` apart
-        candidates : proposals for some of these embeddings
-        candidate_rows : (m,) which embeddings the candidates belong to
+        queries : of the whole window, ``step_frames`` apart
+        candidates : proposals for some of them
+        candidate_rows : (m,) which queries the candidates belong to
         start_s, end_s : the window on the source's clock
         """
-        evidence = self.weigh(embeddings, candidates, candidate_rows, step_frames)
+        evidence = self.weigh(queries, candidates, candidate_rows, step_frames)
         if evidence is None:
             return None
         frames_per_s = self.spec.frontend.frames_per_s
@@ -163,7 +98,7 @@ class Matcher:
 
     def weigh(
         self,
-        embeddings: FloatArray,
+        queries: Queries,
         candidates: Candidates,
         candidate_rows: IntArray,
         step_frames: int,
@@ -172,10 +107,10 @@ class Matcher:
         hypotheses = self._vote(candidates, candidate_rows * step_frames)
         if not len(hypotheses.tracks):
             return None
-        scores = self._rescore(embeddings, step_frames, hypotheses)
+        scores = self._rescore(queries.embeddings, step_frames, hypotheses)
         best = int(np.argmax(scores.similarity))
         similarity = float(scores.similarity[best])
-        last_frame = (len(embeddings) - 1) * step_frames
+        last_frame = (len(queries.expected) - 1) * step_frames
         background = self._background(candidates, int(hypotheses.tracks[best]))
         runner_up = self._runner_up(hypotheses.tracks, scores, best, last_frame)
         return Evidence(
@@ -185,6 +120,7 @@ class Matcher:
             background=background,
             margin=similarity - max(runner_up, background),  # without rivals it takes more than to be alone
             n_segments=float(scores.weights[best].sum()),
+            expected=float(queries.expected.mean()),
             heard_frames=self._heard(scores, best, last_frame),
         )
 

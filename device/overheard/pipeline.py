@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from overheard.embedder import Embedder, Model, embed_waveform
+from overheard.embedder import Embedder, Model, Queries, query_waveform
 from overheard.events import Event, Match, Play, PlayEnded
 from overheard.frontend import FloatArray, StreamingFrontend, slice_segments
 from overheard.gate import LevelGate, MusicDetector
-from overheard.match import Matcher, Scoring
+from overheard.match import Matcher
 from overheard.pack import Pack
+from overheard.scoring import Scoring
 from overheard.search import Candidates, Catalogue, IntArray, SegmentIndex
 from overheard.settings import GateSettings, TrackSettings
 from overheard.track import PlayTracker
@@ -92,15 +93,15 @@ class Recognizer:
 
     def match_window(self, waveform: FloatArray, start_s: float = 0.0) -> Match | None:
         """Return the best match of one window of sound."""
-        embeddings, found, rows = self.window_candidates(waveform)
+        queries, found, rows = self.window_candidates(waveform)
         end_s = start_s + len(waveform) / self.spec.frontend.sample_rate
-        return self.matcher.match(embeddings, found, rows, self.clip_step_frames, start_s, end_s)
+        return self.matcher.match(queries, found, rows, self.clip_step_frames, start_s, end_s)
 
-    def window_candidates(self, waveform: FloatArray) -> tuple[FloatArray, Candidates, IntArray]:
-        """Return a window's embeddings, ``clip_step_frames`` apart, and candidates for some rows of them."""
-        embeddings = embed_waveform(self.embedder, waveform, self.clip_step_frames)
-        rows = candidate_rows(len(embeddings))
-        return embeddings, self.index.candidates(embeddings[rows]), rows
+    def window_candidates(self, waveform: FloatArray) -> tuple[Queries, Candidates, IntArray]:
+        """Return a window's queries, ``clip_step_frames`` apart, and candidates for some rows of them."""
+        queries = query_waveform(self.embedder, waveform, self.clip_step_frames)
+        rows = candidate_rows(len(queries.expected))
+        return queries, self.index.candidates(queries.embeddings[rows]), rows
 
     def _identify_clip(self, waveform: FloatArray, duration_s: float) -> Identification:
         if duration_s <= CLIP_S:
@@ -169,7 +170,7 @@ class Listener:
     def _clear(self) -> None:
         self._frontend.reset()
         self._frames: FloatArray = np.zeros((0, self._spec.frontend.n_mels), dtype=np.float32)
-        self._embeddings: list[FloatArray] = []
+        self._queries: list[Queries] = []
         self._candidates: list[Candidates] = []
         self._since_match = 0
         self._end_s = 0.0  # of the newest embedding's segment
@@ -218,9 +219,10 @@ class Listener:
         recognizer = self._recognizer
         segment = slice_segments(self._frames[: self._spec.n_frames], 1, self._spec)
         self._frames = self._frames[LISTEN_STEP_FRAMES:]
-        embedding = recognizer.embedder.embed(segment)
-        self._embeddings = [*self._embeddings, embedding][-self._window :]
-        self._candidates = [*self._candidates, recognizer.index.candidates(embedding)][-self._window :]
+        query = recognizer.embedder.query(segment)
+        self._queries = [*self._queries, query][-self._window :]
+        found = recognizer.index.candidates(query.embeddings)
+        self._candidates = [*self._candidates, found][-self._window :]
         start = self._origin_samples + self._embedded * LISTEN_STEP_FRAMES * self._spec.frontend.hop_length
         self._end_s = (start + self._spec.segment_samples) / self._spec.frontend.sample_rate
         self._embedded += 1
@@ -233,14 +235,14 @@ class Listener:
 
     def _match(self) -> list[Event]:
         self._since_match = 0
-        match = self._match_last(len(self._embeddings))
+        match = self._match_last(len(self._queries))
         n_short = self._segments_in(SHORT_WINDOW_S)
-        if n_short < len(self._embeddings) and (match is None or not match.accepted):
+        if n_short < len(self._queries) and (match is None or not match.accepted):
             short = self._match_last(n_short)
             match = short if short is not None and short.accepted else match
         if match is not None and (self.best is None or match.score > self.best.score):
             self.best = match
-        return self._tracker.update(match, self._start_s(len(self._embeddings)), self._end_s)
+        return self._tracker.update(match, self._start_s(len(self._queries)), self._end_s)
 
     def _segments_in(self, length_s: float) -> int:
         """Return how many embeddings a window of this length holds."""
@@ -254,8 +256,8 @@ class Listener:
     def _match_last(self, n_segments: int) -> Match | None:
         """Return the best match of the last so many embeddings."""
         found = Candidates.join(self._candidates[-n_segments:])
-        embeddings, rows = np.concatenate(self._embeddings[-n_segments:]), np.arange(n_segments)
+        queries, rows = Queries.join(self._queries[-n_segments:]), np.arange(n_segments)
         start_s = self._start_s(n_segments)
         return self._recognizer.matcher.match(
-            embeddings, found, rows, LISTEN_STEP_FRAMES, start_s, self._end_s
+            queries, found, rows, LISTEN_STEP_FRAMES, start_s, self._end_s
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -20,11 +21,13 @@ from overheard.cohort import Cohort
 from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray, normalize_segments
 from overheard.hubness import hubness, join
+from overheard.quality import QualityEstimator
 from overheard.quantizer import Quantizer
 from overheard.runtime import Network
 from overheard.settings import MODELS_DIR
 from overheard.spec import FingerprintSpec
 from overheard_export.codebooks import train_quantizer
+from overheard_export.quality import quality_pairs, train_quality
 from overheard_export.whitening import whiten
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ MAX_TOP1_LOSS = 0.005
 PROJECTED_ROWS = 4
 N_COMPARED = 128  # segments by which scales are chosen
 QUANTIZER_SPEEDS = (1.0, 0.91, 1.1)
+N_QUALITY_PAIRS = 16_384
 N_WHITENED = {"n_music": 8192, "n_noise": 0, "n_speech": 0}
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
 
@@ -168,14 +172,16 @@ def write_model(
     tflite: bytes,
     quantizer: Quantizer,
     cohort: Cohort,
+    quality: QualityEstimator,
     manifest: dict[str, Any],
 ) -> None:
     """Write the model's files and, last, ``NAME.json``: all beside, then all renamed."""
-    tables, impostors = quantizer.to_bytes(), cohort.to_bytes()
+    tables, impostors, layers = quantizer.to_bytes(), cohort.to_bytes(), quality.to_bytes()
     manifest = {
         "manifest_version": device.MANIFEST_VERSION,
         "name": path.stem,
         "digest": device.digest_of(spec, tflite, tables, impostors),
+        "quality_digest": device.quality_digest(layers),
         "spec": spec.to_dict(),
         "spec_digest": spec.digest(),
         "code_bytes": list(quantizer.widths),
@@ -184,7 +190,13 @@ def write_model(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=1) + "\n"
-    contents = {".tflite": tflite, ".quantizer.npz": tables, ".cohort.npz": impostors, ".json": text.encode()}
+    contents = {
+        ".tflite": tflite,
+        ".quantizer.npz": tables,
+        ".cohort.npz": impostors,
+        ".quality.npz": layers,
+        ".json": text.encode(),
+    }
     targets = {path.with_suffix(f"{suffix}.partial"): path.with_suffix(suffix) for suffix in contents}
     try:
         for partial, content in zip(targets, contents.values(), strict=True):
@@ -281,13 +293,16 @@ def export_checkpoint(
             f"top-1 {parity.top1_float:.3f} -> {parity.top1_int8:.3f}: train on or calibrate on more segments"
         )
     quantizer = train_quantizer(quantizer_embeddings(tflite, spec, data), n_cells, code_bytes)
+    embed = functools.partial(invoke, Network(tflite, n_threads=2))
+    quality = train_quality(*quality_pairs(embed, spec, data, N_QUALITY_PAIRS))
+    log.info("quality: %.2f of the cosines' variance explained", quality.explained)
     manifest = {
         "network": network_facts(tflite),
         "training": {**dataclasses.asdict(progress), "recipe_values": recipe.to_dict(), "commit": commit()},
-        "metrics": {"parity": dataclasses.asdict(parity)},
+        "metrics": {"parity": dataclasses.asdict(parity), "quality_explained": quality.explained},
     }
     cohort = make_cohort(tflite, quantizer, spec, data)
-    write_model(output, spec, tflite, quantizer, cohort, manifest)
+    write_model(output, spec, tflite, quantizer, cohort, quality.estimator, manifest)
     return parity
 
 

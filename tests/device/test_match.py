@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from overheard.embedder import Queries
 from overheard.errors import ModelError
 from overheard.events import Track
 from overheard.exhaustive import ExhaustiveCatalogue
-from overheard.match import Matcher, Scoring
+from overheard.match import Matcher
+from overheard.scoring import Scoring
 from overheard.spec import SPEC
 
 STEP = 4
@@ -40,7 +42,8 @@ class World:
 
     def match(self, query: np.ndarray, without: tuple[int, ...] = ()):
         rows = np.arange(len(query))
-        return self.matcher.weigh(query, self.index.candidates(query, without), rows, STEP)
+        queries = Queries(query, np.full(len(query), 0.8, dtype=np.float32))
+        return self.matcher.weigh(queries, self.index.candidates(query, without), rows, STEP)
 
 
 @pytest.mark.parametrize("n", [1, 4, 28, 68])
@@ -85,14 +88,15 @@ def test_no_candidates_no_match() -> None:
 
 
 def test_scoring_from_manifest() -> None:
-    stored = {"weights": [1, 2, 3, 4, 5], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
     scoring = Scoring.from_manifest({"scoring": stored})
-    assert scoring.weights == (1, 2, 3, 4, 5) and scoring.threshold == 4
+    assert scoring.weights == (1, 2, 3, 4, 5, 6) and scoring.threshold == 4
     assert Scoring.from_manifest({}) == Scoring()
     assert Scoring.from_manifest({}, compact=True) == Scoring()
     assert Scoring.from_manifest({"scoring": stored}, compact=True) == scoring
     other = stored | {"threshold": 5}
     manifest = {"scoring": other, "compact_scoring": stored}
     assert Scoring.from_manifest(manifest, compact=True) == scoring != Scoring.from_manifest(manifest)
-    with pytest.raises(ModelError):
-        Scoring.from_manifest({"scoring": {"weights": "none"}})
+    for unfit in ({"weights": "none"}, stored | {"weights": [1, 2, 3, 4, 5]}):
+        with pytest.raises(ModelError):
+            Scoring.from_manifest({"scoring": unfit})

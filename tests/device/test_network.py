@@ -10,6 +10,7 @@ import pytest
 from golden import renew
 from overheard.embedder import default_model
 from overheard.runtime import RUNTIMES, Network, available_runtimes
+from overheard.settings import MODELS_DIR
 
 # Each runtime's arithmetic: XNNPACK's, which export's round_alike makes the same on x86 and ARM, and that of
 # TensorFlow Lite's own kernels (on x86), a unit apart here and there. tflite-runtime lacks XNNPACK's int8.
@@ -70,3 +71,9 @@ def test_what_one_runtime_indexed_the_other_finds(golden: dict[str, np.ndarray])
     product = (ours * theirs).sum(axis=1)
     cosines = product / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
     assert cosines.min() > 0.99
+
+
+@pytest.mark.parametrize(("name", "n_bytes"), [("overheard", 4_000_000), ("overheard-tiny", 350_000)])
+def test_what_the_device_runs_stays_small(name: str, n_bytes: int) -> None:
+    sizes = [(MODELS_DIR / f"{name}{suffix}").stat().st_size for suffix in (".tflite", ".quality.npz")]
+    assert sum(sizes) < n_bytes

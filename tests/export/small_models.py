@@ -7,11 +7,21 @@ from typing import Any
 import numpy as np
 
 from overheard.cohort import Cohort
+from overheard.quality import PATCH, QualityEstimator
 from overheard.spec import SPEC
 from overheard_train.encoders import build_encoder
 from overheard_train.recipes import RECIPES
 
 COHORT = Cohort(np.zeros(5, dtype=np.uint16), np.arange(110, dtype=np.uint8).reshape(5, 22))
+
+
+def make_quality(seed: int = 0) -> QualityEstimator:
+    """An estimator as small as can be, of nothing."""
+    rng = np.random.default_rng(seed)
+    shapes = ((PATCH * PATCH, 3), (3, 3), (6, 2), (2, 1))
+    weights = tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    biases = tuple(np.zeros(shape[1], dtype=np.float32) for shape in shapes)
+    return QualityEstimator(weights, biases)  # type: ignore[arg-type]
 
 
 def make_encoder(seed: int) -> Any:

@@ -117,6 +117,7 @@ def through_the_gate(monkeypatch: pytest.MonkeyPatch) -> list[Parity]:
 
     monkeypatch.setattr(model, "measure_parity", measure)
     monkeypatch.setattr(model, "N_COHORT", {"n_music": 90, "n_noise": 20, "n_speech": 10})
+    monkeypatch.setattr(model, "N_QUALITY_PAIRS", 64)
     return measured
 
 
@@ -127,7 +128,7 @@ def test_a_checkpoint_becomes_a_model_that_fingerprints(
     arguments = [str(checkpoint), "--data", str(corpus), "--output", str(output), "--cells", "16"]
     assert cli.main(["model", *arguments]) == 0
     assert through_the_gate[0].mean_cosine > model.MIN_COSINE
-    names = ["small.cohort.npz", "small.json", "small.quantizer.npz", "small.tflite"]
+    names = ["small.cohort.npz", "small.json", "small.quality.npz", "small.quantizer.npz", "small.tflite"]
     assert sorted(path.name for path in output.parent.iterdir()) == names
     made = load_model(output)
     assert made.name == "small" and made.spec == SPEC and len(made.cohort.places) == 120

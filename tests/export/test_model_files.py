@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from small_models import COHORT, make_encoder, segments, unit  # noqa: E402
+from small_models import COHORT, make_encoder, make_quality, segments, unit  # noqa: E402
 
 from overheard.embedder import load_model  # noqa: E402
 from overheard.errors import ModelError  # noqa: E402
@@ -36,11 +36,11 @@ def test_a_written_model_is_loaded_and_an_altered_one_refused(
     tflite: bytes, quantizer: Quantizer, tmp_path: Path
 ) -> None:
     path = tmp_path / "deep" / "m.json"
-    write_model(path, SPEC, tflite, quantizer, COHORT, {"training": {"recipe": "trial"}})
+    write_model(path, SPEC, tflite, quantizer, COHORT, make_quality(), {"training": {"recipe": "trial"}})
     made = load_model(path)
     assert made.tflite == tflite and made.manifest["training"] == {"recipe": "trial"}
     assert made.digest == json.loads(path.read_text())["digest"]
-    for name in ("m.tflite", "m.quantizer.npz", "m.cohort.npz"):
+    for name in ("m.tflite", "m.quantizer.npz", "m.cohort.npz", "m.quality.npz"):
         file = path.with_name(name)
         whole = file.read_bytes()
         flipped = bytearray(whole)
@@ -62,7 +62,7 @@ def test_a_manifest_that_is_none_is_refused(
     tflite: bytes, quantizer: Quantizer, tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "m.json"
-    write_model(path, SPEC, tflite, quantizer, COHORT, {})
+    write_model(path, SPEC, tflite, quantizer, COHORT, make_quality(), {})
     path.write_text(content)
     with pytest.raises(ModelError) as raised:
         load_model(path)
@@ -71,7 +71,7 @@ def test_a_manifest_that_is_none_is_refused(
 
 def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantizer, tmp_path: Path) -> None:
     path = tmp_path / "m.json"
-    write_model(path, SPEC, tflite, quantizer, COHORT, {})
+    write_model(path, SPEC, tflite, quantizer, COHORT, make_quality(), {})
     manifest = json.loads(path.read_text())
     for change in ({"n_frames": 44}, {"colour": 3}, {"frontend": 1}):
         path.write_text(json.dumps(manifest | {"spec": manifest["spec"] | change}))
@@ -79,12 +79,12 @@ def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantize
             load_model(path)
 
 
-@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+@pytest.mark.parametrize("failing", [1, 2, 3, 4, 5])
 def test_writing_that_breaks_leaves_the_model_before(
     tflite: bytes, quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
     path = tmp_path / "m.json"
-    write_model(path, SPEC, tflite, quantizer, COHORT, {})
+    write_model(path, SPEC, tflite, quantizer, COHORT, make_quality(), {})
     before = {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()}
     calls = 0
 
@@ -96,7 +96,7 @@ def test_writing_that_breaks_leaves_the_model_before(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match="no space"):
-        other = train_quantizer([unit(1, 300, SPEC.dim)], 4, [24])
-        write_model(path, SPEC, tflite + b"\0", other, COHORT, {})
+        other = train_quantizer([unit(1, 300, SPEC.dim)], 4, [2])
+        write_model(path, SPEC, tflite + b"\0", other, COHORT, make_quality(), {})
     assert {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()} == before
     load_model(path)

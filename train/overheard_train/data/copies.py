@@ -113,8 +113,8 @@ def _ask(
     accepted: dict[int, int] = defaultdict(int)
     windows = list(_windows(samples))
     for window in windows:
-        embeddings, found, rows = recognizer.window_candidates(window)
-        evidence = recognizer.matcher.weigh(embeddings, found, rows, step_frames)
+        queries, found, rows = recognizer.window_candidates(window)
+        evidence = recognizer.matcher.weigh(queries, found, rows, step_frames)
         if evidence is None or evidence.similarity < MIN_SIMILARITY:
             continue
         number = numbers[evidence.track]

@@ -55,6 +55,11 @@ class Degradation:
     max_mask_mels: int = 12
 
 
+UNDEGRADED = Degradation(
+    max_shift_s=0, room=0, noise=0, microphone=0, band_limit=0, overdrive=0, hiss=0, speed=0, mask=0
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Variation:
     """Changes to both sides of a pair, which make new music out of the little there is."""

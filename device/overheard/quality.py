@@ -1,0 +1,76 @@
+"""How similar a heard segment can be expected to be to its own track, told by its sound alone.
+
+Noise and rooms lower the similarity of the right match: what is heard badly needs less to be named, and what
+is heard well needs more. Sources: Mandasari et al., Quality Measure Functions for Calibration of Speaker
+Recognition Systems in Various Duration Conditions, IEEE TASLP 21, 2013; pooling over a set of patches,
+Zaheer et al., Deep Sets (1703.06114).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from overheard.errors import ModelError
+from overheard.frontend import FloatArray
+
+PATCH = 8  # frames, and mels, of a patch
+UNREADABLE = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile)
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityEstimator:
+    """Two layers over each patch, mean and maximum over all patches, two layers.
+
+    Attributes
+    ----------
+    weights : of each layer, (inputs, outputs) float32
+    biases : of each layer, (outputs,) float32
+    """
+
+    weights: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+    biases: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+
+    def expect(self, segments: FloatArray) -> FloatArray:
+        """Return the expected cosine ``(n,)`` of each normalized segment ``(n, n_frames, n_mels)``."""
+        x = patches_of(segments)
+        for layer in (0, 1):
+            x = np.maximum(x @ self.weights[layer] + self.biases[layer], 0)
+        x = np.concatenate([x.mean(axis=1), x.max(axis=1)], axis=1)
+        x = np.maximum(x @ self.weights[2] + self.biases[2], 0)
+        expected: FloatArray = (x @ self.weights[3] + self.biases[3])[:, 0]
+        return expected
+
+    def to_bytes(self) -> bytes:
+        """Return the layers as an ``.npz``."""
+        layers: dict[str, Any] = {f"weights{i}": table for i, table in enumerate(self.weights)}
+        layers |= {f"biases{i}": table for i, table in enumerate(self.biases)}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **layers)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> QualityEstimator:
+        """Read :meth:`to_bytes`; raise ModelError where it is something else."""
+        try:
+            with np.load(io.BytesIO(stored), allow_pickle=False) as tables:
+                read = [[tables[f"{kind}{i}"] for i in range(4)] for kind in ("weights", "biases")]
+            found = cls(tuple(read[0]), tuple(read[1]))
+            if found.expect(np.zeros((1, PATCH, PATCH), dtype=np.float32)).shape != (1,):
+                raise ValueError("more than one output")
+        except UNREADABLE as error:
+            raise ModelError(
+                f"the model's quality estimator is unreadable ({error}): install overheard anew"
+            ) from error
+        return found
+
+
+def patches_of(segments: FloatArray) -> FloatArray:
+    """Cut segments ``(n, n_frames, n_mels)`` into ``(n, patches, PATCH * PATCH)``, without what is over."""
+    n, rows, columns = len(segments), segments.shape[1] // PATCH, segments.shape[2] // PATCH
+    whole = segments[:, : rows * PATCH, : columns * PATCH].reshape(n, rows, PATCH, columns, PATCH)
+    return whole.swapaxes(2, 3).reshape(n, rows * columns, PATCH * PATCH)

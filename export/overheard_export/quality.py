@@ -1,0 +1,84 @@
+"""Fits a model's quality estimator to pairs of a clean segment and what a microphone hears of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from overheard.frontend import FloatArray
+from overheard.quality import QualityEstimator, patches_of
+from overheard.spec import FingerprintSpec
+
+if TYPE_CHECKING:
+    from overheard_train.data import Data
+
+CLEAN_SHARE = 0.125  # of pairs whose second segment is not degraded either
+MAX_SHIFT_S = 0.06  # half the step of a short recording's queries, one of which is so near to its place
+N_HIDDEN = (48, 48, 64)
+EPOCHS = 24
+BATCH = 256
+HELD_OUT = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityFit:
+    """An estimator, and the share of the cosines' variance that it explains on pairs held out of the fit."""
+
+    estimator: QualityEstimator
+    explained: float
+
+
+def quality_pairs(
+    embed: Callable[[FloatArray], FloatArray], spec: FingerprintSpec, data: Data, n: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return heard segments of the training lists, and how similar each is to the clean one.
+
+    Parameters
+    ----------
+    embed : normalized segments ``(n, n_frames, n_mels)`` to unit vectors ``(n, dim)``
+
+    Returns
+    -------
+    (n, n_frames, n_mels) float32, normalized, and (n,) float32 cosines
+    """
+    from overheard_train.pairs.degraded import UNDEGRADED, Degradation, make
+
+    maker = make(spec, data, "train", seed=5)
+    rng = np.random.default_rng(15)
+    heard, cosines = [], []
+    n_clean = int(n * CLEAN_SHARE)
+    for how, n_pairs in ((UNDEGRADED, n_clean), (Degradation(mask=0), n - n_clean)):
+        maker.degradation = dataclasses.replace(how, max_shift_s=MAX_SHIFT_S)
+        for first in range(0, n_pairs, BATCH):
+            segments, _ = maker.batch(rng, min(BATCH, n_pairs - first))
+            clean, degraded = np.split(segments, 2)
+            heard.append(degraded)
+            cosines.append(np.sum(embed(clean) * embed(degraded), axis=1))
+    return np.concatenate(heard), np.concatenate(cosines)
+
+
+def train_quality(segments: FloatArray, cosines: FloatArray, seed: int = 0) -> QualityFit:
+    """Fit the estimator to heard segments ``(n, n_frames, n_mels)`` and their cosines ``(n,)``."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy("float32")
+    patches = patches_of(segments)
+    inputs = keras.Input(patches.shape[1:])
+    dense = [layers.Dense(n, "relu") for n in N_HIDDEN] + [layers.Dense(1)]
+    x = dense[1](dense[0](inputs))
+    x = layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
+    network = keras.Model(inputs, dense[3](layers.Dropout(0.1)(dense[2](x))))
+    network.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), "mse")
+    order = np.random.default_rng(seed).permutation(len(patches))
+    tested, fitted = np.split(order, [max(1, int(HELD_OUT * len(order)))])
+    network.fit(patches[fitted], cosines[fitted], batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    weights, biases = zip(*(layer.get_weights() for layer in dense), strict=True)
+    estimator = QualityEstimator(tuple(weights), tuple(biases))
+    errors = estimator.expect(segments[tested]) - cosines[tested]
+    spread = float(np.mean((cosines[tested] - cosines[fitted].mean()) ** 2))
+    return QualityFit(estimator, 1 - float(np.mean(errors**2)) / max(spread, 1e-12))
