@@ -25,6 +25,7 @@ from overheard.spec import FingerprintSpec
 
 DEFAULT_MODEL = "overheard"
 MANIFEST_VERSION = 3
+PARTS = (".tflite", ".quantizer.npz", ".cohort.npz", ".quality.npz")
 Int8Array = npt.NDArray[np.int8]
 
 
@@ -99,10 +100,6 @@ def load_model(path: Path | None = None) -> Model:
     path = path or MODELS_DIR / f"{DEFAULT_MODEL}.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        tflite = path.with_suffix(".tflite").read_bytes()
-        quantizer = path.with_suffix(".quantizer.npz").read_bytes()
-        cohort = path.with_suffix(".cohort.npz").read_bytes()
-        quality = path.with_suffix(".quality.npz").read_bytes()
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the model {path} ({error}): install overheard anew") from error
     if not isinstance(manifest, dict) or manifest.get("manifest_version") != MANIFEST_VERSION:
@@ -110,6 +107,10 @@ def load_model(path: Path | None = None) -> Model:
             f"{path} is not a model manifest of version {MANIFEST_VERSION}: "
             "export the model anew, or upgrade overheard"
         )
+    try:
+        tflite, quantizer, cohort, quality = (path.with_suffix(end).read_bytes() for end in PARTS)
+    except OSError as error:
+        raise ModelError(f"cannot read the model {path} ({error}): install overheard anew") from error
     try:
         spec = FingerprintSpec.from_dict(manifest["spec"])
     except (TypeError, KeyError) as error:

@@ -176,12 +176,12 @@ def write_model(
     manifest: dict[str, Any],
 ) -> None:
     """Write the model's files and, last, ``NAME.json``: all beside, then all renamed."""
-    tables, impostors, layers = quantizer.to_bytes(), cohort.to_bytes(), quality.to_bytes()
+    parts = (tflite, quantizer.to_bytes(), cohort.to_bytes(), quality.to_bytes())
     manifest = {
         "manifest_version": device.MANIFEST_VERSION,
         "name": path.stem,
-        "digest": device.digest_of(spec, tflite, tables, impostors),
-        "quality_digest": device.quality_digest(layers),
+        "digest": device.digest_of(spec, *parts[:3]),
+        "quality_digest": device.quality_digest(parts[3]),
         "spec": spec.to_dict(),
         "spec_digest": spec.digest(),
         "code_bytes": list(quantizer.widths),
@@ -190,13 +190,7 @@ def write_model(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=1) + "\n"
-    contents = {
-        ".tflite": tflite,
-        ".quantizer.npz": tables,
-        ".cohort.npz": impostors,
-        ".quality.npz": layers,
-        ".json": text.encode(),
-    }
+    contents = {**dict(zip(device.PARTS, parts, strict=True)), ".json": text.encode()}
     targets = {path.with_suffix(f"{suffix}.partial"): path.with_suffix(suffix) for suffix in contents}
     try:
         for partial, content in zip(targets, contents.values(), strict=True):
