@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.embedder import Queries
+from overheard.embedder import Queries, default_model
 from overheard.errors import ModelError
 from overheard.events import Track
 from overheard.exhaustive import ExhaustiveCatalogue
@@ -71,6 +71,19 @@ def test_without_leaves_the_track_out_and_the_evidence_is_weaker() -> None:
     assert other.track != 3
     scoring = Scoring()
     assert scoring.score(right, 5.0) > scoring.score(other, 5.0)
+
+
+def test_the_same_evidence_proves_more_where_less_was_to_be_expected() -> None:
+    world = World()
+    query = world.query(3, 320, 40, noise=1.0)
+    rows, found = np.arange(len(query)), world.index.candidates(query)
+    scoring = Scoring.from_manifest(default_model().manifest)
+    scores = []
+    for expected in (np.linspace(0.8, 1.0, 40), np.linspace(0.5, 0.7, 40)):
+        evidence = world.matcher.weigh(Queries(query, expected.astype(np.float32)), found, rows, STEP)
+        assert evidence.expected == pytest.approx(expected.mean())
+        scores.append(scoring.score(evidence, 5.0))
+    assert scores[1] > scores[0] + 1
 
 
 def test_beginning_and_end_of_a_track() -> None:
