@@ -133,14 +133,14 @@ def queries(corpus: Corpus, root: Path, n: int) -> Iterator[Query]:
 
 def ask(recognizer: Any, query: Query, own: int, copies: Collection[int]) -> list[Trial]:
     """Return the trial with the query's own track in the catalogue, and the one without it and its copies."""
-    queries, _, rows = recognizer.window_candidates(query.waveform)
+    queries, found, rows = recognizer.window_candidates(query.waveform)
+    others = recognizer.index.candidates(queries.embeddings[rows], {own, *copies})
     trials = []
-    for without in ((), {own, *copies}):
-        found = recognizer.index.candidates(queries.embeddings[rows], without)
-        evidence = recognizer.matcher.weigh(queries, found, rows, recognizer.clip_step_frames)
+    for in_catalogue, candidates in ((True, found), (False, others)):
+        evidence = recognizer.matcher.weigh(queries, candidates, rows, recognizer.clip_step_frames)
         if evidence is not None:
             right = evidence.track == own
-            trials.append(Trial(query.length_s, not without, right, evidence.features()))
+            trials.append(Trial(query.length_s, in_catalogue, right, evidence.features()))
     return trials
 
 

@@ -84,8 +84,7 @@ def proposals(corpus: Corpus, model: Any) -> Iterator[tuple[str, str, float]]:
         own = [number for number, path in enumerate(paths) if path == item.path]
         for start_s in np.arange(0.0, len(waveform) / SAMPLE_RATE - WINDOW_S, STEP_S):
             window = waveform[int(start_s * SAMPLE_RATE) :][: WINDOW_S * SAMPLE_RATE]
-            queries, _, rows = recognizer.window_candidates(window)
-            found = recognizer.index.candidates(queries.embeddings[rows], own)
+            queries, found, rows = recognizer.window_candidates(window, own)
             evidence = recognizer.matcher.weigh(queries, found, rows, recognizer.clip_step_frames)
             if evidence is not None and evidence.similarity >= MIN_SIMILARITY:
                 other = paths[evidence.track]

@@ -6,7 +6,7 @@ Microphone, file, benchmark and test all go through it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -97,11 +97,18 @@ class Recognizer:
         end_s = start_s + len(waveform) / self.spec.frontend.sample_rate
         return self.matcher.match(queries, found, rows, self.clip_step_frames, start_s, end_s)
 
-    def window_candidates(self, waveform: FloatArray) -> tuple[Queries, Candidates, IntArray]:
-        """Return a window's queries, ``clip_step_frames`` apart, and candidates for some rows of them."""
+    def window_candidates(
+        self, waveform: FloatArray, without: Collection[int] = ()
+    ) -> tuple[Queries, Candidates, IntArray]:
+        """Return a window's queries, ``clip_step_frames`` apart, and candidates for some rows of them.
+
+        Parameters
+        ----------
+        without : tracks that are passed over, as if they were not in the catalogue
+        """
         queries = query_waveform(self.embedder, waveform, self.clip_step_frames)
         rows = candidate_rows(len(queries.expected))
-        return queries, self.index.candidates(queries.embeddings[rows]), rows
+        return queries, self.index.candidates(queries.embeddings[rows], without), rows
 
     def _identify_clip(self, waveform: FloatArray, duration_s: float) -> Identification:
         if duration_s <= CLIP_S:
