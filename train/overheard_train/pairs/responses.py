@@ -18,9 +18,10 @@ FAR_SHARE = 0.45  # of the rooms: the reverberation is louder than what comes st
 
 
 @functools.lru_cache(maxsize=2)
-def frequencies(window_samples: int) -> FloatArray:
-    """Return the frequencies of a window's spectrum in Hz, ``(window_samples // 2 + 1,)``."""
-    return scipy.fft.rfftfreq(window_samples, 1 / RATE).astype(np.float32)
+def log_frequencies(window_samples: int) -> FloatArray:
+    """Return the logarithms of a window's frequencies, the first -inf, ``(window_samples // 2 + 1,)``."""
+    with np.errstate(divide="ignore"):
+        return np.log(scipy.fft.rfftfreq(window_samples, 1 / RATE)).astype(np.float32)
 
 
 def room_variations(
@@ -95,15 +96,17 @@ def random_equalizer(rng: np.random.Generator, depth_db: float, window_samples: 
     n_points = int(rng.integers(4, 10))
     knots = np.geomspace(50, RATE / 2, n_points)
     gains = rng.normal(0, depth_db / 2, n_points)
-    log_gain = np.interp(np.log(np.maximum(frequencies(window_samples), 20.0)), np.log(knots), gains)
-    return np.asarray(10 ** (log_gain / 20), dtype=np.float32)
+    gains_db = np.interp(log_frequencies(window_samples), np.log(knots), gains).astype(np.float32)
+    response: FloatArray = np.exp(gains_db * np.float32(np.log(10) / 20))
+    return response
 
 
 def band_limit(rng: np.random.Generator, window_samples: int) -> FloatArray:
     """Return the magnitude of a random high-pass (60-250 Hz) and low-pass (3-3.9 kHz)."""
     high_pass, low_pass = rng.uniform(60, 250), rng.uniform(3000, 3900)
     order = int(rng.integers(1, 5))
-    hz = frequencies(window_samples)
-    up = (hz / high_pass) ** (2 * order)
-    down = (hz / low_pass) ** (2 * int(rng.integers(2, 7)))
-    return np.asarray(np.sqrt(up / (1 + up) / (1 + down)), dtype=np.float32)
+    log_hz = log_frequencies(window_samples)
+    up = np.exp(2 * order * (log_hz - np.float32(np.log(high_pass))))
+    down = np.exp(2 * int(rng.integers(2, 7)) * (log_hz - np.float32(np.log(low_pass))))
+    response: FloatArray = np.sqrt(up / (1 + up) / (1 + down))
+    return response
