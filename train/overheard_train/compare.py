@@ -111,16 +111,25 @@ def measure(
 def table(rows: dict[str, Any]) -> str:
     """Return the rows as Markdown: the query protocol, then retrieval by variant and length."""
     lines = [
-        "| recipe | parameters | MMAC a segment | steps | right, % | at 1%, % | unknown named | bytes/min |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| recipe | parameters | MMAC a segment | trained in | processor min | steps | right, % | at 1%, % "
+        "| unknown named | bytes/min |",
+        "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in rows.items():
         overall = row["overall"]
-        lines.append(
-            f"| {name} | {row['parameters'] / 1e6:.2f} M | {row['multiply_adds'] / 1e6:.1f} | {row['steps']} "
-            f"| {overall['right_percent']:.1f} | {row['at_one_percent']['right_percent']:.1f} "
-            f"| {overall['out_named']}/{overall['out_n']} | {row['bytes_per_min']:.0f} |"
+        cells = (
+            name,
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['multiply_adds'] / 1e6:.1f}",
+            row["training"][-1]["environment"]["precision"],
+            f"{row['cpu_minutes']:g}",
+            row["steps"],
+            f"{overall['right_percent']:.1f}",
+            f"{row['at_one_percent']['right_percent']:.1f}",
+            f"{overall['out_named']}/{overall['out_n']}",
+            f"{row['bytes_per_min']:.0f}",
         )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", "Right track first, %, one degraded query against all of `valid`, without threshold:", ""]
     lines.append("| recipe | variant | " + " | ".join(f"{n} s" for n in SHOWN_LENGTHS_S) + " |")
     lines.append("|---|---|" + "---:|" * len(SHOWN_LENGTHS_S))
@@ -128,8 +137,8 @@ def table(rows: dict[str, Any]) -> str:
         found = [Retrieval(**values) for values in row["retrieval"]]
         for variant in dict.fromkeys(result.variant for result in found):
             of = {result.length_s: result.track for result in found if result.variant == variant}
-            cells = " | ".join(f"{100 * of[length]:.1f}" for length in SHOWN_LENGTHS_S)
-            lines.append(f"| {name} | {variant} | {cells} |")
+            shares = " | ".join(f"{100 * of[length]:.1f}" for length in SHOWN_LENGTHS_S)
+            lines.append(f"| {name} | {variant} | {shares} |")
     return "\n".join(lines) + "\n"
 
 
