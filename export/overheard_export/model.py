@@ -123,13 +123,19 @@ def run_int8(tflite: bytes, segments: FloatArray) -> FloatArray:
 
 
 def invoke(network: Network, segments: FloatArray) -> FloatArray:
-    """Embed normalized segments ``(n, n_frames, n_mels)`` by a loaded network; ``(n, dim)``, unit norm."""
+    """Embed normalized segments ``(n, n_frames, n_mels)`` by a loaded network.
+
+    Returns
+    -------
+    (n, dim) float32 of unit norm; zeros where the network rounds all to nothing
+    """
     values = np.clip(np.rint(segments / network.input_scale) + network.input_zero_point, -128, 127).astype(
         np.int8
     )
     outputs = np.stack([network.invoke(value[None, ..., None])[0] for value in values]).astype(np.float32)
     outputs -= network.output_zero_point
-    return outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
+    outputs /= np.linalg.norm(outputs, axis=1, keepdims=True) + np.float32(1e-9)
+    return outputs
 
 
 def top1(embeddings: FloatArray) -> float:

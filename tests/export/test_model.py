@@ -230,3 +230,16 @@ def test_networks_with_other_operators_keep_their_own_scales(caplog: pytest.LogC
         converted = model.convert(encoder, given.astype(np.float32))
     assert "may differ between processors" in caplog.text
     assert model.run_int8(converted, given[:2].astype(np.float32)).shape == (2, recipe.spec.dim)
+
+
+def test_an_output_of_zeros_stays_zeros_and_spoils_no_mean() -> None:
+    class Rounding:
+        input_scale, input_zero_point, output_zero_point = 0.1, 0, -3
+
+        def invoke(self, values: np.ndarray) -> np.ndarray:
+            return np.full((1, 4), -3 if not values.any() else 7, np.int8)
+
+    segments = np.stack([np.zeros((2, 2)), np.ones((2, 2))]).astype(np.float32)
+    embeddings = model.invoke(Rounding(), segments)
+    np.testing.assert_allclose(embeddings, [[0] * 4, [0.5] * 4], atol=1e-6)
+    assert model.mean_cosine(embeddings, embeddings) == pytest.approx(0.5)
