@@ -17,10 +17,8 @@ import dataclasses
 import functools
 import itertools
 import json
-import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from scipy.optimize import linprog, minimize
 from overheard_bench import CHECKOUT, catalogue, output
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
+from overheard_bench.shares import on_every_core
 from protocol import CACHE, LENGTHS_S, Query, render_queries
 
 THRESHOLD = 4.0  # the score of a match that may be named; what a length asks for goes into its penalty
@@ -97,10 +96,7 @@ def collect(corpus: Corpus, root: Path, model: Any, n: int, compact: bool) -> li
     pack = catalogue.build_pack(corpus, model, paths, CACHE, None, compact)
     for _ in queries(corpus, root, n):
         pass  # rendered once, before several processes read them
-    jobs = os.cpu_count() or 1
-    share = functools.partial(ask_share, root, model.path, pack.path, n, jobs)
-    with ProcessPoolExecutor(jobs) as pool:
-        return list(itertools.chain.from_iterable(pool.map(share, range(jobs))))
+    return on_every_core(functools.partial(ask_share, root, model.path, pack.path, n))
 
 
 def ask_share(root: Path, model_path: Path, pack_path: Path, n: int, jobs: int, job: int) -> list[Trial]:

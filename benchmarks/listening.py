@@ -1,4 +1,4 @@
-"""What a day of listening names: whole tracks, known and unknown, played through rooms and noise.
+"""What a day of listening names: whole tracks, known and unknown, in rooms and noise; talk and noise alone.
 
     python benchmarks/listening.py [--part report] [--quick]
 
@@ -8,9 +8,10 @@ Writes listening.json, listening.png and listening.md under benchmarks/results. 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,29 @@ from overheard_bench import RESULTS, catalogue, output
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus, seeded
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.render import CONDITIONS, PREROLL_S, Renderer, to_float
+from overheard_bench.render import CONDITIONS, PREROLL_S, Renderer, loop, to_float, unit_power
+from overheard_bench.shares import on_every_core
 from protocol import CACHE
 
 SEED = 1
 PLAYED_AS = ("clean", "mic5", "mic-5", "far10")
 BLOCK = SAMPLE_RATE // 4
 SHORTEST_S = 15.0  # of a track that is played: below, there is no day
+WITHOUT_MUSIC = ("noise", "talk", "babble")
+STRETCH_S = 120  # of noise or talk, end to end
+TALKERS = 5  # of babble
+LEVEL = np.float32(0.1)  # of what is no music: -20 dBFS
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What became of one track, played once from beginning to end.
+    """What became of one track, or stretch of noise or talk, played once from beginning to end.
 
-    `named_after_s` is when its name was first printed, None where it never was.
+    `what` is "known" or "unknown" to the catalogue, or "without_music"; `named_after_s` is when its name was
+    first printed, None where it never was.
     """
 
+    what: str
     condition: str
     seconds: float
     right_s: float
@@ -82,10 +90,13 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Any) -> dict[str, A
     everything = catalogue.catalogue_paths(corpus)
     others = sorted(set(everything) - with_twins(part.known))
     packs = [catalogue.build_pack(corpus, model, paths, CACHE, args.jobs) for paths in (everything, others)]
-    known, unknown = play_all(Renderer(corpus, part), model, packs, tracks)
+    share = functools.partial(
+        play_share, args.corpus, args.part, model.path, [pack.path for pack in packs], tracks, args.quick
+    )
+    played = on_every_core(share)
     return {
-        "known": by_condition(known, summary_known),
-        "unknown": by_condition(unknown, summary_unknown),
+        **{name: by_condition(played, name, PLAYED_AS) for name in ("known", "unknown")},
+        "without_music": by_condition(played, "without_music", WITHOUT_MUSIC),
         "tracks": len(tracks),
         "part": args.part,
         "seed": SEED,
@@ -101,39 +112,79 @@ def with_twins(paths: Collection[str]) -> set[str]:
     return set(paths).union(*(twins.get(path, frozenset()) for path in paths))
 
 
-def play_all(
-    renderer: Renderer, model: Any, packs: Sequence[Any], tracks: Sequence[str]
-) -> tuple[list[Heard], list[Heard]]:
-    """Play each track, in each condition, to a new listener of the pack that holds it and of the other."""
+def play_share(
+    root: Path,
+    part_name: str,
+    model_path: Path,
+    pack_paths: Sequence[Path],
+    tracks: Sequence[str],
+    quick: bool,
+    jobs: int,
+    job: int,
+) -> list[Heard]:
+    """Play every `jobs`-th track, and stretch of noise or talk, the first of them number `job`."""
+    from overheard.embedder import load_model
+    from overheard.pack import open_pack
     from overheard.pipeline import Recognizer
 
-    corpus = renderer.corpus
-    knowing, unknowing = (Recognizer(model, [pack]) for pack in packs)
-    find = catalogue.path_finder([item.path for item in corpus.of("music")])
-    aliases, twins = catalogue.aliases(packs[0], find), corpora.near_duplicates()
+    part, model = corpora.load_part(part_name), load_model(model_path)
+    renderer = Renderer(Corpus(root), part)
+    packs = [open_pack(path, model.digest) for path in pack_paths]
+    recognizers = [Recognizer(model, [pack]) for pack in packs]
+    find = catalogue.path_finder([item.path for item in renderer.corpus.of("music")])
+    aliases = catalogue.aliases(packs[0], find)
+    heard = []
+    for track in tracks[job::jobs]:
+        heard += play(renderer, recognizers, find, aliases.get(track, track), track)
+    for kind in WITHOUT_MUSIC:
+        stretches = list(without_music(renderer.corpus, part, kind))[job::jobs]
+        for waveform in stretches[:1] if quick else stretches:
+            heard.append(listen(recognizers[0], waveform, "without_music", kind, lambda play: False))
+    return heard
+
+
+def play(
+    renderer: Renderer, recognizers: Sequence[Any], find: Callable[[Any], str], kept: str, track: str
+) -> list[Heard]:
+    """Play a track, in each condition, to a new listener of the pack that holds it and of the other."""
+    right = {kept, *corpora.near_duplicates().get(track, ())}
     start = int(PREROLL_S * SAMPLE_RATE)
-    known, unknown = [], []
-    for track in tracks:
-        right = {aliases.get(track, track), *twins.get(track, ())}
-        for condition in PLAYED_AS:
-            rng = seeded(SEED, "listening", track, condition)
-            n_samples = len(corpus.load(track)) - start
-            waveform = to_float(renderer.render(track, start, n_samples, CONDITIONS[condition], rng))
-            known.append(
-                listen(knowing, waveform, condition, lambda play, right=right: find(play.track) in right)
-            )
-            unknown.append(listen(unknowing, waveform, condition, lambda play: False))
-    return known, unknown
+    n_samples = len(renderer.corpus.load(track)) - start
+    heard = []
+    for condition in PLAYED_AS:
+        rng = seeded(SEED, "listening", track, condition)
+        waveform = to_float(renderer.render(track, start, n_samples, CONDITIONS[condition], rng))
+        knowing, unknowing = recognizers
+        heard.append(listen(knowing, waveform, "known", condition, lambda play: find(play.track) in right))
+        heard.append(listen(unknowing, waveform, "unknown", condition, lambda play: False))
+    return heard
 
 
-def by_condition(
-    heard: Sequence[Heard], summary: Callable[[Sequence[Heard]], dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def without_music(corpus: Corpus, part: corpora.Part, kind: str) -> Iterator[np.ndarray]:
+    """Yield stretches of a part's noises, of its talk, or of several voices at once, each file once."""
+    paths = part.noise if kind == "noise" else part.speech
+    rng = seeded(SEED, "without music", kind)
+    sounds = [to_float(corpus.load(paths[i])) for i in rng.permutation(len(paths))]
+    joined = np.concatenate([unit_power(sound) for sound in sounds])
+    if kind == "babble":
+        joined = unit_power(np.sum([loop(joined, len(joined), rng) for _ in range(TALKERS)], axis=0))
+    length = STRETCH_S * SAMPLE_RATE
+    for begin in range(0, len(joined), length):
+        yield np.clip(joined[begin : begin + length] * LEVEL, -1, 1)
+
+
+def by_condition(heard: Sequence[Heard], what: str, conditions: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Sum up each condition by itself."""
-    return {name: summary([one for one in heard if one.condition == name]) for name in PLAYED_AS}
+    summary = summary_known if what == "known" else summary_unknown
+    return {
+        name: summary([one for one in heard if (one.what, one.condition) == (what, name)])
+        for name in conditions
+    }
 
 
-def listen(recognizer: Any, waveform: np.ndarray, condition: str, is_right: Callable[[Any], bool]) -> Heard:
+def listen(
+    recognizer: Any, waveform: np.ndarray, what: str, condition: str, is_right: Callable[[Any], bool]
+) -> Heard:
     """Feed a waveform as a microphone would, and count what the plays say of it."""
     from overheard.events import PlayEnded, PlayStarted
 
@@ -150,7 +201,7 @@ def listen(recognizer: Any, waveform: np.ndarray, condition: str, is_right: Call
                 right_s += length_s if is_right(event.play) else 0.0
                 wrong_s += 0.0 if is_right(event.play) else length_s
                 n_wrong += not is_right(event.play)
-    return Heard(condition, len(waveform) / SAMPLE_RATE, right_s, n_wrong, wrong_s, named_after_s)
+    return Heard(what, condition, len(waveform) / SAMPLE_RATE, right_s, n_wrong, wrong_s, named_after_s)
 
 
 def summary_known(heard: Sequence[Heard]) -> dict[str, Any]:

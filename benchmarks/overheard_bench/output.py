@@ -220,7 +220,11 @@ def listening_table(result: Mapping[str, Any]) -> str:
         "after s (p90)",
         "named when unknown",
     ]
-    return markdown(header, rows)
+    without_music = [
+        [what, f"{found['named_plays']} in {found['hours']:.1f} h"]
+        for what, found in result["without_music"].items()
+    ]
+    return f"{markdown(header, rows)}\n{markdown(['no music, but', 'named'], without_music)}"
 
 
 def listening_plot(path: Path, result: Mapping[str, Any]) -> bool:
@@ -228,12 +232,12 @@ def listening_plot(path: Path, result: Mapping[str, Any]) -> bool:
 
     def draw(canvas: Any) -> None:
         left, right = canvas.subplots(1, 2)
-        known, unknown = result["known"], result["unknown"]
+        known, unknown = result["known"], {**result["unknown"], **result["without_music"]}
         left.bar(list(known), [found["right_percent"] for found in known.values()], color="#4d9221")
         left.set_ylim(0, 100)
         left.set_title("known music: % of the time named rightly")
         named = [found["named_plays_per_hour"] for found in unknown.values()]
         right.bar(list(unknown), named, color="#c51b7d")
-        right.set_title("unknown music: names an hour")
+        right.set_title("unknown music, and none: names an hour")
 
     return figure(path, draw, (10, 4))

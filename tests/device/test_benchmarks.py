@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 protocol = pytest.importorskip("protocol")
 import listening  # noqa: E402
 import near_duplicates  # noqa: E402
-from overheard_bench import catalogue, meters, output, score, stopwatch  # noqa: E402
+from overheard_bench import catalogue, meters, output, score, shares, stopwatch  # noqa: E402
 from overheard_bench import corpus as corpora  # noqa: E402
 
 
@@ -270,8 +271,34 @@ def test_a_days_listening_counts_seconds_names_and_the_wait_for_the_first():
 
     recognizer = SimpleNamespace(listener=Listener)
     waveform = np.zeros(5 * 8000, np.float32)
-    heard = listening.listen(recognizer, waveform, "clean", lambda play: play.track is right)
-    assert heard == listening.Heard("clean", 5.0, 2.5, 1, 2.0, 3.0)
+    heard = listening.listen(recognizer, waveform, "known", "clean", lambda play: play.track is right)
+    assert heard == listening.Heard("known", "clean", 5.0, 2.5, 1, 2.0, 3.0)
     known, unknown = listening.summary_known([heard, heard]), listening.summary_unknown([heard, heard])
     assert (known["right_percent"], known["wrong_percent"], known["tracks_named"]) == (50.0, 40.0, 2)
     assert (unknown["named_plays"], unknown["named_percent"]) == (2, 40.0)
+
+
+def every_jobs_th(jobs, job):
+    return [(number, os.getpid()) for number in range(job, 10, jobs)]
+
+
+def test_shares_are_done_by_a_process_each_and_nothing_is_left_out():
+    done = shares.on_every_core(every_jobs_th)
+    assert sorted(number for number, _ in done) == list(range(10))
+    assert os.getpid() not in {process for _, process in done}
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("noise", 150), ("talk", 300), ("babble", 300)])
+def test_what_is_no_music_is_played_whole_at_one_level(kind, seconds):
+    rng = np.random.default_rng(3)
+    levels = {"noise/a": (50, 300), "noise/b": (100, 9000), "speech/a": (200, 3000), "speech/b": (100, 100)}
+    files = {
+        path: (rng.standard_normal(length * 8000) * rms).astype(np.int16)
+        for path, (length, rms) in levels.items()
+    }
+    part = SimpleNamespace(noise=("noise/a", "noise/b"), speech=("speech/a", "speech/b"))
+    stretches = list(listening.without_music(SimpleNamespace(load=files.__getitem__), part, kind))
+    assert [len(stretch) / 8000 for stretch in stretches] == [120] * (seconds // 120) + [seconds % 120]
+    for stretch in stretches:
+        for second in stretch.reshape(-1, 8000):
+            assert np.sqrt(np.mean(second**2)) == pytest.approx(0.1, rel=0.2)

@@ -126,6 +126,7 @@ RESULTS = {
             }
         },
         "unknown": {"mic5": {"named_plays": 2, "hours": 1.6}},
+        "without_music": {"talk": {"named_plays": 0, "hours": 0.4}},
     },
     "latency": ORIGIN | {
         "runtimes": {
@@ -189,7 +190,7 @@ def test_blocks_are_made_from_results(page: Path) -> None:
         "names 89.0% rightly, the pack 88.2%",
         "Aims met: 1 of 2. Not met:\n\n- clean, right %: at least 98, is 97.5\n",
         "| model (ai-edge-litert) | 1.23 | 2.00 |", "| flac | 210 |", "| 150 | unknown |",
-        "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 2 in 1.6 h |",
+        "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
         "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)",
     ):  # fmt: skip

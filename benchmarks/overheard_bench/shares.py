@@ -1,0 +1,23 @@
+"""A job in shares, one for each core."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+def on_every_core(share: Callable[[int, int], Sequence[Result]]) -> list[Result]:
+    """Call `share(jobs, job)` in one process for each core; return what all of them give, in order.
+
+    `share` does every `jobs`-th piece of the work, the first of them number `job`. It and its results pass
+    through pickle, so it is a function of a module or a partial of one.
+    """
+    jobs = os.cpu_count() or 1
+    with ProcessPoolExecutor(jobs) as pool:
+        return list(itertools.chain.from_iterable(pool.map(functools.partial(share, jobs), range(jobs))))
