@@ -69,6 +69,21 @@ def test_the_loss_is_the_papers(temperature: float, views: int) -> None:
     assert 0.5 < expected[1] < 1
 
 
+def test_shared_negatives_set_one_threshold_for_all_rows() -> None:
+    embeddings, of = pairs(12), labels(12)
+    rows = embeddings.astype(np.float64)
+    similarity = rows @ rows.T / 0.1
+    partner = (np.arange(24) + 12) % 24
+    wanted = similarity[np.arange(24), partner]
+    same = of[:, None, 1] == of[None, :, 1]
+    threshold = np.log(np.exp(similarity[~same]).sum() / 24)
+    expected = np.mean(np.logaddexp(wanted, threshold) - wanted)
+    assert value(NTXent(0.1, shared=1.0), embeddings, of)[0] == pytest.approx(expected, rel=1e-4)
+    own = value(NTXent(0.1), embeddings, of)[0]
+    half = value(NTXent(0.1, shared=0.5), embeddings, of)[0]
+    assert half == pytest.approx((expected + own) / 2, rel=1e-4)
+
+
 def test_equal_pairs_cost_little_and_collapse_costs_the_logarithm_of_the_batch() -> None:
     loss, accuracy = value(NTXent(0.06), np.concatenate([np.eye(8, dtype=np.float32)] * 2), labels(8))
     assert loss < 1e-3 and accuracy == 1

@@ -25,6 +25,8 @@ class NTXent(keras.layers.Layer):
     code_bytes : quantize every second catalogue row to so many bytes, so that embeddings learn to survive it
     commitment : weight of the mean squared distance between a row and its code
     views : rows of each pair; the batch holds all pairs' first rows, then all second ones, and so on
+    shared : weight of the comparison with what all rows' negatives are on average, rather than a row's own:
+        a match is named by a threshold, which is the same for all queries
     """
 
     def __init__(
@@ -34,9 +36,11 @@ class NTXent(keras.layers.Layer):
         code_bytes: int = 0,
         commitment: float = 1.0,
         views: int = 2,
+        shared: float = 0.0,
     ) -> None:
         super().__init__(dtype="float32")
         self.temperature, self.queue_size, self.commitment = temperature, queue, commitment
+        self.shared = shared
         self.views = views
         self.code = ProductCode(code_bytes) if code_bytes else None
 
@@ -72,8 +76,16 @@ class NTXent(keras.layers.Layer):
             self._enqueue(embeddings, tracks)
         wanted = ops.sum(logits * positive, axis=1) / ops.sum(positive, axis=1)
         loss = ops.mean(ops.logsumexp(every, axis=1) - wanted)
+        if self.shared:
+            loss = (1 - self.shared) * loss + self.shared * self._against_all(logits, positive, wanted)
         hits = ops.take_along_axis(positive, ops.argmax(logits, axis=1)[:, None], axis=1)
         return loss + self.commitment * penalty, ops.mean(hits)
+
+    def _against_all(self, logits: Any, positive: Any, wanted: Any) -> Any:
+        """Contrast each row's positive with the mean row's negatives: one threshold has to fit all rows."""
+        negatives = ops.logsumexp(logits + NEVER * positive)
+        rows = ops.cast(ops.shape(logits)[0], "float32")
+        return ops.mean(ops.logaddexp(wanted, negatives - ops.log(rows)) - wanted)
 
     def _coded(self, embeddings: Any, pairs: Any) -> tuple[Any, Any]:
         """Quantize the catalogue row of every second pair: the query's is never stored."""

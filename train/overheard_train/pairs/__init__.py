@@ -27,6 +27,7 @@ Batch = tuple[FloatArray, Labels]
 NEAR_DUPLICATES_FILE = Path(__file__).parents[2] / "near_duplicates.json"
 PAIRS = {
     "degraded": "overheard_train.pairs.degraded:make",
+    "rivals": "overheard_train.pairs.rivals:make",
     "white_noise": "overheard_train.pairs.white_noise:make",
 }
 

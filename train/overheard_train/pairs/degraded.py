@@ -7,6 +7,7 @@ a pair costs two forward and one inverse FFT however many filters it passes.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,20 +104,28 @@ class DegradedPairs:
         self.degradation = degradation or Degradation()
         self.variation = variation or Variation()
         self.spec, self.views = spec, views
-        self._groups = same_music(music.paths)
+        self.groups = same_music(music.paths)
 
     def batch(self, rng: np.random.Generator, n_pairs: int) -> Batch:
         """Return segments and labels; see :mod:`overheard_train.pairs`."""
         tracks = draw_tracks(rng, len(self.music), n_pairs)
-        shape = (self.views, n_pairs, self.spec.n_frames, self.spec.frontend.n_mels)
+        return self.assemble(rng, tracks, (self.waveforms(rng, int(track)) for track in tracks))
+
+    def assemble(
+        self,
+        rng: np.random.Generator,
+        tracks: npt.NDArray[np.int32],
+        moments: Iterable[tuple[FloatArray, ...]],
+    ) -> Batch:
+        """Return segments and labels of moments, each of its track and with all its views."""
+        shape = (self.views, len(tracks), self.spec.n_frames, self.spec.frontend.n_mels)
         segments = np.empty(shape, dtype=np.float32)
-        for pair, track in enumerate(tracks):  # one pair at a time stays in the processor's cache
-            waveforms = np.stack(self.waveforms(rng, int(track)))
-            segments[:, pair] = normalize_segments(log_mel(waveforms, self.spec.frontend), self.spec)
+        for pair, views in enumerate(moments):  # one pair at a time stays in the processor's cache
+            segments[:, pair] = normalize_segments(log_mel(np.stack(views), self.spec.frontend), self.spec)
         for segment in segments[1:].reshape(-1, *shape[2:]):
             if rng.random() < self.degradation.mask:
                 self._mask(segment, rng)
-        return segments.reshape(-1, *shape[2:]), labels_of(self._groups[tracks], self.views)
+        return segments.reshape(-1, *shape[2:]), labels_of(self.groups[tracks], self.views)
 
     def waveforms(self, rng: np.random.Generator, track: int) -> tuple[FloatArray, ...]:
         """Return one clean waveform and the degraded ones of one moment, each ``(segment_samples,)``."""
@@ -167,17 +176,23 @@ class DegradedPairs:
     ) -> FloatArray:
         """Return a random window that is not silent, as (self.window,) float32."""
         factor = rng.uniform(*span) if rng.random() < p_resample else 1.0
-        needed = int(self.window * factor) + 2
         for _ in range(8):  # some recordings have long pauses
-            start = int(rng.integers(max(1, len(clip) - needed)))
-            raw = clip[start : start + needed].astype(np.float32) / np.float32(32768)
-            if len(raw) < needed:
-                raw = np.resize(raw, needed)
-            if _rms(raw) > 1e-3:
+            start = int(rng.integers(max(1, len(clip) - self._needed(factor))))
+            window = self.window_at(clip, start, factor)
+            if _rms(window) > 1e-3:
                 break
-        if factor == 1.0:
-            return raw[: self.window]
-        return _resample(raw, factor, self.window)
+        return window
+
+    def _needed(self, factor: float) -> int:
+        return int(self.window * factor) + 2
+
+    def window_at(self, clip: npt.NDArray[np.int16], start: int, factor: float) -> FloatArray:
+        """Return a window of a recording from sample ``start`` on, played ``factor`` times as fast."""
+        needed = self._needed(factor)
+        raw = clip[start : start + needed].astype(np.float32) / np.float32(32768)
+        if len(raw) < needed:
+            raw = np.resize(raw, needed)
+        return raw[: self.window] if factor == 1.0 else _resample(raw, factor, self.window)
 
     def _hear(self, music: FloatArray, rng: np.random.Generator, place: slice) -> FloatArray:
         how = self.degradation

@@ -1,0 +1,112 @@
+"""Pairs of moments that are easily taken for each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import train_corpus
+from overheard.errors import OverheardError
+from overheard.frontend import FloatArray
+from overheard.spec import SPEC
+from overheard_train.data import Clips, open_data
+from overheard_train.pairs import make_pairs, rivals
+from overheard_train.pairs.degraded import NO_VARIATION, UNDEGRADED, DegradedPairs
+from overheard_train.pairs.responses import microphone_responses, room_variations
+from overheard_train.pairs.rivals import N_RIVALS, RivalPairs, find_rivals
+from overheard_train.parts import Part
+from overheard_train.recipes import RECIPES
+
+HOP = 8000
+
+
+def clips(*recordings: np.ndarray) -> Clips:
+    starts = np.cumsum([0, *map(len, recordings)])
+    return Clips(np.concatenate(recordings), starts, tuple(f"{i}.wav" for i in range(len(recordings))))
+
+
+def near(axis: int, cosine: float) -> FloatArray:
+    """Return a unit vector that has this cosine to the axis, and to no other of the first nine any."""
+    vector = np.zeros(10, np.float32)
+    vector[axis], vector[9] = cosine, np.sqrt(1 - cosine**2)
+    return vector
+
+
+def test_the_nearest_moments_of_other_music_are_found() -> None:
+    loud, silent = np.full(HOP, 900, np.int16), np.zeros(HOP, np.int16)
+    recordings = [np.concatenate([loud, loud]), np.concatenate([silent, loud]), *[loud] * 4, loud]
+    axes = np.eye(10, dtype=np.float32)
+    embeddings = iter(
+        [
+            np.stack([axes[0], axes[1]]),
+            np.stack([axes[0], near(0, 0.8)]),  # the first is silent
+            *(near(1, cosine)[None] for cosine in (0.5, 0.6, 0.7, 0.95)),  # the last is too near
+            axes[:1],  # listed as the same music as the first recording
+        ]
+    )
+    groups = np.array([0, 1, 2, 3, 4, 5, 0], np.int32)
+    found = find_rivals(clips(*recordings), groups, lambda waveform: next(embeddings), HOP)
+    assert found.tracks.tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert found.starts.tolist() == [0, HOP, HOP, 0, 0, 0, 0, 0]
+    assert 2 in found.nearest[0] and found.cosines[0] == pytest.approx(0.8)
+    assert {3, 4, 5} <= set(found.nearest[1]) and 6 not in found.nearest[1]
+    assert found.cosines[1] == pytest.approx(0.7)
+
+
+def maker(share: float) -> RivalPairs:
+    ramp = (np.arange(120000) // 4).astype(np.int16)
+    noise = (900 * np.random.default_rng(1).standard_normal(60000)).astype(np.int16)
+    response = np.eye(1, 900, 8, dtype=np.float32)[0]
+    pairs = DegradedPairs(
+        clips(*[ramp] * 6),
+        clips(noise),
+        clips(noise),
+        room_variations([response], np.random.default_rng(0), 2, 2, 32768),
+        microphone_responses([response], 32768),
+        dataclasses.replace(UNDEGRADED, max_shift_s=0.5),
+        NO_VARIATION,
+    )
+    tracks = np.repeat(np.arange(6), 10)
+    starts = np.tile(np.arange(10) * HOP, 6)
+    nearest = np.tile((np.arange(60)[:, None] + 10) % 60, (1, N_RIVALS))  # the same place of the next track
+    cosines = np.tile(np.linspace(0.1, 0.8, 10, dtype=np.float32), 6)
+    return RivalPairs(pairs, rivals.Rivals(tracks, starts, nearest, cosines), share)
+
+
+def test_a_share_of_a_batch_is_moments_and_their_rivals() -> None:
+    segments, labels = maker(0.5).batch(np.random.default_rng(0), 16)
+    assert segments.shape == (32, SPEC.n_frames, SPEC.frontend.n_mels) and np.isfinite(segments).all()
+    tracks = labels[:16, 1]
+    assert np.array_equal(tracks[4:8], (tracks[:4] + 1) % 6)
+    np.testing.assert_array_equal(labels[:, 0], np.tile(np.arange(16), 2))
+    again, _ = maker(0.5).batch(np.random.default_rng(0), 16)
+    np.testing.assert_array_equal(segments, again)
+
+
+def test_moments_are_heard_where_they_were_found_and_the_hardest_come() -> None:
+    made = maker(1.0)
+    assert [moments.tolist() for moments in made._moments[:2]] == [[9, 8, 7, 6, 5], [19, 18, 17, 16, 15]]
+    rng = np.random.default_rng(2)
+    for factor in (1.0, 1.3):
+        for moment in (5, 17):
+            clean = made._views(rng, moment, factor)[0]
+            assert 4 * 32768 * clean[0] == pytest.approx(made.rivals.starts[moment], abs=0.3 * 8000 * factor)
+
+
+def test_rivals_are_sought_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERHEARD_CACHE_DIR", str(tmp_path / "cache"))
+    data = open_data([str(train_corpus.write_corpus(tmp_path / "corpus"))])
+    recipe = RECIPES["trial"]
+    recipe = SimpleNamespace(pairs=Part("rivals", {"n_rooms": (4, 4)}), spec=recipe.spec, views=2)
+    first, _ = make_pairs(recipe, data).batch(np.random.default_rng(0), 8)
+    monkeypatch.setattr(rivals, "Embedder", None)
+    second, _ = make_pairs(recipe, data).batch(np.random.default_rng(0), 8)
+    np.testing.assert_array_equal(first, second)
+    (kept,) = (tmp_path / "cache").glob("rivals-train-*.npz")
+    kept.write_bytes(b"junk")
+    with pytest.raises(OverheardError, match=f"{kept}.*delete it"):
+        make_pairs(recipe, data)

@@ -1,0 +1,190 @@
+"""Degraded pairs, some of them of moments that the shipped network takes for each other most.
+
+Within a random batch hardly any two moments are alike, and what is named falsely is alike. Source: Xiong et
+al., ANCE (2007.00808), whose negatives are the nearest of the whole collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from overheard.embedder import Embedder, default_model, embed_waveform
+from overheard.errors import OverheardError
+from overheard.frontend import FloatArray
+from overheard_train.pairs import Batch, degraded, draw_tracks
+from overheard_train.pairs.degraded import CONTEXT_S, RATE, DegradedPairs
+
+if TYPE_CHECKING:
+    from overheard.spec import FingerprintSpec
+    from overheard_train.data import Clips, Data
+
+log = logging.getLogger(__name__)
+
+IntArray = npt.NDArray[np.int64]
+
+HOP_FRAMES = 32
+N_RIVALS = 4  # nearest of other music, of which one is drawn
+MAX_COSINE = 0.85  # what is nearer may be the same recording, unlisted
+HARDEST = 0.5  # share of a track's moments that are drawn: those whose rival is nearest
+SILENT_RMS = 1e-3
+COMPARED_AT_ONCE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Rivals:
+    """Moments of a collection, and for each those of other music that are nearest.
+
+    Attributes
+    ----------
+    tracks, starts : (n,) of each moment, its track and first sample
+    nearest : (n, N_RIVALS) numbers of moments
+    cosines : (n,) to the nearest
+    """
+
+    tracks: IntArray
+    starts: IntArray
+    nearest: IntArray
+    cosines: FloatArray
+
+
+def find_rivals(
+    clips: Clips, groups: npt.NDArray[np.int32], embed: Callable[[FloatArray], FloatArray], hop: int
+) -> Rivals:
+    """Find each moment's rivals.
+
+    Parameters
+    ----------
+    groups : (n_clips,), equal for tracks that share music: these are no rivals
+    embed : waveform to embeddings ``(m, dim)`` of unit norm, ``hop`` samples apart
+    """
+    tracks, starts, embeddings = [], [], []
+    for track in range(len(clips)):
+        waveform = clips.clip(track).astype(np.float32) / np.float32(32768)
+        found = embed(waveform)
+        begins = np.arange(len(found)) * hop
+        loud = [float(np.sqrt(np.mean(waveform[begin : begin + hop] ** 2))) > SILENT_RMS for begin in begins]
+        tracks.append(np.full(sum(loud), track))
+        starts.append(begins[loud])
+        embeddings.append(found[loud])
+    vectors, track_of = np.concatenate(embeddings), np.concatenate(tracks)
+    group_of = groups[track_of]
+    nearest = np.empty((len(vectors), N_RIVALS), dtype=np.int64)
+    best = np.empty(len(vectors), dtype=np.float32)
+    for first in range(0, len(vectors), COMPARED_AT_ONCE):
+        rows = slice(first, first + COMPARED_AT_ONCE)
+        cosines = vectors[rows] @ vectors.T
+        cosines[(group_of[rows, None] == group_of) | (cosines > MAX_COSINE)] = -1
+        nearest[rows] = np.argpartition(-cosines, N_RIVALS, axis=1)[:, :N_RIVALS]
+        best[rows] = cosines.max(axis=1)
+    return Rivals(track_of, np.concatenate(starts), nearest, best)
+
+
+class RivalPairs:
+    """Makes degraded pairs, a share of them of moments and one of their rivals.
+
+    Parameters
+    ----------
+    pairs : makes the others, and degrades
+    rivals : of ``pairs.music``
+    share : of a batch's pairs
+    """
+
+    def __init__(self, pairs: DegradedPairs, rivals: Rivals, share: float) -> None:
+        self.pairs, self.rivals, self.share = pairs, rivals, share
+        self._moments = [_hardest(rivals, track) for track in np.unique(rivals.tracks)]
+        # Where in its window a segment begins on average.
+        self._lead = (int(CONTEXT_S * RATE) + pairs.window - pairs.spec.segment_samples) // 2
+
+    def batch(self, rng: np.random.Generator, n_pairs: int) -> Batch:
+        """Return segments and labels; see :mod:`overheard_train.pairs`."""
+        rivals, vary = self.rivals, self.pairs.variation
+        n_rivals = int(n_pairs * self.share / 2)
+        drawn = draw_tracks(rng, len(self._moments), n_rivals)
+        moments = np.array([rng.choice(self._moments[number]) for number in drawn], dtype=np.int64)
+        partners = rivals.nearest[moments, rng.integers(N_RIVALS, size=n_rivals)]
+        chosen = np.concatenate([moments, partners])
+        varied = rng.random(n_rivals) < vary.resample
+        factors = np.where(varied, rng.uniform(*vary.resample_range, n_rivals), 1.0)
+        others = draw_tracks(rng, len(self.pairs.music), n_pairs - 2 * n_rivals)
+
+        def views() -> Iterator[tuple[FloatArray, ...]]:
+            for moment, factor in zip(chosen, np.tile(factors, 2), strict=True):
+                yield self._views(rng, int(moment), float(factor))
+            for track in others:
+                yield self.pairs.waveforms(rng, int(track))
+
+        tracks = np.concatenate([rivals.tracks[chosen], others]).astype(np.int32)
+        return self.pairs.assemble(rng, tracks, views())
+
+    def _views(self, rng: np.random.Generator, moment: int, factor: float) -> tuple[FloatArray, ...]:
+        clip = self.pairs.music.clip(int(self.rivals.tracks[moment]))
+        start = max(0, int(self.rivals.starts[moment] - self._lead * factor))
+        music = self.pairs.window_at(clip, start, factor)
+        return self.pairs.hear(rng, music, self.pairs.spec.segment_samples)[0]
+
+
+def _hardest(rivals: Rivals, track: int) -> IntArray:
+    """Return the moments of a track whose rivals are nearest."""
+    moments = np.flatnonzero(rivals.tracks == track)
+    order = np.argsort(-rivals.cosines[moments], kind="stable")
+    found: IntArray = moments[order[: max(1, int(len(moments) * HARDEST))]]
+    return found
+
+
+def make(
+    spec: FingerprintSpec,
+    data: Data,
+    split: str,
+    seed: int,
+    views: int = 2,
+    share: float = 0.5,
+    **options: Any,
+) -> RivalPairs:
+    """Make the maker from one split of the data; the rivals are found once by the shipped model, and kept.
+
+    Parameters
+    ----------
+    options : of :func:`overheard_train.pairs.degraded.make`
+    """
+    pairs = degraded.make(spec, data, split, seed, views, **options)
+    path = data.cache_path(f"rivals-{split}-{_digest(pairs)}.npz")
+    if not path.exists():
+        log.info("looking for rivals: some minutes, once")
+        embedder = Embedder(default_model())
+        hop = HOP_FRAMES * embedder.spec.frontend.hop_length
+        found = find_rivals(
+            pairs.music, pairs.groups, lambda waveform: embed_waveform(embedder, waveform, HOP_FRAMES), hop
+        )
+        _write(path, found)
+    try:
+        with np.load(path) as stored:
+            rivals = Rivals(**{name: stored[name] for name in stored.files})
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise OverheardError(f"{path} is damaged ({error}): delete it, and it is made anew") from error
+    return RivalPairs(pairs, rivals, share)
+
+
+def _digest(pairs: DegradedPairs) -> str:
+    """Return what tells these recordings, their groups and the model from others."""
+    parts = (default_model().digest, *pairs.music.paths, pairs.music.starts.tobytes(), pairs.groups.tobytes())
+    text = b"\n".join(part if isinstance(part, bytes) else part.encode() for part in parts)
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _write(path: Path, rivals: Rivals) -> None:
+    partial = path.with_suffix(".partial.npz")
+    with open(partial, "wb") as file:
+        np.savez(file, **dataclasses.asdict(rivals))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
