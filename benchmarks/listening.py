@@ -161,7 +161,7 @@ def play(
 
 
 def without_music(corpus: Corpus, part: corpora.Part, kind: str) -> Iterator[np.ndarray]:
-    """Yield stretches of a part's noises, of its talk, or of several voices at once, each file once."""
+    """Yield stretches of a part's noises end to end, of its talk, or of that talk several times at once."""
     paths = part.noise if kind == "noise" else part.speech
     rng = seeded(SEED, "without music", kind)
     sounds = [to_float(corpus.load(paths[i])) for i in rng.permutation(len(paths))]

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def on_every_core(share: Callable[[int, int], Sequence[Result]]) -> list[Result]:
-    """Call `share(jobs, job)` in one process for each core; return what all of them give, in order.
+    """Call `share(jobs, job)` in one process for each core; return what all give, share by share.
 
     `share` does every `jobs`-th piece of the work, the first of them number `job`. It and its results pass
     through pickle, so it is a function of a module or a partial of one.

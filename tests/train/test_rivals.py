@@ -57,6 +57,11 @@ def test_the_nearest_moments_of_other_music_are_found() -> None:
     assert found.cosines[1] == pytest.approx(0.7)
 
 
+def test_too_little_music_is_refused() -> None:
+    with pytest.raises(OverheardError, match="too short to find rivals in: name more with --data"):
+        find_rivals(clips(np.full(HOP, 900, np.int16)), np.zeros(1, np.int32), lambda _: np.eye(1, 10), HOP)
+
+
 def maker(share: float) -> RivalPairs:
     ramp = (np.arange(120000) // 4).astype(np.int16)
     noise = (900 * np.random.default_rng(1).standard_normal(60000)).astype(np.int16)

@@ -66,6 +66,11 @@ def find_rivals(
     ----------
     groups : (n_clips,), equal for tracks that share music: these are no rivals
     embed : waveform to embeddings ``(m, dim)`` of unit norm, ``hop`` samples apart
+
+    Raises
+    ------
+    OverheardError
+        There are too few moments.
     """
     tracks, starts, embeddings = [], [], []
     for track in range(len(clips)):
@@ -77,6 +82,8 @@ def find_rivals(
         starts.append(begins[loud])
         embeddings.append(found[loud])
     vectors, track_of = np.concatenate(embeddings), np.concatenate(tracks)
+    if len(vectors) <= N_RIVALS:
+        raise OverheardError("the music is too short to find rivals in: name more with --data music=FOLDER")
     group_of = groups[track_of]
     nearest = np.empty((len(vectors), N_RIVALS), dtype=np.int64)
     best = np.empty(len(vectors), dtype=np.float32)
