@@ -150,11 +150,11 @@ def play(
     right = {kept, *corpora.near_duplicates().get(track, ())}
     start = int(PREROLL_S * SAMPLE_RATE)
     n_samples = len(renderer.corpus.load(track)) - start
+    knowing, unknowing = recognizers
     heard = []
     for condition in PLAYED_AS:
         rng = seeded(SEED, "listening", track, condition)
         waveform = to_float(renderer.render(track, start, n_samples, CONDITIONS[condition], rng))
-        knowing, unknowing = recognizers
         heard.append(listen(knowing, waveform, "known", condition, lambda play: find(play.track) in right))
         heard.append(listen(unknowing, waveform, "unknown", condition, lambda play: False))
     return heard

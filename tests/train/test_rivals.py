@@ -37,8 +37,9 @@ def near(axis: int, cosine: float) -> FloatArray:
 
 
 def test_the_nearest_moments_of_other_music_are_found() -> None:
-    loud, silent = np.full(HOP, 900, np.int16), np.zeros(HOP, np.int16)
-    recordings = [np.concatenate([loud, loud]), np.concatenate([silent, loud]), *[loud] * 4, loud]
+    loud = np.full(SPEC.segment_samples, 900, np.int16)
+    second, silent = np.full(HOP, 900, np.int16), np.zeros(HOP, np.int16)
+    recordings = [np.concatenate([second, loud]), np.concatenate([silent, loud]), *[loud] * 4, loud]
     axes = np.eye(10, dtype=np.float32)
     embeddings = iter(
         [
@@ -49,7 +50,7 @@ def test_the_nearest_moments_of_other_music_are_found() -> None:
         ]
     )
     groups = np.array([0, 1, 2, 3, 4, 5, 0], np.int32)
-    found = find_rivals(clips(*recordings), groups, lambda waveform: next(embeddings), HOP)
+    found = find_rivals(clips(*recordings), groups, lambda segments: next(embeddings)[: len(segments)], SPEC)
     assert found.tracks.tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
     assert found.starts.tolist() == [0, HOP, HOP, 0, 0, 0, 0, 0]
     assert 2 in found.nearest[0] and found.cosines[0] == pytest.approx(0.8)
@@ -58,8 +59,11 @@ def test_the_nearest_moments_of_other_music_are_found() -> None:
 
 
 def test_too_little_music_is_refused() -> None:
+    long, short = (np.full(length, 900, np.int16) for length in (SPEC.segment_samples, HOP))
     with pytest.raises(OverheardError, match="too short to find rivals in: name more with --data"):
-        find_rivals(clips(np.full(HOP, 900, np.int16)), np.zeros(1, np.int32), lambda _: np.eye(1, 10), HOP)
+        find_rivals(clips(long), np.zeros(1, np.int32), lambda _: np.eye(1, 10), SPEC)
+    with pytest.raises(OverheardError, match="no track is as long as a segment: name more with --data"):
+        find_rivals(clips(short), np.zeros(1, np.int32), lambda _: np.eye(1, 10), SPEC)
 
 
 def maker(share: float) -> RivalPairs:

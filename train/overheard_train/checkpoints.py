@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from overheard.errors import ModelError
-from overheard_train.text import write_text
+from overheard_train.text import whole_file, write_text
 
 if TYPE_CHECKING:
     import keras
@@ -100,13 +99,8 @@ def restore(encoder: keras.Model, weights: list[np.ndarray], source: str) -> Non
 
 
 def _write(path: Path, arrays: list[np.ndarray], progress: Progress) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial.npz")
-    with open(temporary, "wb") as file:
+    with whole_file(path) as file:
         np.savez(file, *arrays, progress=np.array(json.dumps(dataclasses.asdict(progress))))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _read(path: Path) -> tuple[list[np.ndarray], Progress]:

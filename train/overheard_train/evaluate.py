@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 
 from overheard.embedder import Embedder, load_model
-from overheard.errors import ModelError
+from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
 from overheard.spec import FingerprintSpec
 from overheard_train.checkpoints import Progress, load_checkpoint, restore
@@ -210,6 +210,11 @@ def embed_tracks(
     Parameters
     ----------
     speed : play them faster or slower, as other music
+
+    Raises
+    ------
+    OverheardError
+        No track is as long as a segment.
     """
     embeddings, tracks = [], []
     for number in range(len(music)):
@@ -221,6 +226,8 @@ def embed_tracks(
         if len(segments):
             embeddings.append(embed(segments))
             tracks.append(np.full(len(segments), number))
+    if not embeddings:
+        raise OverheardError("no track is as long as a segment: name more with --data music=FOLDER")
     return np.concatenate(embeddings), np.concatenate(tracks)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from overheard_train.data import Clips, Data
 
 CONTEXT_S = 1.0
+SILENT_RMS = 1e-3  # of music that nothing is learned from
 WINDOW_SAMPLES = 32768  # 4.1 s: context whose tails ring into the segment, the segment, and room to shift it
 
 
@@ -159,7 +160,7 @@ class DegradedPairs:
             other = self._excerpt(
                 rng, self.music.clip(int(rng.integers(len(self.music)))), vary.resample, vary.resample_range
             )
-            music = music + other * np.float32(rng.uniform(0.3, 1.0) * _rms(music) / max(_rms(other), 1e-6))
+            music = music + other * np.float32(rng.uniform(0.3, 1.0) * rms(music) / max(rms(other), 1e-6))
         if rng.random() < vary.equalize:
             spectrum = scipy.fft.rfft(music) * random_equalizer(rng, rng.uniform(2, 10), self.window)
             music = scipy.fft.irfft(spectrum, self.window)
@@ -179,7 +180,7 @@ class DegradedPairs:
         for _ in range(8):  # some recordings have long pauses
             start = int(rng.integers(max(1, len(clip) - self._needed(factor))))
             window = self.window_at(clip, start, factor)
-            if _rms(window) > 1e-3:
+            if rms(window) > SILENT_RMS:
                 break
         return window
 
@@ -238,7 +239,7 @@ class DegradedPairs:
             other = self._babble(rng) if rng.random() < 0.5 else self._clip_of(self.noise, rng)
             first = self._clip_of(self.noise, rng)
             return first + other * np.float32(
-                _rms(first) / max(_rms(other), 1e-6) * 10 ** rng.uniform(-0.5, 0.5)
+                rms(first) / max(rms(other), 1e-6) * 10 ** rng.uniform(-0.5, 0.5)
             )
         white = rng.standard_normal(self.window, dtype=np.float32)
         return _swell(white, rng, self.degradation.noise_swell_db)
@@ -247,7 +248,7 @@ class DegradedPairs:
         total = np.zeros(self.window, dtype=np.float32)
         for _ in range(int(rng.integers(3, 8))):
             voice = self._clip_of(self.speech, rng)
-            total += voice * np.float32(rng.uniform(0.3, 1.0) / max(_rms(voice), 1e-4))
+            total += voice * np.float32(rng.uniform(0.3, 1.0) / max(rms(voice), 1e-4))
         return total
 
     def _clip_of(self, clips: Clips, rng: np.random.Generator) -> FloatArray:
@@ -264,7 +265,7 @@ class DegradedPairs:
 
     def _distort(self, heard: FloatArray, rng: np.random.Generator) -> FloatArray:
         how = self.degradation
-        level = max(_rms(heard), 1e-9)
+        level = max(rms(heard), 1e-9)
         heard = heard / np.float32(level)
         if rng.random() < how.overdrive:
             drive = np.float32(10 ** (rng.uniform(2, 8) / 20) / 2.5)
@@ -289,7 +290,8 @@ class DegradedPairs:
             segment[:, first_mel : first_mel + mels] = fill
 
 
-def _rms(samples: npt.NDArray[np.floating]) -> float:
+def rms(samples: npt.NDArray[np.floating]) -> float:
+    """Return the root mean square of samples ``(n,)``."""
     return float(np.sqrt(np.vdot(samples, samples).real / max(1, samples.size)))
 
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import os
 import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from overheard.embedder import Embedder, default_model, embed_waveform
+from overheard.embedder import Embedder, default_model
 from overheard.errors import OverheardError
 from overheard.frontend import FloatArray
+from overheard_train.evaluate import Embed, embed_tracks
 from overheard_train.pairs import Batch, degraded, draw_tracks
-from overheard_train.pairs.degraded import CONTEXT_S, RATE, DegradedPairs
+from overheard_train.pairs.degraded import CONTEXT_S, RATE, SILENT_RMS, DegradedPairs, rms
+from overheard_train.text import whole_file
 
 if TYPE_CHECKING:
     from overheard.spec import FingerprintSpec
@@ -36,7 +36,6 @@ HOP_FRAMES = 32
 N_RIVALS = 4  # nearest of other music, of which one is drawn
 MAX_COSINE = 0.85  # what is nearer may be the same recording, unlisted
 HARDEST = 0.5  # share of a track's moments that are drawn: those whose rival is nearest
-SILENT_RMS = 1e-3
 COMPARED_AT_ONCE = 1024
 
 
@@ -58,30 +57,28 @@ class Rivals:
 
 
 def find_rivals(
-    clips: Clips, groups: npt.NDArray[np.int32], embed: Callable[[FloatArray], FloatArray], hop: int
+    clips: Clips, groups: npt.NDArray[np.int32], embed: Embed, spec: FingerprintSpec
 ) -> Rivals:
     """Find each moment's rivals.
 
     Parameters
     ----------
     groups : (n_clips,), equal for tracks that share music: these are no rivals
-    embed : waveform to embeddings ``(m, dim)`` of unit norm, ``hop`` samples apart
+    embed : log-mel segments of ``spec`` to embeddings
 
     Raises
     ------
     OverheardError
         There are too few moments.
     """
-    tracks, starts, embeddings = [], [], []
-    for track in range(len(clips)):
-        waveform = clips.clip(track).astype(np.float32) / np.float32(32768)
-        found = embed(waveform)
-        begins = np.arange(len(found)) * hop
-        loud = [float(np.sqrt(np.mean(waveform[begin : begin + hop] ** 2))) > SILENT_RMS for begin in begins]
-        tracks.append(np.full(sum(loud), track))
-        starts.append(begins[loud])
-        embeddings.append(found[loud])
-    vectors, track_of = np.concatenate(embeddings), np.concatenate(tracks)
+    vectors, track_of = embed_tracks(embed, spec, clips, HOP_FRAMES)
+    hop = HOP_FRAMES * spec.frontend.hop_length
+    starts = (np.arange(len(vectors)) - np.searchsorted(track_of, track_of)) * hop
+    loud = [
+        rms(clips.clip(track)[start : start + hop] / np.float32(32768)) > SILENT_RMS
+        for track, start in zip(track_of, starts, strict=True)
+    ]
+    vectors, track_of, starts = vectors[loud], track_of[loud], starts[loud]
     if len(vectors) <= N_RIVALS:
         raise OverheardError("the music is too short to find rivals in: name more with --data music=FOLDER")
     group_of = groups[track_of]
@@ -93,7 +90,7 @@ def find_rivals(
         cosines[(group_of[rows, None] == group_of) | (cosines > MAX_COSINE)] = -1
         nearest[rows] = np.argpartition(-cosines, N_RIVALS, axis=1)[:, :N_RIVALS]
         best[rows] = cosines.max(axis=1)
-    return Rivals(track_of, np.concatenate(starts), nearest, best)
+    return Rivals(track_of, starts, nearest, best)
 
 
 class RivalPairs:
@@ -168,11 +165,9 @@ def make(
     if not path.exists():
         log.info("looking for rivals: some minutes, once")
         embedder = Embedder(default_model())
-        hop = HOP_FRAMES * embedder.spec.frontend.hop_length
-        found = find_rivals(
-            pairs.music, pairs.groups, lambda waveform: embed_waveform(embedder, waveform, HOP_FRAMES), hop
-        )
-        _write(path, found)
+        found = find_rivals(pairs.music, pairs.groups, embedder.embed, embedder.spec)
+        with whole_file(path) as file:
+            np.savez(file, **dataclasses.asdict(found))
     try:
         with np.load(path) as stored:
             rivals = Rivals(**{name: stored[name] for name in stored.files})
@@ -186,12 +181,3 @@ def _digest(pairs: DegradedPairs) -> str:
     parts = (default_model().digest, *pairs.music.paths, pairs.music.starts.tobytes(), pairs.groups.tobytes())
     text = b"\n".join(part if isinstance(part, bytes) else part.encode() for part in parts)
     return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _write(path: Path, rivals: Rivals) -> None:
-    partial = path.with_suffix(".partial.npz")
-    with open(partial, "wb") as file:
-        np.savez(file, **dataclasses.asdict(rivals))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
