@@ -146,13 +146,7 @@ def _hardest(rivals: Rivals, track: int) -> IntArray:
 
 
 def make(
-    spec: FingerprintSpec,
-    data: Data,
-    split: str,
-    seed: int,
-    views: int = 2,
-    share: float = 0.5,
-    **options: Any,
+    spec: FingerprintSpec, data: Data, split: str, seed: int, share: float = 0.5, **options: Any
 ) -> RivalPairs:
     """Make the maker from one split of the data; the rivals are found once by the shipped model, and kept.
 
@@ -160,7 +154,7 @@ def make(
     ----------
     options : of :func:`overheard_train.pairs.degraded.make`
     """
-    pairs = degraded.make(spec, data, split, seed, views, **options)
+    pairs = degraded.make(spec, data, split, seed, **options)
     path = data.cache_path(f"rivals-{split}-{_digest(pairs)}.npz")
     if not path.exists():
         log.info("looking for rivals: some minutes, once")
