@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +25,8 @@ from overheard.runtime import Network
 from overheard.settings import MODELS_DIR
 from overheard.spec import FingerprintSpec
 from overheard_export.codebooks import train_quantizer
+from overheard_export.conversion import convert
+from overheard_export.int8 import Int8Encoder, mean_cosine
 from overheard_export.quality import quality_pairs, train_quality
 from overheard_export.whitening import whiten
 
@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 
 MIN_COSINE = 0.99
 MAX_TOP1_LOSS = 0.005
-PROJECTED_ROWS = 4
-N_COMPARED = 128  # segments by which scales are chosen
 QUANTIZER_SPEEDS = (1.0, 0.91, 1.1)
 N_QUALITY_PAIRS = 16_384
 N_WHITENED = {"n_music": 8192, "n_noise": 0, "n_speech": 0}
@@ -62,82 +60,6 @@ class Parity:
         return self.mean_cosine >= MIN_COSINE and self.top1_float - self.top1_int8 <= MAX_TOP1_LOSS
 
 
-def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
-    """Convert an encoder to full int8 TFLite (int8 in, int8 out, batch 1).
-
-    Parameters
-    ----------
-    encoder : keras.Model, (batch, n_frames, n_mels, 1) -> (batch, dim)
-    representative : (n, n_frames, n_mels) float32
-        Normalized segments, clean and degraded, that set the ranges of activations.
-    """
-    import tensorflow as tf
-
-    from overheard_export.rounding import can_round_alike, round_alike
-
-    with tempfile.TemporaryDirectory() as folder:
-        signature = tf.TensorSpec((1, *representative.shape[1:], 1), tf.float32)
-        convolutional(encoder).export(folder, input_signature=[signature], verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([segment[None, ..., None]] for segment in representative)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-        converted = bytes(converter.convert())
-    if not can_round_alike(converted):
-        log.info("this network's bits may differ between processors: it has operators that round otherwise")
-        return converted
-    some = representative[:: max(1, len(representative) // N_COMPARED)]
-    exact = encoder.predict(some[..., None], verbose=0)
-    return round_alike(converted, lambda tflite: mean_cosine(exact, run_int8(tflite, some)))
-
-
-def convolutional(encoder: keras.Model) -> keras.Model:
-    """Return the same encoder with its projection as a convolution, of several rows that but one is taken of.
-
-    On ARM, dense layers and convolutions of one pixel go to kernels that round otherwise than those of x86.
-    """
-    import keras
-
-    from overheard_train.encoders.layers import UnitNorm
-
-    layers = {layer.name: layer for layer in encoder.layers}
-    if "projection" not in layers or len(layers["flatten"].input.shape) != 4:
-        return encoder
-    dense = layers["projection"]
-    features = encoder.get_layer("flatten").input  # (batch, height, width, channels)
-    size = features.shape[1:3]
-    projection = keras.layers.Conv2D(dense.units, size, dtype="float32", name="projection")
-    padded = keras.layers.ZeroPadding2D(((0, PROJECTED_ROWS - 1), (0, 0)), dtype="float32")(features)
-    projected = projection(padded)[:, :1]  # (batch, PROJECTED_ROWS, 1, dim), of which the first is meant
-    kernel, bias = dense.get_weights()
-    projection.set_weights([kernel.reshape(*size, -1, dense.units), bias])
-    outputs = UnitNorm(dtype="float32")(keras.layers.Flatten(dtype="float32")(projected))
-    return keras.Model(encoder.inputs, outputs)
-
-
-def run_int8(tflite: bytes, segments: FloatArray) -> FloatArray:
-    """Embed normalized segments ``(n, n_frames, n_mels)`` by int8; ``(n, dim)``, unit norm."""
-    return invoke(Network(tflite), segments)
-
-
-def invoke(network: Network, segments: FloatArray) -> FloatArray:
-    """Embed normalized segments ``(n, n_frames, n_mels)`` by a loaded network.
-
-    Returns
-    -------
-    (n, dim) float32 of unit norm; zeros where the network rounds all to nothing
-    """
-    values = np.clip(np.rint(segments / network.input_scale) + network.input_zero_point, -128, 127).astype(
-        np.int8
-    )
-    outputs = np.stack([network.invoke(value[None, ..., None])[0] for value in values]).astype(np.float32)
-    outputs -= network.output_zero_point
-    outputs /= np.linalg.norm(outputs, axis=1, keepdims=True) + np.float32(1e-9)
-    return outputs
-
-
 def top1(embeddings: FloatArray) -> float:
     """Return how often a degraded segment (second half) is nearest to its clean one (first half)."""
     clean, degraded = np.split(embeddings, 2)
@@ -147,18 +69,13 @@ def top1(embeddings: FloatArray) -> float:
 def measure_parity(encoder: keras.Model, tflite: bytes, segments: FloatArray) -> Parity:
     """Compare float and int8 on pairs of ``valid``, ``(2 * n, n_frames, n_mels)``."""
     exact = encoder.predict(segments[..., None], batch_size=256, verbose=0)
-    quantized = run_int8(tflite, segments)
+    quantized = Int8Encoder(tflite)(segments)
     return Parity(mean_cosine(exact, quantized), top1(exact), top1(quantized))
-
-
-def mean_cosine(ones: FloatArray, others: FloatArray) -> float:
-    """Return the mean cosine of unit vectors ``(n, dim)``, row by row."""
-    return float(np.mean(np.sum(ones * others, axis=1)))
 
 
 def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data: Data) -> Cohort:
     """Return impostors from the training lists, their music at another speed so that it is no track's."""
-    embeddings = run_int8(tflite, impostors(spec, data, N_COHORT))
+    embeddings = Int8Encoder(tflite)(impostors(spec, data, N_COHORT))
     cells, codes = quantizer.encode(embeddings)
     references = quantizer.decode(cells, codes)
     return Cohort(join(cells, hubness(embeddings, references, among_them=True), len(quantizer.cells)), codes)
@@ -225,11 +142,11 @@ def quantizer_embeddings(tflite: bytes, spec: FingerprintSpec, data: Data) -> li
     """Return int8 embeddings of each training track, at several speeds lest codebooks know them by heart."""
     from overheard_train.evaluate import embed_tracks
 
-    network = Network(tflite, n_threads=2)
+    encode = Int8Encoder(tflite)
     music = data.clips(["music"], "train")
 
     def embed(segments: FloatArray) -> FloatArray:
-        return invoke(network, normalize_segments(segments, spec))
+        return encode(normalize_segments(segments, spec))
 
     found: list[FloatArray] = []
     for speed in QUANTIZER_SPEEDS:
@@ -293,8 +210,7 @@ def export_checkpoint(
             f"top-1 {parity.top1_float:.3f} -> {parity.top1_int8:.3f}: train on or calibrate on more segments"
         )
     quantizer = train_quantizer(quantizer_embeddings(tflite, spec, data), n_cells, code_bytes)
-    embed = functools.partial(invoke, Network(tflite, n_threads=2))
-    quality = train_quality(*quality_pairs(embed, spec, data, N_QUALITY_PAIRS))
+    quality = train_quality(*quality_pairs(Int8Encoder(tflite), spec, data, N_QUALITY_PAIRS))
     log.info("quality: %.2f of the cosines' variance explained", quality.explained)
     manifest = {
         "network": network_facts(tflite),

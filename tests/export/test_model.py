@@ -19,6 +19,8 @@ from overheard.embedder import Embedder, fingerprint, load_model  # noqa: E402
 from overheard.errors import ModelError  # noqa: E402
 from overheard.spec import SPEC, FrontendSpec  # noqa: E402
 from overheard_export import cli, model  # noqa: E402
+from overheard_export.conversion import convert  # noqa: E402
+from overheard_export.int8 import Int8Encoder  # noqa: E402
 from overheard_export.model import Parity, export_checkpoint, measure_parity  # noqa: E402
 from overheard_train.checkpoints import Progress, save_checkpoint  # noqa: E402
 from overheard_train.encoders import build_encoder  # noqa: E402
@@ -38,7 +40,7 @@ def encoder() -> Any:
 
 @pytest.fixture(scope="module")
 def tflite(encoder: Any) -> bytes:
-    return model.convert(encoder, segments(64, 2))
+    return convert(encoder, segments(64, 2))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +183,6 @@ def test_the_gate_refuses_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     other = make_encoder(99)
-    convert = model.convert
     monkeypatch.setattr(model, "convert", lambda _, representative: convert(other, representative))
     monkeypatch.setattr(
         DegradedPairs,
@@ -227,19 +228,6 @@ def test_networks_with_other_operators_keep_their_own_scales(caplog: pytest.LogC
     encoder = build_encoder(Part("woo", {"size": 50, "hidden": 8}), recipe.spec)
     given = np.random.default_rng(0).standard_normal((16, recipe.spec.n_frames, recipe.spec.frontend.n_mels))
     with caplog.at_level("INFO"):
-        converted = model.convert(encoder, given.astype(np.float32))
+        converted = convert(encoder, given.astype(np.float32))
     assert "may differ between processors" in caplog.text
-    assert model.run_int8(converted, given[:2].astype(np.float32)).shape == (2, recipe.spec.dim)
-
-
-def test_an_output_of_zeros_stays_zeros_and_spoils_no_mean() -> None:
-    class Rounding:
-        input_scale, input_zero_point, output_zero_point = 0.1, 0, -3
-
-        def invoke(self, values: np.ndarray) -> np.ndarray:
-            return np.full((1, 4), -3 if not values.any() else 7, np.int8)
-
-    segments = np.stack([np.zeros((2, 2)), np.ones((2, 2))]).astype(np.float32)
-    embeddings = model.invoke(Rounding(), segments)
-    np.testing.assert_allclose(embeddings, [[0] * 4, [0.5] * 4], atol=1e-6)
-    assert model.mean_cosine(embeddings, embeddings) == pytest.approx(0.5)
+    assert Int8Encoder(converted)(given[:2].astype(np.float32)).shape == (2, recipe.spec.dim)

@@ -17,14 +17,14 @@ from overheard.embedder import load_model  # noqa: E402
 from overheard.errors import ModelError  # noqa: E402
 from overheard.quantizer import Quantizer  # noqa: E402
 from overheard.spec import SPEC  # noqa: E402
-from overheard_export import model  # noqa: E402
 from overheard_export.codebooks import train_quantizer  # noqa: E402
+from overheard_export.conversion import convert  # noqa: E402
 from overheard_export.model import write_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def tflite() -> bytes:
-    return model.convert(make_encoder(1), segments(64, 2))
+    return convert(make_encoder(1), segments(64, 2))
 
 
 @pytest.fixture(scope="module")

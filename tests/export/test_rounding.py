@@ -9,7 +9,7 @@ pytest.importorskip("tensorflow", reason="exporting a model needs requirements-t
 
 from overheard.runtime import Network  # noqa: E402
 from overheard.spec import SPEC  # noqa: E402
-from overheard_export.model import convert  # noqa: E402
+from overheard_export.conversion import convert  # noqa: E402
 from overheard_export.rounding import agree_everywhere, nudge, round_alike  # noqa: E402
 
 

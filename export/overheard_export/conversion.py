@@ -1,0 +1,73 @@
+"""A float encoder to an int8 TFLite network that gives the same bits on every processor."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from typing import TYPE_CHECKING
+
+from overheard.frontend import FloatArray
+from overheard_export.int8 import Int8Encoder, mean_cosine
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+PROJECTED_ROWS = 4
+N_COMPARED = 128  # segments by which scales are chosen
+
+
+def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
+    """Convert an encoder to full int8 TFLite (int8 in, int8 out, batch 1).
+
+    Parameters
+    ----------
+    encoder : keras.Model, (batch, n_frames, n_mels, 1) -> (batch, dim)
+    representative : (n, n_frames, n_mels) float32
+        Normalized segments, clean and degraded, that set the ranges of activations.
+    """
+    import tensorflow as tf
+
+    from overheard_export.rounding import can_round_alike, round_alike
+
+    with tempfile.TemporaryDirectory() as folder:
+        signature = tf.TensorSpec((1, *representative.shape[1:], 1), tf.float32)
+        convolutional(encoder).export(folder, input_signature=[signature], verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([segment[None, ..., None]] for segment in representative)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+        converted = bytes(converter.convert())
+    if not can_round_alike(converted):
+        log.info("this network's bits may differ between processors: it has operators that round otherwise")
+        return converted
+    some = representative[:: max(1, len(representative) // N_COMPARED)]
+    exact = encoder.predict(some[..., None], verbose=0)
+    return round_alike(converted, lambda tflite: mean_cosine(exact, Int8Encoder(tflite)(some)))
+
+
+def convolutional(encoder: keras.Model) -> keras.Model:
+    """Return the same encoder with its projection as a convolution, of several rows that but one is taken of.
+
+    On ARM, dense layers and convolutions of one pixel go to kernels that round otherwise than those of x86.
+    """
+    import keras
+
+    from overheard_train.encoders.layers import UnitNorm
+
+    layers = {layer.name: layer for layer in encoder.layers}
+    if "projection" not in layers or len(layers["flatten"].input.shape) != 4:
+        return encoder
+    dense = layers["projection"]
+    features = encoder.get_layer("flatten").input  # (batch, height, width, channels)
+    size = features.shape[1:3]
+    projection = keras.layers.Conv2D(dense.units, size, dtype="float32", name="projection")
+    padded = keras.layers.ZeroPadding2D(((0, PROJECTED_ROWS - 1), (0, 0)), dtype="float32")(features)
+    projected = projection(padded)[:, :1]  # (batch, PROJECTED_ROWS, 1, dim), of which the first is meant
+    kernel, bias = dense.get_weights()
+    projection.set_weights([kernel.reshape(*size, -1, dense.units), bias])
+    outputs = UnitNorm(dtype="float32")(keras.layers.Flatten(dtype="float32")(projected))
+    return keras.Model(encoder.inputs, outputs)

@@ -1,0 +1,51 @@
+"""Embeds many segments by an int8 network at training time: one copy of it for each core."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from overheard.frontend import FloatArray
+from overheard.runtime import Network
+
+
+class Int8Encoder:
+    """An int8 network as a function of normalized segments.
+
+    The runtime lets other threads run while a network is invoked, and a network is not shared by any two.
+    """
+
+    def __init__(self, tflite: bytes) -> None:
+        self._networks = [Network(tflite) for _ in range(os.cpu_count() or 1)]
+
+    def __call__(self, segments: FloatArray) -> FloatArray:
+        """Embed ``(n, n_frames, n_mels)``; see :func:`invoke`."""
+        shares = np.array_split(segments, len(self._networks))
+        busy = [pair for pair in zip(self._networks, shares, strict=True) if len(pair[1])]
+        if len(busy) < 2:
+            return invoke(self._networks[0], segments)
+        with ThreadPoolExecutor(len(busy)) as pool:
+            return np.concatenate(list(pool.map(lambda pair: invoke(*pair), busy)))
+
+
+def invoke(network: Network, segments: FloatArray) -> FloatArray:
+    """Embed normalized segments ``(n, n_frames, n_mels)`` by a loaded network.
+
+    Returns
+    -------
+    (n, dim) float32 of unit norm; zeros where the network rounds all to nothing
+    """
+    values = np.clip(np.rint(segments / network.input_scale) + network.input_zero_point, -128, 127).astype(
+        np.int8
+    )
+    outputs = np.stack([network.invoke(value[None, ..., None])[0] for value in values]).astype(np.float32)
+    outputs -= network.output_zero_point
+    outputs /= np.linalg.norm(outputs, axis=1, keepdims=True) + np.float32(1e-9)
+    return outputs
+
+
+def mean_cosine(ones: FloatArray, others: FloatArray) -> float:
+    """Return the mean cosine of unit vectors ``(n, dim)``, row by row."""
+    return float(np.mean(np.sum(ones * others, axis=1)))

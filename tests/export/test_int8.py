@@ -1,0 +1,39 @@
+"""Segments are embedded by int8 on every core, as by one."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
+
+from small_models import make_encoder, segments  # noqa: E402
+
+from overheard.runtime import Network  # noqa: E402
+from overheard_export import int8  # noqa: E402
+from overheard_export.conversion import convert  # noqa: E402
+
+
+def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = segments(64, 2)[:11]
+    tflite = convert(make_encoder(1), given)
+    alone = int8.invoke(Network(tflite), given)
+    assert len(np.unique(alone, axis=0)) == len(given)
+    for n_cores in (1, 3, 16):  # 16: more than segments
+        monkeypatch.setattr(os, "cpu_count", lambda n=n_cores: n)
+        np.testing.assert_array_equal(int8.Int8Encoder(tflite)(given), alone)
+
+
+def test_an_output_of_zeros_stays_zeros_and_spoils_no_mean() -> None:
+    class Rounding:
+        input_scale, input_zero_point, output_zero_point = 0.1, 0, -3
+
+        def invoke(self, values: np.ndarray) -> np.ndarray:
+            return np.full((1, 4), -3 if not values.any() else 7, np.int8)
+
+    segments = np.stack([np.zeros((2, 2)), np.ones((2, 2))]).astype(np.float32)
+    embeddings = int8.invoke(Rounding(), segments)
+    np.testing.assert_allclose(embeddings, [[0] * 4, [0.5] * 4], atol=1e-6)
+    assert int8.mean_cosine(embeddings, embeddings) == pytest.approx(0.5)
