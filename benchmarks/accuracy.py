@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import itertools
 import json
 import sys
 import time
@@ -21,9 +23,8 @@ from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.render import CONDITIONS, to_float
+from overheard_bench.shares import on_every_core_in_order
 from protocol import CACHE, LENGTHS_S, Query, render_queries
-
-Find = Callable[[Any], str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from overheard.embedder import load_model
     from overheard.errors import OverheardError
     from overheard.pack import open_pack
-    from overheard.pipeline import Recognizer
 
     try:
         corpus, model = Corpus(args.corpus), load_model(args.model)
@@ -42,12 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             catalogue.check_holds(pack, corpus, paths)
         else:
             pack = catalogue.build_pack(corpus, model, paths, CACHE, args.jobs, args.compact)
-        find = catalogue.path_finder([item.path for item in corpus.of("music")])
-        answers = run(args, Recognizer(model, [pack]), pack, find, args.dump)
+        answers = run(args, model, pack)
         result = score.tables(answers)
+        if args.dump:
+            lines = (json.dumps(dataclasses.asdict(answer)) + "\n" for answer in answers)
+            output.write_text(args.dump, "".join(lines))
         if args.exhaustive:
-            floats = run(args, exhaustive_recognizer(model, pack, corpus, find), pack, find)
-            result["exhaustive"] = score.exhaustive_tables(floats)
+            held = [*map(path_finder(corpus), pack.tracks)]
+            floats = on_every_core_in_order(functools.partial(embed_share, args.corpus, model.path, held))
+            result["exhaustive"] = score.exhaustive_tables(run(args, model, pack, floats))
     except (OverheardError, FileNotFoundError, RuntimeError) as error:
         print(f"accuracy.py: {error}", file=sys.stderr)
         return 2
@@ -92,35 +95,74 @@ def quick_tracks(args: argparse.Namespace) -> set[str] | None:
 
 
 def run(
-    args: argparse.Namespace, recognizer: Any, pack: Any, find: Find, dump: Path | None = None
+    args: argparse.Namespace, model: Any, pack: Any, floats: Sequence[Any] | None = None
 ) -> list[score.Answer]:
-    """Ask every query of a recognizer and judge its answers."""
-    twins, aliases = corpora.near_duplicates(), catalogue.aliases(pack, find)
-    queries = render_queries(args.part, args.seed, args.n, args.n_out, LENGTHS_S, corpus=args.corpus)
-    answers = []
-    n_out = args.n if args.n_out is None else args.n_out
-    for query in progress(queries, len(CONDITIONS) * len(LENGTHS_S) * (args.n + n_out)):
-        answers.append(score.judge(query, recognizer.identify(query.waveform), find, twins, aliases))
-    if dump:
-        output.write_text(dump, "".join(json.dumps(dataclasses.asdict(answer)) + "\n" for answer in answers))
-    return answers
+    """Ask every query and judge the answers, on every core.
+
+    `floats` gives the float embeddings of each of the pack's tracks: these are searched then, not its codes.
+    """
+    for _ in render(args):
+        pass  # once, before several processes read them
+    return on_every_core_in_order(functools.partial(ask_share, args, model.path, pack.path, floats))
 
 
-def exhaustive_recognizer(model: Any, pack: Any, corpus: Corpus, find: Find) -> Any:
-    """Return a recognizer that compares with every float embedding of the same tracks at the same hop."""
-    from overheard.embedder import Embedder, fingerprint
-    from overheard.events import Track
-    from overheard.exhaustive import ExhaustiveCatalogue
+def render(args: argparse.Namespace) -> Iterator[Query]:
+    """Return the queries."""
+    return render_queries(args.part, args.seed, args.n, args.n_out, LENGTHS_S, corpus=args.corpus)
+
+
+def ask_share(
+    args: argparse.Namespace,
+    model_path: Path,
+    pack_path: Path,
+    floats: Sequence[Any] | None,
+    jobs: int,
+    job: int,
+) -> list[score.Answer]:
+    """Ask every `jobs`-th query, the first of them number `job`."""
+    from overheard.embedder import load_model
+    from overheard.pack import open_pack
     from overheard.pipeline import Recognizer
 
-    embedder = Embedder(model)
+    model, find = load_model(model_path), path_finder(Corpus(args.corpus))
+    pack = open_pack(pack_path, model.digest)
+    if floats is None:
+        recognizer = Recognizer(model, [pack])
+    else:
+        recognizer = Recognizer(model, [], index=exhaustive_catalogue(model, pack, floats))
+    twins, aliases = corpora.near_duplicates(), catalogue.aliases(pack, find)
+    n_out = args.n if args.n_out is None else args.n_out
+    total = len(range(job, len(CONDITIONS) * len(LENGTHS_S) * (args.n + n_out), jobs))
+    share = itertools.islice(render(args), job, None, jobs)
+    return [
+        score.judge(query, recognizer.identify(query.waveform), find, twins, aliases)
+        for query in (progress(share, total) if job == 0 else share)  # the others are as fast
+    ]
+
+
+def exhaustive_catalogue(model: Any, pack: Any, floats: Sequence[Any]) -> Any:
+    """Return what compares with each float embedding of a pack's tracks."""
+    from overheard.events import Track
+    from overheard.exhaustive import ExhaustiveCatalogue
+
     names = ("id", "title", "artist", "album", "path", "duration_s")
     tracks = [
         Track(pack=pack.name, **{name: getattr(track, name) for name in names}) for track in pack.tracks
     ]
-    waveforms = (corpus.load(find(track)) for track in tracks)
-    embeddings = [fingerprint(embedder, to_float(waveform)) for waveform in waveforms]
-    return Recognizer(model, [], index=ExhaustiveCatalogue(tracks, embeddings, model.references))
+    return ExhaustiveCatalogue(tracks, floats, model.references)
+
+
+def embed_share(root: Path, model_path: Path, paths: Sequence[str], jobs: int, job: int) -> list[Any]:
+    """Embed every `jobs`-th track at a pack's hop, the first of them number `job`; (n, dim) float32 each."""
+    from overheard.embedder import Embedder, fingerprint, load_model
+
+    corpus, embedder = Corpus(root), Embedder(load_model(model_path))
+    return [fingerprint(embedder, to_float(corpus.load(path))) for path in paths[job::jobs]]
+
+
+def path_finder(corpus: Corpus) -> Callable[[Any], str]:
+    """Return what tells a track's path in the corpus from its path in a pack."""
+    return catalogue.path_finder([item.path for item in corpus.of("music")])
 
 
 def progress(queries: Iterable[Query], total: int) -> Iterator[Query]:

@@ -7,9 +7,10 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+_NOTHING: Any = object()
 
 
 def on_every_core(share: Callable[[int, int], Sequence[Result]]) -> list[Result]:
@@ -18,6 +19,16 @@ def on_every_core(share: Callable[[int, int], Sequence[Result]]) -> list[Result]
     `share` does every `jobs`-th piece of the work, the first of them number `job`. It and its results pass
     through pickle, so it is a function of a module or a partial of one.
     """
+    return list(itertools.chain.from_iterable(_shares(share)))
+
+
+def on_every_core_in_order(share: Callable[[int, int], Sequence[Result]]) -> list[Result]:
+    """Do the same where each piece gives one result; return these in the order of the pieces."""
+    rounds = itertools.zip_longest(*_shares(share), fillvalue=_NOTHING)
+    return [result for each in rounds for result in each if result is not _NOTHING]
+
+
+def _shares(share: Callable[[int, int], Sequence[Result]]) -> list[Sequence[Result]]:
     jobs = os.cpu_count() or 1
     with ProcessPoolExecutor(jobs) as pool:
-        return list(itertools.chain.from_iterable(pool.map(functools.partial(share, jobs), range(jobs))))
+        return list(pool.map(functools.partial(share, jobs), range(jobs)))

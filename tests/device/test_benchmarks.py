@@ -288,6 +288,17 @@ def test_shares_are_done_by_a_process_each_and_nothing_is_left_out():
     assert os.getpid() not in {process for _, process in done}
 
 
+@pytest.mark.parametrize("n_cores", [1, 2, 3, 9])
+def test_shares_of_one_result_a_piece_come_in_the_pieces_order(n_cores, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: n_cores)
+    assert shares.on_every_core_in_order(numbers_of_share) == [0, 1, 2, None, 4, 5, 6]
+
+
+def numbers_of_share(jobs: int, job: int) -> list[int | None]:
+    return [0, 1, 2, None, 4, 5, 6][job::jobs]
+
+
+
 @pytest.mark.parametrize(("kind", "seconds"), [("noise", 150), ("talk", 300), ("babble", 300)])
 def test_what_is_no_music_is_played_whole_at_one_level(kind, seconds):
     rng = np.random.default_rng(3)
