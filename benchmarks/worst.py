@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import heapq
 import html
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from scipy.io import wavfile
 from overheard_bench import catalogue, output, score
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
+from overheard_bench.shares import on_every_core
 from protocol import CACHE, LENGTHS_S, Query, render_queries
 
 EXTRA_S = 3.0  # of a track that is played before and after the query's place in it
@@ -64,19 +67,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_worst(args: argparse.Namespace) -> list[Wrong]:
-    """Ask all queries; return the worst answers, worst first."""
+    """Ask all queries, on every core; return the worst answers, worst first."""
     from overheard.embedder import load_model
-    from overheard.pipeline import Recognizer
 
     corpus, model = Corpus(args.corpus), load_model(args.model)
     paths = catalogue.catalogue_paths(corpus)
     pack = catalogue.build_pack(corpus, model, paths, CACHE, None, args.compact)
-    find = catalogue.path_finder([item.path for item in corpus.of("music")])
+    for _ in render(args):
+        pass  # once, before several processes read them
+    return heapq.nlargest(args.n, on_every_core(functools.partial(ask_share, args, model.path, pack.path)))
+
+
+def render(args: argparse.Namespace) -> Iterator[Query]:
+    """Return the queries."""
+    return render_queries(args.part, args.seed, args.positions, None, LENGTHS_S, corpus=args.corpus)
+
+
+def ask_share(
+    args: argparse.Namespace, model_path: Path, pack_path: Path, jobs: int, job: int
+) -> list[Wrong]:
+    """Ask every `jobs`-th query, the first of them number `job`; return the worst answers."""
+    from overheard.embedder import load_model
+    from overheard.pack import open_pack
+    from overheard.pipeline import Recognizer
+
+    model = load_model(model_path)
+    pack = open_pack(pack_path, model.digest)
+    find = catalogue.path_finder([item.path for item in Corpus(args.corpus).of("music")])
     twins, aliases = corpora.near_duplicates(), catalogue.aliases(pack, find)
     recognizer = Recognizer(model, [pack])
     worst: list[Wrong] = []
-    asked = render_queries(args.part, args.seed, args.positions, None, LENGTHS_S, corpus=args.corpus)
-    for number, query in enumerate(asked):
+    for number, query in itertools.islice(enumerate(render(args)), job, None, jobs):
         found = recognizer.identify(query.waveform)
         answer = score.judge(query, found, find, twins, aliases)
         deficit = wrongness(answer)
@@ -85,7 +106,7 @@ def find_worst(args: argparse.Namespace) -> list[Wrong]:
             heapq.heappush(worst, Wrong(deficit, number, query, answer, offset_s))
             if len(worst) > args.n:
                 heapq.heappop(worst)
-    return sorted(worst, reverse=True)
+    return worst
 
 
 def wrongness(answer: score.Answer) -> float | None:
