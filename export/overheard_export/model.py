@@ -156,10 +156,15 @@ def quantizer_embeddings(tflite: bytes, spec: FingerprintSpec, data: Data) -> li
 
 
 def parity_pairs(recipe: Recipe, data: Data) -> FloatArray:
-    """Return pairs of ``valid``, ``(2 * n, n_frames, n_mels)``: all clean, then all degraded."""
-    from overheard_train.pairs import make_pairs
+    """Return pairs of ``valid``, ``(2 * n, n_frames, n_mels)``: all clean, then all degraded.
 
-    maker = make_pairs(dataclasses.replace(recipe, views=2), data, "valid", seed=2)
+    A network trained on other pairs, such as moments alike, is still judged by degraded ones, as all are.
+    """
+    from overheard_train.pairs import make_pairs
+    from overheard_train.parts import Part
+
+    pairs = recipe.pairs if recipe.pairs.name == "degraded" else Part("degraded")
+    maker = make_pairs(dataclasses.replace(recipe, views=2, pairs=pairs), data, "valid", seed=2)
     batches = [maker.batch(np.random.default_rng([12, i]), 100)[0] for i in range(10)]
     halves = [[batch[:100] for batch in batches], [batch[100:] for batch in batches]]
     return np.concatenate([*halves[0], *halves[1]])

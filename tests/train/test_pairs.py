@@ -271,7 +271,7 @@ def test_near_duplicates_are_one_track_to_the_losses(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_makes_pairs_of_its_own_segments(name: str, corpus: Path) -> None:
     recipe = RECIPES[name]
-    rooms = {"n_rooms": (2, 2)} if recipe.pairs.name == "degraded" else {}
+    rooms = {"n_rooms": (2, 2)} if recipe.pairs.name in ("degraded", "rivals") else {}
     pairs = Part(recipe.pairs.name, {**recipe.pairs.options, **rooms})
     for split in ("train", "valid"):
         maker = make_pairs(dataclasses.replace(recipe, pairs=pairs), open_data([corpus]), split)

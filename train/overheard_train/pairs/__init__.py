@@ -52,7 +52,7 @@ def draw_tracks(rng: np.random.Generator, n_tracks: int, n_pairs: int) -> npt.ND
 
     A repeating track is then never its own negative.
     """
-    rounds = [rng.permutation(n_tracks) for _ in range(-(-n_pairs // n_tracks))]
+    rounds = [rng.permutation(n_tracks) for _ in range(max(1, -(-n_pairs // n_tracks)))]
     return np.concatenate(rounds)[:n_pairs].astype(np.int32)
 
 
