@@ -103,9 +103,10 @@ RECIPES = {
     for recipe in (
         Recipe(
             "overheard",
-            "ours: residual stages, NT-Xent against the batch",
+            "ours: residual stages, NT-Xent against the batch, half of which are moments alike",
             Part("residual", {"widths": (64, 128, 256), "blocks": (1, 2, 2)}),
-            Part("nt_xent", {"temperature": 0.06}),
+            Part("nt_xent", {"temperature": 0.06, "shared": 0.5}),
+            Part("rivals"),
             whitening=WHITENING,
         ),
         Recipe(
