@@ -14,7 +14,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             lines = (json.dumps(dataclasses.asdict(answer)) + "\n" for answer in answers)
             output.write_text(args.dump, "".join(lines))
         if args.exhaustive:
-            held = [*map(path_finder(corpus), pack.tracks)]
+            held = [*map(catalogue.corpus_path_finder(corpus), pack.tracks)]
             floats = on_every_core_in_order(functools.partial(embed_share, args.corpus, model.path, held))
             result["exhaustive"] = score.exhaustive_tables(run(args, model, pack, floats))
     except (OverheardError, FileNotFoundError, RuntimeError) as error:
@@ -124,7 +124,7 @@ def ask_share(
     from overheard.pack import open_pack
     from overheard.pipeline import Recognizer
 
-    model, find = load_model(model_path), path_finder(Corpus(args.corpus))
+    model, find = load_model(model_path), catalogue.corpus_path_finder(Corpus(args.corpus))
     pack = open_pack(pack_path, model.digest)
     if floats is None:
         recognizer = Recognizer(model, [pack])
@@ -158,11 +158,6 @@ def embed_share(root: Path, model_path: Path, paths: Sequence[str], jobs: int, j
 
     corpus, embedder = Corpus(root), Embedder(load_model(model_path))
     return [fingerprint(embedder, to_float(corpus.load(path))) for path in paths[job::jobs]]
-
-
-def path_finder(corpus: Corpus) -> Callable[[Any], str]:
-    """Return what tells a track's path in the corpus from its path in a pack."""
-    return catalogue.path_finder([item.path for item in corpus.of("music")])
 
 
 def progress(queries: Iterable[Query], total: int) -> Iterator[Query]:

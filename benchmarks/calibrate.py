@@ -108,7 +108,7 @@ def ask_share(root: Path, model_path: Path, pack_path: Path, n: int, jobs: int, 
     corpus, model = Corpus(root), load_model(model_path)
     pack = open_pack(pack_path, model.digest)
     recognizer = Recognizer(model, [pack])
-    find = catalogue.path_finder([item.path for item in corpus.of("music")])
+    find = catalogue.corpus_path_finder(corpus)
     numbers = {find(track): number for number, track in enumerate(pack.tracks)}
     numbers |= {copy: numbers[kept] for copy, kept in catalogue.aliases(pack, find).items()}
     twins = corpora.near_duplicates()

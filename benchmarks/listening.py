@@ -131,7 +131,7 @@ def play_share(
     renderer = Renderer(Corpus(root), part)
     packs = [open_pack(path, model.digest) for path in pack_paths]
     recognizers = [Recognizer(model, [pack]) for pack in packs]
-    find = catalogue.path_finder([item.path for item in renderer.corpus.of("music")])
+    find = catalogue.corpus_path_finder(renderer.corpus)
     aliases = catalogue.aliases(packs[0], find)
     heard = []
     for track in tracks[job::jobs]:

@@ -93,7 +93,7 @@ def ask_share(
 
     model = load_model(model_path)
     pack = open_pack(pack_path, model.digest)
-    find = catalogue.path_finder([item.path for item in Corpus(args.corpus).of("music")])
+    find = catalogue.corpus_path_finder(Corpus(args.corpus))
     twins, aliases = corpora.near_duplicates(), catalogue.aliases(pack, find)
     recognizer = Recognizer(model, [pack])
     worst: list[Wrong] = []

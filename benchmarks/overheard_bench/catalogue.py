@@ -75,6 +75,11 @@ def path_finder(paths: Collection[str]) -> Callable[[Any], str]:
     return find
 
 
+def corpus_path_finder(corpus: Corpus) -> Callable[[Any], str]:
+    """Return :func:`path_finder` of all of a corpus's music."""
+    return path_finder([item.path for item in corpus.of("music")])
+
+
 class _File(NamedTuple):
     """A file that stands in for a track."""
 
@@ -88,8 +93,7 @@ def aliases(pack: Pack, find: Callable[[Any], str]) -> dict[str, str]:
 
 def check_holds(pack: Pack, corpus: Corpus, paths: Collection[str]) -> None:
     """Refuse a pack that lacks a track of the catalogue or holds one that was to be left out."""
-    every = [item.path for item in corpus.of("music")]
-    find = path_finder(every)
+    find = corpus_path_finder(corpus)
     held = {find(track) for track in pack.tracks} | set(aliases(pack, find))
     missing, extra = set(paths) - held, held - set(paths)
     if missing or extra:

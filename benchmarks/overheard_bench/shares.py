@@ -7,10 +7,9 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Result = TypeVar("Result")
-_NOTHING: Any = object()
 
 
 def on_every_core(share: Callable[[int, int], Sequence[Result]]) -> list[Result]:
@@ -24,8 +23,8 @@ def on_every_core(share: Callable[[int, int], Sequence[Result]]) -> list[Result]
 
 def on_every_core_in_order(share: Callable[[int, int], Sequence[Result]]) -> list[Result]:
     """Do the same where each piece gives one result; return these in the order of the pieces."""
-    rounds = itertools.zip_longest(*_shares(share), fillvalue=_NOTHING)
-    return [result for each in rounds for result in each if result is not _NOTHING]
+    done = _shares(share)
+    return [done[piece % len(done)][piece // len(done)] for piece in range(sum(map(len, done)))]
 
 
 def _shares(share: Callable[[int, int], Sequence[Result]]) -> list[Sequence[Result]]:
