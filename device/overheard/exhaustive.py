@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from overheard.events import Track
+from overheard.frontend import FloatArray
 from overheard.hubness import WEIGHT, hubness
-from overheard.quantizer import FloatArray
 from overheard.search import N_CANDIDATES, N_IMPOSTORS, Candidates, IntArray, top
 
 

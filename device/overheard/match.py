@@ -14,7 +14,7 @@ import numpy as np
 
 from overheard.embedder import Queries
 from overheard.events import Match
-from overheard.quantizer import FloatArray
+from overheard.frontend import FloatArray
 from overheard.scoring import Evidence, Scoring
 from overheard.search import Candidates, IntArray, SegmentIndex
 from overheard.spec import FingerprintSpec

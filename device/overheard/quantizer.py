@@ -3,99 +3,30 @@
 The quantizer belongs to the model, not to a pack: every pack of one model speaks the same codes, packs can be
 joined, and none carries tables of its own. A code's first stage is a code by itself: a compact pack holds no
 more. Sources: Jegou et al., Product Quantization for Nearest Neighbor Search, PAMI 2011 (cells, and tables of
-products); Babenko and Lempitsky, Additive Quantization for Extreme Vector Compression, CVPR 2014 (words of
-full length, and the beam that finds them); stages are Juang and Gray, Multiple Stage Vector Quantization for
-Speech Coding, ICASSP 1982.
+products); stages are Juang and Gray, Multiple Stage Vector Quantization for Speech Coding, ICASSP 1982.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import io
 import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 from annoy import AnnoyIndex
 
 from overheard.errors import ModelError
+from overheard.frontend import FloatArray
 from overheard.neighbourhood import APART, Neighbourhood
+from overheard.stage import CODEWORDS, CodeArray, Stage
 
-FloatArray = npt.NDArray[np.float32]
-CODEWORDS = 256  # the number of a word is one byte
-BEAM = 8  # partial codes that are kept while an embedding is encoded
-ENCODED_AT_ONCE = 256  # embeddings
+PASSES = 2  # over a track's codes, while they are chosen for each other
 LENGTH_POWER = 1.5  # docs/experiments.md; 1 would be the cosine
 ANNOY_TREES = 10
 ANNOY_SEED = 1
 SEARCHED_SHARE = 3  # nodes that Annoy looks at, a cell: finds 98% of the true nearest in 0.15 ms
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """Codebooks of which one word each is added to the others.
-
-    Attributes
-    ----------
-    codebooks : (n, 256, dim) float32
-    """
-
-    codebooks: FloatArray
-
-    @functools.cached_property
-    def _squares(self) -> FloatArray:
-        squares: FloatArray = np.sum(self.codebooks**2, axis=2)
-        return squares
-
-    @property
-    def code_bytes(self) -> int:
-        """Bytes that it adds to a code."""
-        return len(self.codebooks)
-
-    def encode(self, residuals: FloatArray) -> npt.NDArray[np.uint8]:
-        """Return the codes ``(n, code_bytes)`` of residuals ``(n, dim)``: the best sums that a beam finds."""
-        blocks = [
-            self._encode_block(residuals[first : first + ENCODED_AT_ONCE])
-            for first in range(0, len(residuals), ENCODED_AT_ONCE)
-        ]
-        return np.concatenate(blocks) if blocks else np.zeros((0, self.code_bytes), dtype=np.uint8)
-
-    def _encode_block(self, residuals: FloatArray) -> npt.NDArray[np.uint8]:
-        n, dim = residuals.shape
-        left = residuals[:, None]  # (n, beam, dim), what the words so far leave
-        errors = np.zeros((n, 1), dtype=np.float32)  # their squares, but for a constant
-        codes = np.zeros((n, 1, self.code_bytes), dtype=np.uint8)
-        for place, words in enumerate(self.codebooks):
-            products = (left.reshape(-1, dim) @ words.T).reshape(n, -1, CODEWORDS)
-            grown = (errors[:, :, None] + self._squares[place] - 2 * products).reshape(n, -1)
-            kept = np.argpartition(grown, BEAM, axis=1)[:, :BEAM]
-            parents, chosen = kept // CODEWORDS, kept % CODEWORDS
-            errors = np.take_along_axis(grown, kept, axis=1)
-            left = np.take_along_axis(left, parents[:, :, None], axis=1) - words[chosen]
-            codes = np.take_along_axis(codes, parents[:, :, None], axis=1)
-            codes[:, :, place] = chosen
-        best: npt.NDArray[np.uint8] = codes[np.arange(n), np.argmin(errors, axis=1)]
-        return best
-
-    def decode(self, codes: npt.NDArray[np.uint8]) -> FloatArray:
-        """Return the residuals ``(n, dim)`` that codes ``(n, code_bytes)`` stand for."""
-        # A sparse matrix of what is chosen, times all words: half the time of one gather a codebook.
-        n, width = codes.shape
-        columns = codes + CODEWORDS * np.arange(width, dtype=np.int32)
-        chosen = scipy.sparse.csr_matrix(
-            (np.ones(n * width, dtype=np.float32), columns.ravel(), width * np.arange(n + 1, dtype=np.int32)),
-            shape=(n, width * CODEWORDS),
-        )
-        residuals: FloatArray = chosen @ self.codebooks.reshape(width * CODEWORDS, -1)
-        return residuals
-
-    def table(self, query: FloatArray) -> FloatArray:
-        """Return the products of a query ``(dim,)`` with all code words, ``(code_bytes, 256)``."""
-        products: FloatArray = self.codebooks @ query
-        return products
 
 
 class Quantizer:
@@ -135,36 +66,37 @@ class Quantizer:
             raise ModelError("the model's quantizer tables are incomplete: install overheard anew")
         self._squares = np.sum(self.cells**2, axis=1)
         self._index: AnnoyIndex | None = None
-        self._shaped: dict[int, tuple[FloatArray, Quantizer]] = {}
+        self._shaped: dict[int, tuple[FloatArray, list[Stage]]] = {}
 
     def encode_track(
         self, embeddings: FloatArray, code_bytes: int | None = None
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    ) -> tuple[npt.NDArray[np.uint16], CodeArray]:
         """Return cells ``(n,)`` and codes of a track's embeddings ``(n, dim)``, one per hop, in time order.
 
         Codes are chosen for the estimates that they and their neighbours make together: every third code,
-        then those beside them, by the sums that would serve best.
+        then those beside them, by the sums that would serve best; and once more. Cells are the embeddings'
+        own, where a search looks for them.
         """
         width = code_bytes or self.code_bytes
         embeddings = np.asarray(embeddings, dtype=np.float32)
         cells, codes = self.encode(embeddings, width)
         neighbourhood, (shape, shaped) = self._neighbourhood_of(width), self._shaped_for(width)
-        for first in range(min(APART, len(cells))):
-            wanted = neighbourhood.wanted_sums(embeddings, self.sums(cells, codes))[first::APART]
-            cells[first::APART], codes[first::APART] = shaped.encode(wanted @ shape, width)
+        for first in PASSES * list(range(min(APART, len(cells)))):
+            wanted = neighbourhood.wanted_sums(embeddings, self.sums(cells, codes)) - self.cells[cells]
+            codes[first::APART] = _encode((wanted[first::APART] @ shape).astype(np.float32), shaped)
         return cells, codes
 
-    def _shaped_for(self, code_bytes: int) -> tuple[FloatArray, Quantizer]:
-        """Return a matrix after which distances of sums are what they spoil of estimates, and its codes."""
+    def _shaped_for(self, code_bytes: int) -> tuple[FloatArray, list[Stage]]:
+        """Return a matrix after which distances of sums are what they spoil of estimates, and its stages."""
         if code_bytes not in self._shaped:
             shape = np.linalg.cholesky(self._neighbourhood_of(code_bytes).metric)
             stages = [Stage(stage.codebooks @ shape) for stage in self._stages_of(code_bytes)]
-            self._shaped[code_bytes] = shape, Quantizer(self.cells @ shape, *stages)
+            self._shaped[code_bytes] = shape, stages
         return self._shaped[code_bytes]
 
     def encode(
         self, embeddings: FloatArray, code_bytes: int | None = None
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    ) -> tuple[npt.NDArray[np.uint16], CodeArray]:
         """Return the cell ``(n,)`` and the code ``(n, code_bytes)`` of each embedding ``(n, dim)`` by itself.
 
         Parameters
@@ -173,25 +105,21 @@ class Quantizer:
         """
         embeddings = np.asarray(embeddings, dtype=np.float32)
         nearest = np.argmin(self._squares - 2 * (embeddings @ self.cells.T), axis=1)
-        residuals = embeddings - self.cells[nearest]
-        codes = []
-        for stage in self._stages_of(code_bytes or self.code_bytes):
-            codes.append(stage.encode(residuals))
-            residuals = residuals - stage.decode(codes[-1])
-        return nearest.astype(np.uint16), np.concatenate(codes, axis=1)
+        codes = _encode(embeddings - self.cells[nearest], self._stages_of(code_bytes or self.code_bytes))
+        return nearest.astype(np.uint16), codes
 
-    def decode(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
+    def decode(self, cells: npt.NDArray[np.uint16], codes: CodeArray) -> FloatArray:
         """Return unit-norm estimates ``(n, dim)`` of embeddings that :meth:`encode` coded, each by itself."""
         return _scaled(self._neighbourhood_of(codes.shape[1]).estimates(self.sums(cells, codes)), 1.0)
 
-    def decode_track(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
+    def decode_track(self, cells: npt.NDArray[np.uint16], codes: CodeArray) -> FloatArray:
         """Return unit-norm estimates ``(n, dim)`` of a track's embeddings that :meth:`encode_track` coded."""
         return _scaled(self._neighbourhood_of(codes.shape[1]).track_estimates(self.sums(cells, codes)), 1.0)
 
     def scoring_vectors(
         self,
         cells: npt.NDArray[np.uint16],
-        codes: npt.NDArray[np.uint8],
+        codes: CodeArray,
         before: npt.NDArray[np.int64] | None = None,
         after: npt.NDArray[np.int64] | None = None,
         chosen: npt.NDArray[np.int64] | slice = slice(None),
@@ -216,7 +144,7 @@ class Quantizer:
             side[lacking] = own[lacking] @ neighbourhood.missing
         return _scaled(neighbourhood.estimates(own, *sides), LENGTH_POWER)
 
-    def sums(self, cells: npt.NDArray[np.uint16], codes: npt.NDArray[np.uint8]) -> FloatArray:
+    def sums(self, cells: npt.NDArray[np.uint16], codes: CodeArray) -> FloatArray:
         """Return what codes stand for without their neighbours, ``(n, dim)``: the sums of cells and words."""
         vectors = self.cells[cells]
         first = 0
@@ -289,6 +217,15 @@ class Quantizer:
             raise ModelError(
                 f"the model's quantizer is unreadable ({error}): install overheard anew"
             ) from error
+
+
+def _encode(residuals: FloatArray, stages: Sequence[Stage]) -> CodeArray:
+    """Return the codes ``(n, code_bytes)`` of residuals ``(n, dim)``, stage by stage of what is left."""
+    codes = []
+    for stage in stages:
+        codes.append(stage.encode(residuals))
+        residuals = residuals - stage.decode(codes[-1])
+    return np.concatenate(codes, axis=1)
 
 
 def _scaled(vectors: FloatArray, power: float) -> FloatArray:

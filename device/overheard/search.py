@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 from overheard.cohort import Cohort
 from overheard.events import Track
+from overheard.frontend import FloatArray
 from overheard.hubness import cells_of, penalties_of
 from overheard.pack import Pack
-from overheard.quantizer import CODEWORDS, FloatArray, Quantizer
+from overheard.quantizer import Quantizer
+from overheard.stage import CODEWORDS, CodeArray, WideCodeArray
 
 IntArray = npt.NDArray[np.int64]
-CodeArray = npt.NDArray[np.uint8]
-WideCodeArray = npt.NDArray[np.uint16]
 
 NONE = CODEWORDS  # no code word: a compact code ends before others do
 N_CANDIDATES = 24  # per query embedding
 N_IMPOSTORS = 4
-SHORT_LIST = 4  # times as many segments are compared by their vectors as are wanted
+SHORT_LIST = 8  # times as many segments are compared by their vectors as are wanted
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of the cells: a query heard through noise lies far from its own cell
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse
+from scipy.sparse.linalg import LinearOperator, lsmr
 
 from overheard.frontend import FloatArray
 from overheard.neighbourhood import Neighbourhood
-from overheard.quantizer import CODEWORDS, Quantizer, Stage
+from overheard.quantizer import Quantizer
+from overheard.stage import CODEWORDS, ENCODED_AT_ONCE, Stage
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
 
 FITTED_ON = 60_000  # embeddings a round
 ROUNDS = 8
 RIDGE = 1.0  # embeddings that what is known before counts for
-NEIGHBOURHOOD_ROUNDS = 1  # of choosing codes for a neighbourhood, and fitting it to them
+REFINED = 6  # rounds of choosing codes for a neighbourhood, and fitting words and it to them
+WORDS_RIDGE = 5.0  # the same as RIDGE, for words that are fitted to a neighbourhood
+STEPS = 40  # of the least squares of words: near enough
 
 
 def kmeans(points: FloatArray, k: int, rng: np.random.Generator, iterations: int = 20) -> FloatArray:
@@ -57,31 +67,87 @@ def train_quantizer(
     cells = kmeans(embeddings, n_cells, rng)
     residuals = embeddings - cells[_assign(embeddings, cells)]
     stages: list[Stage] = []
+    neighbourhoods: list[Neighbourhood] = []
     for code_bytes in stage_bytes:
         if stages:
-            residuals = residuals - stages[-1].decode(stages[-1].encode(residuals))
+            residuals = residuals - stages[-1].decode(_encode(stages[-1], residuals))
         stages.append(_train_stage(residuals, code_bytes, rng))
-    quantizer = Quantizer(cells, *stages)
-    some = _some_tracks(tracks, rng)
-    neighbourhoods = [train_neighbourhood(quantizer, some, width) for width in quantizer.widths]
+        stages[-1], found = _refine(cells, stages, neighbourhoods, tracks, rng)
+        neighbourhoods.append(found)
     return Quantizer(cells, *stages, neighbourhoods=neighbourhoods)
 
 
-def train_neighbourhood(quantizer: Quantizer, tracks: Sequence[FloatArray], code_bytes: int) -> Neighbourhood:
-    """Fit what codes and their neighbours' tell of embeddings, to codes that are then chosen for it.
+def _refine(
+    cells: FloatArray,
+    stages: Sequence[Stage],
+    neighbourhoods: Sequence[Neighbourhood],
+    tracks: Sequence[FloatArray],
+    rng: np.random.Generator,
+) -> tuple[Stage, Neighbourhood]:
+    """Fit a neighbourhood to codes of all stages, then codes, words of the last and neighbourhood by turns.
 
     Parameters
     ----------
-    quantizer : its cells and stages are used, its neighbourhoods not
+    neighbourhoods : of the shorter codes
     """
-    coded = [quantizer.encode(track, code_bytes) for track in tracks]
-    found = _fit_neighbourhood(quantizer, tracks, coded)
-    for _ in range(NEIGHBOURHOOD_ROUNDS):
-        neighbourhoods = [found] * len(quantizer.widths)
-        fitted = Quantizer(quantizer.cells, *quantizer.stages, neighbourhoods=neighbourhoods)
-        coded = [fitted.encode_track(track, code_bytes) for track in tracks]
-        found = _fit_neighbourhood(quantizer, tracks, coded)
-    return found
+
+    def quantizer(last: Stage, neighbourhood: Neighbourhood) -> Quantizer:
+        together = [*neighbourhoods, neighbourhood]
+        return Quantizer(cells, *stages[:-1], last, neighbourhoods=together)
+
+    last, found = stages[-1], Neighbourhood.none(cells.shape[1])
+    for number in range(1 + REFINED):
+        sample = _some_tracks(tracks, rng)  # another one each time, lest words know theirs by heart
+        fitted = quantizer(last, found)
+        coded = _on_every_core(fitted.encode_track if number else fitted.encode, sample)
+        found = _fit_neighbourhood(fitted, sample, coded)
+        if number:
+            last = _refit_words(quantizer(last, found), sample, coded)
+            found = _fit_neighbourhood(quantizer(last, found), sample, coded)
+    return last, found
+
+
+def _refit_words(
+    quantizer: Quantizer, tracks: Sequence[FloatArray], coded: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Stage:
+    """Return the last stage with the words whose neighbourhoods' estimates are nearest to the tracks."""
+    last, near = quantizer.stages[-1], quantizer.neighbourhoods[-1]
+    chosen = last.chosen(np.concatenate([codes[:, -last.code_bytes :] for _, codes in coded]))
+    matrices = (near.before, near.itself, near.after, near.missing @ near.before, near.missing @ near.after)
+    shifts = _shifts([len(track) for track in tracks])
+    terms = [(shift @ chosen, matrix) for shift, matrix in zip(shifts, matrices, strict=True)]
+    shape = (last.code_bytes * CODEWORDS, quantizer.dim)
+
+    def estimates(words: np.ndarray) -> np.ndarray:
+        words = words.reshape(shape).astype(np.float32)
+        return sum(each @ (words @ matrix) for each, matrix in terms).ravel().astype(np.float64)
+
+    def gradient(errors: np.ndarray) -> np.ndarray:
+        errors = errors.reshape(-1, quantizer.dim).astype(np.float32)
+        return sum((each.T @ errors) @ matrix.T for each, matrix in terms).ravel().astype(np.float64)
+
+    linear = LinearOperator((chosen.shape[0] * quantizer.dim, np.prod(shape)), estimates, gradient)
+    errors = [
+        track - near.track_estimates(quantizer.sums(*codes))
+        for track, codes in zip(tracks, coded, strict=True)
+    ]
+    wanted = np.concatenate(errors).ravel().astype(np.float64)
+    change = lsmr(linear, wanted, damp=WORDS_RIDGE**0.5, maxiter=STEPS)[0]
+    return Stage(last.codebooks + change.reshape(last.codebooks.shape).astype(np.float32))
+
+
+def _shifts(lengths: Sequence[int]) -> list[scipy.sparse.csr_matrix]:
+    """Return matrices from tracks' rows to those before, themselves, those after, firsts and lasts."""
+    ends = np.cumsum(lengths)
+    rows = np.arange(ends[-1])
+    first, last = np.isin(rows, ends - lengths), np.isin(rows, ends - 1)
+
+    def taking(which: np.ndarray, by: int) -> scipy.sparse.csr_matrix:
+        ones = np.ones(np.count_nonzero(which), dtype=np.float32)
+        return scipy.sparse.csr_matrix((ones, (rows[which], rows[which] + by)), shape=(len(rows),) * 2)
+
+    everywhere = np.ones_like(first)
+    return [taking(~first, -1), taking(everywhere, 0), taking(~last, 1), taking(first, 0), taking(last, 0)]
 
 
 def _fit_neighbourhood(
@@ -133,8 +199,19 @@ def _train_stage(residuals: FloatArray, code_bytes: int, rng: np.random.Generato
         left = left - words[_assign(left, words)]
     for _ in range(ROUNDS):
         sample = _sample(residuals, rng)  # another one each time, lest words know theirs by heart
-        codebooks = _fit_words(sample, Stage(codebooks).encode(sample), codebooks)
+        codebooks = _fit_words(sample, _encode(Stage(codebooks), sample), codebooks)
     return Stage(codebooks)
+
+
+def _encode(stage: Stage, residuals: FloatArray) -> np.ndarray:
+    shares = np.array_split(residuals, max(1, len(residuals) // ENCODED_AT_ONCE))
+    return np.concatenate(_on_every_core(stage.encode, shares))
+
+
+def _on_every_core(function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
+    """Return what a function that mostly lets other threads run makes of each piece, in order."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, pieces))
 
 
 def _sample(points: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -143,14 +220,10 @@ def _sample(points: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 def _fit_words(points: FloatArray, codes: np.ndarray, previous: FloatArray) -> FloatArray:
     """Return the words ``(n, 256, dim)`` whose sums by these codes are nearest to the points."""
-    n_books, n_words, dim = previous.shape
-    columns = codes.astype(np.int64) + n_words * np.arange(n_books)  # one word of each book
-    rows = np.repeat(np.arange(len(points)), n_books)
-    chosen = scipy.sparse.csr_matrix((np.ones(columns.size), (rows, columns.ravel())))
-    chosen.resize(len(points), n_books * n_words)
+    chosen = Stage(previous).chosen(codes).astype(np.float64)
     normal = (chosen.T @ chosen).toarray()
     normal[np.diag_indices_from(normal)] += RIDGE
     # Towards the words before: what few points chose stays near to what it was.
-    wanted = chosen.T @ points + RIDGE * previous.reshape(-1, dim)
+    wanted = chosen.T @ points + RIDGE * previous.reshape(normal.shape[0], -1)
     words = scipy.linalg.solve(normal, wanted, assume_a="pos")
     return words.reshape(previous.shape).astype(np.float32)

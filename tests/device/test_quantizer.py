@@ -6,7 +6,8 @@ import pytest
 from overheard.embedder import default_model
 from overheard.errors import ModelError
 from overheard.neighbourhood import Neighbourhood
-from overheard.quantizer import LENGTH_POWER, Quantizer, Stage
+from overheard.quantizer import LENGTH_POWER, Quantizer
+from overheard.stage import GROUP, Stage, least
 
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
@@ -114,3 +115,11 @@ def test_bytes_round_trip_and_refusal() -> None:
         Quantizer(quantizer.cells, *quantizer.stages, neighbourhoods=[Neighbourhood.none(7)] * 2)
     with pytest.raises(ModelError, match="incomplete"):
         Quantizer(quantizer.cells, *quantizer.stages, neighbourhoods=[Neighbourhood.none(8)])
+
+
+def test_the_least_are_found_whatever_groups_they_are_in() -> None:
+    values = np.random.default_rng(9).normal(size=(50, 16 * GROUP)).astype(np.float32)
+    values[0, :GROUP] -= 10  # all in one group
+    values[1, ::GROUP] -= 10  # one in each
+    found = np.sort(np.take_along_axis(values, least(values, 8), axis=1), axis=1)
+    np.testing.assert_array_equal(found, np.sort(values, axis=1)[:, :8])

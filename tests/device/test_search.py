@@ -9,9 +9,10 @@ from overheard.cohort import Cohort
 from overheard.hubness import join, penalties_of
 from overheard.neighbourhood import Neighbourhood
 from overheard.pack import Pack, TrackEntry, open_pack, write_pack
-from overheard.quantizer import LENGTH_POWER, Quantizer, Stage
+from overheard.quantizer import LENGTH_POWER, Quantizer
 from overheard.search import Catalogue
 from overheard.spec import SPEC
+from overheard.stage import Stage
 
 DIM, N_CELLS = 8, 16
 LENGTHS = ((1, 2, 5), (4, 1), (3,))  # segments of each pack's tracks
