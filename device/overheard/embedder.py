@@ -98,10 +98,12 @@ def load_model(path: Path | None = None) -> Model:
         A file is missing, altered, or of a version that this program does not know.
     """
     path = path or MODELS_DIR / f"{DEFAULT_MODEL}.json"
+    ours = path.parent == MODELS_DIR
+    remedy = "install overheard anew" if ours else "name the .json that overheard-export model wrote"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read the model {path} ({error}): install overheard anew") from error
+        raise ModelError(f"cannot read the model {path} ({error}): {remedy}") from error
     if not isinstance(manifest, dict) or manifest.get("manifest_version") != MANIFEST_VERSION:
         raise ModelError(
             f"{path} is not a model manifest of version {MANIFEST_VERSION}: "
@@ -110,7 +112,7 @@ def load_model(path: Path | None = None) -> Model:
     try:
         tflite, quantizer, cohort, quality = (path.with_suffix(end).read_bytes() for end in PARTS)
     except OSError as error:
-        raise ModelError(f"cannot read the model {path} ({error}): install overheard anew") from error
+        raise ModelError(f"cannot read the model {path} ({error}): {remedy}") from error
     try:
         spec = FingerprintSpec.from_dict(manifest["spec"])
     except (TypeError, KeyError) as error:
@@ -118,7 +120,7 @@ def load_model(path: Path | None = None) -> Model:
     digest = digest_of(spec, tflite, quantizer, cohort)
     if digest != manifest.get("digest") or quality_digest(quality) != manifest.get("quality_digest"):
         raise ModelError(
-            f"{path} does not fit the files beside it (altered or half-copied): install overheard anew"
+            f"{path} does not fit the files beside it (altered or half-copied): {remedy}"
         )
     tables = Quantizer.from_bytes(quantizer), Cohort.from_bytes(cohort), QualityEstimator.from_bytes(quality)
     return Model(path, manifest, spec, tflite, *tables, digest)

@@ -13,6 +13,7 @@ pytest.importorskip("tensorflow", reason="exporting a model needs requirements-t
 
 from small_models import COHORT, make_encoder, make_quality, segments, unit  # noqa: E402
 
+from overheard import embedder  # noqa: E402
 from overheard.embedder import load_model  # noqa: E402
 from overheard.errors import ModelError  # noqa: E402
 from overheard.quantizer import Quantizer  # noqa: E402
@@ -68,6 +69,14 @@ def test_a_manifest_that_is_none_is_refused(
     with pytest.raises(ModelError) as raised:
         load_model(path)
     assert "\n" not in str(raised.value) and "quality" not in str(raised.value)
+
+
+def test_a_missing_model_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"m\.json .*name the \.json that overheard-export model wrote$"):
+        load_model(tmp_path / "m.json")
+    monkeypatch.setattr(embedder, "MODELS_DIR", tmp_path)
+    with pytest.raises(ModelError, match="install overheard anew$"):
+        load_model()
 
 
 def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantizer, tmp_path: Path) -> None:

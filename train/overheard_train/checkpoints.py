@@ -56,7 +56,9 @@ def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
     except FileNotFoundError as error:
         raise ModelError(f"there is no checkpoint {path}: make one with overheard-train fit") from error
     except UNREADABLE as error:
-        raise ModelError(f"{path} is no checkpoint, or damaged ({error}): train anew") from error
+        raise ModelError(
+            f"{path} is no checkpoint, or damaged: name the .npz that overheard-train fit wrote"
+        ) from error
     return [array.astype(np.float32) for array in arrays], progress
 
 
