@@ -11,7 +11,13 @@ import pytest
 pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
 from overheard.errors import ModelError  # noqa: E402
-from overheard_train.checkpoints import Progress, load_checkpoint, restore, save_checkpoint  # noqa: E402
+from overheard_train.checkpoints import (  # noqa: E402
+    Progress,
+    average,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+)
 from overheard_train.encoders import build_encoder  # noqa: E402
 from overheard_train.recipes import RECIPES  # noqa: E402
 
@@ -97,3 +103,24 @@ def test_a_broken_checkpoint_is_one_line(tmp_path: Path, damage: Callable[[Path]
     with pytest.raises(ModelError, match=r"broken\.npz is no checkpoint, or damaged") as raised:
         load_checkpoint(checkpoint)
     assert "\n" not in str(raised.value) and "pickle" not in str(raised.value)
+
+
+def test_an_average_is_the_mean_of_weights_and_says_so(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    for step, path in enumerate(paths):
+        weights = [np.full((2, 3), 1.0 + 2 * step, np.float32), np.array([step], np.float32)]
+        save_checkpoint(weights, Progress("tiny", 10 + step, settings=[{"seed": step}]), path)
+    average(paths, tmp_path / "mean.npz")
+    weights, progress = load_checkpoint(tmp_path / "mean.npz")
+    np.testing.assert_array_equal(weights[0], np.full((2, 3), 2.0))
+    np.testing.assert_array_equal(weights[1], [0.5])
+    assert progress.step == 11 and progress.settings == [{"seed": 1}, {"mean_of_steps": [10, 11]}]
+
+
+@pytest.mark.parametrize("recipe, n", [("other", 3), ("tiny", 4)])
+def test_an_average_of_different_networks_is_refused(tmp_path: Path, recipe: str, n: int) -> None:
+    save_checkpoint([np.ones(n, np.float32)], Progress(recipe), tmp_path / "a.npz")
+    save_checkpoint([np.ones(3, np.float32)], Progress("tiny"), tmp_path / "b.npz")
+    with pytest.raises(ModelError, match=r"a\.npz is not of the network of .*b\.npz"):
+        average([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "mean.npz")
+    assert not (tmp_path / "mean.npz").exists()

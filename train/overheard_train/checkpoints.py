@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,29 @@ def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
             f"{path} is no checkpoint, or damaged: name the .npz that overheard-train fit wrote"
         ) from error
     return [array.astype(np.float32) for array in arrays], progress
+
+
+def average(paths: Sequence[Path], output: Path) -> Progress:
+    """Write the mean of checkpoints' weights, with the progress of the last; return that.
+
+    Source: Wortsman et al., Model Soups (2203.05482).
+
+    Raises
+    ------
+    ModelError
+        One is missing or damaged, or they are not of one recipe.
+    """
+    loaded = [load_checkpoint(path) for path in paths]
+    weights, progress = loaded[-1]
+    shapes = [weight.shape for weight in weights]
+    for path, (others, their) in zip(paths, loaded, strict=True):
+        if their.recipe != progress.recipe or [other.shape for other in others] != shapes:
+            raise ModelError(f"{path} is not of the network of {paths[-1]}: name checkpoints of one recipe")
+    means = [np.mean(same, axis=0) for same in zip(*(others for others, _ in loaded), strict=True)]
+    steps = [their.step for _, their in loaded]
+    progress = dataclasses.replace(progress, settings=[*progress.settings, {"mean_of_steps": steps}])
+    save_checkpoint(means, progress, output)
+    return progress
 
 
 def state_path(checkpoint: Path) -> Path:

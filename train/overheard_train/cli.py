@@ -26,6 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="overheard-train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _fit_parser(commands)
+    average = commands.add_parser("average", help="the mean of checkpoints' weights, often better than each")
+    average.add_argument("checkpoints", type=Path, nargs="+", help="of one recipe, the newest last")
+    average.add_argument("--checkpoint", type=Path, required=True, help="written here (.npz)")
     commands.add_parser("recipes", help="list the recipes and where they come from")
     evaluate = commands.add_parser("evaluate", help="retrieval of degraded queries of the valid lists")
     evaluate.add_argument("checkpoint", type=Path, nargs="?", default=CHECKPOINTS / "overheard.npz")
@@ -116,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     commands = {
         "fit": _fit,
+        "average": _average,
         "recipes": _recipes,
         "evaluate": _evaluate,
         "compare": _compare,
@@ -140,9 +144,7 @@ def _fit(args: argparse.Namespace) -> int:
     from overheard_train.train import fit
 
     recipe = find_recipe(args.recipe)
-    checkpoint = args.checkpoint or CHECKPOINTS / f"{args.recipe}.npz"
-    if checkpoint.suffix != ".npz":
-        raise OverheardError(f"{checkpoint} must end in .npz: its state and settings lie beside it")
+    checkpoint = _written(args.checkpoint or CHECKPOINTS / f"{args.recipe}.npz")
     if args.resume and not checkpoint.exists():
         raise OverheardError(f"there is no checkpoint {checkpoint} to resume: leave --resume out")
     if checkpoint.exists() and not args.resume:
@@ -166,6 +168,23 @@ def _fit(args: argparse.Namespace) -> int:
         args.pairs,
     )
     print(f"{checkpoint}: step {progress.step}, loss {progress.loss:.3f}, top-1 {progress.accuracy:.3f}")
+    return 0
+
+
+def _written(checkpoint: Path) -> Path:
+    if checkpoint.suffix != ".npz":
+        raise OverheardError(f"{checkpoint} must end in .npz: its state and settings lie beside it")
+    return checkpoint
+
+
+def _average(args: argparse.Namespace) -> int:
+    from overheard_train.checkpoints import average, write_settings
+    from overheard_train.recipes import find_recipe
+
+    checkpoint = _written(args.checkpoint)
+    progress = average(args.checkpoints, checkpoint)
+    write_settings(checkpoint.with_suffix(".json"), find_recipe(progress.recipe).to_dict(), progress)
+    print(f"{checkpoint}: the mean of {len(args.checkpoints)} checkpoints of {progress.recipe}")
     return 0
 
 
