@@ -114,7 +114,7 @@ def test_an_average_is_the_mean_of_weights_and_says_so(tmp_path: Path) -> None:
     weights, progress = load_checkpoint(tmp_path / "mean.npz")
     np.testing.assert_array_equal(weights[0], np.full((2, 3), 2.0))
     np.testing.assert_array_equal(weights[1], [0.5])
-    assert progress.step == 11 and progress.settings == [{"seed": 1}, {"mean_of_steps": [10, 11]}]
+    assert progress.step == 11 and progress.settings == [{"seed": 1, "mean_of_steps": [10, 11]}]
 
 
 @pytest.mark.parametrize("recipe, n", [("other", 3), ("tiny", 4)])

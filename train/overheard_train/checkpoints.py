@@ -81,7 +81,9 @@ def average(paths: Sequence[Path], output: Path) -> Progress:
             raise ModelError(f"{path} is not of the network of {paths[-1]}: name checkpoints of one recipe")
     means = [np.mean(same, axis=0) for same in zip(*(others for others, _ in loaded), strict=True)]
     steps = [their.step for _, their in loaded]
-    progress = dataclasses.replace(progress, settings=[*progress.settings, {"mean_of_steps": steps}])
+    *before, last = progress.settings or [{}]
+    # Within the last session's, which a resumed training goes on from.
+    progress = dataclasses.replace(progress, settings=[*before, {**last, "mean_of_steps": steps}])
     save_checkpoint(means, progress, output)
     return progress
 
