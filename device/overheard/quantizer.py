@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from annoy import AnnoyIndex
 
+from overheard.codewords import CODEWORDS, CodeArray, Stage
 from overheard.errors import ModelError
 from overheard.frontend import FloatArray
 from overheard.neighbourhood import APART, Neighbourhood
-from overheard.stage import CODEWORDS, CodeArray, Stage
 
 PASSES = 2  # over a track's codes, while they are chosen for each other
 LENGTH_POWER = 1.5  # docs/experiments.md; 1 would be the cosine

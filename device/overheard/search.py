@@ -12,13 +12,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from overheard.codewords import CODEWORDS, CodeArray, WideCodeArray
 from overheard.cohort import Cohort
 from overheard.events import Track
 from overheard.frontend import FloatArray
 from overheard.hubness import cells_of, penalties_of
 from overheard.pack import Pack
 from overheard.quantizer import Quantizer
-from overheard.stage import CODEWORDS, CodeArray, WideCodeArray
 
 IntArray = npt.NDArray[np.int64]
 

@@ -12,10 +12,10 @@ import scipy.linalg
 import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, lsmr
 
+from overheard.codewords import CODEWORDS, ENCODED_AT_ONCE, Stage
 from overheard.frontend import FloatArray
 from overheard.neighbourhood import Neighbourhood
 from overheard.quantizer import Quantizer
-from overheard.stage import CODEWORDS, ENCODED_AT_ONCE, Stage
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")

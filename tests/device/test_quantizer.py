@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from overheard.codewords import GROUP, Stage, least
 from overheard.embedder import default_model
 from overheard.errors import ModelError
 from overheard.neighbourhood import Neighbourhood
 from overheard.quantizer import LENGTH_POWER, Quantizer
-from overheard.stage import GROUP, Stage, least
 
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:

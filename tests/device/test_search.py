@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from overheard.codewords import Stage
 from overheard.cohort import Cohort
 from overheard.hubness import join, penalties_of
 from overheard.neighbourhood import Neighbourhood
@@ -12,7 +13,6 @@ from overheard.pack import Pack, TrackEntry, open_pack, write_pack
 from overheard.quantizer import LENGTH_POWER, Quantizer
 from overheard.search import Catalogue
 from overheard.spec import SPEC
-from overheard.stage import Stage
 
 DIM, N_CELLS = 8, 16
 LENGTHS = ((1, 2, 5), (4, 1), (3,))  # segments of each pack's tracks

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from small_models import unit
 
+from overheard.codewords import Stage
 from overheard.quantizer import Quantizer
-from overheard.stage import Stage
 from overheard_export import codebooks
 from overheard_export.codebooks import kmeans, train_quantizer
-
-
-@pytest.fixture(autouse=True)
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What six rounds do shows after one, in a sixth of the time."""
-    monkeypatch.setattr(codebooks, "REFINED", 1)
 
 
 def test_kmeans_finds_what_random_points_do_not() -> None:
