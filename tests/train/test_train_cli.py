@@ -103,3 +103,19 @@ def test_numpy_comes_after_the_choice_of_its_threads() -> None:
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
     )
     assert done.stdout == "False\n", done.stderr
+
+
+def test_an_average_is_written_beside_and_never_over_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, mean = tmp_path / "one.npz", tmp_path / "mean.npz"
+    save_checkpoint([np.ones(3, np.float32)], Progress("overheard", 5), one)
+    assert cli.main(["average", str(one), str(one), "--checkpoint", str(mean)]) == 0
+    assert "the mean of 2 checkpoints of overheard" in capsys.readouterr().out
+    assert json.loads(mean.with_suffix(".json").read_text())["progress"]["settings"] == [
+        {"mean_of_steps": [5, 5]}
+    ]
+    before = mean.read_bytes()
+    assert "mean.npz exists: name another" in error_line(["average", one, "--checkpoint", mean], capsys)
+    assert "must end in .npz" in error_line(["average", one, "--checkpoint", tmp_path / "mean"], capsys)
+    assert mean.read_bytes() == before

@@ -182,6 +182,8 @@ def _average(args: argparse.Namespace) -> int:
     from overheard_train.recipes import find_recipe
 
     checkpoint = _written(args.checkpoint)
+    if checkpoint.exists():
+        raise OverheardError(f"{checkpoint} exists: name another with --checkpoint")
     progress = average(args.checkpoints, checkpoint)
     write_settings(checkpoint.with_suffix(".json"), find_recipe(progress.recipe).to_dict(), progress)
     print(f"{checkpoint}: the mean of {len(args.checkpoints)} checkpoints of {progress.recipe}")
