@@ -98,8 +98,9 @@ def load_model(path: Path | None = None) -> Model:
         A file is missing, altered, or of a version that this program does not know.
     """
     path = path or MODELS_DIR / f"{DEFAULT_MODEL}.json"
-    ours = path.parent == MODELS_DIR
-    remedy = "install overheard anew" if ours else "name the .json that overheard-export model wrote"
+    remedy = "install overheard anew"
+    if path.parent != MODELS_DIR:
+        remedy = "export it anew, or name the .json that overheard-export model wrote"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -81,9 +81,11 @@ class Quantizer:
         embeddings = np.asarray(embeddings, dtype=np.float32)
         cells, codes = self.encode(embeddings, width)
         neighbourhood, (shape, shaped) = self._neighbourhood_of(width), self._shaped_for(width)
+        own = self.cells[cells]
         for first in PASSES * list(range(min(APART, len(cells)))):
-            wanted = neighbourhood.wanted_sums(embeddings, self.sums(cells, codes)) - self.cells[cells]
-            codes[first::APART] = _encode((wanted[first::APART] @ shape).astype(np.float32), shaped)
+            wanted = neighbourhood.wanted_sums(embeddings, self.sums(cells, codes))
+            residuals = (wanted - own)[first::APART] @ shape
+            codes[first::APART] = _encode(residuals.astype(np.float32, copy=False), shaped)
         return cells, codes
 
     def _shaped_for(self, code_bytes: int) -> tuple[FloatArray, list[Stage]]:

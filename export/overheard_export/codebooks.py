@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, lsmr
 
-from overheard.codewords import CODEWORDS, ENCODED_AT_ONCE, Stage
+from overheard.codewords import CODEWORDS, Stage
 from overheard.frontend import FloatArray
 from overheard.neighbourhood import Neighbourhood
 from overheard.quantizer import Quantizer
-
-Piece = TypeVar("Piece")
-Result = TypeVar("Result")
+from overheard_export.threads import map_on_every_core
 
 FITTED_ON = 60_000  # embeddings a round
 ROUNDS = 8
@@ -99,7 +95,7 @@ def _refine(
     for number in range(1 + REFINED):
         sample = _some_tracks(tracks, rng)  # another one each time, lest words know theirs by heart
         fitted = quantizer(last, found)
-        coded = _on_every_core(fitted.encode_track if number else fitted.encode, sample)
+        coded = map_on_every_core(fitted.encode_track if number else fitted.encode, sample)
         found = _fit_neighbourhood(fitted, sample, coded)
         if number:
             last = _refit_words(quantizer(last, found), sample, coded)
@@ -204,14 +200,8 @@ def _train_stage(residuals: FloatArray, code_bytes: int, rng: np.random.Generato
 
 
 def _encode(stage: Stage, residuals: FloatArray) -> np.ndarray:
-    shares = np.array_split(residuals, max(1, len(residuals) // ENCODED_AT_ONCE))
-    return np.concatenate(_on_every_core(stage.encode, shares))
-
-
-def _on_every_core(function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
-    """Return what a function that mostly lets other threads run makes of each piece, in order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, pieces))
+    shares = np.array_split(residuals, os.cpu_count() or 1)
+    return np.concatenate(map_on_every_core(stage.encode, shares))
 
 
 def _sample(points: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from overheard.frontend import FloatArray
 from overheard.runtime import Network
+from overheard_export.threads import map_on_every_core
 
 
 class Int8Encoder:
@@ -26,8 +26,7 @@ class Int8Encoder:
         busy = [pair for pair in zip(self._networks, shares, strict=True) if len(pair[1])]
         if len(busy) < 2:
             return invoke(self._networks[0], segments)
-        with ThreadPoolExecutor(len(busy)) as pool:
-            return np.concatenate(list(pool.map(lambda pair: invoke(*pair), busy)))
+        return np.concatenate(map_on_every_core(lambda pair: invoke(*pair), busy))
 
 
 def invoke(network: Network, segments: FloatArray) -> FloatArray:
