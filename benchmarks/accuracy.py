@@ -120,27 +120,18 @@ def ask_share(
     job: int,
 ) -> list[score.Answer]:
     """Ask every `jobs`-th query, the first of them number `job`."""
-    from overheard.embedder import load_model
-    from overheard.pack import open_pack
-    from overheard.pipeline import Recognizer
-
-    model, find = load_model(model_path), catalogue.corpus_path_finder(Corpus(args.corpus))
-    pack = open_pack(pack_path, model.digest)
-    if floats is None:
-        recognizer = Recognizer(model, [pack])
-    else:
-        recognizer = Recognizer(model, [], index=exhaustive_catalogue(model, pack, floats))
-    twins, aliases = corpora.near_duplicates(), catalogue.aliases(pack, find)
+    index_of = None if floats is None else functools.partial(exhaustive_catalogue, floats)
+    asked = catalogue.open_asked(args.corpus, model_path, pack_path, index_of)
     n_out = args.n if args.n_out is None else args.n_out
     total = len(range(job, len(CONDITIONS) * len(LENGTHS_S) * (args.n + n_out), jobs))
     share = itertools.islice(render(args), job, None, jobs)
     return [
-        score.judge(query, recognizer.identify(query.waveform), find, twins, aliases)
+        score.judge(query, asked.recognizer.identify(query.waveform), asked.find, asked.twins, asked.aliases)
         for query in (progress(share, total) if job == 0 else share)  # the others are as fast
     ]
 
 
-def exhaustive_catalogue(model: Any, pack: Any, floats: Sequence[Any]) -> Any:
+def exhaustive_catalogue(floats: Sequence[Any], model: Any, pack: Any) -> Any:
     """Return what compares with each float embedding of a pack's tracks."""
     from overheard.events import Track
     from overheard.exhaustive import ExhaustiveCatalogue

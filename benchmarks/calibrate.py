@@ -101,21 +101,13 @@ def collect(corpus: Corpus, root: Path, model: Any, n: int, compact: bool) -> li
 
 def ask_share(root: Path, model_path: Path, pack_path: Path, n: int, jobs: int, job: int) -> list[Trial]:
     """Ask every `jobs`-th query, the first of them number `job`."""
-    from overheard.embedder import load_model
-    from overheard.pack import open_pack
-    from overheard.pipeline import Recognizer
-
-    corpus, model = Corpus(root), load_model(model_path)
-    pack = open_pack(pack_path, model.digest)
-    recognizer = Recognizer(model, [pack])
-    find = catalogue.corpus_path_finder(corpus)
-    numbers = {find(track): number for number, track in enumerate(pack.tracks)}
-    numbers |= {copy: numbers[kept] for copy, kept in catalogue.aliases(pack, find).items()}
-    twins = corpora.near_duplicates()
+    asked = catalogue.open_asked(root, model_path, pack_path)
+    numbers = {asked.find(track): number for number, track in enumerate(asked.pack.tracks)}
+    numbers |= {copy: numbers[kept] for copy, kept in asked.aliases.items()}
     trials = []
-    for query in itertools.islice(queries(corpus, root, n), job, None, jobs):
-        copies = [numbers[path] for path in twins.get(query.source, ()) if path in numbers]
-        trials += ask(recognizer, query, numbers[query.source], copies)
+    for query in itertools.islice(queries(Corpus(root), root, n), job, None, jobs):
+        copies = [numbers[path] for path in asked.twins.get(query.source, ()) if path in numbers]
+        trials += ask(asked.recognizer, query, numbers[query.source], copies)
     return trials
 
 

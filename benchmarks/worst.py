@@ -23,7 +23,6 @@ import numpy as np
 from scipy.io import wavfile
 
 from overheard_bench import catalogue, output, score
-from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.shares import on_every_core
 from protocol import CACHE, LENGTHS_S, Query, render_queries
@@ -87,19 +86,11 @@ def ask_share(
     args: argparse.Namespace, model_path: Path, pack_path: Path, jobs: int, job: int
 ) -> list[Wrong]:
     """Ask every `jobs`-th query, the first of them number `job`; return the worst answers."""
-    from overheard.embedder import load_model
-    from overheard.pack import open_pack
-    from overheard.pipeline import Recognizer
-
-    model = load_model(model_path)
-    pack = open_pack(pack_path, model.digest)
-    find = catalogue.corpus_path_finder(Corpus(args.corpus))
-    twins, aliases = corpora.near_duplicates(), catalogue.aliases(pack, find)
-    recognizer = Recognizer(model, [pack])
+    asked = catalogue.open_asked(args.corpus, model_path, pack_path)
     worst: list[Wrong] = []
     for number, query in itertools.islice(enumerate(render(args)), job, None, jobs):
-        found = recognizer.identify(query.waveform)
-        answer = score.judge(query, found, find, twins, aliases)
+        found = asked.recognizer.identify(query.waveform)
+        answer = score.judge(query, found, asked.find, asked.twins, asked.aliases)
         deficit = wrongness(answer)
         if deficit is not None:
             offset_s = None if found.best is None else found.best.offset_s

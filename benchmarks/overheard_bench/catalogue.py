@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,8 @@ from overheard_bench.corpus import Corpus
 if TYPE_CHECKING:
     from overheard.embedder import Model
     from overheard.pack import Pack
+    from overheard.pipeline import Recognizer
+    from overheard.search import SegmentIndex
 
 
 def catalogue_paths(corpus: Corpus, only: Collection[str] | None = None) -> list[str]:
@@ -89,6 +91,40 @@ class _File(NamedTuple):
 def aliases(pack: Pack, find: Callable[[Any], str]) -> dict[str, str]:
     """Return, for files that the indexer found to be copies of another, that other one; corpus paths."""
     return {find(_File(also[0])): find(track) for track in pack.tracks for also in track.also}
+
+
+class Asked(NamedTuple):
+    """A catalogue that queries are asked of, and what tells which track an answer means."""
+
+    recognizer: Recognizer
+    pack: Pack
+    find: Callable[[Any], str]  # of `corpus_path_finder`
+    twins: Mapping[str, Collection[str]]  # of `near_duplicates`
+    aliases: Mapping[str, str]
+
+
+def open_asked(
+    root: Path,
+    model_path: Path,
+    pack_path: Path,
+    index_of: Callable[[Model, Pack], SegmentIndex] | None = None,
+) -> Asked:
+    """Open a corpus, a model and a pack in the process that asks.
+
+    `index_of` makes what is searched in place of the pack's codes.
+    """
+    from overheard.embedder import load_model
+    from overheard.pack import open_pack
+    from overheard.pipeline import Recognizer
+
+    model = load_model(model_path)
+    pack = open_pack(pack_path, model.digest)
+    if index_of is None:
+        recognizer = Recognizer(model, [pack])
+    else:
+        recognizer = Recognizer(model, [], index=index_of(model, pack))
+    find = corpus_path_finder(Corpus(root))
+    return Asked(recognizer, pack, find, corpora.near_duplicates(), aliases(pack, find))
 
 
 def check_holds(pack: Pack, corpus: Corpus, paths: Collection[str]) -> None:
