@@ -44,6 +44,7 @@ class Cohort:
                 places, codes = tables["places"], tables["codes"]
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise ModelError(f"the model's cohort is unreadable ({error}): install overheard anew") from error
-        if places.dtype != np.uint16 or codes.dtype != np.uint8 or codes.shape[:1] != places.shape:
+        fit = places.dtype == np.uint16 and codes.dtype == np.uint8 and codes.shape[:1] == places.shape
+        if not fit or not len(places):
             raise ModelError("the model's cohort does not fit together: install overheard anew")
         return cls(places, codes)

@@ -56,9 +56,14 @@ class Quantizer:
         if not stages or len(cells) > 65536:
             raise ModelError("the model's quantizer tables are incomplete: install overheard anew")
         self.cells = np.ascontiguousarray(cells, dtype=np.float32)
-        self.stages, self.dim = stages, dim
+        self.dim = dim
         self.widths = tuple(int(n) for n in np.cumsum([stage.code_bytes for stage in stages]))
         self.code_bytes = self.widths[-1]
+        words = np.concatenate([stage.codebooks for stage in stages])
+        self.stages = tuple(
+            Stage(words[end - stage.code_bytes : end]) for stage, end in zip(stages, self.widths, strict=True)
+        )
+        self._up_to = {width: Stage(words[:width]) for width in self.widths}  # a code's stages as one
         self.neighbourhoods = tuple(neighbourhoods or [Neighbourhood.none(dim)] * len(stages))
         if any(neighbourhood.dim != dim for neighbourhood in self.neighbourhoods):
             raise ModelError("the model's quantizer tables do not fit together: install overheard anew")
@@ -149,15 +154,12 @@ class Quantizer:
     def sums(self, cells: npt.NDArray[np.uint16], codes: CodeArray) -> FloatArray:
         """Return what codes stand for without their neighbours, ``(n, dim)``: the sums of cells and words."""
         vectors = self.cells[cells]
-        first = 0
-        for stage in self._stages_of(codes.shape[1]):
-            vectors += stage.decode(codes[:, first : first + stage.code_bytes])
-            first += stage.code_bytes
+        vectors += self._up_to[self.widths[self._number_of(codes.shape[1])]].decode(codes)
         return vectors
 
     def table(self, query: FloatArray) -> FloatArray:
         """Return the products of a query ``(dim,)`` with the code words, ``(code_bytes, 256)``."""
-        return np.concatenate([stage.table(query) for stage in self.stages])
+        return self._up_to[self.code_bytes].table(query)
 
     def _stages_of(self, code_bytes: int) -> tuple[Stage, ...]:
         return self.stages[: self._number_of(code_bytes) + 1]

@@ -6,7 +6,7 @@ Source: Jegou et al., PAMI 2011, section IV (inverted file with asymmetric dista
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ N_IMPOSTORS = 4
 SHORT_LIST = 8  # times as many segments are compared by their vectors as are wanted
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of the cells: a query heard through noise lies far from its own cell
+N_KEPT = 8192  # decoded segments: windows that follow each other ask for much the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,72 +84,27 @@ def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray,
     return segments[order], similarities[order]
 
 
-class _CodedSegments:
-    """Codes in inverted lists, searched cell by cell.
+class _InvertedLists:
+    """The segments of each cell.
 
     Parameters
     ----------
     n_cells : of the quantizer
-    cells : (n,) uint16
-    codes : from segment numbers to their codes, :data:`NONE` where a code has ended
-    similarities : from queries ``(1, dim)`` and segment numbers to :meth:`SegmentIndex.similarities`
+    cells : (n,) uint16, of each segment
     """
 
-    def __init__(
-        self,
-        n_cells: int,
-        cells: npt.NDArray[np.uint16],
-        codes: Callable[[IntArray], CodeArray | WideCodeArray],
-        similarities: Callable[[FloatArray, IntArray], FloatArray],
-    ) -> None:
-        self._codes, self._similarities = codes, similarities
-        # Inverted lists cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
+    def __init__(self, n_cells: int, cells: npt.NDArray[np.uint16]) -> None:
+        # They cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
         self._order: npt.NDArray[np.uint32] = np.argsort(cells, kind="stable").astype(np.uint32)
         sizes = np.bincount(cells, minlength=n_cells)
         self._bounds: IntArray = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
-    def nearest(
-        self, n: int, query: _Query, without: Collection[tuple[int, int]] = ()
-    ) -> tuple[IntArray, FloatArray]:
-        """Return the nearest segments in the query's cells, at most `n`, and their similarities.
-
-        Sums of the table's products find a short list, whose similarities are then computed.
-
-        Parameters
-        ----------
-        without : ranges of segments that are passed over
-        """
-        segments = self._in_cells(query.cells)
-        if not len(segments):
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        rough = np.repeat(query.products, self._bounds[query.cells + 1] - self._bounds[query.cells])
-        codes, table = self._codes(segments), query.table
-        if codes.dtype != np.uint8:
-            table = np.pad(table, ((0, 0), (0, 1)))  # NONE adds nothing
-        for words, chosen in zip(table, codes.T, strict=False):  # a compact code has fewer than the table
-            rough += words.take(chosen)  # column by column: half the time of one gather of all
-        for first, end in without:
-            others = (segments < first) | (segments >= end)
-            segments, rough = segments[others], rough[others]
-        segments, _ = top(segments, rough, SHORT_LIST * n)
-        return top(segments, self._similarities(query.vector[None], segments)[0], n)
-
-    def _in_cells(self, cells: IntArray) -> IntArray:
+    def of(self, cells: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the segments of these cells, cell by cell, and how many each has."""
         starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
         ends = np.cumsum(sizes)
         positions = np.arange(int(sizes.sum())) + np.repeat(starts - (ends - sizes), sizes)
-        segments: IntArray = self._order[positions].astype(np.int64)
-        return segments
-
-
-@dataclasses.dataclass(frozen=True)
-class _Query:
-    """A query embedding, the cells it probes, and its products with them and with the code words."""
-
-    vector: FloatArray  # (dim,)
-    cells: IntArray  # (n,)
-    products: FloatArray  # (n,)
-    table: FloatArray  # of Quantizer.table
+        return self._order[positions].astype(np.int64), sizes
 
 
 class Catalogue:
@@ -170,21 +126,16 @@ class Catalogue:
         self._pack_segment = np.concatenate([[0], np.cumsum([len(p.places) for p in packs])]).astype(np.int64)
         places = np.concatenate([p.places for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
         self._places: npt.NDArray[np.uint16] = places.astype(np.uint16)
-        self._last_decoded: tuple[IntArray, FloatArray] = (
-            np.full(1, -1),
-            np.zeros((1, quantizer.dim), dtype=np.float32),
-        )
+        # Segment n is kept in row n % N_KEPT, the latest that was asked for.
+        self._kept_segments: IntArray = np.full(N_KEPT, -1, dtype=np.int64)
+        self._kept_vectors: FloatArray = np.zeros((N_KEPT, quantizer.dim), dtype=np.float32)
         widths = {pack.codes.shape[1] for pack in packs} or {quantizer.code_bytes}
         self._code_bytes, self._same_width = max(widths), len(widths) == 1
         n_cells = len(quantizer.cells)
-        cells = cells_of(self._places, n_cells)
-        self._segments = _CodedSegments(n_cells, cells, self.codes, self._similarities)
-        self._cohort = _CodedSegments(
-            n_cells,
-            cells_of(cohort.places, n_cells),
-            lambda numbers: cohort.codes[numbers],
-            lambda queries, numbers: _impostor_similarities(queries, quantizer, cohort, numbers),
-        )
+        self._lists = _InvertedLists(n_cells, cells_of(self._places, n_cells))
+        self._impostors = quantizer.scoring_vectors(cells_of(cohort.places, n_cells), cohort.codes)
+        self._impostor_penalties = penalties_of(cohort.places, n_cells)
+        self._impostor_lists = _InvertedLists(n_cells, cells_of(cohort.places, n_cells))
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
 
     @property
@@ -221,6 +172,14 @@ class Catalogue:
 
     def vectors(self, segments: IntArray) -> FloatArray:
         """Return the scoring vectors ``(n, dim)`` of these segments, by codes and neighbours' codes."""
+        rows = segments % N_KEPT
+        new = self._kept_segments[rows] != segments
+        vectors = self._kept_vectors[rows]
+        vectors[new] = self._decode(segments[new])
+        self._kept_segments[rows[new]], self._kept_vectors[rows[new]] = segments[new], vectors[new]
+        return vectors
+
+    def _decode(self, segments: IntArray) -> FloatArray:
         vectors = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)
         tracks = np.searchsorted(self.first_segment, segments, side="right") - 1
         is_first = segments == self.first_segment[tracks]
@@ -240,24 +199,8 @@ class Catalogue:
         return vectors
 
     def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        """Return products of queries and scoring vectors, less the segments' hubness, ``(m, n)``.
-
-        Windows that follow each other ask for much the same segments: the last call's are not decoded again.
-        """
-        last, vectors = self._last_decoded
-        numbers = np.searchsorted(last, segments)
-        known = last.take(numbers, mode="clip") == segments
-        found = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)
-        found[known], found[~known] = vectors[numbers[known]], self.vectors(segments[~known])
-        if len(segments):
-            order = np.argsort(segments)
-            self._last_decoded = segments[order], found[order]
-        return self._less_hubness(queries @ found.T, segments)
-
-    def _similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        return self._less_hubness(queries @ self.vectors(segments).T, segments)
-
-    def _less_hubness(self, products: FloatArray, segments: IntArray) -> FloatArray:
+        """Return products of queries and scoring vectors, less the segments' hubness, ``(m, n)``."""
+        products: FloatArray = queries @ self.vectors(segments).T
         products -= penalties_of(self._places[segments], len(self.quantizer.cells))
         return products
 
@@ -279,21 +222,37 @@ class Catalogue:
         similarities = np.zeros((len(queries), N_CANDIDATES), dtype=np.float32)
         impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
         passed_over = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
-        for row, vector in enumerate(queries):
-            cells = self.quantizer.nearest_cells(vector, self.n_probed)
-            query = _Query(vector, cells, self.quantizer.cells[cells] @ vector, self.quantizer.table(vector))
-            found, scores = self._segments.nearest(N_CANDIDATES, query, passed_over)
+        for row, query in enumerate(queries):
+            cells = self.quantizer.nearest_cells(query, self.n_probed)
+            found = self._short_list(query, cells, passed_over)
+            found, scores = top(found, self.similarities(query[None], found)[0], N_CANDIDATES)
             segments[row, : len(found)] = found
             similarities[row, : len(found)] = scores
-            _, scores = self._cohort.nearest(N_IMPOSTORS, query)
+            found, _ = self._impostor_lists.of(cells)
+            scores = self._impostors[found] @ query - self._impostor_penalties[found]
+            _, scores = top(found, scores, N_IMPOSTORS)
             impostors[row, : len(scores)] = scores
         return Candidates(segments, similarities, impostors)
 
+    def _short_list(
+        self, query: FloatArray, cells: IntArray, without: Collection[tuple[int, int]]
+    ) -> IntArray:
+        """Return the segments in these cells whose own codes are most like a query.
 
-def _impostor_similarities(
-    queries: FloatArray, quantizer: Quantizer, cohort: Cohort, numbers: IntArray
-) -> FloatArray:
-    places, n_cells = cohort.places[numbers], len(quantizer.cells)
-    vectors = quantizer.scoring_vectors(cells_of(places, n_cells), cohort.codes[numbers])
-    found: FloatArray = queries @ vectors.T - penalties_of(places, n_cells)
-    return found
+        Parameters
+        ----------
+        without : ranges of segments that are passed over
+        """
+        segments, sizes = self._lists.of(cells)
+        if not len(segments):
+            return segments
+        likeness = np.repeat(self.quantizer.cells[cells] @ query, sizes)
+        codes, table = self.codes(segments), self.quantizer.table(query)
+        if codes.dtype != np.uint8:
+            table = np.pad(table, ((0, 0), (0, 1)))  # NONE adds nothing
+        for words, chosen in zip(table, codes.T, strict=False):  # a compact code has fewer than the table
+            likeness += words.take(chosen)  # column by column: half the time of one gather of all
+        for first, end in without:
+            others = (segments < first) | (segments >= end)
+            segments, likeness = segments[others], likeness[others]
+        return top(segments, likeness, SHORT_LIST * N_CANDIDATES)[0]
