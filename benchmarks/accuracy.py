@@ -121,7 +121,7 @@ def ask_share(
 ) -> list[score.Answer]:
     """Ask every `jobs`-th query, the first of them number `job`."""
     index_of = None if floats is None else functools.partial(exhaustive_catalogue, floats)
-    asked = catalogue.open_asked(args.corpus, model_path, pack_path, index_of)
+    asked = catalogue.open_asked(Corpus(args.corpus), model_path, pack_path, index_of)
     n_out = args.n if args.n_out is None else args.n_out
     total = len(range(job, len(CONDITIONS) * len(LENGTHS_S) * (args.n + n_out), jobs))
     share = itertools.islice(render(args), job, None, jobs)

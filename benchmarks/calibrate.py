@@ -84,39 +84,40 @@ def calibrate_model(args: argparse.Namespace) -> None:
     corpus, manifest = Corpus(args.corpus), dict(model.manifest)
     has_compact = len(model.quantizer.widths) > 1 and not args.full_only
     for name, compact in {"scoring": False, **({"compact_scoring": True} if has_compact else {})}.items():
-        trials = collect(corpus, args.corpus, model, args.n, compact)
+        trials = collect(corpus, model, args.n, compact)
         manifest[name] = calibrate(trials, args.false_accepts)
         print(f"{name}: {json.dumps(manifest[name])}\n{describe(trials, manifest[name])}", flush=True)
     output.write_json(model.path, manifest)
 
 
-def collect(corpus: Corpus, root: Path, model: Any, n: int, compact: bool) -> list[Trial]:
+def collect(corpus: Corpus, model: Any, n: int, compact: bool) -> list[Trial]:
     """Ask the calibration queries with and without their own track, on every core."""
     paths = catalogue.catalogue_paths(corpus)
     pack = catalogue.build_pack(corpus, model, paths, CACHE, None, compact)
-    for _ in queries(corpus, root, n):
+    for _ in queries(corpus, n):
         pass  # rendered once, before several processes read them
-    return on_every_core(functools.partial(ask_share, root, model.path, pack.path, n))
+    return on_every_core(functools.partial(ask_share, corpus.root, model.path, pack.path, n))
 
 
 def ask_share(root: Path, model_path: Path, pack_path: Path, n: int, jobs: int, job: int) -> list[Trial]:
     """Ask every `jobs`-th query, the first of them number `job`."""
-    asked = catalogue.open_asked(root, model_path, pack_path)
+    corpus = Corpus(root)
+    asked = catalogue.open_asked(corpus, model_path, pack_path)
     numbers = {asked.find(track): number for number, track in enumerate(asked.pack.tracks)}
     numbers |= {copy: numbers[kept] for copy, kept in asked.aliases.items()}
     trials = []
-    for query in itertools.islice(queries(Corpus(root), root, n), job, None, jobs):
+    for query in itertools.islice(queries(corpus, n), job, None, jobs):
         copies = [numbers[path] for path in asked.twins.get(query.source, ()) if path in numbers]
         trials += ask(asked.recognizer, query, numbers[query.source], copies)
     return trials
 
 
-def queries(corpus: Corpus, root: Path, n: int) -> Iterator[Query]:
+def queries(corpus: Corpus, n: int) -> Iterator[Query]:
     """Yield queries of the calibration part, and as many of training tracks without near-duplicates."""
     twins = corpora.near_duplicates(TRAINING_TWINS).keys() | corpora.near_duplicates().keys()
     trained = [item.path for item in corpus.of("music", "train") if item.path not in twins]
     for music in (None, trained):
-        yield from render_queries("calibration", SEED, n, 0, LENGTHS_S, corpus=root, music=music)
+        yield from render_queries("calibration", SEED, n, 0, LENGTHS_S, corpus=corpus.root, music=music)
 
 
 def ask(recognizer: Any, query: Query, own: int, copies: Collection[int]) -> list[Trial]:

@@ -86,7 +86,7 @@ def ask_share(
     args: argparse.Namespace, model_path: Path, pack_path: Path, jobs: int, job: int
 ) -> list[Wrong]:
     """Ask every `jobs`-th query, the first of them number `job`; return the worst answers."""
-    asked = catalogue.open_asked(args.corpus, model_path, pack_path)
+    asked = catalogue.open_asked(Corpus(args.corpus), model_path, pack_path)
     worst: list[Wrong] = []
     for number, query in itertools.islice(enumerate(render(args)), job, None, jobs):
         found = asked.recognizer.identify(query.waveform)

@@ -104,12 +104,12 @@ class Asked(NamedTuple):
 
 
 def open_asked(
-    root: Path,
+    corpus: Corpus,
     model_path: Path,
     pack_path: Path,
     index_of: Callable[[Model, Pack], SegmentIndex] | None = None,
 ) -> Asked:
-    """Open a corpus, a model and a pack in the process that asks.
+    """Open a model and a pack of a corpus in the process that asks.
 
     `index_of` makes what is searched in place of the pack's codes.
     """
@@ -123,7 +123,7 @@ def open_asked(
         recognizer = Recognizer(model, [pack])
     else:
         recognizer = Recognizer(model, [], index=index_of(model, pack))
-    find = corpus_path_finder(Corpus(root))
+    find = corpus_path_finder(corpus)
     return Asked(recognizer, pack, find, corpora.near_duplicates(), aliases(pack, find))
 
 

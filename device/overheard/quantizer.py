@@ -63,7 +63,7 @@ class Quantizer:
         self.stages = tuple(
             Stage(words[end - stage.code_bytes : end]) for stage, end in zip(stages, self.widths, strict=True)
         )
-        self._up_to = {width: Stage(words[:width]) for width in self.widths}  # a code's stages as one
+        self._joined = tuple(Stage(words[:width]) for width in self.widths)  # all stages of such a code
         self.neighbourhoods = tuple(neighbourhoods or [Neighbourhood.none(dim)] * len(stages))
         if any(neighbourhood.dim != dim for neighbourhood in self.neighbourhoods):
             raise ModelError("the model's quantizer tables do not fit together: install overheard anew")
@@ -154,12 +154,12 @@ class Quantizer:
     def sums(self, cells: npt.NDArray[np.uint16], codes: CodeArray) -> FloatArray:
         """Return what codes stand for without their neighbours, ``(n, dim)``: the sums of cells and words."""
         vectors = self.cells[cells]
-        vectors += self._up_to[self.widths[self._number_of(codes.shape[1])]].decode(codes)
+        vectors += self._joined[self._number_of(codes.shape[1])].decode(codes)
         return vectors
 
     def table(self, query: FloatArray) -> FloatArray:
         """Return the products of a query ``(dim,)`` with the code words, ``(code_bytes, 256)``."""
-        return self._up_to[self.code_bytes].table(query)
+        return self._joined[-1].table(query)
 
     def _stages_of(self, code_bytes: int) -> tuple[Stage, ...]:
         return self.stages[: self._number_of(code_bytes) + 1]
