@@ -19,9 +19,14 @@ from typing import Any
 from overheard_bench import CHECKOUT, RESULTS, output
 
 README = CHECKOUT / "README.md"
-SHIPPED = CHECKOUT / "device" / "overheard" / "models" / "overheard.json"
+MODELS = CHECKOUT / "device" / "overheard" / "models"
 BLOCK = re.compile(r"(<!-- results:(\w+) -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 NOT_YET = "Not measured yet.\n"
+SIZES = {  # what the block `sizes` sets side by side, and the result of each
+    "`overheard`": "accuracy",
+    "`overheard`, `--compact`": "accuracy-compact",
+    "`overheard-tiny`": "tiny/accuracy",
+}
 CONDITIONS = {
     "clean": "the file itself",
     "noise0": "noise as loud as the music",
@@ -79,19 +84,22 @@ def fill(text: str, results: Path) -> str:
 
 def block(name: str, results: Path) -> str:
     """Return what one block holds. Raises Unfit."""
-    path = results / f"{name}.json"
-    if not path.is_file():
+    files = list(SIZES.values()) if name == "sizes" else [name]
+    paths = [results / f"{file}.json" for file in files]
+    if not all(path.is_file() for path in paths):
         return NOT_YET
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if result.get("quick") or result.get("protocol", {}).get("quick"):
-            raise Unfit(f"{path} is of a --quick run, which means nothing")
-        text = RENDERERS[name](result)
-        where = origin(result) + outdated(name, result["model"])
+        loaded = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        for path, result in zip(paths, loaded, strict=True):
+            if result.get("quick") or result.get("protocol", {}).get("quick"):
+                raise Unfit(f"{path} is of a --quick run, which means nothing")
+        text = RENDERERS[name](*loaded)
+        where = "" if name == "sizes" else origin(loaded[0]) + outdated(name, loaded[0]["model"]) + "\n"
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise Unfit(f"{path} is no result of {name}.py ({error!r})") from error
+        named = ", ".join(map(str, paths))
+        raise Unfit(f"{named}: no result that {name} can be made from ({error!r})") from error
     picture = f"\n![{name}](benchmarks/results/{name}.png)\n" if (results / f"{name}.png").is_file() else ""
-    return f"{text}{picture}\n{where}\n"
+    return f"{text}{picture}\n{where}"
 
 
 def origin(result: Result) -> str:
@@ -107,12 +115,15 @@ def origin(result: Result) -> str:
 
 def outdated(name: str, measured: Result) -> str:
     """Say so where another model, or where it counts another score, ships than was measured."""
-    if not SHIPPED.is_file():
+    manifest = measured["manifest"]
+    path = MODELS / f"{manifest.get('name', 'overheard')}.json"
+    if not path.is_file():
         return ""
-    shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    shipped = json.loads(path.read_text(encoding="utf-8"))
     same = shipped["digest"] == measured["digest"]
-    if name in ("accuracy", "listening"):
-        same = same and shipped.get("scoring") == measured["manifest"].get("scoring")
+    if name in (*SIZES.values(), "listening"):
+        scoring = "compact_scoring" if name.endswith("compact") else "scoring"
+        same = same and shipped.get(scoring) == manifest.get(scoring)
     return "" if same else " **Another model ships now: to be measured again.**"
 
 
@@ -143,6 +154,30 @@ def accuracy(result: Result) -> str:
             f"uncompressed embeddings names {exact:.1f}% rightly, the pack {coded:.1f}%.\n"
         )
     return text + aims(result)
+
+
+def sizes(*results: Result) -> str:
+    """Return the README's table of what each model and length of code names, and takes."""
+    rows = []
+    for (label, name), result in zip(SIZES.items(), results, strict=True):
+        out, machine, model = result["overall"], result["environment"], result["model"]
+        each = [f"{pool['right_percent']:.1f}" for pool in result["by_length"].values()]
+        held, network = result["catalogue"], model["manifest"]["network"]
+        measured = f"{machine['date'][:10]}, {machine['commit'] or 'unknown'}{outdated(name, model)}"
+        rows.append(
+            [
+                label,
+                *each,
+                pooled(out)[0],
+                f"{out['out_named_percent']:.1f}",
+                f"{held['bytes_per_min']:,.0f}",
+                f"{network['bytes'] / 1e6:.1f} MB",
+                measured,
+            ]
+        )
+    lengths = [f"{int(length)} s" for length in results[0]["by_length"]]
+    header = ["% named rightly from", *lengths, "all (95%)", "unknown named, %", "bytes a minute", "network"]
+    return output.markdown([*header, "measured, commit"], rows)
 
 
 def pooled(counts: Result) -> list[str]:
@@ -226,8 +261,9 @@ def power(result: Result) -> str:
     return f"{output.markdown(header, rows)}\nEnergy meters: {meters}.\n"
 
 
-RENDERERS: dict[str, Callable[[Result], str]] = {
+RENDERERS: dict[str, Callable[..., str]] = {
     "accuracy": accuracy,
+    "sizes": sizes,
     "listening": output.listening_table,
     "latency": latency,
     "power": power,

@@ -98,7 +98,10 @@ ORIGIN = {
         "date": "2026-11-23T10:00:00Z", "commit": "abc", "processor": "P", "machine": "m", "cores": 2,
         "python": "3.11",
     },
-    "model": {"digest": "0123", "manifest": {"scoring": {"threshold": 4.0}}},
+    "model": {
+        "digest": "0123",
+        "manifest": {"name": "overheard", "scoring": {"threshold": 4.0}, "network": {"bytes": 3900000}},
+    },
     "bars": [
         {"bar": "clean, right %", "kind": "at least", "limit": 98.0, "measured": 97.5, "met": False},
         {"bar": "bytes per minute", "kind": "at most", "limit": 1800.0, "measured": 1650, "met": True},
@@ -108,16 +111,23 @@ POOL = {
     "n": 200, "right_percent": 87.5, "right_interval": [82, 91.4], "wrong_percent": 1.0, "out_n": 50,
     "out_named": 1, "out_named_percent": 2.0, "out_named_interval": [0.4, 10.5],
 }  # fmt: skip
+ACCURACY = ORIGIN | {
+    "cells": [{"condition": "clean", "length_s": 2} | POOL],
+    "by_condition": {"clean": POOL},
+    "by_length": {"2": POOL},
+    "overall": POOL,
+    "catalogue": {"tracks": 500, "hours": 15.2, "bytes": 1500000, "bytes_per_min": 1650.4},
+    "at_one_percent": {"right_percent": 88.2},
+    "exhaustive": {"at_one_percent": {"right_percent": 89.0}},
+}
+COMPACT = ACCURACY | {"catalogue": ACCURACY["catalogue"] | {"bytes_per_min": 735.0}}
+TINY = ACCURACY | {
+    "model": {"digest": "89ab", "manifest": {"name": "overheard-tiny", "network": {"bytes": 298256}}},
+}
 RESULTS = {
-    "accuracy": ORIGIN | {
-        "cells": [{"condition": "clean", "length_s": 2} | POOL],
-        "by_condition": {"clean": POOL},
-        "by_length": {"2": POOL},
-        "overall": POOL,
-        "catalogue": {"tracks": 500, "hours": 15.2, "bytes": 1500000, "bytes_per_min": 1650.4},
-        "at_one_percent": {"right_percent": 88.2},
-        "exhaustive": {"at_one_percent": {"right_percent": 89.0}},
-    },
+    "accuracy": ACCURACY,
+    "accuracy-compact": COMPACT,
+    "tiny/accuracy": TINY,
     "listening": ORIGIN | {
         "known": {
             "mic5": {
@@ -155,8 +165,8 @@ RESULTS = {
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(readme, "SHIPPED", tmp_path / "shipped.json")
-    blocks = "\n".join(f"<!-- results:{name} -->\nold\n<!-- /results -->\n" for name in RESULTS)
+    monkeypatch.setattr(readme, "MODELS", tmp_path)
+    blocks = "\n".join(f"<!-- results:{name} -->\nold\n<!-- /results -->\n" for name in readme.RENDERERS)
     path = tmp_path / "README.md"
     path.write_text(f"# before\n{blocks}after\n")
     return path
@@ -167,16 +177,16 @@ def run(page: Path, *arguments: str) -> int:
 
 
 def store(page: Path, results: dict) -> None:
-    folder = page.parent / "results"
-    folder.mkdir(exist_ok=True)
     for name, result in results.items():
-        (folder / f"{name}.json").write_text(json.dumps(result))
+        path = page.parent / "results" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result))
 
 
 def test_blocks_without_results_say_so(page: Path) -> None:
     assert run(page, "--check") == 1
     assert run(page) == 0
-    assert page.read_text().count("Not measured yet.") == 4
+    assert page.read_text().count("Not measured yet.") == 5
     assert page.read_text().startswith("# before\n") and page.read_text().endswith("after\n")
     assert run(page, "--check") == 0
 
@@ -193,6 +203,8 @@ def test_blocks_are_made_from_results(page: Path) -> None:
         "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
         "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)",
+        "| `overheard`, `--compact` | 87.5 | 87.5 (82-91) | 2.0 | 735 | 3.9 MB | 2026-11-23, abc |",
+        "| `overheard-tiny` | 87.5 | 87.5 (82-91) | 2.0 | 1,650 | 0.3 MB | 2026-11-23, abc |",
     ):  # fmt: skip
         assert wanted in text
     assert "![" not in text
@@ -200,11 +212,12 @@ def test_blocks_are_made_from_results(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "threshold", "said"), [("0123", 4.0, 0), ("0123", 5.0, 2), ("4567", 4.0, 4)]
+    ("digest", "threshold", "said"), [("0123", 4.0, 0), ("0123", 5.0, 3), ("4567", 4.0, 6)]
 )
 def test_figures_of_another_model_are_marked(page: Path, digest: str, threshold: float, said: int) -> None:
     store(page, RESULTS)
-    readme.SHIPPED.write_text(json.dumps({"digest": digest, "scoring": {"threshold": threshold}}))
+    shipped = {"digest": digest, "scoring": {"threshold": threshold}}
+    (readme.MODELS / "overheard.json").write_text(json.dumps(shipped))
     assert run(page) == 0
     assert page.read_text().count("Another model ships now") == said
 
