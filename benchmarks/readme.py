@@ -88,18 +88,25 @@ def block(name: str, results: Path) -> str:
     paths = [results / f"{file}.json" for file in files]
     if not all(path.is_file() for path in paths):
         return NOT_YET
+    loaded = [read_result(path) for path in paths]
     try:
-        loaded = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-        for path, result in zip(paths, loaded, strict=True):
-            if result.get("quick") or result.get("protocol", {}).get("quick"):
-                raise Unfit(f"{path} is of a --quick run, which means nothing")
         text = RENDERERS[name](*loaded)
         where = "" if name == "sizes" else origin(loaded[0]) + outdated(name, loaded[0]["model"]) + "\n"
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        named = ", ".join(map(str, paths))
-        raise Unfit(f"{named}: no result that {name} can be made from ({error!r})") from error
+        raise Unfit(f"{', '.join(map(str, paths))}: no result for the block {name} ({error!r})") from error
     picture = f"\n![{name}](benchmarks/results/{name}.png)\n" if (results / f"{name}.png").is_file() else ""
     return f"{text}{picture}\n{where}"
+
+
+def read_result(path: Path) -> Result:
+    """Return a benchmark's result. Raises Unfit."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if result.get("quick") or result.get("protocol", {}).get("quick"):
+            raise Unfit(f"{path} is of a --quick run, which means nothing")
+    except (ValueError, AttributeError) as error:
+        raise Unfit(f"{path} is no result of a benchmark ({error})") from error
+    return result
 
 
 def origin(result: Result) -> str:
