@@ -123,7 +123,7 @@ def origin(result: Result) -> str:
 def outdated(name: str, measured: Result) -> str:
     """Say so where another model, or where it counts another score, ships than was measured."""
     manifest = measured["manifest"]
-    path = MODELS / f"{manifest.get('name', 'overheard')}.json"
+    path = MODELS / f"{manifest['name']}.json"
     if not path.is_file():
         return ""
     shipped = json.loads(path.read_text(encoding="utf-8"))
@@ -143,8 +143,7 @@ def accuracy(result: Result) -> str:
         each = [f"{cells[name, length]['right_percent']:.0f}" for length in lengths]
         label = f"{CONDITIONS[name]} (`{name}`)" if name in CONDITIONS else f"`{name}`"
         rows.append([label, *each, *pooled(pool)])
-    each = [f"{result['by_length'][str(length)]['right_percent']:.1f}" for length in lengths]
-    rows.append(["**all**", *each, *pooled(result["overall"])])
+    rows.append(["**all**", *right_by_length(result), *pooled(result["overall"])])
     header = ["% named rightly from", *(f"{length} s" for length in lengths), "all lengths (95%)", "wrong"]
     out, held = result["overall"], result["catalogue"]
     low, high = out["out_named_interval"]
@@ -168,13 +167,12 @@ def sizes(*results: Result) -> str:
     rows = []
     for (label, name), result in zip(SIZES.items(), results, strict=True):
         out, machine, model = result["overall"], result["environment"], result["model"]
-        each = [f"{pool['right_percent']:.1f}" for pool in result["by_length"].values()]
         held, network = result["catalogue"], model["manifest"]["network"]
         measured = f"{machine['date'][:10]}, {machine['commit'] or 'unknown'}{outdated(name, model)}"
         rows.append(
             [
                 label,
-                *each,
+                *right_by_length(result),
                 pooled(out)[0],
                 f"{out['out_named_percent']:.1f}",
                 f"{held['bytes_per_min']:,.0f}",
@@ -185,6 +183,11 @@ def sizes(*results: Result) -> str:
     lengths = [f"{int(length)} s" for length in results[0]["by_length"]]
     header = ["% named rightly from", *lengths, "all (95%)", "unknown named, %", "bytes a minute", "network"]
     return output.markdown([*header, "measured, commit"], rows)
+
+
+def right_by_length(result: Result) -> list[str]:
+    """Return the cells of all conditions, one a length."""
+    return [f"{pool['right_percent']:.1f}" for pool in result["by_length"].values()]
 
 
 def pooled(counts: Result) -> list[str]:
