@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from scipy.optimize import linprog, minimize
 
 from overheard_bench import CHECKOUT, catalogue, output
@@ -178,18 +177,14 @@ def describe(trials: Sequence[Trial], scoring: dict[str, Any]) -> str:
 def fit_quantile(features: np.ndarray, values: np.ndarray, quantile: float) -> np.ndarray:
     """Return the linear model ``(d,)`` of a quantile of `values`, by quantile regression.
 
-    Source: Koenker and Bassett, Regression Quantiles, Econometrica 46, 1978: the mean absolute error, with
-    values above the line weighing `quantile` and those below it the rest.
+    Source: Koenker and Bassett, Regression Quantiles, Econometrica 46, 1978, by the dual of their linear
+    program: as few constraints as features, whose prices are the model.
     """
-    n, d = features.shape
-    cost = np.concatenate([np.zeros(d), np.full(n, quantile), np.full(n, 1 - quantile)])
-    above, below = scipy.sparse.eye(n), -scipy.sparse.eye(n)
-    system = scipy.sparse.hstack([scipy.sparse.csr_matrix(features), above, below])
-    bounds = [(None, None)] * d + [(0, None)] * (2 * n)
-    found = linprog(cost, A_eq=system, b_eq=values, bounds=bounds, method="highs")
+    balance = (1 - quantile) * features.sum(axis=0)
+    found = linprog(-values, A_eq=features.T, b_eq=balance, bounds=(0, 1), method="highs")
     if not found.success:
         raise RuntimeError(f"no quantile of the trials: {found.message}")
-    return found.x[:d]
+    return -found.eqlin.marginals
 
 
 def fit_logistic(features: np.ndarray, labels: np.ndarray, ridge: float = 1e-3) -> np.ndarray:

@@ -12,5 +12,6 @@ from overheard_export import codebooks
 @pytest.fixture(scope="session", autouse=True)
 def few_rounds() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codebooks, "ROUNDS", 2)
         patch.setattr(codebooks, "REFINED", 1)
         yield

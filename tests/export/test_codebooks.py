@@ -54,7 +54,8 @@ def test_a_trained_quantizer_is_nearer_than_a_random_one() -> None:
     assert error(staged, 3) == pytest.approx(error(train_quantizer([seen], 16, [3])), rel=1e-6)
 
 
-def test_words_fitted_together_are_nearer_than_one_after_the_other() -> None:
+def test_words_fitted_together_are_nearer_than_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codebooks, "ROUNDS", 8)
     seen, unseen = np.split(unit(6, 12000, 8), [11000])
     fitted = train_quantizer([seen], 1, [3]).stages[0]
     left, words = seen - seen.mean(axis=0), []
