@@ -110,12 +110,15 @@ _cancel: Event
 
 def _start_worker(make: Callable[[], Fingerprinter], cancel: Event) -> None:
     global _fingerprinter, _cancel
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent says what happens
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    follow_parent()
     logging.getLogger("overheard").setLevel(logging.ERROR)  # the progress bar owns the terminal
     _fingerprinter, _cancel = make(), cancel
+
+
+def follow_parent() -> None:
+    """Leave Ctrl-C, in a worker process, to the parent, and end when that is gone, even when it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:

@@ -19,15 +19,15 @@ from overheard.pack import Pack
 from overheard.scoring import Scoring
 from overheard.search import Candidates, Catalogue, IntArray, SegmentIndex
 from overheard.settings import GateSettings, TrackSettings
-from overheard.track import PlayTracker
+from overheard.track import PlayTracker, TrackRules
 
 CLIP_STEP_FRAMES = (
     4  # short recordings are embedded finely, so that some embedding lies on the catalogue's grid
 )
 LISTEN_STEP_FRAMES = 16  # half a second
-CLIP_S = 15.0  # recordings up to this length are matched as one window
 LONG_S = 30.0  # recordings longer than this take the listening step
 WINDOW_S = 10.0  # a match looks back this far
+CLIP_S = WINDOW_S + TrackRules.confirm_s  # up to this length no two windows could confirm each other: one match
 WINDOW_STEP_S = 1.0
 SHORT_WINDOW_S = 4.0  # matched by itself where the whole window is not: music may just have begun
 MAX_CANDIDATE_ROWS = 24  # embeddings of a window that are searched; all are used to score what is found
@@ -205,10 +205,11 @@ class Listener:
         return events
 
     def gap(self, n_samples: int) -> list[Event]:
-        """Take note of lost audio: nothing lines up across it."""
+        """Take note of lost audio: no segment reaches across it."""
+        events = self._match_rest()
         self._n_samples += n_samples
         self._clear()
-        return self._tracker.quiet(self.now_s)
+        return events + self._tracker.gap(self.now_s)
 
     def finish(self) -> list[Event]:
         """End the open play: the source is over."""

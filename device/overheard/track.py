@@ -94,6 +94,12 @@ class PlayTracker:
             self._forget_stretch()
         return events
 
+    def gap(self, now_s: float) -> list[Event]:
+        """Take note that what sounded until this second was lost; ends a play after the gap."""
+        if self._sounding:
+            self._windows += 1  # no short sound: nobody knows how long it was
+        return self._expire(now_s)
+
     def finish(self, end_s: float) -> list[Event]:
         """End the open play; the source is over at this second."""
         events = self._close_short_stretch()

@@ -11,7 +11,7 @@ import pytest
 from overheard.demo.room import cafe
 from overheard.demo.synth import Piece, synthesize
 from overheard.embedder import Embedder, default_model, embed_waveform, fingerprint
-from overheard.events import MusicUnknown, PlayEnded, PlayStarted
+from overheard.events import Match, MusicUnknown, PlayEnded, PlayStarted
 from overheard.pack import open_pack, write_pack
 from overheard.pack_tracks import TrackEntry
 from overheard.pipeline import Recognizer
@@ -78,6 +78,20 @@ def test_noisy_clips_are_named(recognizer: Recognizer, pieces: list[Piece]) -> N
         assert named in ([], [pieces[number].title])
         right += bool(named)
     assert right >= 5
+
+
+@pytest.mark.parametrize("length_s", [9.0, 14.9, 15.5, 15.99, 16.1, 29.0])
+def test_what_is_barely_matched_throughout_is_named_at_any_length(
+    recognizer: Recognizer, pieces: list[Piece], monkeypatch: pytest.MonkeyPatch, length_s: float
+) -> None:
+    track = recognizer.index.track(0)
+
+    def barely(waveform: np.ndarray, start_s: float = 0.0) -> Match:
+        return Match(track, start_s, start_s + len(waveform) / RATE, 10 + start_s, 4.1, 4.0, 0.98, 0.1)
+
+    monkeypatch.setattr(recognizer, "match_window", barely)
+    found = recognizer.identify(cut(pieces[0], 10.0, length_s))
+    assert [play.track for play in found.plays] == [track]
 
 
 def test_silence_and_unknown(recognizer: Recognizer, pieces: list[Piece]) -> None:

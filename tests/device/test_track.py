@@ -157,6 +157,17 @@ def test_silence_ends_a_play_after_the_gap_and_is_said_once():
     assert events[0] == Silence(20)
 
 
+def test_lost_audio_is_no_silence_and_makes_no_sound_short():
+    tracker = PlayTracker(TrackSettings(gap_s=6))
+    events = tracker.update(match(A, 5, -30), 0, 5)
+    events += tracker.gap(6)
+    assert events + tracker.quiet(7) == [Silence(5)]  # one weak match named nothing
+    events = tracker.update(match(A, 12, -30), 7, 12) + tracker.gap(13)
+    events += tracker.update(match(A, 18, -30), 13, 18)  # agrees with what was heard before
+    assert kinds(events) == ["PlayStarted"]
+    assert kinds(tracker.gap(23)) == [] and kinds(tracker.gap(25)) == ["PlayEnded"]
+
+
 def test_unknown_is_said_once_in_a_stretch():
     tracker = PlayTracker(TrackSettings(unknown_s=15))
     events = feed(tracker, [None] * 60)
@@ -226,7 +237,7 @@ found = st.one_of(
     st.tuples(
         st.sampled_from([A, B]), st.sampled_from([-30.0, -90.0, 4.0]), st.sampled_from([-1.0, 2.0, 4.5, 10.5])
     ),
-    st.just("quiet"),
+    st.sampled_from(["quiet", "gap"]),
 )
 
 
@@ -239,6 +250,8 @@ def test_plays_are_in_order_do_not_overlap_and_end(found: list):
         end = 5.0 + i
         if item == "quiet":
             events += tracker.quiet(end)
+        elif item == "gap":
+            events += tracker.gap(end)
         else:
             events += tracker.update(item and match(item[0], end, item[1], item[2]), end - 5, end)
     events += tracker.finish(5.0 + len(found))

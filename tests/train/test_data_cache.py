@@ -308,11 +308,15 @@ def test_processes_decode_the_same_in_the_same_order(
             np.testing.assert_array_equal(one.samples, other.samples)
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.4])  # the process dies while a result is waited for, or is used
 def test_a_file_that_takes_its_process_down_costs_only_itself(
-    listing: Listing, monkeypatch: pytest.MonkeyPatch
+    listing: Listing, monkeypatch: pytest.MonkeyPatch, pause_s: float
 ) -> None:
     monkeypatch.setattr(decode, "MIN_POOL_BYTES", 0)
-    found = list(decode_files(listing.files, jobs=2, loader=deadly))
+    found = []
+    for decoded in decode_files(listing.files, jobs=2, loader=deadly):
+        found.append(decoded)
+        time.sleep(pause_s)
     assert [d.samples is None for d in found] == [False, True, False, False, True, False]
     assert "crashed" in found[1].reason and found[4].reason == found[1].reason
 

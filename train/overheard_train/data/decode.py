@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +18,7 @@ import soxr
 
 from overheard import audio
 from overheard.errors import AudioError
-from overheard.index_pool import single_threaded
+from overheard.index_pool import follow_parent, single_threaded
 from overheard.spec import SPEC
 
 Int16Array = npt.NDArray[np.int16]
@@ -111,12 +107,12 @@ def _in_pool(
         "spawn"
     )  # a fork would keep the cache's lock, and copy threads' locks
     pending: deque[tuple[Path, Future[Decoded]]] = deque()
-    pool = ProcessPoolExecutor(min(jobs, len(todo)), context, _start_worker)
+    pool = ProcessPoolExecutor(min(jobs, len(todo)), context, follow_parent)
     try:
         while todo or pending:
             while todo and len(pending) < 2 * jobs:
-                path = todo.popleft()
-                pending.append((path, pool.submit(decode, path, normalize, loader)))
+                future = pool.submit(decode, todo[0], normalize, loader)  # raises where a worker has died
+                pending.append((todo.popleft(), future))
             decoded = pending[0][1].result()
             pending.popleft()
             yield decoded
@@ -125,20 +121,6 @@ def _in_pool(
     finally:
         pool.shutdown(cancel_futures=True)
     return []
-
-
-def _start_worker() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent says what happens
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
 
 
 def _size(path: Path) -> int:
