@@ -46,11 +46,12 @@ class SampledMeter:
         self.name, self._watts = name, watts
         self._stopped, self._joules = threading.Event(), 0.0
         self._thread: threading.Thread | None = None
+        self._failed: Exception | None = None
 
     def start(self) -> None:
         """Begin to sample."""
         self._stopped.clear()
-        self._joules = 0.0
+        self._joules, self._failed = 0.0, None
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
@@ -58,17 +59,23 @@ class SampledMeter:
         before = time.monotonic()
         while True:
             ended = self._stopped.wait(SAMPLE_S)
-            watts, now = self._watts(), time.monotonic()
+            try:
+                watts, now = self._watts(), time.monotonic()
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                self._failed = error
+                return
             self._joules += watts * (now - before)
             before = now
             if ended:
                 return
 
     def stop(self) -> float:
-        """Return joules since start."""
+        """Return joules since start; raise RuntimeError where a reading failed, for the rest is not known."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
+        if self._failed is not None:
+            raise RuntimeError(f"{self.name} cannot be read any more ({self._failed}): measure again")
         return self._joules
 
 

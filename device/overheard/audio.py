@@ -137,6 +137,14 @@ def find_audio(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return scan_audio(folders)[0]
 
 
+def file_size(path: Path) -> int:
+    """Return a file's size in bytes, 0 where it is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def scan_audio(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[tuple[str, str]]]:
     """As :func:`find_audio`, and also the (path, reason) of folders inside that could not be read."""
     problems: list[tuple[str, str]] = []

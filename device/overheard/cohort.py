@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import zipfile
 
 import numpy as np
 import numpy.typing as npt
 
-from overheard.errors import ModelError
+from overheard.errors import NO_TABLES, ModelError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Cohort:
         try:
             with np.load(io.BytesIO(stored), allow_pickle=False) as tables:
                 places, codes = tables["places"], tables["codes"]
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except NO_TABLES as error:
             raise ModelError(f"the model's cohort is unreadable ({error}): install overheard anew") from error
         fit = places.dtype == np.uint16 and codes.dtype == np.uint8 and codes.shape[:1] == places.shape
         if not fit or not len(places):

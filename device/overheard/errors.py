@@ -1,5 +1,7 @@
 """Errors that a user can mend. The command line prints each as one line and exits with 2."""
 
+import zipfile
+
 
 class OverheardError(Exception):
     """Base of all errors that carry a message meant for the user."""
@@ -19,3 +21,15 @@ class ModelError(OverheardError):
 
 class SettingsError(OverheardError):
     """A setting has an unknown name or an impossible value."""
+
+
+# What numpy raises of files that are no .npz, or hold other tables than were asked for.
+NO_TABLES = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+)

@@ -116,7 +116,7 @@ def _start_worker(make: Callable[[], Fingerprinter], cancel: Event) -> None:
 
 
 def follow_parent() -> None:
-    """Leave Ctrl-C, in a worker process, to the parent, and end when that is gone, even when it was killed."""
+    """Leave Ctrl-C, in a worker process, to the parent; end when that is gone, even when it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

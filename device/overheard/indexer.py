@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from overheard.audio import scan_audio
+from overheard.audio import file_size, scan_audio
 from overheard.errors import AudioError, PackError
 from overheard.index_journal import Journal
 from overheard.index_plan import (
@@ -160,7 +160,7 @@ class _Run:
         self.done = 0
         self.audio_s = 0.0
         self._journal, self._progress = journal, progress
-        self._sizes = {path: _size(path) for path in todo}
+        self._sizes = {path: file_size(path) for path in todo}
         self._bytes_done = 0
         self._tell("")
 
@@ -235,7 +235,7 @@ def _report(
         pack=pack_path,
         tracks=len(tracks),
         duration_s=sum(entry.duration_s for entry in tracks.values()),
-        pack_bytes=_size(pack_path),
+        pack_bytes=file_size(pack_path),
         added=len(new.keys() - old.keys()),
         updated=len(new.keys() & old.keys()),
         unchanged=sum(is_current(old.get(path), facts) for path, facts in found.files.items()),
@@ -254,9 +254,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PackError(f"{folder}: cannot be made ({error.strerror or error})") from error
-
-
-def _size(path: Path) -> int:
-    with contextlib.suppress(OSError):
-        return path.stat().st_size
-    return 0

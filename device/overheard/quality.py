@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import zipfile
 from typing import Any
 
 import numpy as np
 
-from overheard.errors import ModelError
+from overheard.errors import NO_TABLES, ModelError
 from overheard.frontend import FloatArray
 
 PATCH = 8  # frames, and mels, of a patch
-UNREADABLE = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +60,7 @@ class QualityEstimator:
             found = cls(tuple(read[0]), tuple(read[1]))
             if found.expect(np.zeros((1, PATCH, PATCH), dtype=np.float32)).shape != (1,):
                 raise ValueError("more than one output")
-        except UNREADABLE as error:
+        except NO_TABLES as error:
             raise ModelError(
                 f"the model's quality estimator is unreadable ({error}): install overheard anew"
             ) from error

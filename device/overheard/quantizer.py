@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from annoy import AnnoyIndex
 
 from overheard.codewords import CODEWORDS, CodeArray, Stage
-from overheard.errors import ModelError
+from overheard.errors import NO_TABLES, ModelError
 from overheard.frontend import FloatArray
 from overheard.neighbourhood import APART, Neighbourhood
 
@@ -217,7 +216,7 @@ class Quantizer:
                 stages.append(Stage(read[f"codebooks_{number}"]))
                 neighbourhoods.append(Neighbourhood(*(read[f"{name}_{number}"] for name in names)))
             return cls(read["cells"], *stages, neighbourhoods=neighbourhoods)
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except NO_TABLES as error:
             raise ModelError(
                 f"the model's quantizer is unreadable ({error}): install overheard anew"
             ) from error

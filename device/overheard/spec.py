@@ -56,11 +56,13 @@ class FingerprintSpec:
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> FingerprintSpec:
         """Rebuild a spec from :meth:`to_dict`; unknown or missing names raise TypeError or KeyError."""
-        rest = dict(values)
-        frontend = rest.pop("frontend")
+        frontend = values["frontend"] if isinstance(values, dict) else None
         if not isinstance(frontend, dict):
-            raise TypeError("frontend must be an object")
-        return cls(frontend=FrontendSpec(**frontend), **rest)  # type: ignore[arg-type]
+            raise TypeError("it and its frontend must be objects")
+        for part, kind in ((values, cls), (frontend, FrontendSpec)):
+            for field in dataclasses.fields(kind):
+                part[field.name]  # a default would be a guess
+        return cls(**{**values, "frontend": FrontendSpec(**frontend)})  # type: ignore[arg-type]
 
     def digest(self) -> str:
         """Return 16 hex digits that change with any parameter."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from overheard.audio import scan_audio
+from overheard.audio import file_size, scan_audio
 from overheard.commands.index import processors, progress_bar
 from overheard.errors import AudioError, PackError
 from overheard.index_plan import one_per_fingerprint
@@ -85,7 +85,7 @@ def build(
             (str(path), "it has no row in the credits") for path in paths if names[path] not in credits
         ]
         paths = [path for path in paths if names[path] in credits]
-    entries, sizes, audio_s = [], {path: path.stat().st_size for path in paths}, 0.0
+    entries, sizes, audio_s = [], {path: file_size(path) for path in paths}, 0.0
     total, bytes_done = sum(sizes.values()), 0
     for done, outcome in enumerate(fingerprint_files(paths, make, jobs, lambda: False), 1):
         if outcome.entry is None:

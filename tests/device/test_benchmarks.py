@@ -201,6 +201,22 @@ def test_a_battery_gives_power_or_current_and_voltage(tmp_path):
     assert meters.battery_watts(tmp_path) == pytest.approx(7)
 
 
+def test_a_meter_that_fails_gives_no_number(monkeypatch):
+    monkeypatch.setattr(meters, "SAMPLE_S", 0.01)
+    readings = iter([10.0, 10.0])
+
+    def watts():
+        for reading in readings:
+            return reading
+        raise OSError("no answer")
+
+    meter = meters.SampledMeter("battery", watts)
+    meter.start()
+    meter._thread.join()
+    with pytest.raises(RuntimeError, match="battery cannot be read any more .no answer.: measure again"):
+        meter.stop()
+
+
 def test_without_meters_energy_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setattr(meters, "POWERCAP", tmp_path)
     monkeypatch.setattr(meters, "POWER_SUPPLY", tmp_path)

@@ -1,10 +1,26 @@
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from overheard.cohort import Cohort
 from overheard.errors import ModelError
+from overheard.quality import QualityEstimator
+from overheard.quantizer import Quantizer
+
+buffer = io.BytesIO()
+np.save(buffer, np.zeros(3))
+NO_ARCHIVE = buffer.getvalue()
+
+
+@pytest.mark.parametrize("read", [Cohort.from_bytes, Quantizer.from_bytes, QualityEstimator.from_bytes])
+@pytest.mark.parametrize("stored", [b"", b"no archive", b"PK\x03\x04 cut off", NO_ARCHIVE])
+def test_bytes_that_hold_no_tables_are_refused(read: Callable[[bytes], object], stored: bytes) -> None:
+    with pytest.raises(ModelError, match="install overheard anew"):
+        read(stored)
 
 
 @pytest.mark.parametrize(("places", "codes"), [(0, 0), (3, 2)])

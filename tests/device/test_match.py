@@ -25,9 +25,16 @@ class World:
     def __init__(self, n_tracks: int = 12, n_segments: int = 40, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
         self.knots = unit(self.rng.standard_normal((n_tracks, n_segments + 1, DIM)))
-        tracks = [Track(str(i), f"title {i}", "", "", f"{i}.ogg", "test", 60.0) for i in range(n_tracks)]
-        catalogue = [self.at(i, np.arange(n_segments) * SPEC.hop_frames) for i in range(n_tracks)]
-        self.index = ExhaustiveCatalogue(tracks, catalogue, unit(self.rng.standard_normal((200, DIM))))
+        self.tracks = [self.at(i, np.arange(n_segments) * SPEC.hop_frames) for i in range(n_tracks)]
+        self.cohort = unit(self.rng.standard_normal((200, DIM)))
+        self.hold()
+
+    def hold(self, *more: np.ndarray) -> None:
+        """Make the catalogue of the tracks and the embeddings of some more."""
+        catalogue = [*self.tracks, *more]
+        numbers = range(len(catalogue))
+        tracks = [Track(str(i), f"title {i}", "", "", f"{i}.ogg", "test", 60.0) for i in numbers]
+        self.index = ExhaustiveCatalogue(tracks, catalogue, self.cohort)
         self.matcher = Matcher(self.index, SPEC, Scoring())
 
     def at(self, track: int, frames: np.ndarray) -> np.ndarray:
@@ -36,8 +43,8 @@ class World:
         weight = (place - left)[:, None]
         return unit(self.knots[track, left] * (1 - weight) + self.knots[track, left + 1] * weight)
 
-    def query(self, track: int, start_frame: int, n: int, noise: float) -> np.ndarray:
-        truth = self.at(track, start_frame + np.arange(n) * STEP)
+    def query(self, track: int, start_frame: int, n: int, noise: float, step: int = STEP) -> np.ndarray:
+        truth = self.at(track, start_frame + np.arange(n) * step)
         return unit(truth + noise / np.sqrt(DIM) * self.rng.standard_normal(truth.shape))
 
     def match(self, query: np.ndarray, without: tuple[int, ...] = ()):
@@ -84,6 +91,24 @@ def test_the_same_evidence_proves_more_where_less_was_to_be_expected() -> None:
         assert evidence.expected == pytest.approx(expected.mean())
         scores.append(scoring.score(evidence, 5.0))
     assert scores[1] > scores[0] + 1
+
+
+@pytest.mark.parametrize("shift", [0, 8, 16, 24])
+def test_another_copy_is_no_rival_however_its_grid_lies_and_a_similar_track_is(shift: int) -> None:
+    world, hop = World(), SPEC.hop_frames
+    query = world.query(5, 320, 68, noise=0.3)
+    copy = world.query(5, shift, 39, noise=0.8, step=hop)  # alike only where it is interpolated
+    rival = world.query(5, 0, 40, noise=1.5, step=hop)
+    found = []
+    for more in ((), (copy,), (rival,), (copy, rival)):
+        world.hold(*more)
+        found.append(world.match(query))
+        assert (found[-1].track, found[-1].offset_frames) == (5, 320)
+    alone, copied, rivalled, both = found
+    assert rivalled.margin < alone.margin - 0.15
+    assert both.margin == pytest.approx(rivalled.margin, abs=0.01)
+    # Without a rival the margin is that to the background, of which a copy's segments are a part.
+    assert copied.margin == pytest.approx(copied.similarity - copied.background)
 
 
 def test_beginning_and_end_of_a_track() -> None:

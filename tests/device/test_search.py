@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,11 @@ import pytest
 
 from overheard.codewords import Stage
 from overheard.cohort import Cohort
-from overheard.hubness import join, penalties_of
+from overheard.hubness import cells_of, join, penalties_of
 from overheard.neighbourhood import Neighbourhood
 from overheard.pack import Pack, TrackEntry, open_pack, write_pack
 from overheard.quantizer import LENGTH_POWER, Quantizer
-from overheard.search import Catalogue
+from overheard.search import N_CANDIDATES, SHORT_LIST, Catalogue
 from overheard.spec import SPEC
 
 DIM, N_CELLS = 8, 16
@@ -60,12 +61,13 @@ def catalogue(quantizer: Quantizer, entries: list[list[TrackEntry]], folder: Pat
         write_pack(folder / f"{number}.pack", str(number), "feed" * 4, SPEC, tracks)
         packs.append(open_pack(folder / f"{number}.pack"))
     cells, codes = quantizer.encode(unit(np.random.default_rng(2), 40))
-    return Catalogue(packs, quantizer, Cohort(join(cells, np.full(40, 0.5, np.float32), N_CELLS), codes))
+    places = join(cells, np.full(40, 0.5, np.float32), len(quantizer.cells))
+    return Catalogue(packs, quantizer, Cohort(places, codes))
 
 
 def expected(quantizer: Quantizer, track: TrackEntry) -> np.ndarray:
     """Return a track's scoring vectors, worked out for the whole track at once."""
-    cells = (track.places // (65536 // N_CELLS)).astype(np.uint16)
+    cells = (track.places // (65536 // len(quantizer.cells))).astype(np.uint16)
     width = track.codes.shape[1]
     neighbourhood = quantizer.neighbourhoods[quantizer.widths.index(width)]
     estimates = neighbourhood.track_estimates(quantizer.sums(cells, track.codes))
@@ -122,3 +124,51 @@ def test_tracks_passed_over_are_no_candidates(
     passed_over = {*range(3, 8), 12}
     asked = set(index.candidates(unit(np.random.default_rng(5), 3)).segments.ravel().tolist())
     assert set(found.ravel().tolist()) - {-1} == asked - {-1} - passed_over
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[Quantizer, list[TrackEntry]]:
+    """A quantizer, and tracks of so many segments about so few centres that the short list leaves most out."""
+    rng = np.random.default_rng(10)
+    first, second = (rng.normal(0, s, (n, 256, DIM)).astype(np.float32) for n, s in ((3, 0.3), (2, 0.15)))
+    for words in second:  # so long that no code has them, and that one in place of NONE is told
+        words[[0, -1]] = 1.2 * unit(rng, 2)
+    # Neighbours tell a little: more, and codes alone would no longer order segments as they do with them.
+    before, itself = (share * np.eye(DIM, dtype=np.float32) for share in (0.1, 0.8))
+    around = Neighbourhood(before, itself, before, itself, np.zeros(DIM, dtype=np.float32))
+    quantizer = Quantizer(unit(rng, 64), Stage(first), Stage(second), neighbourhoods=[around, around])
+    centres = unit(rng, 20)[rng.integers(20, size=2400)]
+    embeddings = centres + 0.35 * rng.standard_normal(centres.shape).astype(np.float32)
+    cells, codes = quantizer.encode(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+    places = join(cells, rng.uniform(0.3, 0.5, len(cells)).astype(np.float32), len(quantizer.cells))
+    return quantizer, [
+        TrackEntry(title=str(n), path=f"/music/{n}.ogg", duration_s=100.0, places=own, codes=words)
+        for n, (own, words) in enumerate(zip(np.split(places, 24), np.split(codes, 24), strict=True))
+    ]
+
+
+@pytest.mark.parametrize("widths", [(5, 3, 5), (3, 5), (5,), (3, 3)])
+def test_the_short_list_keeps_the_most_similar_of_the_probed_cells(
+    many: tuple[Quantizer, list[TrackEntry]], widths: tuple[int, ...], tmp_path: Path
+) -> None:
+    quantizer, whole = many
+    n = len(whole) // len(widths)
+    tracks = [
+        dataclasses.replace(track, codes=track.codes[:, : widths[number // n]])
+        for number, track in enumerate(whole)
+    ]
+    index = catalogue(quantizer, [tracks[i : i + n] for i in range(0, len(tracks), n)], tmp_path)
+    places = np.concatenate([track.places for track in tracks])
+    cells = cells_of(places, len(quantizer.cells))
+    vectors = np.concatenate([expected(quantizer, track) for track in tracks])
+    rng = np.random.default_rng(11)
+    queries = vectors[rng.permutation(len(vectors))[:100]] + 0.1 * unit(rng, 100)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    similarities = queries @ vectors.T - penalties_of(places, len(quantizer.cells))
+    found = []
+    for query, row, segments in zip(queries, similarities, index.candidates(queries).segments, strict=True):
+        probed = np.flatnonzero(np.isin(cells, quantizer.nearest_cells(query, index.n_probed)))
+        assert len(probed) > 2 * SHORT_LIST * N_CANDIDATES
+        found.append(np.isin(probed[np.argsort(-row[probed])[:5]], segments))
+    assert np.mean(found) > 0.95
+    assert np.mean(found, axis=0)[0] > 0.98

@@ -66,6 +66,15 @@ def test_without_credits_tags_count_and_paths_begin_at_the_folder(corpus: Path, 
     assert [track.title for track in tracks] == ["Tagged", "three", "zwei"]
 
 
+def test_a_link_to_nowhere_is_left_out_by_name(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (corpus / "music/lost.mp3").symlink_to(tmp_path / "nowhere.mp3")
+    pack = tmp_path / "mine.pack"
+    assert cli.main(["catalogue", str(corpus / "music"), "--pack", str(pack), "--jobs", "1"]) == 1
+    assert "lost.mp3: " in capsys.readouterr().err and len(open_pack(pack).tracks) == 3
+
+
 def test_equal_calls_write_equal_packs(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     contents = []

@@ -83,8 +83,11 @@ def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantize
     path = tmp_path / "m.json"
     write_model(path, SPEC, tflite, quantizer, COHORT, make_quality(), {})
     manifest = json.loads(path.read_text())
-    for change in ({"n_frames": 44}, {"colour": 3}, {"frontend": 1}):
-        path.write_text(json.dumps(manifest | {"spec": manifest["spec"] | change}))
+    whole = manifest["spec"]
+    fewer = {name: value for name, value in whole.items() if name != "dim"}
+    changed = [whole | change for change in ({"n_frames": 44}, {"colour": 3}, {"frontend": 1})]
+    for spec in (*changed, fewer, "text", [], None):
+        path.write_text(json.dumps(manifest | {"spec": spec}))
         with pytest.raises(ModelError):
             load_model(path)
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from overheard.errors import ModelError
+from overheard.errors import NO_TABLES, ModelError
 from overheard_train.text import whole_file, write_text
 
 if TYPE_CHECKING:
     import keras
 
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass
@@ -56,7 +54,7 @@ def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
         arrays, progress = _read(path)
     except FileNotFoundError as error:
         raise ModelError(f"there is no checkpoint {path}: make one with overheard-train fit") from error
-    except UNREADABLE as error:
+    except NO_TABLES as error:
         raise ModelError(
             f"{path} is no checkpoint, or damaged: name the .npz that overheard-train fit wrote"
         ) from error
@@ -102,7 +100,7 @@ def load_state(variables: list[keras.Variable], progress: Progress, checkpoint: 
     """Restore the exact state of a checkpoint; False where there is none of the same step."""
     try:
         arrays, stored = _read(state_path(checkpoint))
-    except UNREADABLE:  # the checkpoint itself is good: what is lost is the optimizer's memory
+    except NO_TABLES:  # the checkpoint itself is good: what is lost is the optimizer's memory
         return False
     same = [tuple(variable.shape) for variable in variables] == [array.shape for array in arrays]
     if not same or (stored.recipe, stored.step) != (progress.recipe, progress.step):

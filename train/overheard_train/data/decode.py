@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -86,7 +85,7 @@ def decode_files(
     jobs : processes; 1 works in this one, and so does what is little
     loader : loads a file; a function of a module where there are several processes
     """
-    if jobs <= 1 or sum(map(_size, paths)) < MIN_POOL_BYTES:
+    if jobs <= 1 or sum(map(audio.file_size, paths)) < MIN_POOL_BYTES:
         for path in paths:
             yield decode(path, normalize, loader)
         return
@@ -121,9 +120,3 @@ def _in_pool(
     finally:
         pool.shutdown(cancel_futures=True)
     return []
-
-
-def _size(path: Path) -> int:
-    with contextlib.suppress(OSError):
-        return path.stat().st_size
-    return 0

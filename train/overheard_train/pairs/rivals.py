@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.embedder import Embedder, default_model
-from overheard.errors import OverheardError
+from overheard.errors import NO_TABLES, OverheardError
 from overheard.frontend import FloatArray
 from overheard_train.evaluate import Embed, embed_tracks
 from overheard_train.pairs import Batch, degraded, draw_tracks
@@ -165,7 +164,7 @@ def make(
     try:
         with np.load(path) as stored:
             rivals = Rivals(**{name: stored[name] for name in stored.files})
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except NO_TABLES as error:
         raise OverheardError(f"{path} is damaged ({error}): delete it, and it is made anew") from error
     return RivalPairs(pairs, rivals, share)
 
