@@ -29,12 +29,12 @@ def kmeans(points: FloatArray, k: int, rng: np.random.Generator, iterations: int
     centres = points[rng.choice(len(points), k, replace=len(points) < k)].copy()
     for _ in range(iterations):
         nearest = _assign(points, centres)
-        counts = np.bincount(nearest, minlength=k).astype(np.float32)
+        counts = np.bincount(nearest, minlength=k)
         order = np.argsort(nearest, kind="stable")
-        bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)[:-1]
+        bounds = np.concatenate([[0], np.cumsum(counts)])[:-1]
         filled = counts > 0
         sums = np.add.reduceat(points[order], bounds[filled], axis=0)
-        centres[filled] = sums / counts[filled, None]
+        centres[filled] = sums / counts[filled, None].astype(np.float32)
         centres[~filled] = points[rng.integers(len(points), size=int((~filled).sum()))]
     return centres
 

@@ -18,7 +18,7 @@ from overheard import embedder as device
 from overheard.cohort import Cohort
 from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray, normalize_segments
-from overheard.hubness import hubness, join
+from overheard.hubness import PLACES, hubness, join
 from overheard.quality import QualityEstimator
 from overheard.quantizer import Quantizer
 from overheard.runtime import Network
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 MIN_COSINE = 0.99
 MAX_TOP1_LOSS = 0.005
 QUANTIZER_SPEEDS = (1.0, 0.91, 1.1)
+QUANTIZER_HOURS = 40.0  # of more music, codebooks are fitted to some tracks
+MAX_CELLS = PLACES // 2  # a place tells hubness beside the cell
 N_QUALITY_PAIRS = 16_384
 N_WHITENED = {"n_music": 8192, "n_noise": 0, "n_speech": 0}
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
@@ -150,7 +152,7 @@ def quantizer_embeddings(tflite: bytes, spec: FingerprintSpec, data: Data) -> li
 
     found: list[FloatArray] = []
     for speed in QUANTIZER_SPEEDS:
-        embeddings, tracks = embed_tracks(embed, spec, music, spec.hop_frames, speed)
+        embeddings, tracks = embed_tracks(embed, spec, music, spec.hop_frames, speed, QUANTIZER_HOURS)
         found += np.split(embeddings, np.flatnonzero(np.diff(tracks)) + 1)
     return found
 
@@ -199,9 +201,10 @@ def export_checkpoint(
 
     encoder, recipe, progress = load_encoder(checkpoint)
     spec = recipe.spec
-    n_cells, code_bytes = n_cells or recipe.n_cells, code_bytes or recipe.code_bytes
-    if not all(1 <= n <= spec.dim for n in code_bytes) or not 1 <= n_cells <= 65536:
-        raise ModelError(f"--code-bytes must be 1 to {spec.dim} a stage, and --cells 1 to 65536")
+    n_cells = recipe.n_cells if n_cells is None else n_cells
+    code_bytes = code_bytes or recipe.code_bytes
+    if not all(1 <= n <= spec.dim for n in code_bytes) or not 1 <= n_cells <= MAX_CELLS:
+        raise ModelError(f"--code-bytes must be 1 to {spec.dim} a stage, and --cells 1 to {MAX_CELLS}")
     data = open_data(names)
     if recipe.whitening:
         encoder = whiten(encoder, impostors(spec, data, N_WHITENED), recipe.whitening)

@@ -107,7 +107,7 @@ def test_another_copy_is_no_rival_however_its_grid_lies_and_a_similar_track_is(s
     alone, copied, rivalled, both = found
     assert rivalled.margin < alone.margin - 0.15
     assert both.margin == pytest.approx(rivalled.margin, abs=0.01)
-    # Without a rival the margin is that to the background, of which a copy's segments are a part.
+    # Without a rival the margin is that to the background, which a copy raises.
     assert copied.margin == pytest.approx(copied.similarity - copied.background)
 
 

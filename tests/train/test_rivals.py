@@ -58,10 +58,24 @@ def test_the_nearest_moments_of_other_music_are_found() -> None:
     assert found.cosines[1] == pytest.approx(0.7)
 
 
+def test_moments_of_few_rivals_have_these_again_and_those_of_none_are_not_drawn() -> None:
+    long = np.full(SPEC.segment_samples, 900, np.int16)
+    axes = np.eye(10, dtype=np.float32)
+    vectors = [axes[0], near(0, 0.8), near(0, 0.7), *[axes[3]] * 4]  # the last four are one recording
+    given = iter(vector[None] for vector in vectors)
+    groups = np.array([0, 1, 1, 1, 1, 1, 1], np.int32)
+    found = find_rivals(clips(*[long] * 7), groups, lambda _: next(given), SPEC)
+    assert set(found.nearest[1]) == set(found.nearest[2]) == {0}
+    groups = np.array([0, 0, 1, 2, 2, 2, 2], np.int32)
+    alone = dataclasses.replace(found, cosines=np.where(found.tracks == 3, rivals.NO_RIVAL, found.cosines))
+    assert 3 not in np.concatenate(rivals._hardest(alone))
+
+
 def test_too_little_music_is_refused() -> None:
     long, short = (np.full(length, 900, np.int16) for length in (SPEC.segment_samples, HOP))
-    with pytest.raises(OverheardError, match="too short to find rivals in: name more with --data"):
-        find_rivals(clips(long), np.zeros(1, np.int32), lambda _: np.eye(1, 10), SPEC)
+    for n, embed in ((1, lambda _: np.eye(1, 10)), (6, lambda _: np.eye(1, 10, 3))):  # all the same
+        with pytest.raises(OverheardError, match="too little music to find rivals in: name more with --data"):
+            find_rivals(clips(*[long] * n), np.arange(n, dtype=np.int32), embed, SPEC)
     with pytest.raises(OverheardError, match="no track is as long as a segment: name more with --data"):
         find_rivals(clips(short), np.zeros(1, np.int32), lambda _: np.eye(1, 10), SPEC)
 

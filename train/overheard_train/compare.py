@@ -57,7 +57,7 @@ def compare(
     rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in names:
         if rows.get(name, {}).get("cpu_minutes") == cpu_minutes:
-            log.info("%s has been measured at this budget", name)
+            log.info("%s has been measured at this budget: to do it anew, delete its row of %s", name, path)
             continue
         rows[name] = measure(name, data, work, cpu_minutes, positions)
         write_text(path, json.dumps(rows, indent=1) + "\n")

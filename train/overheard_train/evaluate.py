@@ -7,6 +7,7 @@ diagonal.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from overheard.embedder import Embedder, load_model
+from overheard.embedder import Embedder, load_model, segments_of
 from overheard.errors import ModelError, OverheardError
 from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
 from overheard.spec import FingerprintSpec
@@ -135,7 +136,7 @@ def make_queries(
         begin = int(rng.integers(max(1, len(clip) - WINDOW_SAMPLES)))
         window = np.resize(clip[begin : begin + WINDOW_SAMPLES], WINDOW_SAMPLES).astype(np.float32) / 32768
         (_, heard), start = maker.hear(rng, window, max(length_s * rate, spec.segment_samples))
-        place = (begin + start) / spec.frontend.hop_length / step_frames
+        place = (begin + start) % len(clip) / spec.frontend.hop_length / step_frames
         found.append(_Query(log_mel(heard, spec.frontend), track, place))
     return found
 
@@ -203,13 +204,19 @@ def _measure(
 
 
 def embed_tracks(
-    embed: Embed, spec: FingerprintSpec, music: Clips, step_frames: int | None = None, speed: float = 1.0
+    embed: Embed,
+    spec: FingerprintSpec,
+    music: Clips,
+    step_frames: int | None = None,
+    speed: float = 1.0,
+    hours: float = math.inf,
 ) -> tuple[FloatArray, np.ndarray]:
-    """Return the embeddings ``(n, dim)`` of all tracks, half a second apart or as told, and each one's track.
+    """Return the embeddings ``(n, dim)`` of tracks, half a second apart or as told, and each one's track.
 
     Parameters
     ----------
     speed : play them faster or slower, as other music
+    hours : where there is more music, some tracks are drawn, always the same
 
     Raises
     ------
@@ -217,15 +224,15 @@ def embed_tracks(
         No track is as long as a segment.
     """
     embeddings, tracks = [], []
-    for number in range(len(music)):
+    for number in music.within(hours, seed=5):
         samples = music.clip(number).astype(np.float32) / np.float32(32768)
         if speed != 1.0:
             samples = soxr.resample(samples, speed, 1.0, "LQ")
-        mel = log_mel(samples, spec.frontend)
-        segments = slice_segments(mel, step_frames or _step_frames(spec), spec)
-        if len(segments):
-            embeddings.append(embed(segments))
-            tracks.append(np.full(len(segments), number))
+        if len(samples) < spec.segment_samples:
+            continue
+        parts = segments_of(samples, step_frames or _step_frames(spec), spec)  # bounds memory
+        embeddings.append(embed(np.concatenate(list(parts))))
+        tracks.append(np.full(len(embeddings[-1]), number))
     if not embeddings:
         raise OverheardError("no track is as long as a segment: name more with --data music=FOLDER")
     return np.concatenate(embeddings), np.concatenate(tracks)

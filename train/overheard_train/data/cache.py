@@ -62,6 +62,13 @@ class Clips:
         lengths = np.diff(self.starts)[list(numbers)]
         return float(lengths.sum()) / SPEC.frontend.sample_rate / 3600
 
+    def within(self, hours: float, seed: int) -> npt.NDArray[np.int64]:
+        """Return numbers of recordings, drawn by chance, of so many hours at most: in order, at least one."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        ends = np.cumsum(np.diff(self.starts)[order])
+        n = int(np.sum(ends <= hours * 3600 * SPEC.frontend.sample_rate))
+        return np.sort(order[: max(1, n)]).astype(np.int64)
+
 
 @dataclasses.dataclass(frozen=True)
 class Listing:

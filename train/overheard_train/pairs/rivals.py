@@ -32,10 +32,12 @@ log = logging.getLogger(__name__)
 IntArray = npt.NDArray[np.int64]
 
 HOP_FRAMES = 32
+MAX_HOURS = 60.0  # of more music, rivals of some tracks are found
 N_RIVALS = 4  # nearest of other music, of which one is drawn
 MAX_COSINE = 0.85  # what is nearer may be the same recording, unlisted
 HARDEST = 0.5  # share of a track's moments that are drawn: those whose rival is nearest
-COMPARED_AT_ONCE = 1024
+COMPARED_AT_ONCE = 2**25  # pairs of moments
+NO_RIVAL = -1.0  # a cosine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Rivals:
     Attributes
     ----------
     tracks, starts : (n,) of each moment, its track and first sample
-    nearest : (n, N_RIVALS) numbers of moments
-    cosines : (n,) to the nearest
+    nearest : (n, N_RIVALS) numbers of moments; where there are fewer, the nearest comes again
+    cosines : (n,) to the nearest, NO_RIVAL where there is none
     """
 
     tracks: IntArray
@@ -70,7 +72,7 @@ def find_rivals(
     OverheardError
         There are too few moments.
     """
-    vectors, track_of = embed_tracks(embed, spec, clips, HOP_FRAMES)
+    vectors, track_of = embed_tracks(embed, spec, clips, HOP_FRAMES, hours=MAX_HOURS)
     hop = HOP_FRAMES * spec.frontend.hop_length
     starts = (np.arange(len(vectors)) - np.searchsorted(track_of, track_of)) * hop
     loud = [
@@ -78,17 +80,24 @@ def find_rivals(
         for track, start in zip(track_of, starts, strict=True)
     ]
     vectors, track_of, starts = vectors[loud], track_of[loud], starts[loud]
+    too_little = "there is too little music to find rivals in: name more with --data music=FOLDER"
     if len(vectors) <= N_RIVALS:
-        raise OverheardError("the music is too short to find rivals in: name more with --data music=FOLDER")
+        raise OverheardError(too_little)
     group_of = groups[track_of]
     nearest = np.empty((len(vectors), N_RIVALS), dtype=np.int64)
     best = np.empty(len(vectors), dtype=np.float32)
-    for first in range(0, len(vectors), COMPARED_AT_ONCE):
-        rows = slice(first, first + COMPARED_AT_ONCE)
+    n_rows = max(1, COMPARED_AT_ONCE // len(vectors))
+    for first in range(0, len(vectors), n_rows):
+        rows = slice(first, first + n_rows)
         cosines = vectors[rows] @ vectors.T
-        cosines[(group_of[rows, None] == group_of) | (cosines > MAX_COSINE)] = -1
-        nearest[rows] = np.argpartition(-cosines, N_RIVALS, axis=1)[:, :N_RIVALS]
+        cosines[(group_of[rows, None] == group_of) | (cosines > MAX_COSINE)] = NO_RIVAL
+        found = np.argpartition(-cosines, N_RIVALS, axis=1)[:, :N_RIVALS]
+        cosines = np.take_along_axis(cosines, found, axis=1)
+        again = np.take_along_axis(found, cosines.argmax(axis=1)[:, None], axis=1)
+        nearest[rows] = np.where(cosines > NO_RIVAL, found, again)
         best[rows] = cosines.max(axis=1)
+    if not np.any(best > NO_RIVAL):
+        raise OverheardError(too_little)
     return Rivals(track_of, starts, nearest, best)
 
 
@@ -104,7 +113,7 @@ class RivalPairs:
 
     def __init__(self, pairs: DegradedPairs, rivals: Rivals, share: float) -> None:
         self.pairs, self.rivals, self.share = pairs, rivals, share
-        self._moments = [_hardest(rivals, track) for track in np.unique(rivals.tracks)]
+        self._moments = _hardest(rivals)
         # Where in its window a segment begins on average.
         self._lead = (int(CONTEXT_S * RATE) + pairs.window - pairs.spec.segment_samples) // 2
 
@@ -136,12 +145,12 @@ class RivalPairs:
         return self.pairs.hear(rng, music, self.pairs.spec.segment_samples)[0]
 
 
-def _hardest(rivals: Rivals, track: int) -> IntArray:
-    """Return the moments of a track whose rivals are nearest."""
-    moments = np.flatnonzero(rivals.tracks == track)
-    order = np.argsort(-rivals.cosines[moments], kind="stable")
-    found: IntArray = moments[order[: max(1, int(len(moments) * HARDEST))]]
-    return found
+def _hardest(rivals: Rivals) -> list[IntArray]:
+    """Return, for each track, the moments whose rivals are nearest."""
+    moments = np.flatnonzero(rivals.cosines > NO_RIVAL)
+    of_tracks = np.split(moments, np.flatnonzero(np.diff(rivals.tracks[moments])) + 1)
+    ranked = (some[np.argsort(-rivals.cosines[some], kind="stable")] for some in of_tracks)
+    return [some[: max(1, int(len(some) * HARDEST))] for some in ranked]
 
 
 def make(
