@@ -133,13 +133,9 @@ def ask_share(
 
 def exhaustive_catalogue(floats: Sequence[Any], model: Any, pack: Any) -> Any:
     """Return what compares with each float embedding of a pack's tracks."""
-    from overheard.events import Track
     from overheard.exhaustive import ExhaustiveCatalogue
 
-    names = ("id", "title", "artist", "album", "path", "duration_s")
-    tracks = [
-        Track(pack=pack.name, **{name: getattr(track, name) for name in names}) for track in pack.tracks
-    ]
+    tracks = [track.to_track(pack.name) for track in pack.tracks]
     return ExhaustiveCatalogue(tracks, floats, model.references)
 
 

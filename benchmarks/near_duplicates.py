@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
 
 from overheard_bench import catalogue, output
 from overheard_bench.corpus import DEFAULT_CORPUS, NEAR_DUPLICATES_FILE, SAMPLE_RATE, Corpus, Item
@@ -27,7 +26,6 @@ from overheard_bench.render import to_float
 from protocol import CACHE
 
 WINDOW_S, STEP_S = 5, 7.3
-SLACK_S = 2  # how far the proposed place may be off
 MIN_SIMILARITY = 0.3  # far below any match: the waveforms decide
 MIN_CORRELATION = 0.18  # unrelated pieces reach 0.14 by a shared drum or note, versions of one 0.2
 
@@ -73,6 +71,7 @@ def name_of(item: Item) -> tuple[str, str]:
 def proposals(corpus: Corpus, model: Any) -> Iterator[tuple[str, str, float]]:
     """Yield a `valid` track, another that seems to hold a stretch of it, and how their waveforms agree."""
     from overheard.pipeline import Recognizer
+    from overheard_train.data.copies import correlation_at
 
     music = [item.path for item in corpus.of("music")]
     pack = catalogue.build_pack(corpus, model, music, CACHE, None)
@@ -89,23 +88,7 @@ def proposals(corpus: Corpus, model: Any) -> Iterator[tuple[str, str, float]]:
             if evidence is not None and evidence.similarity >= MIN_SIMILARITY:
                 other = paths[evidence.track]
                 place_s = evidence.offset_frames / model.spec.frontend.frames_per_s
-                yield item.path, other, peak(window, to_float(corpus.load(other)), place_s)
-
-
-def peak(window: np.ndarray, waveform: np.ndarray, place_s: float) -> float:
-    """Return how sharply a window lines up with a waveform about a place in it: 0, or 1 for the very same.
-
-    The cross-correlation of the whitened spectra (GCC-PHAT; Knapp and Carter, IEEE Trans. ASSP 24, 1976): a
-    common key or drone correlates at every lag, a common recording at one.
-    """
-    begin = max(0, int((place_s - SLACK_S) * SAMPLE_RATE))
-    stretch = waveform[begin : begin + len(window) + 2 * SLACK_S * SAMPLE_RATE]
-    size = next_fast_len(len(window) + len(stretch))
-    cross = rfft(stretch, size) * np.conj(rfft(window, size))
-    magnitude = np.abs(cross)
-    loud = magnitude > 1e-6 * magnitude.max(initial=1e-9)
-    whitened = np.where(loud, cross / np.maximum(magnitude, 1e-12), 0)
-    return float(np.max(irfft(whitened, size)) * size / max(1, 2 * np.count_nonzero(loud)))
+                yield item.path, other, correlation_at(window, corpus.load(other), place_s)
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ class Embedder:
 
     def quantize(self, segments: FloatArray) -> Int8Array:
         """Return the network's input, ``(n, n_frames, n_mels)`` int8, for log-mel segments in dB."""
-        return self._levels(normalize_segments(segments, self.spec))
+        return levels(self.network, normalize_segments(segments, self.spec))
 
     def embed(self, segments: FloatArray) -> FloatArray:
         """Embed log-mel segments.
@@ -189,27 +189,34 @@ class Embedder:
         -------
         (n, dim) float32, unit norm
         """
-        return self._embed(normalize_segments(segments, self.spec))
+        return embed_normalized(self.network, normalize_segments(segments, self.spec))
 
     def query(self, segments: FloatArray) -> Queries:
         """Embed log-mel segments, ``(n, n_frames, n_mels)`` float32 in dB, as what was heard."""
         normalized = normalize_segments(segments, self.spec)
-        return Queries(self._embed(normalized), self.quality.expect(normalized))
+        return Queries(embed_normalized(self.network, normalized), self.quality.expect(normalized))
 
-    def _levels(self, normalized: FloatArray) -> Int8Array:
-        network = self.network
-        scaled = normalized / np.float32(network.input_scale)
-        values: Int8Array = np.clip(np.rint(scaled) + network.input_zero_point, -128, 127).astype(np.int8)
-        return values
 
-    def _embed(self, normalized: FloatArray) -> FloatArray:
-        network = self.network
-        outputs = np.empty((len(normalized), self.spec.dim), dtype=np.float32)
-        for index, values in enumerate(self._levels(normalized)):
-            outputs[index] = network.invoke(values[None, :, :, None])[0]
-        outputs -= np.float32(network.output_zero_point)
-        outputs /= np.linalg.norm(outputs, axis=1, keepdims=True) + np.float32(1e-9)
-        return outputs
+def levels(network: Network, normalized: FloatArray) -> Int8Array:
+    """Return a network's input for normalized segments, ``(n, n_frames, n_mels)``."""
+    scaled = normalized / np.float32(network.input_scale)
+    values: Int8Array = np.clip(np.rint(scaled) + network.input_zero_point, -128, 127).astype(np.int8)
+    return values
+
+
+def embed_normalized(network: Network, normalized: FloatArray) -> FloatArray:
+    """Embed normalized segments ``(n, n_frames, n_mels)`` by a loaded network.
+
+    Returns
+    -------
+    (n, dim) float32 of unit norm; zeros where the network rounds all to nothing
+    """
+    outputs = np.empty((len(normalized), network.output_shape[1]), dtype=np.float32)
+    for index, values in enumerate(levels(network, normalized)):
+        outputs[index] = network.invoke(values[None, :, :, None])[0]
+    outputs -= np.float32(network.output_zero_point)
+    outputs /= np.linalg.norm(outputs, axis=1, keepdims=True) + np.float32(1e-9)
+    return outputs
 
 
 def segments_of(waveform: FloatArray, step_frames: int, spec: FingerprintSpec) -> Iterator[FloatArray]:

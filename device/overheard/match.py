@@ -9,6 +9,7 @@ score are ours.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 
@@ -111,8 +112,8 @@ class Matcher:
         best = int(np.argmax(scores.similarity))
         similarity = float(scores.similarity[best])
         last_frame = (len(queries.expected) - 1) * step_frames
-        background = self._background(candidates, int(hypotheses.tracks[best]))
-        runner_up = self._runner_up(hypotheses.tracks, scores, best, last_frame)
+        runner_up, copies = self._runner_up(hypotheses.tracks, scores, best, last_frame)
+        background = self._background(candidates, copies)
         return Evidence(
             track=int(hypotheses.tracks[best]),
             offset_frames=int(scores.offsets[best]),
@@ -124,14 +125,18 @@ class Matcher:
             heard_frames=self._heard(scores, best, last_frame),
         )
 
-    def _background(self, candidates: Candidates, track: int) -> float:
+    def _background(self, candidates: Candidates, copies: Collection[int]) -> float:
         """Return how near the nearest segments of anything else are, on average over the embeddings.
 
         Where music is much alike, or an embedding says little, all is near, and a similarity proves less. The
         model's cohort speaks too, so that this holds in a catalogue of one track.
+
+        Parameters
+        ----------
+        copies : tracks that hold the best alignment's recording
         """
         tracks = np.searchsorted(self.index.first_segment, candidates.segments, side="right") - 1
-        others = (candidates.segments >= 0) & (tracks != track)
+        others = (candidates.segments >= 0) & ~np.isin(tracks, list(copies))
         rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
 
@@ -151,19 +156,21 @@ class Matcher:
         end = end_frame if last == len(starts) - 1 else int(starts[last]) + self.spec.n_frames
         return max(0, min(begin, end_frame)), max(0, min(end, end_frame))
 
-    def _runner_up(self, tracks: IntArray, scores: _Scores, best: int, last_frame: int) -> float:
-        """Return the similarity of the best other track that is not a copy of the same recording."""
+    def _runner_up(
+        self, tracks: IntArray, scores: _Scores, best: int, last_frame: int
+    ) -> tuple[float, set[int]]:
+        """Return the similarity of the best track of another recording, and the tracks of the same."""
         hypotheses = _Hypotheses(tracks, scores.offsets)
-        seen = {int(tracks[best])}
+        seen, copies = {int(tracks[best])}, {int(tracks[best])}
         for place in np.argsort(-scores.similarity, kind="stable"):
             track = int(tracks[place])
             if track in seen:
                 continue
             seen.add(track)
-            copies = len(seen) <= MAX_COPIES + 1 and self._alike(hypotheses, best, int(place), last_frame)
-            if not copies:
-                return float(scores.similarity[place])
-        return 0.0
+            if len(seen) > MAX_COPIES + 1 or not self._alike(hypotheses, best, int(place), last_frame):
+                return float(scores.similarity[place]), copies
+            copies.add(track)
+        return 0.0, copies
 
     def _alike(self, hypotheses: _Hypotheses, one: int, other: int, last_frame: int) -> bool:
         """Whether two aligned tracks hold the same sound over the window, however their grids lie."""

@@ -143,19 +143,11 @@ class Catalogue:
         """Segments in all packs."""
         return len(self._places)
 
-    @property
-    def n_tracks(self) -> int:
-        """Tracks in all packs."""
-        return len(self.first_segment) - 1
-
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
         place = int(np.searchsorted(self._pack_track, number, side="right")) - 1
         pack = self.packs[place]
-        found = pack.tracks[number - int(self._pack_track[place])]
-        return Track(
-            found.id, found.title, found.artist, found.album, found.path, pack.name, found.duration_s
-        )
+        return pack.tracks[number - int(self._pack_track[place])].to_track(pack.name)
 
     def codes(self, segments: IntArray) -> CodeArray | WideCodeArray:
         """Return the codes ``(n, m)`` of these segments, with :data:`NONE` after those that are shorter."""

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from overheard.embedder import embed_normalized
 from overheard.frontend import FloatArray
 from overheard.runtime import Network
 from overheard_export.threads import map_on_every_core
@@ -21,28 +22,12 @@ class Int8Encoder:
         self._networks = [Network(tflite) for _ in range(os.cpu_count() or 1)]
 
     def __call__(self, segments: FloatArray) -> FloatArray:
-        """Embed ``(n, n_frames, n_mels)``; see :func:`invoke`."""
+        """Embed ``(n, n_frames, n_mels)``; see :func:`overheard.embedder.embed_normalized`."""
         shares = np.array_split(segments, len(self._networks))
         busy = [pair for pair in zip(self._networks, shares, strict=True) if len(pair[1])]
         if len(busy) < 2:
-            return invoke(self._networks[0], segments)
-        return np.concatenate(map_on_every_core(lambda pair: invoke(*pair), busy))
-
-
-def invoke(network: Network, segments: FloatArray) -> FloatArray:
-    """Embed normalized segments ``(n, n_frames, n_mels)`` by a loaded network.
-
-    Returns
-    -------
-    (n, dim) float32 of unit norm; zeros where the network rounds all to nothing
-    """
-    values = np.clip(np.rint(segments / network.input_scale) + network.input_zero_point, -128, 127).astype(
-        np.int8
-    )
-    outputs = np.stack([network.invoke(value[None, ..., None])[0] for value in values]).astype(np.float32)
-    outputs -= network.output_zero_point
-    outputs /= np.linalg.norm(outputs, axis=1, keepdims=True) + np.float32(1e-9)
-    return outputs
+            return embed_normalized(self._networks[0], segments)
+        return np.concatenate(map_on_every_core(lambda pair: embed_normalized(*pair), busy))
 
 
 def mean_cosine(ones: FloatArray, others: FloatArray) -> float:

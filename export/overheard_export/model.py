@@ -232,24 +232,7 @@ def export_checkpoint(
 
 def main(argv: list[str] | None = None) -> int:
     """Run ``overheard-export model``."""
-    from overheard_train.data import add_data_argument
-
-    parser = argparse.ArgumentParser(prog="overheard-export model", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, help="what overheard-train fit wrote (.npz)")
-    add_data_argument(parser)
-    parser.add_argument("--output", type=Path, default=MODELS_DIR / f"{device.DEFAULT_MODEL}.json")
-    parser.add_argument("--cells", type=int, help="coarse cells (default: the recipe's)")
-    parser.add_argument(
-        "--code-bytes",
-        type=int,
-        nargs="+",
-        help="bytes of each stage of an embedding's code; the first alone are a compact code "
-        "(default: the recipe's)",
-    )
-    parser.add_argument(
-        "--no-gate", action="store_true", help="write it whatever int8 loses, to compare and not to ship"
-    )
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         parity = export_checkpoint(
@@ -260,3 +243,25 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(f"{args.output}: cosine to float {parity.mean_cosine:.4f}, top-1 {parity.top1_int8:.3f}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``overheard-export model``."""
+    from overheard_train.data import add_data_argument
+
+    found = argparse.ArgumentParser(prog="overheard-export model", description=__doc__)
+    found.add_argument("checkpoint", type=Path, help="what overheard-train fit wrote (.npz)")
+    add_data_argument(found)
+    found.add_argument("--output", type=Path, default=MODELS_DIR / f"{device.DEFAULT_MODEL}.json")
+    found.add_argument("--cells", type=int, help="coarse cells (default: the recipe's)")
+    found.add_argument(
+        "--code-bytes",
+        type=int,
+        nargs="+",
+        help="bytes of each stage of an embedding's code; the first alone are a compact code "
+        "(default: the recipe's)",
+    )
+    found.add_argument(
+        "--no-gate", action="store_true", help="write it whatever int8 loses, to compare and not to ship"
+    )
+    return found

@@ -53,9 +53,7 @@ def parse(words: list[str]) -> None:
         importlib.import_module("overheard_train.cli").build_parser().parse_args(arguments)
     elif name.removeprefix(".venv/bin/") == "overheard-export":
         module, _ = importlib.import_module("overheard_export.cli").COMMANDS[arguments[0]]
-        parser = getattr(importlib.import_module(module), "parser", None)
-        if parser is not None:
-            parser().parse_args(arguments[1:])
+        importlib.import_module(module).parser().parse_args(arguments[1:])
     elif "script/" in name:
         assert (ROOT / name).stat().st_mode & 0o100, name
     elif name.endswith("python") and arguments[0] != "-m":

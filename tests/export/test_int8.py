@@ -11,6 +11,7 @@ pytest.importorskip("tensorflow", reason="exporting a model needs requirements-t
 
 from small_models import make_encoder, segments  # noqa: E402
 
+from overheard.embedder import embed_normalized  # noqa: E402
 from overheard.runtime import Network  # noqa: E402
 from overheard_export import int8  # noqa: E402
 from overheard_export.conversion import convert  # noqa: E402
@@ -19,7 +20,7 @@ from overheard_export.conversion import convert  # noqa: E402
 def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
     given = segments(64, 2)[:11]
     tflite = convert(make_encoder(1), given)
-    alone = int8.invoke(Network(tflite), given)
+    alone = embed_normalized(Network(tflite), given)
     assert len(np.unique(alone, axis=0)) == len(given)
     for n_cores in (1, 3, 16):  # 16: more than segments
         monkeypatch.setattr(os, "cpu_count", lambda n=n_cores: n)
@@ -28,12 +29,12 @@ def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.M
 
 def test_an_output_of_zeros_stays_zeros_and_spoils_no_mean() -> None:
     class Rounding:
-        input_scale, input_zero_point, output_zero_point = 0.1, 0, -3
+        input_scale, input_zero_point, output_zero_point, output_shape = 0.1, 0, -3, (1, 4)
 
         def invoke(self, values: np.ndarray) -> np.ndarray:
             return np.full((1, 4), -3 if not values.any() else 7, np.int8)
 
     segments = np.stack([np.zeros((2, 2)), np.ones((2, 2))]).astype(np.float32)
-    embeddings = int8.invoke(Rounding(), segments)
+    embeddings = embed_normalized(Rounding(), segments)
     np.testing.assert_allclose(embeddings, [[0] * 4, [0.5] * 4], atol=1e-6)
     assert int8.mean_cosine(embeddings, embeddings) == pytest.approx(0.5)
