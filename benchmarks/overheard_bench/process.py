@@ -24,7 +24,7 @@ class Usage:
     cpu_s: float
     wall_s: float
     peak_resident_kb: int | None
-    resident_kb: int | None  # half-way through what was seen: the steady state
+    resident_kb: int | None  # after three quarters of what was seen: the steady state
     own_kb: int | None  # of it, not backed by files (RssAnon)
 
 
@@ -72,13 +72,13 @@ def listen_to_the_end(data_dir: Path, audio: Path, arguments: Sequence[str] = ()
     if process.returncode not in (0, 1):
         raise RuntimeError(f"overheard listen failed: {error_of(data_dir)}")
     known = [m for m in seen if "VmRSS" in m]
-    middle = known[len(known) * 3 // 4] if known else {}
+    steady = known[len(known) * 3 // 4] if known else {}
     return Usage(
         cpu_s=usage.ru_utime + usage.ru_stime,
         wall_s=time.perf_counter() - began,
         peak_resident_kb=max((m["VmHWM"] for m in known if "VmHWM" in m), default=None),
-        resident_kb=middle.get("VmRSS"),
-        own_kb=middle.get("RssAnon"),
+        resident_kb=steady.get("VmRSS"),
+        own_kb=steady.get("RssAnon"),
     )
 
 

@@ -48,7 +48,7 @@ class Triplet(keras.layers.Layer):
         nearest = ops.argmin(distances + FAR * ops.eye(ops.shape(embeddings)[0]), axis=1)
         hits = ops.cast(ops.equal(ops.take(pairs, nearest), pairs), "float32")
         to_positives = self._positives(embeddings)
-        if self.negatives == "random":  # the same row of the next pair
+        if self.negatives == "random":  # the row before, of another pair
             far = self._distance(ops.sum(embeddings * ops.roll(embeddings, 1, axis=0), axis=1))
             far = ops.where(ops.equal(tracks, ops.roll(tracks, 1)), FAR, far)  # of its own track: none
             to_negatives = [far for _ in to_positives]
