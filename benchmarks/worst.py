@@ -102,12 +102,9 @@ def ask_share(
 
 def wrongness(answer: score.Answer) -> float | None:
     """Return how far an answer lies on the wrong side of its threshold, None where it is as it should be."""
-    excess = 0.0
-    if answer.score is not None and answer.threshold is not None:
-        excess = answer.score - answer.threshold
     if answer.outcome == "right" or (not answer.in_catalogue and answer.outcome == "none"):
         return None
-    return abs(excess)
+    return abs(score.excess(answer))
 
 
 def write_page(folder: Path, worst: Sequence[Wrong], corpus: Corpus) -> Path:

@@ -162,12 +162,12 @@ def at_named(answers: Sequence[Answer], n_named: int) -> dict[str, float]:
     `excess` is what is added to each threshold, found on these very answers: to compare two ways of searching
     that score differently, not a figure to claim.
     """
-    out = sorted((_excess(a) for a in answers if not a.in_catalogue), reverse=True)
+    out = sorted((excess(a) for a in answers if not a.in_catalogue), reverse=True)
     known = [a for a in answers if a.in_catalogue]
-    excess = out[n_named] if n_named < len(out) else -math.inf
-    right = sum(a.best == a.source and _excess(a) > excess for a in known)
+    least = out[n_named] if n_named < len(out) else -math.inf
+    right = sum(a.best == a.source and excess(a) > least for a in known)
     return {
-        "excess": round(excess, 5) if math.isfinite(excess) else 0.0,
+        "excess": round(least, 5) if math.isfinite(least) else 0.0,
         "named": n_named,
         "right_percent": percent(right, len(known)),
     }
@@ -179,7 +179,8 @@ def exhaustive_tables(answers: Sequence[Answer]) -> dict[str, Any]:
     return {key: every[key] for key in ("by_condition", "by_length", "overall", "at_one_percent")}
 
 
-def _excess(answer: Answer) -> float:
+def excess(answer: Answer) -> float:
+    """Return how far the best match lies over its threshold; minus infinity where nothing lines up."""
     if answer.score is None or answer.threshold is None:
         return -math.inf
     return answer.score - answer.threshold

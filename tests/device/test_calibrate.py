@@ -53,7 +53,7 @@ def test_what_went_most_wrong() -> None:
     assert worst.wrongness(answer("none", True, -3.0)) == 3.0
     assert worst.wrongness(answer("wrong", True, 1.5)) == 1.5
     assert worst.wrongness(answer("named", False, 0.5)) == 0.5
-    assert worst.wrongness(answer("none", True, None)) == 0.0
+    assert worst.wrongness(answer("none", True, None)) == np.inf
 
 
 LEVELS = {"a": 1000, "b": 2000}
