@@ -44,11 +44,6 @@ def _window(n_fft: int) -> FloatArray:
     return window
 
 
-def n_frames_of(n_samples: int, spec: FrontendSpec = SPEC.frontend) -> int:
-    """Return how many whole frames ``n_samples`` hold."""
-    return max(0, (n_samples - spec.n_fft) // spec.hop_length + 1)
-
-
 def log_mel(waveform: FloatArray, spec: FrontendSpec = SPEC.frontend) -> FloatArray:
     """Return the log-mel power spectrogram in dB.
 

@@ -89,9 +89,7 @@ class Listing:
         return [_stamp(path) for path in self.files]
 
 
-def cached_clips(
-    base: Path, listing: Listing, jobs: int = JOBS, loader: Load = load, reuse: bool = True
-) -> Clips:
+def cached_clips(base: Path, listing: Listing, jobs: int = JOBS, loader: Load = load) -> Clips:
     """Map a cache; decode what it lacks before, taking up what an interrupted run left.
 
     Parameters
@@ -99,7 +97,6 @@ def cached_clips(
     base : the cache is ``BASE.s16`` and ``BASE.json``
     jobs : processes that decode
     loader : loads a file
-    reuse : take recordings that are unchanged from the cache that was there before
 
     Raises
     ------
@@ -117,7 +114,7 @@ def cached_clips(
             if _fits(index, listing, stamps):  # another process decoded it meanwhile
                 journal.discard()
             else:
-                index = _fill(journal, listing, stamps, index if reuse else {}, jobs, loader)
+                index = _fill(journal, listing, stamps, index, jobs, loader)
         finally:
             journal.leave()
     return _map(base, index)
