@@ -12,14 +12,14 @@ import audio_files
 N_MUSIC = 5  # of each split
 
 
-def write_corpus(folder: Path) -> Path:
+def write_corpus(folder: Path, music_s: float = 7.0) -> Path:
     """Write ``manifest.csv`` and its files, some seconds each, at the rates that the real corpus has."""
     rows: list[tuple[str, str, str]] = []
     for split_number, split in enumerate(("train", "valid")):
         rng = np.random.default_rng(split_number)
         for number in range(N_MUSIC):
             rows.append(("music", split, f"music/{split}-{number}.{'ogg' if number == 0 else 'wav'}"))
-            wave = audio_files.music(7.0, 10 * split_number + number, 8000)
+            wave = audio_files.music(music_s, 10 * split_number + number, 8000)
             wave += 0.01 * rng.standard_normal(wave.shape, dtype=np.float32)
             _write(folder / rows[-1][2], wave, 8000)
         for kind in ("noise", "speech"):

@@ -22,6 +22,7 @@ SPLIT_FILE = BENCHMARKS / "calibration_split.json"
 NEAR_DUPLICATES_FILE = BENCHMARKS / "near_duplicates.json"
 KINDS = ("music", "noise", "speech", "ir_room", "ir_room_synth", "ir_mic")
 PARTS = ("calibration", "report")
+ITEM_COLUMNS = ("kind", "split", "path", "title", "artist", "source")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,15 @@ class Corpus:
         manifest = self.root / "manifest.csv"
         if not manifest.is_file():
             raise FileNotFoundError(f"no corpus: {manifest} is missing (name a place with --corpus)")
-        text = manifest.read_text(encoding="utf-8")
+        try:
+            text = manifest.read_text(encoding="utf-8")
+            self.items = tuple(_item(row) for row in csv.DictReader(text.splitlines()))
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            columns = ", ".join(ITEM_COLUMNS)
+            raise RuntimeError(
+                f"{manifest} is no list of a corpus, with the columns seconds, {columns} ({error!r})"
+            ) from error
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.items = tuple(_item(row) for row in csv.DictReader(text.splitlines()))
         self._audio: dict[str, np.ndarray] = {}
 
     def of(self, kind: str, split: str | None = None) -> list[Item]:
@@ -65,8 +72,7 @@ class Corpus:
 
 
 def _item(row: dict[str, str]) -> Item:
-    names = ("kind", "split", "path", "title", "artist", "source")
-    return Item(seconds=float(row["seconds"]), **{name: row[name] for name in names})
+    return Item(seconds=float(row["seconds"]), **{name: row[name] for name in ITEM_COLUMNS})
 
 
 def decode(path: Path) -> tuple[np.ndarray, int]:

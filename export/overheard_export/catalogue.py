@@ -136,6 +136,8 @@ def relative(path: Path, root: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``overheard-export catalogue``; 1 where something was left out."""
     args = parser().parse_args(argv)
+    if args.jobs < 0:
+        raise PackError("--jobs must not be negative")
     credits = read_credits(args.credits) if args.credits else None
     root = args.credits.parent if args.credits else None
     make = functools.partial(ModelFingerprinter, args.model, args.compact)

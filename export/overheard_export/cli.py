@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = importlib.import_module(COMMANDS[command][0]).main(arguments[1:])
         return code
-    except OverheardError as error:
+    except (OverheardError, OSError) as error:
         print(f"overheard-export: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -197,7 +197,7 @@ def export_checkpoint(
     from overheard_train.data import open_data
     from overheard_train.evaluate import load_encoder
     from overheard_train.pairs import make_pairs
-    from overheard_train.text import commit
+    from overheard_train.text import check_writable, commit
 
     encoder, recipe, progress = load_encoder(checkpoint)
     spec = recipe.spec
@@ -205,12 +205,17 @@ def export_checkpoint(
     code_bytes = code_bytes or recipe.code_bytes
     if not all(1 <= n <= spec.dim for n in code_bytes) or not 1 <= n_cells <= MAX_CELLS:
         raise ModelError(f"--code-bytes must be 1 to {spec.dim} a stage, and --cells 1 to {MAX_CELLS}")
+    if output.suffix != ".json":
+        raise ModelError(f"{output} must end in .json: the model's other files lie beside it")
+    targets = [output, *(output.with_suffix(suffix) for suffix in device.PARTS)]
+    check_writable(targets, "name another with --output")
     data = open_data(names)
+    compared = parity_pairs(recipe, data)  # first: lists that lack are better missed now than in half an hour
     if recipe.whitening:
         encoder = whiten(encoder, impostors(spec, data, N_WHITENED), recipe.whitening)
     representative, _ = make_pairs(recipe, data, "train", seed=1).batch(np.random.default_rng(11), 256)
     tflite = convert(encoder, representative)
-    parity = measure_parity(encoder, tflite, parity_pairs(recipe, data))
+    parity = measure_parity(encoder, tflite, compared)
     log.info("parity: cosine %.4f, top-1 %.3f float, %.3f int8", *dataclasses.astuple(parity))
     if gate and not parity.passed:
         raise ModelError(
@@ -238,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
         parity = export_checkpoint(
             args.checkpoint, args.data, args.output, args.cells, args.code_bytes, not args.no_gate
         )
-    except OverheardError as error:
+    except (OverheardError, OSError) as error:
         print(f"overheard-export: {error}", file=sys.stderr)
         return 2
     print(f"{args.output}: cosine to float {parity.mean_cosine:.4f}, top-1 {parity.top1_int8:.3f}")

@@ -175,6 +175,26 @@ def test_a_recipe_with_another_spec_keeps_it(
         evaluate(checkpoint, [str(corpus)], output, n_queries=1, lengths_s=(1,))
 
 
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("m.npz", "must end in .json"),
+        ("taken.json", "taken.tflite cannot be written"),
+        ("file/m.json", "m.json cannot be written (Not a directory)"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_at_once(
+    checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str, says: str
+) -> None:
+    (tmp_path / "taken.tflite").mkdir()
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.iterdir())
+    arguments = [str(checkpoint), "--data", str(corpus), "--output", str(tmp_path / output)]
+    assert cli.main(["model", *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert says in line and sorted(tmp_path.iterdir()) == before
+
+
 def test_the_gate_refuses_and_nothing_is_written(
     checkpoint: Path,
     corpus: Path,

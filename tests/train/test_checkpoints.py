@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,21 @@ def other_fields(path: Path) -> None:
         np.savez(file, np.ones(3), progress=np.array('{"recipe": "trial", "colour": 3}'))
 
 
-@pytest.mark.parametrize("damage", [garbage, cut, foreign, array, empty, other_fields])
+def holds(weights: object, **progress: object) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            np.savez(file, weights, progress=np.array(json.dumps({"recipe": "trial", **progress})))
+
+    return write
+
+
+NONSENSE = [
+    *(holds(np.ones(3), recipe=["x"]), holds(np.ones(3), step="many"), holds(np.array(["text"]))),
+    *(holds(np.ones(3), settings=["text"]), holds(np.ones(3), settings=3)),
+]
+
+
+@pytest.mark.parametrize("damage", [garbage, cut, foreign, array, empty, other_fields, *NONSENSE])
 def test_a_broken_checkpoint_is_one_line(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     checkpoint = tmp_path / "broken.npz"
     damage(checkpoint)
@@ -109,12 +124,14 @@ def test_an_average_is_the_mean_of_weights_and_says_so(tmp_path: Path) -> None:
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for step, path in enumerate(paths):
         weights = [np.full((2, 3), 1.0 + 2 * step, np.float32), np.array([step], np.float32)]
-        save_checkpoint(weights, Progress("tiny", 10 + step, settings=[{"seed": step}]), path)
-    average(paths, tmp_path / "mean.npz")
-    weights, progress = load_checkpoint(tmp_path / "mean.npz")
+        session = {"seed": step, "schedule": {}}
+        save_checkpoint(weights, Progress("tiny", 10 + step, settings=[session]), path)
+    weights, progress = average(paths)
     np.testing.assert_array_equal(weights[0], np.full((2, 3), 2.0))
     np.testing.assert_array_equal(weights[1], [0.5])
-    assert progress.step == 11 and progress.settings == [{"seed": 1, "mean_of_steps": [10, 11]}]
+    assert progress.step == 11 and progress.settings == [
+        {"seed": 1, "schedule": {}, "mean_of_steps": [10, 11]}
+    ]
 
 
 @pytest.mark.parametrize("recipe, n", [("other", 3), ("tiny", 4)])
@@ -122,5 +139,10 @@ def test_an_average_of_different_networks_is_refused(tmp_path: Path, recipe: str
     save_checkpoint([np.ones(n, np.float32)], Progress(recipe), tmp_path / "a.npz")
     save_checkpoint([np.ones(3, np.float32)], Progress("tiny"), tmp_path / "b.npz")
     with pytest.raises(ModelError, match=r"a\.npz is not of the network of .*b\.npz"):
-        average([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "mean.npz")
-    assert not (tmp_path / "mean.npz").exists()
+        average([tmp_path / "a.npz", tmp_path / "b.npz"])
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    save_checkpoint([np.array([1, np.nan], np.float32)], Progress("trial"), tmp_path / "nan.npz")
+    with pytest.raises(ModelError, match=r"nan\.npz holds weights that are no numbers"):
+        load_checkpoint(tmp_path / "nan.npz")

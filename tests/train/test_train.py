@@ -31,6 +31,7 @@ def start(corpus: Path, checkpoint: Path, *arguments: object) -> subprocess.Pope
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -62,14 +63,24 @@ def test_fit_trains_says_so_and_comes_to_its_end(corpus: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trial.json", "trial.npz", "trial.state.npz"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)]
+)
 def test_being_stopped_saves_and_leaves_no_process(
-    corpus: Path, tmp_path: Path, number: signal.Signals
+    corpus: Path, tmp_path: Path, number: signal.Signals, group: bool
 ) -> None:
     process = training(corpus, tmp_path / "stopped.npz")
-    process.send_signal(number)
+    os.killpg(process.pid, number) if group else process.send_signal(number)  # as a terminal, or a service
     assert ended(process)[::2] == (130, "overheard-train: interrupted")
     assert load_checkpoint(tmp_path / "stopped.npz")[1].step >= 1
+
+
+def test_a_second_training_of_one_checkpoint_is_refused(corpus: Path, tmp_path: Path) -> None:
+    process = training(corpus, tmp_path / "one.npz")
+    code, _, line = ended(start(corpus, tmp_path / "one.npz", "--steps", 1))
+    assert (code, "another training writes" in line) == (2, True)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 130 and not (tmp_path / "one.lock").exists()
 
 
 def children(pid: int) -> list[int]:

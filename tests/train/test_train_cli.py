@@ -11,9 +11,11 @@ import pytest
 
 pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
+import train_corpus  # noqa: E402
 from overheard.errors import OverheardError  # noqa: E402
 from overheard_train import cli  # noqa: E402
 from overheard_train.checkpoints import Progress, load_checkpoint, save_checkpoint  # noqa: E402
+from overheard_train.encoders import build_encoder  # noqa: E402
 from overheard_train.recipes import RECIPES, find_recipe  # noqa: E402
 
 
@@ -41,6 +43,13 @@ def test_mistakes_in_the_call_are_one_line(
     other = tmp_path / "other.npz"
     save_checkpoint([np.ones(3, np.float32)], Progress("trial", 5), other)
     fit, data = ["fit", "--recipe", "trial"], ["--data", corpus]
+    (tmp_path / "taken.json").mkdir()
+    (tmp_path / "recipes.json").write_text("half a")
+    gone, unscheduled, short = (tmp_path / name for name in ("gone.npz", "unscheduled.npz", "short"))
+    save_checkpoint([np.ones(3, np.float32)], Progress("trial", 5, settings=[{}]), unscheduled)
+    save_checkpoint([np.ones(3, np.float32)], Progress("gone", 5), gone)
+    train_corpus.write_corpus(short, music_s=1.0)
+    (tmp_path / "curves").write_text("a file")
     for arguments, says in (
         (["fit", "--recipe", "big", *data], "no recipe big: there are nafp"),
         ([*fit, "--data", tmp_path / "none", "--checkpoint", new], "none"),
@@ -51,6 +60,13 @@ def test_mistakes_in_the_call_are_one_line(
         ([*fit, *data, "--checkpoint", old, "--resume"], "is of the recipe nmfp: say --recipe nmfp"),
         ([*fit, *data, "--checkpoint", broken, "--resume"], "broken.npz is no checkpoint"),
         ([*fit, *data, "--checkpoint", tmp_path / "new"], "must end in .npz"),
+        ([*fit, *data, "--checkpoint", broken / "x.npz"], "x.npz cannot be written (Not a directory): name"),
+        ([*fit, *data, "--checkpoint", tmp_path / "taken.npz"], "taken.json cannot be written"),
+        ([*fit, *data, "--checkpoint", gone, "--resume"], "no recipe gone"),
+        ([*fit, *data, "--checkpoint", unscheduled, "--resume"], "begin a new one with --restart"),
+        ([*fit, "--data", short, "--checkpoint", new], "the split train has 0 tracks of 1.6 s or longer"),
+        ([*fit, *data, "--checkpoint", new, "--tensorboard", tmp_path / "curves"], "curves is no folder"),
+        (["compare", "trial", "--results", tmp_path, *data], "recipes.json is damaged"),
         (["evaluate", new, *data], "there is no checkpoint"),
         (["evaluate", broken, *data], "broken.npz is no checkpoint"),
         (["evaluate", other, *data], "another network's"),
@@ -66,7 +82,8 @@ def test_mistakes_in_the_call_are_one_line(
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(["--steps", "0"], ["--workers", "-1"], ["--workers", "many"], ["--seed", "-1"]),
+        *(["--steps", "0"], ["--steps", "1e3"], ["--workers", "-1"], ["--workers", "many"]),
+        *(["--seed", "-1"], ["--seed", "99999999999"]),
         *(["--minutes", "-3"], ["--cpu-minutes", "nan"], ["--learning-rate-scale", "0"]),
     ],
 )
@@ -75,7 +92,7 @@ def test_impossible_numbers_are_refused(arguments: list[str], capsys: pytest.Cap
         cli.main(["fit", *arguments])
     assert raised.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert f"argument {arguments[0]}: " in line
+    assert f"argument {arguments[0]}: " in line and "invalid" not in line
 
 
 def test_recipes_are_listed_with_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,13 +126,21 @@ def test_an_average_is_written_beside_and_never_over_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, mean = tmp_path / "one.npz", tmp_path / "mean.npz"
-    save_checkpoint([np.ones(3, np.float32)], Progress("overheard", 5), one)
+    recipe = RECIPES["trial"]
+    weights = build_encoder(recipe.encoder, recipe.spec).get_weights()
+    save_checkpoint(weights, Progress("trial", 5, settings=[{"schedule": {}}]), one)
     assert cli.main(["average", str(one), str(one), "--checkpoint", str(mean)]) == 0
-    assert "the mean of 2 checkpoints of overheard" in capsys.readouterr().out
+    assert "the mean of 2 checkpoints of trial" in capsys.readouterr().out
     assert json.loads(mean.with_suffix(".json").read_text())["progress"]["settings"] == [
-        {"mean_of_steps": [5, 5]}
+        {"schedule": {}, "mean_of_steps": [5, 5]}
     ]
     before = mean.read_bytes()
     assert "mean.npz exists: name another" in error_line(["average", one, "--checkpoint", mean], capsys)
+    other, gone = tmp_path / "other.npz", tmp_path / "gone.npz"
+    assert "two checkpoints or more" in error_line(["average", one, "--checkpoint", other], capsys)
+    for recipe_name, says in (("trial", "another network's"), ("gone", "no recipe gone")):
+        save_checkpoint([np.ones(3, np.float32)], Progress(recipe_name), gone)
+        assert says in error_line(["average", gone, gone, "--checkpoint", other], capsys)
+        assert not other.exists()
     assert "must end in .npz" in error_line(["average", one, "--checkpoint", tmp_path / "mean"], capsys)
     assert mean.read_bytes() == before

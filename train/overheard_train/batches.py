@@ -67,7 +67,8 @@ class Batches:
                 if self._closed:
                     raise StopIteration from error
                 self._error = OverheardError(
-                    "a process that makes batches died (out of memory?): take fewer --workers, and --resume"
+                    "a process that makes batches died (out of memory?): take fewer --workers; "
+                    "what was saved before goes on with --resume"
                 )
                 raise self._error from error
             self.waited_s += time.monotonic() - before
@@ -99,9 +100,9 @@ def _work(sender: Connection, maker: PairMaker, seed: int, steps: Iterator[int],
 
 
 def _start_worker() -> None:
-    """Leave an interrupt to the parent, and end with it even where it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Leave an interrupt, or being told to end, to the parent; end with it even where it is killed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole group
+        signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
 
     def watch() -> None:

@@ -95,7 +95,8 @@ class Steering(keras.callbacks.Callback):
 
 def _diverged(progress: Progress) -> OverheardError:
     return OverheardError(
-        f"training diverged in step {progress.step}: lower --learning-rate-scale, and --resume"
+        f"training diverged in step {progress.step}: lower --learning-rate-scale; "
+        "what was saved before goes on with --resume"
     )
 
 
@@ -154,7 +155,7 @@ class Keeper(keras.callbacks.Callback):
         # The state first: without a checkpoint of the same step it is not taken for one.
         save_state([*self.model.weights, *self.model.optimizer.variables], self._progress, self._checkpoint)
         save_checkpoint(weights, self._progress, self._checkpoint)
-        write_settings(self._checkpoint.with_suffix(".json"), self._recipe.to_dict(), self._progress)
+        write_settings(self._checkpoint, self._recipe.to_dict(), self._progress)
         self._saved = time.monotonic()
 
 
@@ -167,6 +168,8 @@ class Curves(keras.callbacks.Callback):
             from tensorboard.summary import Writer
         except ImportError as error:
             raise OverheardError("--tensorboard needs: pip install tensorboard") from error
+        if folder.exists() and not folder.is_dir():
+            raise OverheardError(f"{folder} is no folder: name another with --tensorboard")
         self._writer, self._progress = Writer(str(folder)), progress
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -52,17 +52,20 @@ def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
     """Read what :func:`save_checkpoint` wrote; raise ModelError where it is something else."""
     try:
         arrays, progress = _read(path)
+        weights = [array.astype(np.float32) for array in arrays]
     except FileNotFoundError as error:
         raise ModelError(f"there is no checkpoint {path}: make one with overheard-train fit") from error
     except NO_TABLES as error:
         raise ModelError(
             f"{path} is no checkpoint, or damaged: name the .npz that overheard-train fit wrote"
         ) from error
-    return [array.astype(np.float32) for array in arrays], progress
+    if not all(np.isfinite(weight).all() for weight in weights):
+        raise ModelError(f"{path} holds weights that are no numbers: take an earlier checkpoint")
+    return weights, progress
 
 
-def average(paths: Sequence[Path], output: Path) -> Progress:
-    """Write the mean of checkpoints' weights, with the progress of the last; return that.
+def average(paths: Sequence[Path]) -> tuple[list[np.ndarray], Progress]:
+    """Return the mean of checkpoints' weights, and the progress of the last.
 
     Source: Wortsman et al., Model Soups (2203.05482).
 
@@ -79,11 +82,16 @@ def average(paths: Sequence[Path], output: Path) -> Progress:
             raise ModelError(f"{path} is not of the network of {paths[-1]}: name checkpoints of one recipe")
     means = [np.mean(same, axis=0) for same in zip(*(others for others, _ in loaded), strict=True)]
     steps = [their.step for _, their in loaded]
-    *before, last = progress.settings or [{}]
-    # Within the last session's, which a resumed training goes on from.
-    progress = dataclasses.replace(progress, settings=[*before, {**last, "mean_of_steps": steps}])
-    save_checkpoint(means, progress, output)
-    return progress
+    if progress.settings:
+        *before, last = progress.settings
+        # Within the last session's, which a resumed training goes on from.
+        progress = dataclasses.replace(progress, settings=[*before, {**last, "mean_of_steps": steps}])
+    return means, progress
+
+
+def settings_path(checkpoint: Path) -> Path:
+    """Return where recipe, progress and sessions lie: beside the checkpoint, to be read."""
+    return checkpoint.with_suffix(".json")
 
 
 def state_path(checkpoint: Path) -> Path:
@@ -110,10 +118,15 @@ def load_state(variables: list[keras.Variable], progress: Progress, checkpoint: 
     return True
 
 
-def write_settings(path: Path, recipe: dict[str, Any], progress: Progress) -> None:
+def files_of(checkpoint: Path) -> tuple[Path, ...]:
+    """Return all that a training writes."""
+    return checkpoint, state_path(checkpoint), settings_path(checkpoint)
+
+
+def write_settings(checkpoint: Path, recipe: dict[str, Any], progress: Progress) -> None:
     """Write what a run was: recipe, progress and sessions, as JSON beside its checkpoint."""
     facts = {"recipe": recipe, "progress": dataclasses.asdict(progress)}
-    write_text(path, json.dumps(facts, indent=1, default=str) + "\n")
+    write_text(settings_path(checkpoint), json.dumps(facts, indent=1, default=str) + "\n")
 
 
 def restore(encoder: keras.Model, weights: list[np.ndarray], source: str) -> None:
@@ -132,4 +145,7 @@ def _write(path: Path, arrays: list[np.ndarray], progress: Progress) -> None:
 def _read(path: Path) -> tuple[list[np.ndarray], Progress]:
     with np.load(path, allow_pickle=False) as stored:
         progress = Progress(**json.loads(str(stored["progress"])))
+        known = isinstance(progress.recipe, str) and isinstance(progress.step, int)
+        if not known or not all(isinstance(session, dict) for session in progress.settings):
+            raise ValueError("it says nothing of its training")
         return [stored[f"arr_{i}"] for i in range(len(stored.files) - 1)], progress

@@ -15,6 +15,7 @@ from typing import Any
 
 from overheard.errors import OverheardError
 from overheard.text import one_line
+from overheard_train.arguments import positive, whole_number
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 
@@ -35,13 +36,13 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--model", type=Path, help="manifest of its exported model: int8 and code beside float"
     )
-    evaluate.add_argument("--queries", type=_positive, default=510, help="of each length")
+    evaluate.add_argument("--queries", type=positive, default=510, help="of each length")
     evaluate.add_argument("--json", type=Path, help="write the figures here too")
     add_data_argument(evaluate)
     compare = commands.add_parser("compare", help="train recipes at one budget and put them in one table")
     compare.add_argument("recipes", nargs="*", help="by name (default: all that train here)")
     compare.add_argument("--cpu-minutes", type=_amount, default=40.0, help="of processor time for each")
-    compare.add_argument("--positions", type=_positive, default=50, help="of the queries, per length")
+    compare.add_argument("--positions", type=positive, default=50, help="of the queries, per length")
     compare.add_argument("--work", type=Path, help="checkpoints and models (default: in the cache)")
     compare.add_argument("--results", type=Path, help="default: benchmarks/results")
     add_data_argument(compare)
@@ -63,7 +64,7 @@ def _fit_parser(commands: Any) -> None:
     fit.add_argument(
         "--restart", action="store_true", help="with --resume: begin a new schedule from its weights"
     )
-    fit.add_argument("--steps", type=_positive, help="length of the training (default: the recipe's)")
+    fit.add_argument("--steps", type=positive, help="length of the training (default: the recipe's)")
     fit.add_argument("--cpu-minutes", type=_amount, help="or this much processor time, to compare recipes")
     fit.add_argument("--minutes", type=_amount, help="or this much wall clock; what is used up first ends it")
     fit.add_argument(
@@ -74,36 +75,26 @@ def _fit_parser(commands: Any) -> None:
     fit.add_argument(
         "--pairs", type=_pair_count, help="of a step (default: the recipe's, or with --resume what it was)"
     )
-    fit.add_argument("--workers", type=_positive, default=2, help="processes that make batches")
+    fit.add_argument("--workers", type=positive, default=2, help="processes that make batches")
     fit.add_argument("--seed", type=_seed, default=0)
     fit.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write curves here")
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
-
-
 def _pair_count(text: str) -> int:
-    number = int(text)
-    if number < 2:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 2: pairs are told from each other")
-    return number
+    return whole_number(text, 2, "pairs are told from each other")
 
 
 def _seed(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} is below 0")
-    return number
+    return whole_number(text, 0, "it seeds Keras too", 2**32 - 1)
 
 
 def _amount(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
 
 
@@ -139,8 +130,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
+    from overheard_train.checkpoints import files_of
     from overheard_train.recipes import find_recipe
     from overheard_train.schedule import Budget
+    from overheard_train.text import check_writable, only_one
     from overheard_train.train import fit
 
     recipe = find_recipe(args.recipe)
@@ -154,19 +147,22 @@ def _fit(args: argparse.Namespace) -> int:
     if args.restart and not args.resume:
         raise OverheardError("--restart begins anew from a checkpoint: say --resume too")
     told = (args.steps, args.cpu_minutes, args.minutes)
-    progress = fit(
-        recipe,
-        args.data,
-        checkpoint,
-        Budget(*told) if any(told) else None,
-        args.resume,
-        args.restart,
-        args.seed,
-        args.workers,
-        args.learning_rate_scale,
-        args.tensorboard,
-        args.pairs,
-    )
+    check_writable(files_of(checkpoint), "name another with --checkpoint")
+    taken = f"another training writes {checkpoint}: name another with --checkpoint"
+    with only_one(checkpoint.with_suffix(".lock"), taken):
+        progress = fit(
+            recipe,
+            args.data,
+            checkpoint,
+            Budget(*told) if any(told) else None,
+            args.resume,
+            args.restart,
+            args.seed,
+            args.workers,
+            args.learning_rate_scale,
+            args.tensorboard,
+            args.pairs,
+        )
     print(f"{checkpoint}: step {progress.step}, loss {progress.loss:.3f}, top-1 {progress.accuracy:.3f}")
     return 0
 
@@ -178,14 +174,22 @@ def _written(checkpoint: Path) -> Path:
 
 
 def _average(args: argparse.Namespace) -> int:
-    from overheard_train.checkpoints import average, write_settings
+    from overheard_train.checkpoints import average, files_of, restore, save_checkpoint, write_settings
+    from overheard_train.encoders import build_encoder
     from overheard_train.recipes import find_recipe
+    from overheard_train.text import check_writable
 
     checkpoint = _written(args.checkpoint)
     if checkpoint.exists():
         raise OverheardError(f"{checkpoint} exists: name another with --checkpoint")
-    progress = average(args.checkpoints, checkpoint)
-    write_settings(checkpoint.with_suffix(".json"), find_recipe(progress.recipe).to_dict(), progress)
+    check_writable(files_of(checkpoint), "name another with --checkpoint")
+    if len(args.checkpoints) < 2:
+        raise OverheardError("a mean is of two checkpoints or more: name them")
+    weights, progress = average(args.checkpoints)
+    recipe = find_recipe(progress.recipe)
+    restore(build_encoder(recipe.encoder, recipe.spec), weights, str(args.checkpoints[-1]))
+    save_checkpoint(weights, progress, checkpoint)
+    write_settings(checkpoint, recipe.to_dict(), progress)
     print(f"{checkpoint}: the mean of {len(args.checkpoints)} checkpoints of {progress.recipe}")
     return 0
 

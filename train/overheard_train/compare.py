@@ -54,7 +54,7 @@ def compare(
     for name in names:
         find_recipe(name)
     path = results / "recipes.json"
-    rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    rows = _read_rows(path)
     for name in names:
         if rows.get(name, {}).get("cpu_minutes") == cpu_minutes:
             log.info("%s has been measured at this budget: to do it anew, delete its row of %s", name, path)
@@ -64,6 +64,16 @@ def compare(
         write_text(results / "recipes.md", table(rows))
         plot(rows, results / "recipes.png")
     return table(rows)
+
+
+def _read_rows(path: Path) -> dict[str, Any]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError:
+        rows = None
+    if not isinstance(rows, dict):
+        raise OverheardError(f"{path} is damaged: delete it, or take it from git")
+    return rows
 
 
 def measure(

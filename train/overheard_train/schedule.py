@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from overheard.errors import ModelError
 from overheard_train.checkpoints import Progress
 from overheard_train.recipes import Recipe
 
@@ -57,9 +58,12 @@ class Schedule:
 
     @classmethod
     def of(cls, progress: Progress) -> Schedule:
-        """Return the schedule of a training's last session."""
-        stored = dict(progress.settings[-1]["schedule"])
-        return cls(Budget(**stored.pop("budget")), **stored)
+        """Return the schedule of a training's last session; raise ModelError where it names none."""
+        try:
+            stored = dict(progress.settings[-1]["schedule"])
+            return cls(Budget(**stored.pop("budget")), **stored)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ModelError("the checkpoint tells no schedule: begin a new one with --restart") from error
 
 
 def learning_rate_at(done: float, step: int, recipe: Recipe) -> float:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
+
+from overheard.errors import OverheardError
 
 
 def commit() -> str:
@@ -29,11 +33,52 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears in one piece, when all is written: beside, to disk, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(paths: Sequence[Path], remedy: str) -> None:
+    """Try to write files, before long work whose result they are to hold.
+
+    Raises
+    ------
+    OverheardError
+        One cannot be written; it ends with the remedy.
+    """
+    for path in paths:
+        try:
+            for hinders, number in ((path.is_dir(), errno.EISDIR), (path.parent.is_file(), errno.ENOTDIR)):
+                if hinders:
+                    raise OSError(number, os.strerror(number))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.partial")
+            partial.touch()
+            partial.unlink()
+        except OSError as error:
+            raise OverheardError(f"{path} cannot be written ({error.strerror}): {remedy}") from error
+
+
+@contextlib.contextmanager
+def only_one(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock file, and remove it in the end; raise OverheardError where another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OverheardError(refusal) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from overheard_train.batches import Batches
 from overheard_train.checkpoints import Progress, load_checkpoint, load_state, restore
 from overheard_train.data import open_data
 from overheard_train.pairs import make_pairs
-from overheard_train.recipes import Recipe
+from overheard_train.recipes import Recipe, find_recipe
 from overheard_train.schedule import ROUND_STEPS, Budget, Schedule
 from overheard_train.text import commit
 
@@ -63,6 +63,7 @@ def fit(
     """
     weights, progress = load_checkpoint(checkpoint) if resume else (None, Progress(recipe.name))
     if progress.recipe != recipe.name:
+        find_recipe(progress.recipe)
         raise OverheardError(
             f"{checkpoint} is of the recipe {progress.recipe}: say --recipe {progress.recipe}"
         )

@@ -29,7 +29,7 @@ Stamp = tuple[int, int]
 
 def default_cache_dir() -> Path:
     """Return where decoded audio is kept: ``$OVERHEARD_CACHE_DIR`` or ``~/.cache/overheard``."""
-    return Path(os.environ.get("OVERHEARD_CACHE_DIR", Path.home() / ".cache" / "overheard"))
+    return Path(os.environ.get("OVERHEARD_CACHE_DIR") or Path.home() / ".cache" / "overheard")
 
 
 @dataclasses.dataclass(frozen=True)

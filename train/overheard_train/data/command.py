@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from overheard.text import one_line
+from overheard_train.arguments import positive
 from overheard_train.data.cache import Clips
 from overheard_train.data.opened import Data, open_data
 from overheard_train.data.sources import SPLITS
@@ -54,15 +55,8 @@ def check_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", type=Path, help="manifest of a model other than the shipped one, for --check"
     )
-    parser.add_argument("--jobs", type=_at_least_one, default=2, help="processes that decode and fingerprint")
+    parser.add_argument("--jobs", type=positive, default=2, help="processes that decode and fingerprint")
     return parser
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -90,7 +84,7 @@ def run_check(args: argparse.Namespace) -> int:
         print("nothing is on both sides")
         return 0
     print(report.table())
-    print(f"{len(report.findings)} pairs are on both sides")
+    print(f"on both sides: {len(report.findings)}")
     return 1
 
 

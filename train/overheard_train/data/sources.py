@@ -97,7 +97,8 @@ def parse(name: str) -> Source:
     kind = label if label in KINDS else None
     if label == "musan":
         if not any((root / part).is_dir() for part in MUSAN_PARTS):
-            raise AudioError(f"{root} is not MUSAN: it has none of the folders {', '.join(MUSAN_PARTS)}")
+            folders = ", ".join(MUSAN_PARTS)
+            raise AudioError(f"{root} is not MUSAN, with the folders {folders}: name its root")
         return Source("musan", root)
     if (root / MANIFEST).is_file():
         return Source("manifest", root, kind)
@@ -136,7 +137,9 @@ def _manifest_rows(root: Path) -> list[dict[str, str]]:
     needed = ("kind", "split", "path")
     if rows and not set(needed) <= set(rows[0]):
         raise AudioError(f"{path} needs the columns kind, split and path")
-    if not all(row[name] for row in rows for name in needed):
+    if not rows:
+        raise AudioError(f"{path} lists nothing: complete it or take a new copy")
+    if not all(row[name] and "\0" not in row[name] for row in rows for name in needed):
         raise AudioError(f"{path} has rows without a kind, a split or a path: complete them")
     return rows
 

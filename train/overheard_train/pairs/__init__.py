@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from overheard.errors import OverheardError
 from overheard.frontend import FloatArray
 from overheard_train.parts import pick
 
 if TYPE_CHECKING:
-    from overheard_train.data import Data
+    from overheard.spec import FingerprintSpec
+    from overheard_train.data import Clips, Data
     from overheard_train.recipes import Recipe
 
 Labels = npt.NDArray[np.int32]
@@ -45,6 +47,24 @@ def make_pairs(recipe: Recipe, data: Data, split: str = "train", seed: int = 0) 
         recipe.spec, data, split, seed, views=recipe.views, **recipe.pairs.options
     )
     return maker
+
+
+def music_to_learn(data: Data, split: str, spec: FingerprintSpec) -> Clips:
+    """Return a split's music.
+
+    Raises
+    ------
+    OverheardError
+        It has fewer than two tracks of a segment or longer: nothing could be told from each other.
+    """
+    music = data.clips(["music"], split)
+    n_long = int(np.sum(np.diff(music.starts) >= spec.segment_samples))
+    if n_long < 2:
+        raise OverheardError(
+            f"the split {split} has {n_long} tracks of {spec.segment_s:.1f} s or longer, and two are needed "
+            "at least: name more with --data music=FOLDER"
+        )
+    return music
 
 
 def draw_tracks(rng: np.random.Generator, n_tracks: int, n_pairs: int) -> npt.NDArray[np.int32]:

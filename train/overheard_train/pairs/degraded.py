@@ -16,7 +16,7 @@ import scipy.fft
 
 from overheard.frontend import FloatArray, log_mel, normalize_segments
 from overheard.spec import SPEC, FingerprintSpec
-from overheard_train.pairs import Batch, draw_tracks, labels_of, same_music
+from overheard_train.pairs import Batch, draw_tracks, labels_of, music_to_learn, same_music
 from overheard_train.pairs.responses import (
     RATE,
     ComplexArray,
@@ -340,7 +340,7 @@ def make(
     rng = np.random.default_rng([seed, 77])
     rooms = data.responses(["ir_room", "ir_room_synth"], split)
     return DegradedPairs(
-        data.clips(["music"], split),
+        music_to_learn(data, split, spec),
         data.clips(["noise"], split),
         data.clips(["speech"], split),
         room_variations(rooms, rng, *n_rooms, window_samples),

@@ -8,7 +8,7 @@ import numpy as np
 
 from overheard.frontend import log_mel, normalize_segments
 from overheard.spec import FingerprintSpec
-from overheard_train.pairs import Batch, draw_tracks, labels_of, same_music
+from overheard_train.pairs import Batch, draw_tracks, labels_of, music_to_learn, same_music
 
 if TYPE_CHECKING:
     from overheard_train.data import Clips, Data
@@ -58,4 +58,4 @@ def make(
     snr_db: tuple[float, float] = (0.0, 20.0),
 ) -> WhiteNoisePairs:
     """Make the maker; ``seed`` has nothing to choose here."""
-    return WhiteNoisePairs(spec, data.clips(["music"], split), snr_db, views)
+    return WhiteNoisePairs(spec, music_to_learn(data, split, spec), snr_db, views)
