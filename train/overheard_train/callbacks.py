@@ -164,12 +164,12 @@ class Curves(keras.callbacks.Callback):
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         super().__init__()
+        if folder.exists() and not folder.is_dir():
+            raise OverheardError(f"{folder} is no folder: name another with --tensorboard")
         try:
             from tensorboard.summary import Writer
         except ImportError as error:
             raise OverheardError("--tensorboard needs: pip install tensorboard") from error
-        if folder.exists() and not folder.is_dir():
-            raise OverheardError(f"{folder} is no folder: name another with --tensorboard")
         self._writer, self._progress = Writer(str(folder)), progress
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
