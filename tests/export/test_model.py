@@ -233,7 +233,8 @@ def test_errors_of_the_command_are_one_line(
         ([unknown, *data], "no recipe gone"),
         ([checkpoint, "--data", tmp_path / "nowhere"], "nowhere"),
         ([checkpoint, *data, "--code-bytes", "10", "97"], "--code-bytes must be 1 to 96 a stage"),
-        ([checkpoint, *data, "--cells", "70000"], "--cells 1 to 65536"),
+        ([checkpoint, *data, "--cells", "70000"], "--cells 1 to 32768"),
+        ([checkpoint, *data, "--cells", "0"], "--cells 1 to 32768"),
     ):
         assert cli.main(["model", *map(str, arguments), "--output", str(output)]) == 2
         out, err = capsys.readouterr()

@@ -98,7 +98,7 @@ def test_the_command_tells_by_its_status(
     assert "both sides" not in capsys.readouterr().out
     assert run_check(parser.parse_args(["data", "--data", str(planted), "--check", "--jobs", "1"])) == 1
     out = capsys.readouterr().out
-    assert out.splitlines()[-1] == "6 pairs are on both sides"
+    assert out.splitlines()[-1] == "on both sides: 6"
     assert f"{planted}/music/quiet.mp3 (valid) and {planted}/music/train-1.wav (train)" in out
 
 

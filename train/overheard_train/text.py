@@ -58,10 +58,13 @@ def check_writable(paths: Sequence[Path], remedy: str) -> None:
             for hinders, number in ((path.is_dir(), errno.EISDIR), (path.parent.is_file(), errno.ENOTDIR)):
                 if hinders:
                     raise OSError(number, os.strerror(number))
+            missing = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{path.name}.partial")
             partial.touch()
             partial.unlink()
+            for folder in missing:  # until there is something to hold
+                folder.rmdir()
         except OSError as error:
             raise OverheardError(f"{path} cannot be written ({error.strerror}): {remedy}") from error
 
