@@ -118,7 +118,7 @@ def index(
         raise AudioError(f"no audio files in {', '.join(str(folder) for folder in folders)}")
     found = Found.of(folders, paths, [folder for folder, _ in problems])
     fingerprinter = make()
-    _make_folder(pack_path.parent)
+    make_folder(pack_path)
     form = f"{fingerprinter.digest}/{fingerprinter.code_bytes}"
     journal = Journal(pack_path.with_name(f"{pack_path.stem}.indexing.sqlite"), form)
     with contextlib.closing(journal):
@@ -249,8 +249,12 @@ def _report(
     )
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(pack_path: Path) -> None:
+    """Make the folder of a pack that is to be written; raise PackError where that cannot be."""
+    folder = pack_path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PackError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    if pack_path.is_dir():
+        raise PackError(f"{pack_path}: is a folder: name a file")

@@ -16,7 +16,7 @@ from overheard.errors import AudioError, PackError
 from overheard.index_plan import one_per_fingerprint
 from overheard.index_pool import fingerprint_files
 from overheard.index_worker import Fingerprinter, ModelFingerprinter
-from overheard.indexer import Progress
+from overheard.indexer import Progress, make_folder
 from overheard.pack import open_pack, write_pack
 from overheard.pack_tracks import TrackEntry
 from overheard.text import one_line, size
@@ -142,13 +142,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = args.credits.parent if args.credits else None
     make = functools.partial(ModelFingerprinter, args.model, args.compact)
     fingerprinter = make()
+    make_folder(args.pack)
     with progress_bar() as progress:
         built = build(args.folders, make, args.jobs or processors(), root, credits, progress)
     for path, reason in built.left_out:
         print(f"left out: {one_line(path)}: {one_line(reason)}", file=sys.stderr)
     if not built.entries:
         raise AudioError("nothing could be fingerprinted: no pack was written")
-    args.pack.parent.mkdir(parents=True, exist_ok=True)
     width = fingerprinter.code_bytes
     write_pack(args.pack, args.pack.stem, fingerprinter.digest, fingerprinter.spec, built.entries, width)
     pack = open_pack(args.pack, fingerprinter.digest)

@@ -94,6 +94,9 @@ def test_errors_are_one_line(corpus: Path, tmp_path: Path, capsys: pytest.Captur
         [str(tmp_path / "none"), "--pack", pack],
         [str(corpus), "--pack", pack, "--credits", str(tmp_path / "odd.csv")],
         [str(corpus), "--pack", pack, "--credits", str(tmp_path / "nowhere.csv")],
+        [str(corpus), "--pack", pack, "--jobs", "-1"],
+        [str(corpus), "--pack", str(tmp_path / "none")],
+        [str(corpus), "--pack", str(tmp_path / "odd.csv" / "x.pack")],
     ):
         assert cli.main(["catalogue", *argv]) == 2
         err = capsys.readouterr().err
