@@ -71,6 +71,7 @@ class Matcher:
         step_frames: int,
         start_s: float,
         end_s: float,
+        playing: str | None = None,
     ) -> Match | None:
         """Return the best match of one window, accepted or not; None where nothing lines up.
 
@@ -80,8 +81,9 @@ class Matcher:
         candidates : proposals for some of them
         candidate_rows : (m,) which queries the candidates belong to
         start_s, end_s : the window on the source's clock
+        playing : id of the track that plays already; it is matched where it holds the best one's recording
         """
-        evidence = self.weigh(queries, candidates, candidate_rows, step_frames)
+        evidence = self.weigh(queries, candidates, candidate_rows, step_frames, playing)
         if evidence is None:
             return None
         frames_per_s = self.spec.frontend.frames_per_s
@@ -103,16 +105,20 @@ class Matcher:
         candidates: Candidates,
         candidate_rows: IntArray,
         step_frames: int,
+        playing: str | None = None,
     ) -> Evidence | None:
-        """Return the evidence for the best alignment."""
+        """Return the evidence for the best alignment, or for that of a copy which plays already."""
         hypotheses = self._vote(candidates, candidate_rows * step_frames)
         if not len(hypotheses.tracks):
             return None
         scores = self._rescore(queries.embeddings, step_frames, hypotheses)
         best = int(np.argmax(scores.similarity))
-        similarity = float(scores.similarity[best])
         last_frame = (len(queries.expected) - 1) * step_frames
         runner_up, copies = self._runner_up(hypotheses.tracks, scores, best, last_frame)
+        kept = [number for number in copies if self.index.track(number).id == playing]
+        if kept:
+            best = int(np.argmax(np.where(np.isin(hypotheses.tracks, kept), scores.similarity, -np.inf)))
+        similarity = float(scores.similarity[best])
         background = self._background(candidates, copies)
         return Evidence(
             track=int(hypotheses.tracks[best]),

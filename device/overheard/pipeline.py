@@ -266,6 +266,8 @@ class Listener:
         found = Candidates.join(self._candidates[-n_segments:])
         queries, rows = Queries.join(self._queries[-n_segments:]), np.arange(n_segments)
         start_s = self._start_s(n_segments)
+        play = self._tracker.playing
+        playing = None if play is None else play.track.id
         return self._recognizer.matcher.match(
-            queries, found, rows, LISTEN_STEP_FRAMES, start_s, self._end_s
+            queries, found, rows, LISTEN_STEP_FRAMES, start_s, self._end_s, playing
         )

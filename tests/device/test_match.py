@@ -47,10 +47,10 @@ class World:
         truth = self.at(track, start_frame + np.arange(n) * step)
         return unit(truth + noise / np.sqrt(DIM) * self.rng.standard_normal(truth.shape))
 
-    def match(self, query: np.ndarray, without: tuple[int, ...] = ()):
+    def match(self, query: np.ndarray, without: tuple[int, ...] = (), playing: str | None = None):
         rows = np.arange(len(query))
         queries = Queries(query, np.full(len(query), 0.8, dtype=np.float32))
-        return self.matcher.weigh(queries, self.index.candidates(query, without), rows, STEP)
+        return self.matcher.weigh(queries, self.index.candidates(query, without), rows, STEP, playing)
 
 
 @pytest.mark.parametrize("n", [1, 4, 28, 68])
@@ -110,6 +110,19 @@ def test_another_copy_is_no_rival_however_its_grid_lies_and_a_similar_track_is(s
     # Without a rival the margin is that to the background, and a copy is no background either.
     assert copied.background == pytest.approx(alone.background, abs=0.02)
     assert copied.margin == pytest.approx(alone.margin, abs=0.02)
+
+
+def test_a_copy_that_plays_already_goes_on_and_nothing_else_does() -> None:
+    world, hop = World(), SPEC.hop_frames
+    query = world.query(5, 320, 68, noise=0.3)
+    copy, rival = (world.query(5, 0, 40, noise=noise, step=hop) for noise in (0.6, 1.5))
+    world.hold(copy, rival)
+    best = world.match(query)
+    kept = world.match(query, playing="12")
+    assert (best.track, kept.track, kept.offset_frames) == (5, 12, 320)
+    assert best.similarity - 0.2 < kept.similarity < best.similarity
+    for playing in ("5", "13", "3", "gone"):
+        assert world.match(query, playing=playing) == best
 
 
 def test_beginning_and_end_of_a_track() -> None:

@@ -149,6 +149,19 @@ def test_block_sizes_do_not_matter(recognizer: Recognizer, pieces: list[Piece]) 
             assert one.end_s == pytest.approx(two.end_s, abs=4)
 
 
+def test_a_play_stays_with_its_track_where_the_catalogue_holds_it_twice(
+    pieces: list[Piece], tmp_path: Path
+) -> None:
+    model, piece = default_model(), pieces[3]
+    other = dataclasses.replace(piece, title="The same", waveform=noisy(piece.waveform[4000:], 20.0))
+    entries = [entry(piece, "a.wav"), entry(other, "b.wav")]  # on grids half a second apart
+    write_pack(tmp_path / "twice.pack", "twice", model.digest, model.spec, entries)
+    listener = Recognizer(model, [open_pack(tmp_path / "twice.pack", model.digest)]).listener()
+    events = listener.process(noisy(cut(piece, 5, 60), 10.0)) + listener.finish()
+    (play,) = [event.play for event in events if isinstance(event, PlayEnded)]
+    assert play.end_s - play.start_s == pytest.approx(60, abs=4)
+
+
 def test_lost_audio_does_not_shift_the_clock(recognizer: Recognizer, pieces: list[Piece]) -> None:
     listener = recognizer.listener()
     events = listener.process(cut(pieces[0], 0, 15)) + listener.gap(30 * RATE)
