@@ -30,9 +30,9 @@ from protocol import CACHE, LENGTHS_S, Query, render_queries
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     args = parse(argv)
-    from overheard.embedder import load_model
+    from overheard.catalogue.pack import open_pack
     from overheard.errors import OverheardError
-    from overheard.pack import open_pack
+    from overheard.fingerprint.model import load_model
 
     try:
         corpus, model = Corpus(args.corpus), load_model(args.model)
@@ -133,7 +133,7 @@ def ask_share(
 
 def exhaustive_catalogue(floats: Sequence[Any], model: Any, pack: Any) -> Any:
     """Return what compares with each float embedding of a pack's tracks."""
-    from overheard.exhaustive import ExhaustiveCatalogue
+    from overheard_bench.exhaustive import ExhaustiveCatalogue
 
     tracks = [track.to_track(pack.name) for track in pack.tracks]
     return ExhaustiveCatalogue(tracks, floats, model.references)
@@ -141,7 +141,8 @@ def exhaustive_catalogue(floats: Sequence[Any], model: Any, pack: Any) -> Any:
 
 def embed_share(root: Path, model_path: Path, paths: Sequence[str], jobs: int, job: int) -> list[Any]:
     """Embed every `jobs`-th track at a pack's hop, the first of them number `job`; (n, dim) float32 each."""
-    from overheard.embedder import Embedder, fingerprint, load_model
+    from overheard.fingerprint.embedder import Embedder, fingerprint
+    from overheard.fingerprint.model import load_model
 
     corpus, embedder = Corpus(root), Embedder(load_model(model_path))
     return [fingerprint(embedder, to_float(corpus.load(path))) for path in paths[job::jobs]]

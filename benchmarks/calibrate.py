@@ -77,7 +77,7 @@ def share(text: str) -> float:
 
 def calibrate_model(args: argparse.Namespace) -> None:
     """Ask, fit, and write the manifest."""
-    from overheard.embedder import load_model
+    from overheard.fingerprint.model import load_model
 
     model = load_model(args.model)
     corpus, manifest = Corpus(args.corpus), dict(model.manifest)

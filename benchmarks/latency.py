@@ -29,8 +29,8 @@ SOUNDS = ("catalogue music", "unknown music")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     args = parse(argv)
-    from overheard.embedder import load_model
     from overheard.errors import OverheardError
+    from overheard.fingerprint.model import load_model
 
     try:
         with tempfile.TemporaryDirectory(prefix="overheard-latency-") as folder:
@@ -64,18 +64,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(args: argparse.Namespace, folder: Path, model: Any) -> dict[str, Any]:
     """Measure everything."""
-    from overheard.runtime import available_runtimes
+    from overheard.fingerprint.runtime import available_runtimes
 
-    stage = scenes.set_stage(folder, args.corpus, args.pack, model, args.quick)
-    packs = open_packs(stage, model)
+    setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
+    packs = open_packs(setup, model)
     result: dict[str, Any] = {
         "runtimes": {
-            name: {"version": version} | stages_of(name, stage, model, packs, args.seconds)
+            name: {"version": version} | stages_of(name, setup, model, packs, args.seconds)
             for name, version in available_runtimes().items()
         },
-        "listen": {scene: listening(stage, scene, args.seconds) for scene in SOUNDS},
+        "listen": {scene: listening(setup, scene, args.seconds) for scene in SOUNDS},
         "index": indexing.measure(folder / "collection", model, args.pieces, 30 if args.quick else 150),
-        "catalogue": {"packs": stage.catalogue, "tracks": sum(len(pack.tracks) for pack in packs)},
+        "catalogue": {"packs": setup.catalogue, "tracks": sum(len(pack.tracks) for pack in packs)},
         "model": model_facts(model),
         "environment": environment(),
         "quick": args.quick,
@@ -84,21 +84,21 @@ def measure(args: argparse.Namespace, folder: Path, model: Any) -> dict[str, Any
     return result
 
 
-def open_packs(stage: scenes.Stage, model: Any) -> list[Any]:
+def open_packs(setup: scenes.Setup, model: Any) -> list[Any]:
     """Open what `overheard listen` would search."""
-    from overheard.pack import open_pack
+    from overheard.catalogue.pack import open_pack
 
-    paths = sorted((stage.data_dir / "packs").glob("*.pack"))
+    paths = sorted((setup.data_dir / "packs").glob("*.pack"))
     starter = scenes.starter_pack()
     return [open_pack(path, model.digest) for path in (*paths, *([starter] if starter else []))]
 
 
 def stage_methods() -> dict[str, list[Method]]:
     """Name the methods in which each stage spends its time."""
-    from overheard.embedder import Embedder
-    from overheard.frontend import StreamingFrontend
-    from overheard.match import Matcher
-    from overheard.search import Catalogue
+    from overheard.catalogue.search import Catalogue
+    from overheard.fingerprint.embedder import Embedder
+    from overheard.fingerprint.frontend import StreamingFrontend
+    from overheard.recognize.match import Matcher
 
     return {
         "front-end": [(StreamingFrontend, "process")],
@@ -109,16 +109,16 @@ def stage_methods() -> dict[str, list[Method]]:
 
 
 def stages_of(
-    runtime: str, stage: scenes.Stage, model: Any, packs: list[Any], seconds: int
+    runtime: str, setup: scenes.Setup, model: Any, packs: list[Any], seconds: int
 ) -> dict[str, Any]:
     """Feed a listener second by second and say what each stage took."""
-    from overheard.pipeline import Recognizer
+    from overheard.recognize.pipeline import Recognizer
 
     methods = stage_methods()
     names = [*methods, "whole path", "whole path, wall"]
     found: dict[str, Any] = {}
     for scene in SOUNDS:
-        waveform = scenes.sound(stage, scene, WARM_UP_S + seconds)
+        waveform = scenes.sound(setup, scene, WARM_UP_S + seconds)
         if waveform is None:
             continue
         listener = Recognizer(model, packs, runtime=runtime).listener()
@@ -134,17 +134,17 @@ def stages_of(
     return found
 
 
-def listening(stage: scenes.Stage, scene: str, seconds: int) -> dict[str, Any]:
+def listening(setup: scenes.Setup, scene: str, seconds: int) -> dict[str, Any]:
     """Run `overheard listen` on a short and a long file; their difference leaves the start out."""
     from overheard.demo.synth import write_wav
 
     short_s, long_s = 5, 5 + 4 * seconds
-    waveform = scenes.sound(stage, scene, long_s)
+    waveform = scenes.sound(setup, scene, long_s)
     usages = []
     for length_s in (short_s, long_s):
-        path = stage.data_dir / "sound.wav"
+        path = setup.data_dir / "sound.wav"
         write_wav(path, waveform[: length_s * SAMPLE_RATE], SAMPLE_RATE)
-        usages.append(process.listen_to_the_end(stage.data_dir, path))
+        usages.append(process.listen_to_the_end(setup.data_dir, path))
     short, long = usages
     per_s = (long.cpu_s - short.cpu_s) / (long_s - short_s)
     return {

@@ -56,8 +56,8 @@ class Heard:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     args = parse(argv)
-    from overheard.embedder import load_model
     from overheard.errors import OverheardError
+    from overheard.fingerprint.model import load_model
 
     try:
         result = measure(args, Corpus(args.corpus), load_model(args.model))
@@ -123,9 +123,9 @@ def play_share(
     job: int,
 ) -> list[Heard]:
     """Play every `jobs`-th track, and stretch of noise or talk, the first of them number `job`."""
-    from overheard.embedder import load_model
-    from overheard.pack import open_pack
-    from overheard.pipeline import Recognizer
+    from overheard.catalogue.pack import open_pack
+    from overheard.fingerprint.model import load_model
+    from overheard.recognize.pipeline import Recognizer
 
     part, model = corpora.load_part(part_name), load_model(model_path)
     renderer = Renderer(Corpus(root), part)

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--model", type=Path, help="manifest of a model other than the shipped one")
     args = parser.parse_args(argv)
-    from overheard.embedder import load_model
+    from overheard.fingerprint.model import load_model
 
     corpus, best = Corpus(args.corpus), {}
     for first, second, correlation in proposals(corpus, load_model(args.model)):
@@ -70,7 +70,7 @@ def name_of(item: Item) -> tuple[str, str]:
 
 def proposals(corpus: Corpus, model: Any) -> Iterator[tuple[str, str, float]]:
     """Yield a `valid` track, another that seems to hold a stretch of it, and how their waveforms agree."""
-    from overheard.pipeline import Recognizer
+    from overheard.recognize.pipeline import Recognizer
     from overheard_train.data.copies import correlation_at
 
     music = [item.path for item in corpus.of("music")]

@@ -28,8 +28,8 @@ WARM_UP_S = 12.0  # after which a query window is full
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     args = parse(argv)
-    from overheard.embedder import load_model
     from overheard.errors import OverheardError
+    from overheard.fingerprint.model import load_model
 
     try:
         with tempfile.TemporaryDirectory(prefix="overheard-power-") as folder:
@@ -60,19 +60,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(args: argparse.Namespace, folder: Path, model: Any) -> dict[str, Any]:
     """Measure every scene with every meter there is."""
-    stage = scenes.set_stage(folder, args.corpus, args.pack, model, args.quick)
+    setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
     meters, absent = find_meters()
     pairs = args.pairs if meters else 1  # without a meter idling has nothing to tell
     found = {}
     for scene in scenes.SCENES:
-        rounds = [one_round(args, stage, scene, meters) for _ in range(pairs)]
+        rounds = [one_round(args, setup, scene, meters) for _ in range(pairs)]
         found[scene] = None if None in rounds else summary(rounds, meters)
     return {
         "scenes": found,
         "meters": {meter.name: "measured" for meter in meters} | absent,
         "seconds": args.seconds,
         "pairs": pairs,
-        "catalogue": stage.catalogue,
+        "catalogue": setup.catalogue,
         "model": model_facts(model),
         "environment": environment(),
         "quick": args.quick,
@@ -80,23 +80,23 @@ def measure(args: argparse.Namespace, folder: Path, model: Any) -> dict[str, Any
 
 
 def one_round(
-    args: argparse.Namespace, stage: scenes.Stage, scene: str, meters: Sequence[Meter]
+    args: argparse.Namespace, setup: scenes.Setup, scene: str, meters: Sequence[Meter]
 ) -> dict[str, Any] | None:
     """Idle, then listen, each for as long; return what both took, or None where there is no such sound."""
     from overheard.demo.synth import write_wav
 
-    waveform = scenes.sound(stage, scene, args.warm_up + args.seconds + 10)
+    waveform = scenes.sound(setup, scene, args.warm_up + args.seconds + 10)
     if waveform is None:
         return None
-    path = stage.data_dir / "sound.wav"
+    path = setup.data_dir / "sound.wav"
     write_wav(path, waveform, SAMPLE_RATE)
     idle = spend(args.seconds, meters) if meters else {}
-    running = process.start_listening(stage.data_dir, path, ["--realtime"])
+    running = process.start_listening(setup.data_dir, path, ["--realtime"])
     try:
-        process.wait_until_ready(running, stage.data_dir)
+        process.wait_until_ready(running, setup.data_dir)
         time.sleep(args.warm_up)
         if running.poll() is not None:
-            raise RuntimeError(f"overheard listen ended early: {process.error_of(stage.data_dir)}")
+            raise RuntimeError(f"overheard listen ended early: {process.error_of(setup.data_dir)}")
         began, cpu = time.monotonic(), process.cpu_ns(running.pid)
         joules = spend(args.seconds, meters)
         cpu_s, wall_s = (process.cpu_ns(running.pid) - cpu) / 1e9, time.monotonic() - began

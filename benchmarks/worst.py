@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def find_worst(args: argparse.Namespace) -> list[Wrong]:
     """Ask all queries, on every core; return the worst answers, worst first."""
-    from overheard.embedder import load_model
+    from overheard.fingerprint.model import load_model
 
     corpus, model = Corpus(args.corpus), load_model(args.model)
     paths = catalogue.catalogue_paths(corpus)

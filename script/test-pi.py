@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from overheard import audio
 from overheard.demo.room import cafe
 from overheard.demo.synth import synthesize, write_wav
-from overheard.embedder import Embedder, default_model, embed_waveform
-from overheard.frontend import log_mel, slice_segments
-from overheard.runtime import available_runtimes
+from overheard.fingerprint.embedder import Embedder, embed_waveform
+from overheard.fingerprint.frontend import log_mel, slice_segments
+from overheard.fingerprint.model import default_model
+from overheard.fingerprint.runtime import available_runtimes
+from overheard.hear import decode as audio
 
 PIECES = 8
 PIECE_S = 45.0

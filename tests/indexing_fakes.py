@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from overheard.spec import SPEC, FingerprintSpec
+from overheard.fingerprint.spec import SPEC, FingerprintSpec
 
 CODE_BYTES = 6
 
@@ -59,7 +59,7 @@ class FakeFingerprinter:
 
 def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
     """Index and print a line after each file."""
-    from overheard.indexer import index
+    from overheard.index.run import index
 
     make = functools.partial(FakeFingerprinter, delay_s=float(delay_s))
     index([folder], Path(pack), make, int(jobs), lambda state: print(state.done, state.total, flush=True))
@@ -75,7 +75,8 @@ class SlowFake(FakeFingerprinter):
 
 def command_line(argv: list[str]) -> int:
     """Run the command line without a model."""
-    from overheard import cli, index_worker
+    from overheard import cli
+    from overheard.index import worker as index_worker
 
     index_worker.ModelFingerprinter = SlowFake  # type: ignore[assignment,misc]
     return cli.main(argv)

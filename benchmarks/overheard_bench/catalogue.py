@@ -13,10 +13,10 @@ from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus
 
 if TYPE_CHECKING:
-    from overheard.embedder import Model
-    from overheard.pack import Pack
-    from overheard.pipeline import Recognizer
-    from overheard.search import SegmentIndex
+    from overheard.catalogue.pack import Pack
+    from overheard.catalogue.search import SegmentIndex
+    from overheard.fingerprint.model import Model
+    from overheard.recognize.pipeline import Recognizer
 
 
 def catalogue_paths(corpus: Corpus, only: Collection[str] | None = None) -> list[str]:
@@ -46,9 +46,9 @@ def build_pack(
     compact: bool = False,
 ) -> Pack:
     """Index the tracks with this model, or open the pack that an earlier run made of the same."""
-    from overheard.index_worker import ModelFingerprinter
-    from overheard.indexer import index
-    from overheard.pack import open_pack
+    from overheard.catalogue.pack import open_pack
+    from overheard.index.run import index
+    from overheard.index.worker import ModelFingerprinter
 
     key = hashlib.sha256("\n".join([model.digest, corpus.digest, *sorted(paths)]).encode()).hexdigest()[:12]
     name = f"catalogue-{key}{'-compact' if compact else ''}"
@@ -113,9 +113,9 @@ def open_asked(
 
     `index_of` makes what is searched in place of the pack's codes.
     """
-    from overheard.embedder import load_model
-    from overheard.pack import open_pack
-    from overheard.pipeline import Recognizer
+    from overheard.catalogue.pack import open_pack
+    from overheard.fingerprint.model import load_model
+    from overheard.recognize.pipeline import Recognizer
 
     model = load_model(model_path)
     pack = open_pack(pack_path, model.digest)

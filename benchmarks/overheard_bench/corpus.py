@@ -76,7 +76,7 @@ def _item(row: dict[str, str]) -> Item:
 
 
 def decode(path: Path) -> tuple[np.ndarray, int]:
-    """Decode a file to (n,) float32 mono at its own rate, without `overheard.audio`: peers use it too."""
+    """Decode a file to (n,) float32 mono at its own rate, without overheard: peers use it too."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         mono = av.AudioResampler(format="fltp", layout="mono", rate=stream.rate)

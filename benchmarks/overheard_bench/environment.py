@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from overheard_bench import CHECKOUT
 
 if TYPE_CHECKING:
-    from overheard.embedder import Model
+    from overheard.fingerprint.model import Model
 
 PACKAGES = ("overheard", "ai-edge-litert", "tflite-runtime", "numpy", "scipy", "annoy", "av", "soxr")
 

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 if TYPE_CHECKING:
-    from overheard.embedder import Model
+    from overheard.fingerprint.model import Model
 
 RATE = 44_100
 FORMATS = {"flac": ("flac", "s16"), "ogg": ("vorbis", "fltp")}  # suffix: encoder, its sample format
@@ -67,8 +67,8 @@ def one_core() -> Iterator[None]:
 
 def measure(folder: Path, model: Model, n: int, seconds: float) -> list[dict[str, Any]]:
     """Index the collection, one format at a time, by this process on one core."""
-    from overheard.index_worker import ModelFingerprinter
-    from overheard.indexer import index
+    from overheard.index.run import index
+    from overheard.index.worker import ModelFingerprinter
 
     make = functools.partial(ModelFingerprinter, model.path)
     make_collection(folder, n, seconds)

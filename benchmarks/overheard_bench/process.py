@@ -39,7 +39,7 @@ def start_listening(data_dir: Path, audio: Path, arguments: Sequence[str] = ()) 
     """Start `overheard listen --input FILE`, its output thrown away."""
     (data_dir / "config.toml").touch()
     command = [sys.executable, "-m", "overheard", "listen", "--input", str(audio), "--json", *arguments]
-    errors = open(data_dir / "listen.log", "wb")  # noqa: SIM115 - the child keeps it
+    errors = open(data_dir / "listen.log", "wb")
     try:
         return subprocess.Popen(
             command, env=environment_of(data_dir), stdout=subprocess.DEVNULL, stderr=errors, cwd=data_dir

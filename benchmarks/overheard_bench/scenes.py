@@ -14,7 +14,7 @@ from overheard_bench import corpus as corpora
 from overheard_bench.corpus import SAMPLE_RATE, Corpus
 
 if TYPE_CHECKING:
-    from overheard.embedder import Model
+    from overheard.fingerprint.model import Model
 
 SCENES = ("silence", "talk", "catalogue music", "unknown music")
 SILENCE_DBFS = -75.0  # a quiet microphone's hiss
@@ -24,7 +24,7 @@ PIECE_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class Setup:
     """A data folder for `overheard`, and how to make sound that its catalogue knows."""
 
     data_dir: Path
@@ -33,7 +33,7 @@ class Stage:
     known_is_synthesized: bool
 
 
-def set_stage(data_dir: Path, corpus_root: Path, pack: Path | None, model: Model, quick: bool) -> Stage:
+def prepare(data_dir: Path, corpus_root: Path, pack: Path | None, model: Model, quick: bool) -> Setup:
     """Prepare a data folder: with a given pack, else the starter pack, else synthesized pieces."""
     corpus = Corpus(corpus_root) if (corpus_root / "manifest.csv").is_file() else None
     packs = data_dir / "packs"
@@ -41,19 +41,19 @@ def set_stage(data_dir: Path, corpus_root: Path, pack: Path | None, model: Model
     starter = starter_pack()
     if pack is not None:
         (packs / "bench.pack").symlink_to(pack.resolve())
-        return Stage(data_dir, corpus, pack.name, known_is_synthesized=corpus is None)
+        return Setup(data_dir, corpus, pack.name, known_is_synthesized=corpus is None)
     if starter is not None and corpus is not None and not quick:
-        return Stage(data_dir, corpus, starter.name, known_is_synthesized=False)
+        return Setup(data_dir, corpus, starter.name, known_is_synthesized=False)
     index_pieces(data_dir / "pieces", packs / "bench.pack", model, n=4 if quick else 50)
     name = "synthesized pieces" + (f" and {starter.name}" if starter else "")
-    return Stage(data_dir, corpus, name, known_is_synthesized=True)
+    return Setup(data_dir, corpus, name, known_is_synthesized=True)
 
 
 def index_pieces(folder: Path, pack: Path, model: Model, n: int) -> None:
     """Index synthesized pieces through the real indexer."""
     from overheard.demo.synth import write_wav
-    from overheard.index_worker import ModelFingerprinter
-    from overheard.indexer import index
+    from overheard.index.run import index
+    from overheard.index.worker import ModelFingerprinter
 
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(n):
@@ -61,19 +61,19 @@ def index_pieces(folder: Path, pack: Path, model: Model, n: int) -> None:
     index([folder], pack, functools.partial(ModelFingerprinter, model.path), jobs=0)
 
 
-def sound(stage: Stage, scene: str, seconds: float) -> np.ndarray | None:
+def sound(setup: Setup, scene: str, seconds: float) -> np.ndarray | None:
     """Return (n,) float32 mono 8 kHz of a scene, or None where there is nothing to make it from."""
     rng = np.random.default_rng(1)
     if scene == "silence":
         hiss = rng.standard_normal(int(seconds * SAMPLE_RATE))
         return (hiss * 10 ** (SILENCE_DBFS / 20)).astype(np.float32)
     if scene == "talk":
-        return None if stage.corpus is None else _corpus_sound(stage.corpus, "speech", seconds, rng)
+        return None if setup.corpus is None else _corpus_sound(setup.corpus, "speech", seconds, rng)
     if scene == "unknown music":
         return _pieces(UNKNOWN_SEED, seconds)
-    if stage.known_is_synthesized or stage.corpus is None:
+    if setup.known_is_synthesized or setup.corpus is None:
         return _pieces(KNOWN_SEED, seconds)
-    return _corpus_sound(stage.corpus, "music", seconds, rng)
+    return _corpus_sound(setup.corpus, "music", seconds, rng)
 
 
 def _corpus_sound(corpus: Corpus, kind: str, seconds: float, rng: np.random.Generator) -> np.ndarray:

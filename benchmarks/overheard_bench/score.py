@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from overheard.events import Track
-    from overheard.pipeline import Identification
+    from overheard.recognize.pipeline import Identification
     from protocol import Query
 
 OFFSET_TOLERANCE_S = 1.0

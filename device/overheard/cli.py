@@ -12,6 +12,7 @@ from pathlib import Path
 
 from overheard import settings as settings_module
 from overheard.errors import OverheardError
+from overheard.process import limit_blas_threads
 from overheard.text import one_line
 
 COMMANDS = ("index", "identify", "listen", "devices", "history", "packs", "config", "doctor", "demo")
@@ -48,7 +49,7 @@ def version() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for an error, 130 when interrupted."""
     _tolerate_odd_names()
-    _one_blas_thread()
+    limit_blas_threads()
     args = build_parser().parse_args(argv)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING,
@@ -79,12 +80,6 @@ def _tolerate_odd_names() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-
-
-def _one_blas_thread() -> None:
-    """Keep numpy's products, which are small here, in one thread; said before numpy is imported."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
 
 
 if __name__ == "__main__":

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from overheard.capture import SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap, to_float
 from overheard.events import Event
+from overheard.hear.resampler import to_float
+from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap
 from overheard.settings import Settings
 from overheard.sinks import Sink, SinkRunner, close_all
 
@@ -168,24 +167,3 @@ class _Session:
         for event in events:
             for runner in self._runners:
                 runner.put(event, self._started, 0.0 if self._live else _BACKLOG_WAIT_S)
-
-
-@contextlib.contextmanager
-def stop_on_signals(stop_event: threading.Event) -> Iterator[None]:
-    """Set the event at SIGTERM, SIGINT and SIGHUP; a second one ends the process the usual way."""
-    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stop_event.set()
-        for each in signals:
-            signal.signal(each, signal.SIG_DFL)
-
-    for number in signals:
-        if before[number] is not signal.SIG_IGN:  # as nohup asks
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,10 +1,27 @@
-"""Errors that a user can mend. The command line prints each as one line and exits with 2."""
+"""Errors that a user can fix. The command line prints each as one line and exits with code 2."""
 
-import zipfile
+from __future__ import annotations
+
+REINSTALL = "reinstall overheard: run script/setup, or pip install --force-reinstall overheard"
 
 
 class OverheardError(Exception):
-    """Base of all errors that carry a message meant for the user."""
+    """Base of all errors that carry a message for the user.
+
+    Parameters
+    ----------
+    problem : what is wrong, without a full stop
+    remedy : what the user can do or type, where there is something
+    """
+
+    def __init__(self, problem: str, remedy: str | None = None) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Return the problem, and the remedy after a semicolon."""
+        return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
 
 class AudioError(OverheardError):
@@ -12,24 +29,12 @@ class AudioError(OverheardError):
 
 
 class PackError(OverheardError):
-    """A pack is truncated, altered, of a foreign version, or made for another model."""
+    """A pack is truncated, modified, of an unsupported version, or made for another model."""
 
 
 class ModelError(OverheardError):
-    """A model file or its manifest is missing, altered or does not fit."""
+    """A model file or its manifest is missing, modified or inconsistent."""
 
 
 class SettingsError(OverheardError):
-    """A setting has an unknown name or an impossible value."""
-
-
-# What numpy raises of files that are no .npz, or hold other tables than were asked for.
-NO_TABLES = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-)
+    """A setting has an unknown name or an invalid value."""

@@ -1,6 +1,6 @@
 """What a user may set: defaults, a TOML file, the environment and flags, each value with its origin.
 
-The parameters that decide whether fingerprints can be read are not here but in :mod:`overheard.spec`.
+Parameters that invalidate existing fingerprints are in :mod:`overheard.fingerprint.spec`.
 """
 
 from __future__ import annotations

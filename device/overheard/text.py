@@ -28,3 +28,9 @@ def one_line(text: str) -> str:
     """Keep foreign text, such as a title or a file's name, to one line without terminal codes."""
     joined = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+
+
+def clean(text: str) -> str:
+    """Return text that any terminal and JSON reader takes: no control characters, no undecodable bytes."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

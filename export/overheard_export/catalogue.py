@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from overheard.audio import file_size, scan_audio
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.track_list import TrackEntry
 from overheard.commands.index import processors, progress_bar
 from overheard.errors import AudioError, PackError
-from overheard.index_plan import one_per_fingerprint
-from overheard.index_pool import fingerprint_files
-from overheard.index_worker import Fingerprinter, ModelFingerprinter
-from overheard.indexer import Progress, make_folder
-from overheard.pack import open_pack, write_pack
-from overheard.pack_tracks import TrackEntry
+from overheard.index.plan import one_per_fingerprint
+from overheard.index.pool import fingerprint_files
+from overheard.index.run import Progress, make_folder
+from overheard.index.scan import file_size, scan_audio
+from overheard.index.worker import Fingerprinter, ModelFingerprinter
 from overheard.text import one_line, size
 
 Credits = Mapping[str, Mapping[str, str]]  # by the path relative to the CSV's folder, with forward slashes
@@ -64,7 +64,7 @@ def build(
     Parameters
     ----------
     folders : sequence of Path
-    make, jobs : as :func:`overheard.indexer.index`
+    make, jobs : as :func:`overheard.index.run.index`
     root : Path or None
         What paths in the pack are relative to; None is the folder, or what several have in common.
     credits : Credits or None

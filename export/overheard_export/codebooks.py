@@ -10,10 +10,10 @@ import scipy.linalg
 import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, lsmr
 
-from overheard.codewords import CODEWORDS, Stage
-from overheard.frontend import FloatArray
-from overheard.neighbourhood import Neighbourhood
-from overheard.quantizer import Quantizer
+from overheard.fingerprint.codebooks import CODEWORDS, CodebookStage
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.neighbourhood import Neighbourhood
+from overheard.fingerprint.quantizer import Quantizer
 from overheard_export.threads import map_on_every_core
 
 FITTED_ON = 60_000  # embeddings a round
@@ -62,7 +62,7 @@ def train_quantizer(
     embeddings = np.concatenate(list(tracks))
     cells = kmeans(embeddings, n_cells, rng)
     residuals = embeddings - cells[_assign(embeddings, cells)]
-    stages: list[Stage] = []
+    stages: list[CodebookStage] = []
     neighbourhoods: list[Neighbourhood] = []
     for code_bytes in stage_bytes:
         if stages:
@@ -75,11 +75,11 @@ def train_quantizer(
 
 def _refine(
     cells: FloatArray,
-    stages: Sequence[Stage],
+    stages: Sequence[CodebookStage],
     neighbourhoods: Sequence[Neighbourhood],
     tracks: Sequence[FloatArray],
     rng: np.random.Generator,
-) -> tuple[Stage, Neighbourhood]:
+) -> tuple[CodebookStage, Neighbourhood]:
     """Fit a neighbourhood to codes of all stages, then codes, words of the last and neighbourhood by turns.
 
     Parameters
@@ -87,7 +87,7 @@ def _refine(
     neighbourhoods : of the shorter codes
     """
 
-    def quantizer(last: Stage, neighbourhood: Neighbourhood) -> Quantizer:
+    def quantizer(last: CodebookStage, neighbourhood: Neighbourhood) -> Quantizer:
         together = [*neighbourhoods, neighbourhood]
         return Quantizer(cells, *stages[:-1], last, neighbourhoods=together)
 
@@ -105,7 +105,7 @@ def _refine(
 
 def _refit_words(
     quantizer: Quantizer, tracks: Sequence[FloatArray], coded: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> Stage:
+) -> CodebookStage:
     """Return the last stage with the words whose neighbourhoods' estimates are nearest to the tracks."""
     last, near = quantizer.stages[-1], quantizer.neighbourhoods[-1]
     chosen = last.chosen(np.concatenate([codes[:, -last.code_bytes :] for _, codes in coded]))
@@ -129,7 +129,7 @@ def _refit_words(
     ]
     wanted = np.concatenate(errors).ravel().astype(np.float64)
     change = lsmr(linear, wanted, damp=WORDS_RIDGE**0.5, maxiter=STEPS)[0]
-    return Stage(last.codebooks + change.reshape(last.codebooks.shape).astype(np.float32))
+    return CodebookStage(last.codebooks + change.reshape(last.codebooks.shape).astype(np.float32))
 
 
 def _shifts(lengths: Sequence[int]) -> list[scipy.sparse.csr_matrix]:
@@ -182,7 +182,7 @@ def _some_tracks(tracks: Sequence[FloatArray], rng: np.random.Generator) -> list
     return chosen
 
 
-def _train_stage(residuals: FloatArray, code_bytes: int, rng: np.random.Generator) -> Stage:
+def _train_stage(residuals: FloatArray, code_bytes: int, rng: np.random.Generator) -> CodebookStage:
     """Fit codebooks one after the other, then all together, by turns of encoding and least squares.
 
     Source: Martinez et al., Revisiting Additive Quantization, ECCV 2016, with the beam of the device for its
@@ -195,11 +195,11 @@ def _train_stage(residuals: FloatArray, code_bytes: int, rng: np.random.Generato
         left = left - words[_assign(left, words)]
     for _ in range(ROUNDS):
         sample = _sample(residuals, rng)  # another one each time, lest words know theirs by heart
-        codebooks = _fit_words(sample, _encode(Stage(codebooks), sample), codebooks)
-    return Stage(codebooks)
+        codebooks = _fit_words(sample, _encode(CodebookStage(codebooks), sample), codebooks)
+    return CodebookStage(codebooks)
 
 
-def _encode(stage: Stage, residuals: FloatArray) -> np.ndarray:
+def _encode(stage: CodebookStage, residuals: FloatArray) -> np.ndarray:
     shares = np.array_split(residuals, os.cpu_count() or 1)
     return np.concatenate(map_on_every_core(stage.encode, shares))
 
@@ -210,7 +210,7 @@ def _sample(points: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 def _fit_words(points: FloatArray, codes: np.ndarray, previous: FloatArray) -> FloatArray:
     """Return the words ``(n, 256, dim)`` whose sums by these codes are nearest to the points."""
-    chosen = Stage(previous).chosen(codes).astype(np.float64)
+    chosen = CodebookStage(previous).chosen(codes).astype(np.float64)
     normal = (chosen.T @ chosen).toarray()
     normal[np.diag_indices_from(normal)] += RIDGE
     # Towards the words before: what few points chose stays near to what it was.

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from typing import TYPE_CHECKING
 
-from overheard.frontend import FloatArray
+from overheard.fingerprint.frontend import FloatArray
 from overheard_export.int8 import Int8Encoder, mean_cosine
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 
-from overheard.embedder import embed_normalized
-from overheard.frontend import FloatArray
-from overheard.runtime import Network
+from overheard.fingerprint.embedder import embed_normalized
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.runtime import Network
 from overheard_export.threads import map_on_every_core
 
 
@@ -22,7 +22,7 @@ class Int8Encoder:
         self._networks = [Network(tflite) for _ in range(os.cpu_count() or 1)]
 
     def __call__(self, segments: FloatArray) -> FloatArray:
-        """Embed ``(n, n_frames, n_mels)``; see :func:`overheard.embedder.embed_normalized`."""
+        """Embed ``(n, n_frames, n_mels)``; see :func:`overheard.fingerprint.embedder.embed_normalized`."""
         shares = np.array_split(segments, len(self._networks))
         busy = [pair for pair in zip(self._networks, shares, strict=True) if len(pair[1])]
         if len(busy) < 2:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from overheard import embedder as device
-from overheard.cohort import Cohort
 from overheard.errors import ModelError, OverheardError
-from overheard.frontend import FloatArray, normalize_segments
-from overheard.hubness import PLACES, hubness, join
-from overheard.quality import QualityEstimator
-from overheard.quantizer import Quantizer
-from overheard.runtime import Network
+from overheard.fingerprint import model as device
+from overheard.fingerprint.cohort import Cohort
+from overheard.fingerprint.frontend import FloatArray, normalize_segments
+from overheard.fingerprint.hubness import PACKED_CELLS, hubness, join
+from overheard.fingerprint.quality import QualityEstimator
+from overheard.fingerprint.quantizer import Quantizer
+from overheard.fingerprint.runtime import Network
+from overheard.fingerprint.spec import FingerprintSpec
 from overheard.settings import MODELS_DIR
-from overheard.spec import FingerprintSpec
 from overheard_export.codebooks import train_quantizer
 from overheard_export.conversion import convert
 from overheard_export.int8 import Int8Encoder, mean_cosine
@@ -42,7 +42,7 @@ MIN_COSINE = 0.99
 MAX_TOP1_LOSS = 0.005
 QUANTIZER_SPEEDS = (1.0, 0.91, 1.1)
 QUANTIZER_HOURS = 40.0  # of more music, codebooks are fitted to some tracks
-MAX_CELLS = PLACES // 2  # a place tells hubness beside the cell
+MAX_CELLS = PACKED_CELLS // 2  # a place tells hubness beside the cell
 N_QUALITY_PAIRS = 16_384
 N_WHITENED = {"n_music": 8192, "n_noise": 0, "n_speech": 0}
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}

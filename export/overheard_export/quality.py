@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overheard.frontend import FloatArray
-from overheard.quality import QualityEstimator, patches_of
-from overheard.spec import FingerprintSpec
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.quality import QualityEstimator, patches_of
+from overheard.fingerprint.spec import FingerprintSpec
 
 if TYPE_CHECKING:
     from overheard_train.data import Data

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overheard.frontend import FloatArray
+from overheard.fingerprint.frontend import FloatArray
 
 if TYPE_CHECKING:
     import keras

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import audio_files
-from overheard import audio
 from overheard.errors import AudioError
+from overheard.hear import decode as audio
+from overheard.hear import tags
+from overheard.index import scan
 
 RATE = 8000
 
@@ -73,7 +75,8 @@ def test_a_handful_of_samples_is_no_error(tmp_path: Path) -> None:
         file.setparams((1, 2, 44100, 0, "NONE", ""))
         file.writeframes(b"\1\0")
     found = audio.load(path)
-    assert found.dtype == np.float32 and len(found) <= 1
+    assert found.dtype == np.float32
+    assert len(found) <= 1
 
 
 def test_what_has_no_square_is_held_down(tmp_path: Path) -> None:
@@ -108,7 +111,8 @@ def test_what_is_no_audio_is_refused_with_the_reason(
     path.write_bytes(content)
     with pytest.raises(AudioError, match=reason) as caught:
         audio.load(path)
-    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 def test_missing_file_folder_and_silent_container_are_refused(tmp_path: Path) -> None:
@@ -146,21 +150,24 @@ def test_a_hole_costs_only_what_it_hit(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".opus", ".m4a", ".wma", ".aiff", ".wav"])
 def test_tags(tmp_path: Path, suffix: str) -> None:
     path = audio_files.write_music(tmp_path / f"piece{suffix}")
-    plain = audio.read_tags(path)
-    assert plain.title == "piece" and plain.artist == "" and plain.album == ""
+    plain = tags.read_tags(path)
+    assert plain.title == "piece"
+    assert plain.artist == ""
+    assert plain.album == ""
     audio_files.write_tags(path, "Große Fuge", "Берег & 海岸", "Op. 133")
-    tags = audio.read_tags(path)
-    assert (tags.title, tags.artist, tags.album) == ("Große Fuge", "Берег & 海岸", "Op. 133")
-    assert tags.duration_s == pytest.approx(4.0, abs=0.15)
+    found = tags.read_tags(path)
+    assert (found.title, found.artist, found.album) == ("Große Fuge", "Берег & 海岸", "Op. 133")
+    assert found.duration_s == pytest.approx(4.0, abs=0.15)
     assert len(audio.load(path)) / RATE == pytest.approx(4.0, abs=0.15)
 
 
 def test_tags_are_one_printable_line(tmp_path: Path) -> None:
     path = audio_files.write_music(tmp_path / "piece.flac")
     audio_files.write_tags(path, "  Two\nlines\x1b[31m and a tab\t ", "A\x00B", "")
-    tags = audio.read_tags(path)
-    assert tags.title == "Two lines [31m and a tab"
-    assert "\x00" not in tags.artist and tags.artist
+    found = tags.read_tags(path)
+    assert found.title == "Two lines [31m and a tab"
+    assert "\x00" not in found.artist
+    assert found.artist
 
 
 @pytest.mark.parametrize(
@@ -170,8 +177,8 @@ def test_tags_are_one_printable_line(tmp_path: Path) -> None:
 def test_damaged_tags_fall_back_to_the_name(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"My song{suffix}"
     path.write_bytes(content)
-    assert audio.read_tags(path).title == "My song"
-    assert audio.read_tags(tmp_path / f"gone{suffix}").title == "gone"
+    assert tags.read_tags(path).title == "My song"
+    assert tags.read_tags(tmp_path / f"gone{suffix}").title == "gone"
 
 
 def test_names_of_any_kind(tmp_path: Path) -> None:
@@ -180,11 +187,11 @@ def test_names_of_any_kind(tmp_path: Path) -> None:
         names.append(os.fsdecode(b"caf\xe9.wav"))  # Latin-1, no valid UTF-8
     for name in names:
         audio_files.write_music(tmp_path / "plain.wav", 1.0).rename(tmp_path / name)
-    found = audio.find_audio([tmp_path])
+    found = scan.find_audio([tmp_path])
     assert {path.name for path in found} == set(names)
     for path in found:
         assert len(audio.load(path)) > RATE * 0.9
-        audio.read_tags(path).title.encode()  # printable whatever the name
+        tags.read_tags(path).title.encode()  # printable whatever the name
 
 
 def test_relative_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,8 +211,9 @@ def test_find_audio_takes_each_real_file_once_and_only_audio(tmp_path: Path) -> 
     (tmp_path / "again.flac").symlink_to(deep / "z.flac")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.wav")  # would block whoever opens it
-    found = audio.find_audio([tmp_path, deep, deep / "z.flac", str(tmp_path / "b")])
-    assert len(found) == 3 and found == sorted(found)
+    found = scan.find_audio([tmp_path, deep, deep / "z.flac", str(tmp_path / "b")])
+    assert len(found) == 3
+    assert found == sorted(found)
     assert {os.path.realpath(path) for path in found} == {str(path) for path in keep}
     with pytest.raises(AudioError, match="no such file or folder"):
-        audio.find_audio([tmp_path / "nowhere"])
+        scan.find_audio([tmp_path / "nowhere"])

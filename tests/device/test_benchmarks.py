@@ -15,10 +15,10 @@ from overheard.events import Match, Play, PlayEnded, PlayStarted, Track
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 protocol = pytest.importorskip("protocol")
-import listening  # noqa: E402
-import near_duplicates  # noqa: E402
-from overheard_bench import catalogue, meters, output, score, shares, stopwatch  # noqa: E402
-from overheard_bench import corpus as corpora  # noqa: E402
+import listening
+import near_duplicates
+from overheard_bench import catalogue, meters, output, score, shares, stopwatch
+from overheard_bench import corpus as corpora
 
 
 def query(track: str | None, source: str = "music/a.ogg", condition: str = "clean", length_s: int = 5):
@@ -57,7 +57,8 @@ def test_outcomes(track, named, outcome):
 def test_a_right_track_at_a_wrong_place_is_counted_apart():
     near, far = (judge(query("music/a.ogg"), found("music/a.ogg", offset_s=s)) for s in (30.9, 31.1))
     assert near.outcome == far.outcome == "right"
-    assert near.right_offset and not far.right_offset
+    assert near.right_offset
+    assert not far.right_offset
 
 
 def test_a_twin_is_wrong_but_an_exact_copy_is_not():
@@ -312,7 +313,6 @@ def test_shares_of_one_result_a_piece_come_in_the_pieces_order(n_cores, monkeypa
 
 def numbers_of_share(jobs: int, job: int) -> list[int | None]:
     return [0, 1, 2, None, 4, 5, 6][job::jobs]
-
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("noise", 150), ("talk", 300), ("babble", 300)])

@@ -13,9 +13,9 @@ from scipy.io import wavfile
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 calibrate = pytest.importorskip("calibrate")
-import worst  # noqa: E402
-from overheard_bench import score  # noqa: E402
-from protocol import Query  # noqa: E402
+import worst
+from overheard_bench import score
+from protocol import Query
 
 
 def test_a_quantile_is_fitted_smoothly_over_the_lengths() -> None:
@@ -73,9 +73,15 @@ def test_the_page_plays_the_query_what_it_is_and_what_was_thought(tmp_path: Path
         corpus,
     )
     text = page.read_text(encoding="utf-8")
-    assert "mic5, 2 s: none, 3.0 off" in text and "music/b.ogg at 10.0 s" in text and "<td>nothing" in text
+    assert "mic5, 2 s: none, 3.0 off" in text
+    assert "music/b.ogg at 10.0 s" in text
+    assert "<td>nothing" in text
     sounds = {path.name: wavfile.read(path)[1] for path in page.parent.glob("*.wav")}
-    assert all(f'src="{name}"' in text for name in sounds) and len(sounds) == 5
-    assert len(sounds["001-query.wav"]) == 2 * rate and sounds["001-query.wav"][0] == 16384
-    assert len(sounds["001-is.wav"]) == 6 * rate and sounds["001-is.wav"][0] == 1000  # it begins at 0 s
-    assert len(sounds["001-thought.wav"]) == 8 * rate and sounds["001-thought.wav"][0] == 2000
+    assert all(f'src="{name}"' in text for name in sounds)
+    assert len(sounds) == 5
+    assert len(sounds["001-query.wav"]) == 2 * rate
+    assert sounds["001-query.wav"][0] == 16384
+    assert len(sounds["001-is.wav"]) == 6 * rate
+    assert sounds["001-is.wav"][0] == 1000
+    assert len(sounds["001-thought.wav"]) == 8 * rate
+    assert sounds["001-thought.wav"][0] == 2000

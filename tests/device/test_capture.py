@@ -15,12 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overheard import capture, devices, microphone
-from overheard.capture import DeviceLost, FileSource, Gap, Resampler, open_source, to_float
 from overheard.errors import AudioError
-from overheard.microphone import MicrophoneSource, SampleQueue
+from overheard.hear import devices, file, microphone, resampler
+from overheard.hear import source as capture
+from overheard.hear.file import FileSource
+from overheard.hear.microphone import MicrophoneSource, SampleQueue
+from overheard.hear.open import open_source
+from overheard.hear.resampler import Resampler, to_float
+from overheard.hear.source import DeviceLost, Gap
+from overheard.hear.stdin import StdinSource, parse_header
 from overheard.settings import Settings
-from overheard.wavstream import StdinSource, parse_header
 
 RATE = 8000
 
@@ -87,7 +91,7 @@ def test_int16_at_8_khz_passes_untouched():
 
 
 def test_loud_floats_are_clipped():
-    np.testing.assert_array_equal(capture.to_int16(np.array([-2, 2], np.float32)), [-32768, 32767])
+    np.testing.assert_array_equal(resampler.to_int16(np.array([-2, 2], np.float32)), [-32768, 32767])
 
 
 def test_a_file_is_read_in_quarter_seconds(tmp_path: Path):
@@ -102,7 +106,7 @@ def test_a_file_in_real_time_waits_for_the_clock(tmp_path: Path, monkeypatch: py
     path = tmp_path / "tone.wav"
     path.write_bytes(wav_bytes(tone(60, RATE), RATE))
     clock = types.SimpleNamespace(now=100.0)
-    monkeypatch.setattr(capture.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(file.time, "monotonic", lambda: clock.now)
     source = FileSource(path, realtime=True)
     monkeypatch.setattr(source._closed, "wait", lambda s: setattr(clock, "now", clock.now + s))
     for n, _ in enumerate(source.blocks(), start=1):
@@ -126,7 +130,7 @@ def test_a_missing_file_is_said_in_one_line(name: str):
         open_source(name, Settings())
 
 
-@pytest.mark.parametrize("rate, channels", [(8000, 1), (44100, 2), (48000, 1)])
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (48000, 1)])
 def test_wav_on_standard_input(rate: int, channels: int):
     out = joined(pipe_source(wav_bytes(tone(3, rate), rate, channels)))
     assert out.size == pytest.approx(3 * RATE, abs=2)
@@ -149,7 +153,7 @@ def test_what_follows_the_sound_in_a_wav_is_left_out():
     assert joined(pipe_source(data)).size == RATE
 
 
-@pytest.mark.parametrize("tag, bits, kind", [(1, 8, "u1"), (1, 24, ""), (1, 32, "<i4"), (3, 32, "<f4")])
+@pytest.mark.parametrize(("tag", "bits", "kind"), [(1, 8, "u1"), (1, 24, ""), (1, 32, "<i4"), (3, 32, "<f4")])
 def test_sample_formats(tag: int, bits: int, kind: str):
     sound = tone(1, RATE)
     if bits == 24:
@@ -164,7 +168,7 @@ def test_sample_formats(tag: int, bits: int, kind: str):
 
 
 @pytest.mark.parametrize(
-    "data, words",
+    ("data", "words"),
     [
         (b"fLaC" + bytes(100), "FLAC"),
         (b"OggS" + bytes(100), "Ogg"),
@@ -325,7 +329,8 @@ def until(blocks, kind):
 
 def test_a_microphone_is_resampled_from_its_own_rate(world: FakeWorld):
     source = MicrophoneSource("default")
-    assert source.live and source.name == "USB Mic: Audio (hw:1,0)"
+    assert source.live
+    assert source.name == "USB Mic: Audio (hw:1,0)"
     blocks = source.blocks()
     assert next(blocks).size == 0
     (stream,) = world.streams

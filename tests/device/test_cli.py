@@ -13,10 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from overheard import audio, cli
-from overheard.commands import choose_packs, config, identify, pack_paths
+from overheard import cli
+from overheard.catalogue.selection import choose_packs, pack_paths
+from overheard.commands import config, identify
 from overheard.errors import AudioError, PackError
 from overheard.events import Match, Play, Track
+from overheard.hear import decode as audio
 from overheard.settings import Settings
 from overheard.text import clock, one_line, short_clock, size
 
@@ -60,7 +62,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             raise AudioError(f"{path}: not audio\n, really")
         return path.read_text() if path.name.startswith("overheard-") else path.name
 
-    monkeypatch.setattr(identify, "open_recognizer", open_recognizer)
+    monkeypatch.setattr("overheard.recognize.open.open_recognizer", open_recognizer)
     monkeypatch.setattr(audio, "load", load)
     return calls
 
@@ -100,7 +102,8 @@ def test_identify_keeps_order_and_loads_once(
     assert [line["file"] for line in found] == ["silence", "broken", "known", "unknown"]
     assert [line.get("verdict") for line in found] == ["silence", None, "recognized", "unknown"]
     assert set(found[1]) == {"file", "error"}
-    assert found[0]["best"] is None and found[3]["best"] is not None
+    assert found[0]["best"] is None
+    assert found[3]["best"] is not None
     assert len(opened) == 1
 
 

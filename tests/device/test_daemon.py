@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overheard.capture import AudioSource, DeviceLost, Gap
 from overheard.commands import identify, listen
-from overheard.daemon import run_listen, stop_on_signals
+from overheard.daemon import run_listen
 from overheard.errors import AudioError
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
-from overheard.pipeline import Identification
+from overheard.hear.source import AudioSource, DeviceLost, Gap
+from overheard.process import stop_on_signals
+from overheard.recognize.pipeline import Identification
 from overheard.settings import ListenSettings, Settings
 from overheard.sinks import SinkClosed, SinkRunner
 from overheard.sinks.history import read_plays
@@ -69,7 +70,8 @@ class FakeListener:
         self.made.append(self)
 
     def process(self, block: np.ndarray) -> list[Event]:
-        assert block.dtype == np.float32 and abs(float(block.max())) <= 1
+        assert block.dtype == np.float32
+        assert abs(float(block.max())) <= 1
         first = self.now_s == 0
         self.now_s += len(block) / 8000
         return [PlayStarted(play(self.now_s))] if first else [PlayUpdated(play(self.now_s))]
@@ -138,7 +140,8 @@ def test_a_live_source_counts_from_the_end_of_its_first_block():
 
 def test_an_empty_block_is_no_sound():
     sink = hear([SECOND[:0], SECOND[:0]])
-    assert sink.events == [] and FakeListener.made == []
+    assert sink.events == []
+    assert FakeListener.made == []
 
 
 def test_the_stop_event_ends_the_play_and_the_sinks():
@@ -159,7 +162,8 @@ def test_a_lost_device_is_said_once_and_a_new_session_begins(caplog: pytest.LogC
     sink = hear(items, live=True, clock=clock)
     kinds = [PlayStarted, PlayEnded, PlayStarted, PlayEnded]
     assert [type(event) for event in sink.events] == kinds
-    assert sink.starts[1] == 999 and sink.starts[2] == 1599
+    assert sink.starts[1] == 999
+    assert sink.starts[2] == 1599
     assert [r.message for r in caplog.records] == [
         "mic delivers nothing; waiting until it is back",
         "fake is back",
@@ -180,7 +184,8 @@ def test_a_jump_of_the_clock_begins_anew(jump_s: float):
     items = [SECOND, clock.step(1), SECOND, clock.step(1 + jump_s), SECOND]
     sink = hear(items, live=True, clock=clock)
     assert [type(e) for e in sink.events] == [PlayStarted, PlayEnded, PlayStarted, PlayEnded]
-    assert sink.starts[1] == 999 and sink.starts[2] == 1000 + jump_s + 1
+    assert sink.starts[1] == 999
+    assert sink.starts[2] == 1000 + jump_s + 1
     assert sink.events[1] == PlayEnded(play(2))
 
 
@@ -283,13 +288,16 @@ def test_lines_for_people(monkeypatch: pytest.MonkeyPatch):
     assert to_line(PlayStarted(play(9, 3)), 100) == "<103>  Ann - Alpha  (at 1:02, 93%)"
     assert to_line(PlayEnded(play(193, 3)), 100) == "<293>  Ann - Alpha  ended after 3:10"
     assert to_line(MusicUnknown(20, 35), 100) == "<120>  unknown music"
-    assert to_line(PlayUpdated(play(9)), 100) is None and to_line(Silence(9), 100) is None
+    assert to_line(PlayUpdated(play(9)), 100) is None
+    assert to_line(Silence(9), 100) is None
 
 
 def test_titles_cannot_write_terminal_codes():
     evil = Play(Track("a", "x\x1b[2J\nfake", "", "", "", "", 0), 0, 1, 0, 5, 0.9)
     line = to_line(PlayStarted(evil), 0)
-    assert line is not None and "\x1b" not in line and "\n" not in line
+    assert line is not None
+    assert "\x1b" not in line
+    assert "\n" not in line
 
 
 def test_lines_for_programs():
@@ -297,7 +305,8 @@ def test_lines_for_programs():
     for event in (PlayStarted(play(9, 3)), MusicUnknown(20, 35), Silence(40)):
         JsonLinesSink(out).handle(event, 0)
     started, unknown, silence = map(json.loads, out.getvalue().splitlines())
-    assert started["event"] == "play_started" and started["started_at"] == "1970-01-01T00:00:03.000Z"
+    assert started["event"] == "play_started"
+    assert started["started_at"] == "1970-01-01T00:00:03.000Z"
     assert started["play"]["track"]["title"] == "Alpha"
     assert unknown == {
         "event": "music_unknown",
@@ -332,14 +341,16 @@ def test_listen_to_a_pipe_prints_and_writes_the_history(
     class Recognizer:
         listener = FakeListener
 
-    monkeypatch.setattr(listen, "open_recognizer", lambda settings, packs: Recognizer())
-    monkeypatch.setattr("overheard.capture.open_source", lambda *_: FakeSource([SECOND] * 3))
+    monkeypatch.setattr("overheard.recognize.open.open_recognizer", lambda settings, packs: Recognizer())
+    monkeypatch.setattr("overheard.hear.open.open_source", lambda *_: FakeSource([SECOND] * 3))
     settings = Settings(data_dir=tmp_path)
     assert listen.run(arguments("--json"), settings) == 0
     events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
-    assert events[0] == "play_started" and events[-1] == "play_ended"
+    assert events[0] == "play_started"
+    assert events[-1] == "play_ended"
     (row,), _ = read_plays(settings.history_path)
-    assert row.title == "Alpha" and row.source == "fake"
+    assert row.title == "Alpha"
+    assert row.source == "fake"
     assert listen.run(arguments("--no-history"), settings) == 0
     assert "Ann - Alpha  ended after 0:03" in capsys.readouterr().out
     assert read_plays(settings.history_path)[1] == 1
@@ -377,8 +388,10 @@ def test_a_signal_closes_the_open_play_in_the_history(tmp_path: Path, number: si
     path = tmp_path / "history.sqlite"
     code = STOPPED.format(tests=str(Path(__file__).parent), paths=sys.path, path=str(path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     assert process.wait(30) == 0
     (row,), _ = read_plays(path)
-    assert row.started_at[:17] != "" and row.ended_at > row.started_at
+    assert row.started_at[:17] != ""
+    assert row.ended_at > row.started_at

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overheard import checks, cli
-from overheard.capture import NOTHING, AudioSource, Block, Gap
-from overheard.checks import Check
+from overheard import cli
+from overheard.commands import checks
+from overheard.commands.checks import Check
 from overheard.errors import AudioError, ModelError
+from overheard.hear.source import NOTHING, AudioSource, Block, Gap
 from overheard.settings import ListenSettings, Settings
 
 RATE = 8000
@@ -45,7 +46,8 @@ def judge(block: Block, is_monitor: bool = False) -> Check:
 
 def test_level_of_a_microphone() -> None:
     check = judge(tone(0.1))
-    assert check.ok and check.mend is None
+    assert check.ok
+    assert check.remedy is None
     assert check.data["level_db"] == pytest.approx(-23.0, abs=0.2)
     assert check.data["peak"] == pytest.approx(0.1, abs=0.001)
     assert "Fake: level -23 dB" in check.detail
@@ -54,17 +56,20 @@ def test_level_of_a_microphone() -> None:
 def test_a_muted_microphone_is_a_problem_but_a_silent_monitor_is_none() -> None:
     silent = np.zeros(RATE // 4, np.int16)
     check = judge(silent)
-    assert not check.ok and "digital silence" in check.detail and "unmute" in str(check.mend)
+    assert not check.ok
+    assert "digital silence" in check.detail
+    assert "unmute" in str(check.remedy)
     assert judge(silent, is_monitor=True).ok
 
 
 def test_an_overdriven_microphone_is_a_problem() -> None:
-    assert "gain" in str(judge(tone(1.0)).mend)
+    assert "gain" in str(judge(tone(1.0)).remedy)
 
 
 def test_a_quiet_room_is_no_problem() -> None:
     check = judge(tone(0.0003))
-    assert check.ok and "counts as silence" in check.detail
+    assert check.ok
+    assert "counts as silence" in check.detail
 
 
 def test_a_microphone_that_delivers_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +81,8 @@ def test_a_microphone_that_delivers_nothing_is_told(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("spec", ["-", __file__])
 def test_only_microphones_are_listened_to(spec: str) -> None:
     (check,) = checks.check_microphone(Settings(listen=ListenSettings(input=spec)))
-    assert check.ok and "not looked for" in check.detail
+    assert check.ok
+    assert "not looked for" in check.detail
 
 
 def test_history(tmp_path: Path) -> None:
@@ -88,53 +94,58 @@ def test_history(tmp_path: Path) -> None:
     assert checks.check_history(settings)[0].ok
     settings.history_path.write_bytes(b"no database at all" * 100)
     (check,) = checks.check_history(settings)
-    assert not check.ok and "mv" in str(check.mend)
+    assert not check.ok
+    assert "mv" in str(check.remedy)
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(data_dir=tmp_path / "not" / "yet")
     assert checks.check_data(settings)[0].ok
     assert checks.check_config(tmp_path / "c" / "config.toml")[0].ok
-    assert not (tmp_path / "not").exists() and not (tmp_path / "c").exists()
+    assert not (tmp_path / "not").exists()
+    assert not (tmp_path / "c").exists()
     (tmp_path / "file").touch()
     assert not checks.check_data(Settings(data_dir=tmp_path / "file" / "sub"))[0].ok
     monkeypatch.setattr(checks, "FREE_BYTES", float("inf"))
     assert "free" in checks.check_data(settings)[0].detail
     monkeypatch.setattr(checks.os, "access", lambda *args: False)
-    assert "OVERHEARD_DATA_DIR" in str(checks.check_data(settings)[0].mend)
-    assert "OVERHEARD_CONFIG" in str(checks.check_config(tmp_path / "c" / "config.toml")[0].mend)
+    assert "OVERHEARD_DATA_DIR" in str(checks.check_data(settings)[0].remedy)
+    assert "OVERHEARD_CONFIG" in str(checks.check_config(tmp_path / "c" / "config.toml")[0].remedy)
 
 
 def test_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "packs"
     own.mkdir()
-    monkeypatch.setattr("overheard.commands.shipped_packs_dir", lambda: tmp_path / "none")
+    monkeypatch.setattr("overheard.catalogue.selection.shipped_packs_dir", lambda: tmp_path / "none")
     settings = Settings(data_dir=tmp_path)
-    assert checks.check_packs(settings)[0].mend == "overheard index FOLDER"
+    assert checks.check_packs(settings)[0].remedy == "overheard index FOLDER"
     (own / "broken.pack").write_bytes(b"")
     found = checks.check_packs(dataclasses.replace(settings, packs=("other",)))
     assert [(check.name, check.ok) for check in found] == [("pack broken", False), ("packs", False)]
-    assert "overheard packs remove broken" in str(found[0].mend)
+    assert "overheard packs remove broken" in str(found[0].remedy)
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checks.check_packages()[0].ok
     monkeypatch.setattr(checks, "PACKAGES", ("numpy", "surely-missing"))
     (check,) = checks.check_packages()
-    assert check.detail == "surely-missing is missing" and "script/setup" in str(check.mend)
+    assert check.detail == "surely-missing is missing"
+    assert "script/setup" in str(check.remedy)
 
 
 def test_a_missing_runtime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("overheard.runtime.available_runtimes", dict)
+    monkeypatch.setattr("overheard.fingerprint.runtime.available_runtimes", dict)
     assert not checks.check_runtime()[0].ok
-    monkeypatch.setattr("overheard.runtime.available_runtimes", lambda: {"tflite-runtime": "2.14.0"})
+    monkeypatch.setattr(
+        "overheard.fingerprint.runtime.available_runtimes", lambda: {"tflite-runtime": "2.14.0"}
+    )
     monkeypatch.setattr(np, "__version__", "2.0.0")
-    assert "numpy<2" in str(checks.check_runtime()[0].mend)
+    assert "numpy<2" in str(checks.check_runtime()[0].remedy)
 
 
 def test_whatever_fails_is_a_check_and_the_others_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_model(settings: Settings) -> list[Check]:
-        raise ModelError("it is altered: install overheard anew")
+        raise ModelError("it is altered: reinstall overheard")
 
     def surprise() -> list[Check]:
         raise ZeroDivisionError("by zero")
@@ -143,7 +154,7 @@ def test_whatever_fails_is_a_check_and_the_others_follow(monkeypatch: pytest.Mon
     monkeypatch.setattr(checks, "check_portaudio", surprise)
     monkeypatch.setattr(checks, "check_microphone", lambda settings: [])
     found = {check.name: check for check in checks.examine(Settings())}
-    assert found["model"] == Check("model", False, "it is altered", "install overheard anew")
+    assert found["model"] == Check("model", False, "it is altered", "reinstall overheard")
     assert "unexpected ZeroDivisionError" in found["portaudio"].detail
     assert "history" in found
 
@@ -158,8 +169,8 @@ def test_output(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["ok", "a", "fine"]
     assert lines[-1] == ("all is well" if second else "1 problem")
-    assert ("mend: do this" in lines[-2]) is not second
+    assert ("fix: do this" in lines[-2]) is not second
     assert cli.main(["doctor", "--json"]) == code
     printed = json.loads(capsys.readouterr().out)
     assert printed["ok"] is second
-    assert [set(check) for check in printed["checks"]] == [{"name", "ok", "detail", "mend", "data"}] * 2
+    assert [set(check) for check in printed["checks"]] == [{"name", "ok", "detail", "remedy", "data"}] * 2

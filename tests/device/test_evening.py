@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,10 @@ def rms_db(waveform: np.ndarray) -> float:
 
 def test_evening_holds_each_piece_once_with_pauses(evening: Evening) -> None:
     played = evening.performances
-    assert len(played) == 4 and sum(p.path is None for p in played) == 1
+    assert len(played) == 4
+    assert sum(p.path is None for p in played) == 1
     assert len({p.piece.title for p in played}) == 4
-    for one, other in zip(played, played[1:], strict=False):
+    for one, other in itertools.pairwise(played):
         assert 5.0 <= other.start_s - one.end_s <= 12.0
     for p in played:
         assert 20.0 <= p.end_s - p.start_s <= 40.0
@@ -37,7 +39,8 @@ def test_evening_holds_each_piece_once_with_pauses(evening: Evening) -> None:
 
 
 def test_evening_sounds_where_the_truth_says(evening: Evening) -> None:
-    assert evening.waveform.dtype == np.float32 and np.abs(evening.waveform).max() < 1.0
+    assert evening.waveform.dtype == np.float32
+    assert np.abs(evening.waveform).max() < 1.0
     first = evening.performances[0]
     start, end = int(first.start_s * SAMPLE_RATE), int(first.end_s * SAMPLE_RATE)
     before, during = rms_db(evening.waveform[:start]), rms_db(evening.waveform[start:end])
@@ -86,7 +89,8 @@ def play(name: str, start_s: float, end_s: float) -> Play:
 def test_score_all_right() -> None:
     result = score(TRUTH, [play("a", 11, 41), play("b", 92, 121)])
     assert [v.word for v in result.verdicts] == ["right", "unnamed", "right"]
-    assert result.passed and result.wrong == 0
+    assert result.passed
+    assert result.wrong == 0
 
 
 @pytest.mark.parametrize(

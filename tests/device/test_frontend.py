@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden import renew
-from overheard.frontend import (
+from overheard.fingerprint.frontend import (
     StreamingFrontend,
     log_mel,
     mel_matrix,
     normalize_segments,
     slice_segments,
 )
-from overheard.spec import SPEC, FingerprintSpec
+from overheard.fingerprint.spec import SPEC, FingerprintSpec
 
 TOLERANCE_DB = 2e-3  # an FFT of many rows and one of few round differently
 

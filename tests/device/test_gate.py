@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overheard.gate import LevelGate, MusicDetector
+from overheard.hear.gate import LevelGate, MusicDetector
 from overheard.settings import GateSettings
 
 RATE = 8000

@@ -206,7 +206,7 @@ def test_json_and_csv_hold_all_columns(path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("2h", "2026-03-29T10:00:00+02:00"),
         ("3d", "2026-03-26T12:00:00+02:00"),  # three times 24 hours

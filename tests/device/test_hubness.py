@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.hubness import N_NEAREST, WEIGHT, cells_of, hubness, join, penalties_of
+from overheard.fingerprint.hubness import N_NEAREST, WEIGHT, cells_of, hubness, join, penalties_of
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -16,7 +16,8 @@ def test_what_lies_among_many_has_more_than_what_lies_alone() -> None:
     many = centre + 0.1 * rng.standard_normal((50, 24))
     references = unit(np.concatenate([many, rng.standard_normal((50, 24))]))
     among_many, alone = hubness(np.concatenate([centre, -centre]), references)
-    assert among_many > 0.8 and alone < 0.5
+    assert among_many > 0.8
+    assert alone < 0.5
     expected = np.sort(centre @ references.T)[0, -N_NEAREST:].mean()
     assert among_many == pytest.approx(expected, abs=1e-6)
 
@@ -40,8 +41,10 @@ def test_places_give_cells_back_and_hubness_to_a_step(n_cells: int) -> None:
     rng = np.random.default_rng(3)
     cells = np.concatenate([[0, n_cells - 1], rng.integers(n_cells, size=200)]).astype(np.uint16)
     hubs = np.concatenate([[0.0, 1.0, -0.2, 1.3], rng.random(198)]).astype(np.float32)
-    places = join(cells, hubs, n_cells)
-    np.testing.assert_array_equal(cells_of(places, n_cells), cells)
+    packed_cells = join(cells, hubs, n_cells)
+    np.testing.assert_array_equal(cells_of(packed_cells, n_cells), cells)
     step = n_cells / 65536
     wanted = np.clip(hubs, 0, 1) if n_cells <= 32768 else 0 * hubs  # no bit is left
-    np.testing.assert_allclose(penalties_of(places, n_cells) / WEIGHT, wanted, atol=max(1.01 * step, 1e-4))
+    np.testing.assert_allclose(
+        penalties_of(packed_cells, n_cells) / WEIGHT, wanted, atol=max(1.01 * step, 1e-4)
+    )

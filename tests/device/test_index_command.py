@@ -14,13 +14,14 @@ import pytest
 
 import audio_files
 import indexing_fakes
-from overheard import cli, index_worker
+from overheard import cli
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.track_list import TrackEntry
 from overheard.commands import packs as packs_command
 from overheard.commands.index import pack_name
 from overheard.errors import SettingsError
-from overheard.pack import open_pack, write_pack
-from overheard.pack_tracks import TrackEntry
-from overheard.spec import SPEC
+from overheard.fingerprint.spec import SPEC
+from overheard.index import worker as index_worker
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OVERHEARD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(index_worker, "ModelFingerprinter", indexing_fakes.SlowFake)
     monkeypatch.setattr(packs_command, "_model_digest", lambda settings: "feed" * 4)
-    monkeypatch.setattr(packs_command, "pack_paths", own_packs)
+    monkeypatch.setattr("overheard.catalogue.selection.pack_paths", own_packs)
     return tmp_path / "data"
 
 
@@ -54,7 +55,8 @@ def test_summary_says_what_was_asked_for(music: Path, data: Path, capsys: pytest
     assert out.startswith("music: 3 tracks, 3.0 minutes (3 new)\n")
     assert "x real time" in out
     per_track, per_minute = re.search(r"(\d+) bytes a track, (\d+) a minute", out).groups()
-    assert int(per_track) == round(size / 3) and int(per_minute) == pytest.approx(size / 3, abs=2)
+    assert int(per_track) == round(size / 3)
+    assert int(per_minute) == pytest.approx(size / 3, abs=2)
     assert out.endswith(f"; {pack}\n")
     assert err == f"1 file not indexed:\n  {music / 'words.mp3'}: cannot be read as audio ({reason(err)})\n"
 
@@ -69,9 +71,11 @@ def test_json(music: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> No
     found = json.loads(line)
     assert (found["pack"], found["path"]) == ("mine", str(data / "packs" / "mine.pack"))
     assert (found["tracks"], found["added"], found["interrupted"]) == (3, 3, False)
-    assert found["failed"][0]["path"] == str(music / "words.mp3") and found["failed"][0]["reason"]
+    assert found["failed"][0]["path"] == str(music / "words.mp3")
+    assert found["failed"][0]["reason"]
     assert found["bytes_per_minute"] == pytest.approx(Path(found["path"]).stat().st_size / 3, abs=1)
-    assert found["duration_s"] == pytest.approx(180, abs=0.1) and found["times_real_time"] > 0
+    assert found["duration_s"] == pytest.approx(180, abs=0.1)
+    assert found["times_real_time"] > 0
 
 
 def test_errors_are_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +88,9 @@ def test_errors_are_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureF
     ):
         assert cli.main(argv) == 2
         out, err = capsys.readouterr()
-        assert out == "" and err.startswith("overheard: ") and err.count("\n") == 1
+        assert out == ""
+        assert err.startswith("overheard: ")
+        assert err.count("\n") == 1
     assert not (data / "packs").exists()
 
 
@@ -131,7 +137,8 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: signal.Signals) 
     out, _ = process.communicate()
     assert process.returncode == 130
     found = json.loads(out)
-    assert found["interrupted"] and 2 <= found["tracks"] < 6
+    assert found["interrupted"]
+    assert 2 <= found["tracks"] < 6
     assert b"interrupted; the same command goes on from here" in shown
     assert b"Traceback" not in shown
     assert os.listdir(tmp_path / "data" / "packs") == ["music.pack"]
@@ -158,7 +165,7 @@ def some_pack(data: Path, name: str, digest: str = "feed" * 4) -> Path:
         title="T",
         path="/t.flac",
         duration_s=7200.0,
-        places=rng.integers(0, 9, 100, dtype="u2"),
+        packed_cells=rng.integers(0, 9, 100, dtype="u2"),
         codes=rng.integers(0, 9, (100, 4), dtype="u1"),
     )
     write_pack(path, name, digest, SPEC, [entry])
@@ -174,13 +181,17 @@ def test_packs_lists_usable_and_unusable(data: Path, capsys: pytest.CaptureFixtu
     assert cli.main(["packs", "--json"]) == 0
     found = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert (found["good"]["tracks"], found["good"]["hours"], found["good"]["usable"]) == (1, 2.0, True)
-    assert found["good"]["bytes"] == good.stat().st_size and found["good"]["path"] == str(good)
-    assert not found["foreign"]["usable"] and "another model" in found["foreign"]["problem"]
-    assert not found["torn"]["usable"] and "bytes instead of" in found["torn"]["problem"]
+    assert found["good"]["bytes"] == good.stat().st_size
+    assert found["good"]["path"] == str(good)
+    assert not found["foreign"]["usable"]
+    assert "another model" in found["foreign"]["problem"]
+    assert not found["torn"]["usable"]
+    assert "bytes instead of" in found["torn"]["problem"]
     assert foreign.exists()
     assert cli.main(["packs"]) == 0
     out = capsys.readouterr().out
-    assert out.count("not usable") == 2 and "2.0" in out
+    assert out.count("not usable") == 2
+    assert "2.0" in out
 
 
 def test_packs_remove(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 import audio_files
 import indexing_fakes
 from indexing_fakes import FakeFingerprinter
-from overheard import indexer
-from overheard.audio import load
+from overheard.catalogue.pack import open_pack
+from overheard.catalogue.track_list import metadata_of
 from overheard.errors import AudioError, PackError
-from overheard.index_journal import Journal
-from overheard.index_worker import chunks
-from overheard.pack import open_pack
-from overheard.pack_tracks import metadata_of
-from overheard.spec import SPEC
+from overheard.fingerprint.spec import SPEC
+from overheard.hear.decode import load
+from overheard.index import run as indexer
+from overheard.index.journal import Journal
+from overheard.index.worker import chunks
 
 SEGMENT = SPEC.segment_samples
 HOP = SPEC.hop_frames * SPEC.frontend.hop_length
@@ -92,8 +92,10 @@ def test_index_then_nothing_to_do(music: Path, pack: Path, jobs: int) -> None:
     states: list[indexer.Progress] = []
     report = run(music, pack, jobs, progress=states.append)
     assert (report.tracks, report.added, report.failed, report.interrupted) == (4, 4, (), False)
-    assert report.duration_s == pytest.approx(3 + 4 + 5 + 6, abs=0.3) and report.audio_s == report.duration_s
-    assert report.pack_bytes == pack.stat().st_size and left_over(pack) == []
+    assert report.duration_s == pytest.approx(3 + 4 + 5 + 6, abs=0.3)
+    assert report.audio_s == report.duration_s
+    assert report.pack_bytes == pack.stat().st_size
+    assert left_over(pack) == []
     assert [state.done for state in states] == [0, 1, 2, 3, 4]
     assert (
         states[-1].bytes_done == states[-1].bytes_total == sum(f.stat().st_size for f in music.rglob("*.*"))
@@ -108,7 +110,8 @@ def test_index_then_nothing_to_do(music: Path, pack: Path, jobs: int) -> None:
     again = run(music, pack, jobs)
     assert (again.tracks, again.added, again.updated, again.unchanged) == (4, 0, 0, 4)
     assert (again.audio_s, again.times_real_time) == (0, 0)
-    assert pack.stat().st_mtime_ns == before.st_mtime_ns and left_over(pack) == []
+    assert pack.stat().st_mtime_ns == before.st_mtime_ns
+    assert left_over(pack) == []
 
 
 def test_workers_and_this_process_make_the_same_tracks(music: Path, tmp_path: Path) -> None:
@@ -116,7 +119,8 @@ def test_workers_and_this_process_make_the_same_tracks(music: Path, tmp_path: Pa
     run(music, here, 0)
     run(music, there, 3)
     for one, other in zip(open_pack(here).entries(), open_pack(there).entries(), strict=True):
-        assert metadata_of(one) == metadata_of(other) and one.id == other.id
+        assert metadata_of(one) == metadata_of(other)
+        assert one.id == other.id
 
 
 def test_new_changed_and_gone_files(music: Path, pack: Path) -> None:
@@ -166,7 +170,8 @@ def test_a_locked_subfolder_does_not_lose_its_tracks(music: Path, pack: Path) ->
         report = run(music, pack)
     finally:
         (music / "a").chmod(0o755)
-    assert report.tracks == 4 and report.failed == ((str(music / "a"), "Permission denied"),)
+    assert report.tracks == 4
+    assert report.failed == ((str(music / "a"), "Permission denied"),)
 
 
 def test_tags_and_odd_names_reach_the_pack(tmp_path: Path, pack: Path) -> None:
@@ -178,7 +183,8 @@ def test_tags_and_odd_names_reach_the_pack(tmp_path: Path, pack: Path) -> None:
     audio_files.write_music(tmp_path / "plain.wav", seed=2).rename(named)
     for _ in range(2):  # the second time they are known
         report = run(folder, pack, 1)
-        assert report.tracks == 2 and report.failed == ()
+        assert report.tracks == 2
+        assert report.failed == ()
     assert report.unchanged == 2
     by_path = {track.path: track for track in open_pack(pack).tracks}
     track = by_path[str(folder / "x.flac")]
@@ -230,7 +236,8 @@ def test_nothing_readable_makes_no_pack(tmp_path: Path, pack: Path) -> None:
     (tmp_path / "music" / "empty.wav").touch()
     report = run(tmp_path / "music", pack)
     assert (report.tracks, report.pack_bytes, report.bytes_per_minute, report.bytes_per_track) == (0, 0, 0, 0)
-    assert not pack.exists() and left_over(pack) == []
+    assert not pack.exists()
+    assert left_over(pack) == []
 
 
 def test_a_file_that_kills_its_worker_is_found_and_listed(music: Path, pack: Path) -> None:
@@ -248,7 +255,8 @@ def test_same_file_twice(music: Path, pack: Path) -> None:
         report = run(music, pack)
         assert (report.tracks, report.duplicates, report.unchanged) == (4, 1, unchanged)
     track = open_pack(pack).tracks[0]
-    assert Path(track.path).name == "one.flac" and Path(track.also[0][0]).name == "copy.flac"
+    assert Path(track.path).name == "one.flac"
+    assert Path(track.also[0][0]).name == "copy.flac"
     (music / "link.flac").unlink()
     (music / "a" / "one.flac").unlink()
     report = run(music, pack)  # the copy takes over
@@ -262,7 +270,8 @@ def test_same_file_twice(music: Path, pack: Path) -> None:
 def test_another_model_fingerprints_everything_anew_elsewhere_too(music: Path, pack: Path) -> None:
     run(music, pack)
     report = run([music / "a"], pack, digest="beef" * 4)
-    assert (report.tracks, report.added) == (4, 4) and "another model" in report.notes[0]
+    assert (report.tracks, report.added) == (4, 4)
+    assert "another model" in report.notes[0]
     assert open_pack(pack, "beef" * 4).manifest["n_tracks"] == 4
 
 
@@ -272,9 +281,11 @@ def test_interrupted_for_another_model_forgets_no_folder(music: Path, pack: Path
     done: list[int] = []
     options = {"digest": "beef" * 4, "progress": lambda state: done.append(state.done)}
     report = run([music / "a"], pack, **options, stop=lambda: bool(done) and done[-1] >= 2)
-    assert report.interrupted and pack.read_bytes() == before
+    assert report.interrupted
+    assert pack.read_bytes() == before
     report = run([music / "a"], pack, digest="beef" * 4)
-    assert report.tracks == 4 and report.audio_s < report.duration_s
+    assert report.tracks == 4
+    assert report.audio_s < report.duration_s
 
 
 def test_damaged_pack_is_left_alone_and_told(music: Path, pack: Path) -> None:
@@ -306,8 +317,10 @@ def test_stopped_run_keeps_what_is_done_and_goes_on(music: Path, pack: Path, job
         progress=lambda state: done.append(state.done),
         stop=lambda: bool(done) and done[-1] >= 2,
     )
-    assert report.interrupted and 2 <= report.tracks < 4
-    assert len(titles(pack)) == report.tracks and left_over(pack) == []
+    assert report.interrupted
+    assert 2 <= report.tracks < 4
+    assert len(titles(pack)) == report.tracks
+    assert left_over(pack) == []
     again = run(music, pack, jobs)
     assert (again.tracks, again.unchanged, again.interrupted) == (4, report.tracks, False)
 
@@ -318,7 +331,9 @@ def test_stopped_while_a_long_file_is_decoded(tmp_path: Path, pack: Path) -> Non
     audio_files.encode(long, audio_files.music(600.0), 8000, "pcm_s16le", "mono")
     begun = time.monotonic()
     report = run(long.parent, pack, 1, delay_s=0.3, stop=lambda: time.monotonic() - begun > 1.0)
-    assert report.interrupted and report.tracks == 0 and not pack.exists()
+    assert report.interrupted
+    assert report.tracks == 0
+    assert not pack.exists()
 
 
 def start(folder: Path, pack: Path, jobs: int, delay_s: float) -> subprocess.Popen[str]:
@@ -377,7 +392,8 @@ def test_killed_run_is_taken_up(many: Path, pack: Path, tmp_path: Path, with_old
     assert "music.indexing.sqlite" in left_over(pack)
     log = tmp_path / "log"
     report = run(many, pack, 1, log=log)
-    assert report.tracks == 8 + with_old_pack and left_over(pack) == []
+    assert report.tracks == 8 + with_old_pack
+    assert left_over(pack) == []
     assert len(log.read_text().split()) <= 8 - done  # what was done is not done again
     whole = tmp_path / "whole.pack"
     run(many, whole)
@@ -424,7 +440,7 @@ def alive(pid: int) -> bool:
 @pytest.fixture
 def journal(pack: Path) -> Iterator[Path]:
     pack.parent.mkdir(parents=True)
-    yield pack.parent / "music.indexing.sqlite"
+    return pack.parent / "music.indexing.sqlite"
 
 
 def test_two_at_once_are_kept_apart(music: Path, pack: Path, journal: Path) -> None:
@@ -470,12 +486,15 @@ def test_a_full_disk_is_told_and_what_is_done_stays(
         run(music, pack)
     monkeypatch.undo()
     report = run(music, pack)
-    assert report.tracks == 4 and report.audio_s == 0 and report.added == 4
+    assert report.tracks == 4
+    assert report.audio_s == 0
+    assert report.added == 4
 
 
 def test_the_real_model_in_chunks_is_the_real_model_at_once(tmp_path: Path) -> None:
-    from overheard.embedder import Embedder, fingerprint, load_model
-    from overheard.index_worker import ModelFingerprinter, fingerprint_file
+    from overheard.fingerprint.embedder import Embedder, fingerprint
+    from overheard.fingerprint.model import load_model
+    from overheard.index.worker import ModelFingerprinter, fingerprint_file
     from overheard.settings import MODELS_DIR
 
     if not list(MODELS_DIR.glob("*.tflite")):
@@ -485,6 +504,6 @@ def test_the_real_model_in_chunks_is_the_real_model_at_once(tmp_path: Path) -> N
     entry = fingerprint_file(path, ModelFingerprinter())
     model = load_model()
     whole = fingerprint(Embedder(model), load(path))
-    places, codes = model.encode_track(whole)
-    np.testing.assert_array_equal(entry.places, places)
+    packed_cells, codes = model.encode_track(whole)
+    np.testing.assert_array_equal(entry.packed_cells, packed_cells)
     np.testing.assert_array_equal(entry.codes, codes)

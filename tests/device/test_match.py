@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.embedder import Queries, default_model
 from overheard.errors import ModelError
 from overheard.events import Track
-from overheard.exhaustive import ExhaustiveCatalogue
-from overheard.match import Matcher
-from overheard.scoring import Scoring
-from overheard.spec import SPEC
+from overheard.fingerprint.embedder import Queries
+from overheard.fingerprint.model import default_model
+from overheard.fingerprint.spec import SPEC
+from overheard.recognize.match import Matcher
+from overheard.recognize.scoring import Scoring
+from overheard_bench.exhaustive import ExhaustiveCatalogue
 
 STEP = 4
 DIM = SPEC.dim
@@ -142,7 +143,8 @@ def test_no_candidates_no_match() -> None:
 def test_scoring_from_manifest() -> None:
     stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
     scoring = Scoring.from_manifest({"scoring": stored})
-    assert scoring.weights == (1, 2, 3, 4, 5, 6) and scoring.threshold == 4
+    assert scoring.weights == (1, 2, 3, 4, 5, 6)
+    assert scoring.threshold == 4
     assert Scoring.from_manifest({}) == Scoring()
     assert Scoring.from_manifest({}, compact=True) == Scoring()
     assert Scoring.from_manifest({"scoring": stored}, compact=True) == scoring

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.neighbourhood import APART, Neighbourhood
+from overheard.fingerprint.neighbourhood import APART, Neighbourhood
 
 DIM = 6
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from golden import renew
-from overheard.embedder import default_model
-from overheard.runtime import RUNTIMES, Network, available_runtimes
+from overheard.fingerprint.model import default_model
+from overheard.fingerprint.runtime import RUNTIMES, Network, available_runtimes
 from overheard.settings import MODELS_DIR
 
 # Each runtime's arithmetic: XNNPACK's, which export's round_alike makes the same on x86 and ARM, and that of

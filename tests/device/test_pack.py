@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overheard import pack as packs
-from overheard import pack_format
+from overheard.catalogue import pack as packs
+from overheard.catalogue import pack_format
+from overheard.catalogue.track_list import metadata_of
 from overheard.errors import PackError
-from overheard.pack_tracks import metadata_of
-from overheard.spec import SPEC
+from overheard.fingerprint.spec import SPEC
 
 DIGEST = "0123456789abcdef"
 
@@ -32,7 +32,7 @@ def entry(seed: int = 0, n: int = 5, code_bytes: int = 4, **metadata: Any) -> pa
     }
     return packs.TrackEntry(
         **{**known, **metadata},
-        places=rng.integers(0, 1 << 16, n, dtype=np.uint16),
+        packed_cells=rng.integers(0, 1 << 16, n, dtype=np.uint16),
         codes=rng.integers(0, 256, (n, code_bytes), dtype=np.uint8),
     )
 
@@ -77,14 +77,16 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, entries: list[pack
     pack = packs.open_pack(path, DIGEST)
     assert (pack.name, pack.digest, pack.spec, pack.path) == ("a name", DIGEST, SPEC, path)
     assert pack.bytes == path.stat().st_size
-    assert pack.codes.shape == (len(pack.places), 3)
-    assert pack.first_segment[0] == 0 and pack.first_segment[-1] == len(pack.places)
+    assert pack.codes.shape == (len(pack.packed_cells), 3)
+    assert pack.first_segment[0] == 0
+    assert pack.first_segment[-1] == len(pack.packed_cells)
     assert len(pack.tracks) == len(entries) == pack.manifest["n_tracks"]
     for again, wanted, track in zip(pack.entries(), entries, pack.tracks, strict=True):
         assert metadata_of(again) == metadata_of(wanted)
-        np.testing.assert_array_equal(again.places, wanted.places)
+        np.testing.assert_array_equal(again.packed_cells, wanted.packed_cells)
         np.testing.assert_array_equal(again.codes, wanted.codes)
-        assert again.id == wanted.id == track.id and track.n_segments == len(wanted.places)
+        assert again.id == wanted.id == track.id
+        assert track.n_segments == len(wanted.packed_cells)
 
 
 def test_any_flipped_byte_is_refused(good: Path, tmp_path: Path) -> None:
@@ -179,8 +181,10 @@ def test_parts_are_aligned_and_what_the_manifest_says(good: Path) -> None:
     content = good.read_bytes()
     _, version, length, n_bytes, _ = pack_format.HEADER.unpack_from(content)
     manifest = json.loads(content[64 : 64 + length])
-    assert version == 1 and n_bytes == len(content)
-    assert manifest["fingerprint_digest"] == DIGEST and manifest["n_segments"] == 44
+    assert version == 1
+    assert n_bytes == len(content)
+    assert manifest["fingerprint_digest"] == DIGEST
+    assert manifest["n_segments"] == 44
     base = -(-(64 + length) // 64) * 64
     for part in manifest["parts"].values():
         start = base + part["offset"]
@@ -197,13 +201,29 @@ def test_arrays_are_read_only(good: Path) -> None:
 def test_pack_without_tracks(tmp_path: Path) -> None:
     packs.write_pack(tmp_path / "none.pack", "none", DIGEST, SPEC, [], code_bytes=24)
     pack = packs.open_pack(tmp_path / "none.pack", DIGEST)
-    assert pack.tracks == () and pack.codes.shape == (0, 24) and pack.first_segment.tolist() == [0]
+    assert pack.tracks == ()
+    assert pack.codes.shape == (0, 24)
+    assert pack.first_segment.tolist() == [0]
 
 
 def test_metadata_is_small(tmp_path: Path) -> None:
     """1,800 bytes a minute with everything: of the 240 that codes leave, metadata may take a fraction."""
     rng = np.random.default_rng(0)
-    words = "night river stone amber glass winter harbour silver echo garden north falling light".split()
+    words = [
+        "night",
+        "river",
+        "stone",
+        "amber",
+        "glass",
+        "winter",
+        "harbour",
+        "silver",
+        "echo",
+        "garden",
+        "north",
+        "falling",
+        "light",
+    ]
 
     def name(n: int) -> str:
         return " ".join(rng.choice(words, n)).title()
@@ -252,6 +272,7 @@ def test_fingerprints_of_another_shape_are_refused(tmp_path: Path) -> None:
     for odd in (entry(2, code_bytes=7), entry(2, n=0)):
         with pytest.raises(PackError, match="wrong shape"):
             packs.write_pack(tmp_path / "odd.pack", "odd", DIGEST, SPEC, [entry(1), odd])
+    (tmp_path / "nowhere").write_bytes(b"a file, no folder")
     with pytest.raises(PackError, match="cannot be written"):
         packs.write_pack(tmp_path / "nowhere" / "odd.pack", "odd", DIGEST, SPEC, [entry(1)])
 
@@ -259,9 +280,9 @@ def test_fingerprints_of_another_shape_are_refused(tmp_path: Path) -> None:
 def test_open_pack_outlives_its_replacement(tmp_path: Path) -> None:
     path = tmp_path / "music.pack"
     old = written(path, entry(1, 100))
-    places = old.places.copy()
+    packed_cells = old.packed_cells.copy()
     written(path, entry(2, 50))
-    np.testing.assert_array_equal(old.places, places)
+    np.testing.assert_array_equal(old.packed_cells, packed_cells)
     assert old.tracks[0].title == "Title 1"
 
 
@@ -279,12 +300,13 @@ def test_same_tracks_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Mon
 def test_track_of_a_pack_becomes_the_track_of_events(good: Path) -> None:
     track = packs.open_pack(good).tracks[1].to_track("music")
     assert (track.title, track.artist, track.pack, track.duration_s) == ("Title 2", "Artist", "music", 40.6)
-    assert len(track.id) == 12 and int(track.id, 16) >= 0
+    assert len(track.id) == 12
+    assert int(track.id, 16) >= 0
 
 
 def test_reading_packs_needs_no_decoder_and_no_runtime() -> None:
     heavy = "av soxr scipy sqlite3 mutagen"
-    program = f"import sys, overheard.pack; print([m for m in {heavy.split()} if m in sys.modules])"
+    program = f"import sys, overheard.catalogue.pack; print([m for m in {heavy.split()} if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     out = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True

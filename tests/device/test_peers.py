@@ -17,12 +17,12 @@ import peer_fakes
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 protocol = pytest.importorskip("protocol")
-import peers  # noqa: E402
-from overheard_bench import corpus as corpora  # noqa: E402
-from overheard_bench.peers import base, trial  # noqa: E402
-from overheard_bench.peers.audfprint import Audfprint  # noqa: E402
-from overheard_bench.peers.olaf import Olaf  # noqa: E402
-from overheard_bench.peers.panako import Panako  # noqa: E402
+import peers
+from overheard_bench import corpus as corpora
+from overheard_bench.peers import base, trial
+from overheard_bench.peers.audfprint import Audfprint
+from overheard_bench.peers.olaf import Olaf
+from overheard_bench.peers.panako import Panako
 
 N_QUERIES = len(protocol.CONDITIONS) * len(protocol.LENGTHS_S)  # of one position per length
 KNOWN = [f"music/{name}.wav" for name in ("a", "b", "copy-of-a")]  # stored as t00000, t00001 and not at all

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.search import N_CANDIDATES, Catalogue
+from overheard.catalogue.track_list import TrackEntry
 from overheard.demo.room import cafe
 from overheard.demo.synth import Piece, synthesize
-from overheard.embedder import Embedder, default_model, embed_waveform, fingerprint
 from overheard.events import Match, MusicUnknown, PlayEnded, PlayStarted
-from overheard.pack import open_pack, write_pack
-from overheard.pack_tracks import TrackEntry
-from overheard.pipeline import Recognizer
-from overheard.search import N_CANDIDATES, Catalogue
+from overheard.fingerprint.embedder import Embedder, embed_waveform, fingerprint
+from overheard.fingerprint.model import default_model
+from overheard.recognize.pipeline import Recognizer
 
 RATE = 8000
 SECONDS = 75.0
@@ -28,9 +29,14 @@ def pieces() -> list[Piece]:
 
 def entry(piece: Piece, path: str) -> TrackEntry:
     model = default_model()
-    places, codes = model.encode_track(fingerprint(Embedder(model), piece.waveform))
+    packed_cells, codes = model.encode_track(fingerprint(Embedder(model), piece.waveform))
     return TrackEntry(
-        title=piece.title, artist=piece.artist, path=path, duration_s=SECONDS, places=places, codes=codes
+        title=piece.title,
+        artist=piece.artist,
+        path=path,
+        duration_s=SECONDS,
+        packed_cells=packed_cells,
+        codes=codes,
     )
 
 
@@ -63,11 +69,13 @@ def test_clips_are_named(
     recognizer: Recognizer, pieces: list[Piece], number: int, start_s: float, length_s: float
 ) -> None:
     found = recognizer.identify(cut(pieces[number], start_s, length_s))
-    assert found.verdict == "recognized" and len(found.plays) == 1
+    assert found.verdict == "recognized"
+    assert len(found.plays) == 1
     assert found.plays[0].track.title == pieces[number].title
     assert found.plays[0].track.pack == ("one" if number < 4 else "two")
     assert found.plays[0].offset_s == pytest.approx(start_s, abs=0.3)
-    assert found.best is not None and found.best.score >= found.best.threshold
+    assert found.best is not None
+    assert found.best.score >= found.best.threshold
 
 
 def test_noisy_clips_are_named(recognizer: Recognizer, pieces: list[Piece]) -> None:
@@ -99,7 +107,8 @@ def test_silence_and_unknown(recognizer: Recognizer, pieces: list[Piece]) -> Non
     assert (silent.verdict, silent.plays, silent.best) == ("silence", (), None)
     unknown = recognizer.identify(cut(pieces[6], 12.0, 10))
     assert (unknown.verdict, unknown.plays) == ("unknown", ())
-    assert unknown.best is not None and unknown.best.score < unknown.best.threshold
+    assert unknown.best is not None
+    assert unknown.best.score < unknown.best.threshold
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 100, 8000, 12774])
@@ -124,9 +133,11 @@ def test_a_long_recording_gives_a_timeline(recognizer: Recognizer, pieces: list[
     found = recognizer.identify(evening(pieces))
     assert [play.track.title for play in found.plays] == [pieces[1].title, pieces[4].title]
     first, second = found.plays
-    assert first.start_s == pytest.approx(0, abs=2) and first.end_s == pytest.approx(20, abs=3)
+    assert first.start_s == pytest.approx(0, abs=2)
+    assert first.end_s == pytest.approx(20, abs=3)
     assert first.offset_s == pytest.approx(30 + first.start_s, abs=0.5)
-    assert second.start_s == pytest.approx(51, abs=3.5) and second.end_s == pytest.approx(71, abs=3)
+    assert second.start_s == pytest.approx(51, abs=3.5)
+    assert second.end_s == pytest.approx(71, abs=3)
 
 
 def test_block_sizes_do_not_matter(recognizer: Recognizer, pieces: list[Piece]) -> None:
@@ -207,7 +218,8 @@ def test_candidates_pass_over_tracks_as_if_they_were_not_there(
     assert catalogue.track(own).title == pieces[4].title
     others = catalogue.candidates(queries, without={own})
     tracks = np.searchsorted(catalogue.first_segment, others.segments, side="right") - 1
-    assert not np.any(tracks == own) and np.all(others.segments >= 0)  # no holes where it was
+    assert not np.any(tracks == own)
+    assert np.all(others.segments >= 0)
 
 
 def test_two_packs_answer_as_one(recognizer: Recognizer, pieces: list[Piece], tmp_path: Path) -> None:
@@ -218,7 +230,8 @@ def test_two_packs_answer_as_one(recognizer: Recognizer, pieces: list[Piece], tm
     for number in (1, 5):
         clip = noisy(cut(pieces[number], 40.4, 5), 6.0)
         one, two = recognizer.identify(clip), joined.identify(clip)
-        assert one.best is not None and two.best is not None
+        assert one.best is not None
+        assert two.best is not None
         assert one.best.track.title == two.best.track.title
         assert one.best.score == pytest.approx(two.best.score, abs=1e-3)
 
@@ -235,6 +248,7 @@ def test_compact_packs_name_what_full_ones_do_and_mix_with_them(pieces: list[Pie
         recognizer = Recognizer(model, chosen)
         for number in numbers:
             match = recognizer.identify(cut(pieces[number], 30.3, 6)).best
-            assert match is not None and match.accepted
+            assert match is not None
+            assert match.accepted
             assert match.track.title == pieces[number].title
             assert match.offset_s == pytest.approx(30.3, abs=0.3)

@@ -14,8 +14,8 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 protocol = pytest.importorskip("protocol")
-from overheard_bench import corpus as corpora  # noqa: E402
-from overheard_bench import render  # noqa: E402
+from overheard_bench import corpus as corpora
+from overheard_bench import render
 
 needs_corpus = pytest.mark.skipif(
     not (corpora.DEFAULT_CORPUS / "manifest.csv").is_file(), reason=f"no corpus at {corpora.DEFAULT_CORPUS}"

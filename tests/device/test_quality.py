@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from overheard.demo.synth import synthesize
-from overheard.embedder import Embedder, default_model, query_waveform
 from overheard.errors import ModelError
-from overheard.quality import PATCH, QualityEstimator, patches_of
+from overheard.fingerprint.embedder import Embedder, query_waveform
+from overheard.fingerprint.model import default_model
+from overheard.fingerprint.quality import PATCH, QualityEstimator, patches_of
 
 
 @pytest.fixture(scope="module")

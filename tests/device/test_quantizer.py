@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.codewords import GROUP, Stage, least
-from overheard.embedder import default_model
 from overheard.errors import ModelError
-from overheard.neighbourhood import Neighbourhood
-from overheard.quantizer import LENGTH_POWER, Quantizer
+from overheard.fingerprint.codebooks import GROUP, CodebookStage, least
+from overheard.fingerprint.model import default_model
+from overheard.fingerprint.neighbourhood import Neighbourhood
+from overheard.fingerprint.quantizer import LENGTH_POWER, Quantizer
 
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
@@ -17,15 +17,17 @@ def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
 
 def small(seed: int = 0) -> Quantizer:
     rng = np.random.default_rng(seed)
-    first = Stage(rng.normal(0, 0.2, (4, 256, 8)).astype(np.float32))
-    second = Stage(rng.normal(0, 0.05, (3, 256, 8)).astype(np.float32))
+    first = CodebookStage(rng.normal(0, 0.2, (4, 256, 8)).astype(np.float32))
+    second = CodebookStage(rng.normal(0, 0.05, (3, 256, 8)).astype(np.float32))
     return Quantizer(unit(rng, 16, 8), first, second)
 
 
 def test_decoding_is_near_and_of_unit_norm() -> None:
     quantizer, vectors = small(), unit(np.random.default_rng(1), 200, 8)
     cells, codes = quantizer.encode(vectors)
-    assert cells.dtype == np.uint16 and codes.dtype == np.uint8 and codes.shape == (200, 7)
+    assert cells.dtype == np.uint16
+    assert codes.dtype == np.uint8
+    assert codes.shape == (200, 7)
     decoded = quantizer.decode(cells, codes)
     np.testing.assert_allclose(np.linalg.norm(decoded, axis=1), 1, atol=1e-5)
     assert np.mean(np.sum(decoded * vectors, axis=1)) > 0.98
@@ -47,7 +49,10 @@ def test_encoding_takes_the_nearest_cell_and_better_sums_than_word_by_word() -> 
 
 def test_two_words_are_the_best_pair_of_all() -> None:
     rng = np.random.default_rng(7)
-    stage, point = Stage(rng.normal(0, 0.2, (2, 256, 3)).astype(np.float32)), np.full((1, 3), 0.2, np.float32)
+    stage, point = (
+        CodebookStage(rng.normal(0, 0.2, (2, 256, 3)).astype(np.float32)),
+        np.full((1, 3), 0.2, np.float32),
+    )
     sums = stage.codebooks[0][:, None] + stage.codebooks[1]
     best = np.linalg.norm(sums - point, axis=2).min()
     assert np.linalg.norm(stage.decode(stage.encode(point)) - point) == pytest.approx(best, abs=0.02)
@@ -108,10 +113,10 @@ def test_bytes_round_trip_and_refusal() -> None:
     with pytest.raises(ModelError):
         Quantizer.from_bytes(b"PK\x03\x04 not an archive")
     with pytest.raises(ModelError):
-        Quantizer(quantizer.cells, Stage(quantizer.stages[0].codebooks[:, :, :4]))
+        Quantizer(quantizer.cells, CodebookStage(quantizer.stages[0].codebooks[:, :, :4]))
     with pytest.raises(ModelError):
         Quantizer(quantizer.cells)
-    with pytest.raises(ModelError, match="do not fit together"):
+    with pytest.raises(ModelError, match="inconsistent shapes"):
         Quantizer(quantizer.cells, *quantizer.stages, neighbourhoods=[Neighbourhood.none(7)] * 2)
     with pytest.raises(ModelError, match="incomplete"):
         Quantizer(quantizer.cells, *quantizer.stages, neighbourhoods=[Neighbourhood.none(8)])

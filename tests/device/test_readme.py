@@ -185,7 +185,8 @@ def test_blocks_without_results_say_so(page: Path) -> None:
     assert run(page, "--check") == 1
     assert run(page) == 0
     assert page.read_text().count("Not measured yet.") == 5
-    assert page.read_text().startswith("# before\n") and page.read_text().endswith("after\n")
+    assert page.read_text().startswith("# before\n")
+    assert page.read_text().endswith("after\n")
     assert run(page, "--check") == 0
 
 

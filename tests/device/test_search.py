@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overheard.codewords import Stage
-from overheard.cohort import Cohort
-from overheard.hubness import cells_of, join, penalties_of
-from overheard.neighbourhood import Neighbourhood
-from overheard.pack import Pack, TrackEntry, open_pack, write_pack
-from overheard.quantizer import LENGTH_POWER, Quantizer
-from overheard.search import N_CANDIDATES, SHORT_LIST, Catalogue
-from overheard.spec import SPEC
+from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
+from overheard.catalogue.search import N_CANDIDATES, SHORT_LIST, Catalogue
+from overheard.fingerprint.codebooks import CodebookStage
+from overheard.fingerprint.cohort import Cohort
+from overheard.fingerprint.hubness import cells_of, join, penalties_of
+from overheard.fingerprint.neighbourhood import Neighbourhood
+from overheard.fingerprint.quantizer import LENGTH_POWER, Quantizer
+from overheard.fingerprint.spec import SPEC
 
 DIM, N_CELLS = 8, 16
 LENGTHS = ((1, 2, 5), (4, 1), (3,))  # segments of each pack's tracks
@@ -28,7 +28,7 @@ def unit(rng: np.random.Generator, n: int) -> np.ndarray:
 def quantizer() -> Quantizer:
     rng = np.random.default_rng(0)
     shapes = ((4, 0.2), (3, 0.05))
-    stages = [Stage(rng.normal(0, scale, (n, 256, DIM)).astype(np.float32)) for n, scale in shapes]
+    stages = [CodebookStage(rng.normal(0, scale, (n, 256, DIM)).astype(np.float32)) for n, scale in shapes]
     neighbourhoods = [
         Neighbourhood(
             *(rng.normal(0, scale, (DIM, DIM)).astype(np.float32) for scale in (0.1, 0.3, 0.1, 0.3)),
@@ -48,9 +48,11 @@ def entries(quantizer: Quantizer) -> list[list[TrackEntry]]:
         tracks = []
         for n in lengths:
             cells, codes = quantizer.encode_track(unit(rng, n), width)
-            places = join(cells, rng.uniform(0.2, 0.8, n).astype(np.float32), N_CELLS)
+            packed_cells = join(cells, rng.uniform(0.2, 0.8, n).astype(np.float32), N_CELLS)
             path = f"/music/{number}-{len(tracks)}.ogg"
-            tracks.append(TrackEntry(title=path, path=path, duration_s=float(n), places=places, codes=codes))
+            tracks.append(
+                TrackEntry(title=path, path=path, duration_s=float(n), packed_cells=packed_cells, codes=codes)
+            )
         packs.append(tracks)
     return packs
 
@@ -61,13 +63,13 @@ def catalogue(quantizer: Quantizer, entries: list[list[TrackEntry]], folder: Pat
         write_pack(folder / f"{number}.pack", str(number), "feed" * 4, SPEC, tracks)
         packs.append(open_pack(folder / f"{number}.pack"))
     cells, codes = quantizer.encode(unit(np.random.default_rng(2), 40))
-    places = join(cells, np.full(40, 0.5, np.float32), len(quantizer.cells))
-    return Catalogue(packs, quantizer, Cohort(places, codes))
+    packed_cells = join(cells, np.full(40, 0.5, np.float32), len(quantizer.cells))
+    return Catalogue(packs, quantizer, Cohort(packed_cells, codes))
 
 
 def expected(quantizer: Quantizer, track: TrackEntry) -> np.ndarray:
     """Return a track's scoring vectors, worked out for the whole track at once."""
-    cells = (track.places // (65536 // len(quantizer.cells))).astype(np.uint16)
+    cells = (track.packed_cells // (65536 // len(quantizer.cells))).astype(np.uint16)
     width = track.codes.shape[1]
     neighbourhood = quantizer.neighbourhoods[quantizer.widths.index(width)]
     estimates = neighbourhood.track_estimates(quantizer.sums(cells, track.codes))
@@ -91,8 +93,8 @@ def test_similarities_do_not_depend_on_what_was_asked_before(
     index = catalogue(quantizer, entries, tmp_path)
     rng, queries = np.random.default_rng(6), unit(np.random.default_rng(7), 3)
     vectors = np.concatenate([expected(quantizer, track) for tracks in entries for track in tracks])
-    places = np.concatenate([track.places for tracks in entries for track in tracks])
-    wanted = queries @ vectors.T - penalties_of(places, N_CELLS)
+    packed_cells = np.concatenate([track.packed_cells for tracks in entries for track in tracks])
+    wanted = queries @ vectors.T - penalties_of(packed_cells, N_CELLS)
     for n in (5, 16, 0, 1, 9, 9, 4):
         segments = rng.permutation(16)[:n]
         np.testing.assert_allclose(index.similarities(queries, segments), wanted[:, segments], atol=1e-4)
@@ -104,12 +106,13 @@ def test_candidates_are_the_most_similar_segments_less_their_hubness(
     index = catalogue(quantizer, entries, tmp_path)
     queries = unit(np.random.default_rng(4), 12)
     vectors = np.concatenate([expected(quantizer, track) for tracks in entries for track in tracks])
-    places = np.concatenate([track.places for tracks in entries for track in tracks])
-    similarities = queries @ vectors.T - penalties_of(places, N_CELLS)
+    packed_cells = np.concatenate([track.packed_cells for tracks in entries for track in tracks])
+    similarities = queries @ vectors.T - penalties_of(packed_cells, N_CELLS)
     found = index.candidates(queries)
     for row, segments in enumerate(found.segments):
         n = int(np.sum(segments >= 0))  # Annoy overlooks cells where there are so few
-        assert n >= len(vectors) // 2 and (segments[n:] == -1).all()
+        assert n >= len(vectors) // 2
+        assert (segments[n:] == -1).all()
         by_similarity = np.argsort(-similarities[row])
         np.testing.assert_array_equal(segments[:n], by_similarity[np.isin(by_similarity, segments)])
         np.testing.assert_allclose(found.similarities[row, :n], similarities[row, segments[:n]], atol=1e-4)
@@ -136,14 +139,16 @@ def many() -> tuple[Quantizer, list[TrackEntry]]:
     # Neighbours tell a little: more, and codes alone would no longer order segments as they do with them.
     before, itself = (share * np.eye(DIM, dtype=np.float32) for share in (0.06, 0.88))
     around = Neighbourhood(before, itself, before, itself, np.zeros(DIM, dtype=np.float32))
-    quantizer = Quantizer(unit(rng, 64), Stage(first), Stage(second), neighbourhoods=[around, around])
+    quantizer = Quantizer(
+        unit(rng, 64), CodebookStage(first), CodebookStage(second), neighbourhoods=[around, around]
+    )
     centres = unit(rng, 20)[rng.integers(20, size=2400)]
     embeddings = centres + 0.35 * rng.standard_normal(centres.shape).astype(np.float32)
     cells, codes = quantizer.encode(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-    places = join(cells, rng.uniform(0.3, 0.5, len(cells)).astype(np.float32), len(quantizer.cells))
+    packed_cells = join(cells, rng.uniform(0.3, 0.5, len(cells)).astype(np.float32), len(quantizer.cells))
     return quantizer, [
-        TrackEntry(title=str(n), path=f"/music/{n}.ogg", duration_s=100.0, places=own, codes=words)
-        for n, (own, words) in enumerate(zip(np.split(places, 24), np.split(codes, 24), strict=True))
+        TrackEntry(title=str(n), path=f"/music/{n}.ogg", duration_s=100.0, packed_cells=own, codes=words)
+        for n, (own, words) in enumerate(zip(np.split(packed_cells, 24), np.split(codes, 24), strict=True))
     ]
 
 
@@ -158,13 +163,13 @@ def test_the_short_list_keeps_the_most_similar_of_the_probed_cells(
         for number, track in enumerate(whole)
     ]
     index = catalogue(quantizer, [tracks[i : i + n] for i in range(0, len(tracks), n)], tmp_path)
-    places = np.concatenate([track.places for track in tracks])
-    cells = cells_of(places, len(quantizer.cells))
+    packed_cells = np.concatenate([track.packed_cells for track in tracks])
+    cells = cells_of(packed_cells, len(quantizer.cells))
     vectors = np.concatenate([expected(quantizer, track) for track in tracks])
     rng = np.random.default_rng(11)
     queries = vectors[rng.permutation(len(vectors))[:100]] + 0.1 * unit(rng, 100)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    similarities = queries @ vectors.T - penalties_of(places, len(quantizer.cells))
+    similarities = queries @ vectors.T - penalties_of(packed_cells, len(quantizer.cells))
     found = []
     for query, row, segments in zip(queries, similarities, index.candidates(queries).segments, strict=True):
         probed = np.flatnonzero(np.isin(cells, quantizer.nearest_cells(query, index.n_probed)))

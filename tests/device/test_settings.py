@@ -60,7 +60,8 @@ def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
     settings, origins = load(path, env, {"model": "m", "listen.input": None})
     assert (settings.data_dir, settings.model) == (Path("/environment"), "m")
     assert settings.packs == ("a", "b")
-    assert settings.gate.open_db == -50.0 and isinstance(settings.gate.open_db, float)
+    assert settings.gate.open_db == -50.0
+    assert isinstance(settings.gate.open_db, float)
     assert origins["data_dir"] == "environment OVERHEARD_DATA_DIR"
     assert origins["model"] == "flag"
     assert origins["packs"] == f"file {path}"
@@ -157,7 +158,7 @@ def test_any_value_is_taken_whole_or_refused(name: str, value: Any) -> None:
 def test_the_documentation_lists_every_setting_with_its_default() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     rows = re.findall(r"^\| `([a-z_.]+)` \| `(.*?)` \|", page, re.MULTILINE)
-    documented = {name: default for name, default in rows}
+    documented = dict(rows)
     expected = {name: toml_value(value) for name, value, _ in module.fields(Settings())}
     expected["data_dir"] = "~/.local/share/overheard"
     assert documented == expected

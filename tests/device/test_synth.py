@@ -7,7 +7,7 @@ import wave
 import numpy as np
 import pytest
 
-from overheard.demo.score import compose
+from overheard.demo.composition import compose
 from overheard.demo.synth import synthesize, write_wav
 
 
@@ -29,7 +29,8 @@ def test_same_seed_same_samples() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_bounds_and_level(seed: int) -> None:
     waveform = synthesize(seed, 20.0).waveform
-    assert waveform.shape == (160_000,) and waveform.dtype == np.float32
+    assert waveform.shape == (160_000,)
+    assert waveform.dtype == np.float32
     assert np.isfinite(waveform).all()
     assert 0.5 <= np.abs(waveform).max() <= 0.95
     half_seconds = np.sqrt(np.mean(waveform[: 36 * 4000].reshape(-1, 4000) ** 2, axis=1))
@@ -56,7 +57,8 @@ def test_score_differs_by_seed_and_covers_the_piece() -> None:
     notes = compose(np.random.default_rng(1), 60.0)
     assert notes != compose(np.random.default_rng(2), 60.0)
     starts = np.sort([note.start_s for note in notes])
-    assert starts[0] < 1.0 and starts[-1] < 60.5
+    assert starts[0] < 1.0
+    assert starts[-1] < 60.5
     assert np.diff(starts).max() < 4.0
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overheard.events import Event, Match, MusicUnknown, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
+from overheard.recognize.plays import PlayTracker
 from overheard.settings import TrackSettings
-from overheard.track import PlayTracker
 
 A = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
 B = Track("b" * 12, "Beta", "Bob", "", "/b.flac", "music", 180.0)
@@ -69,7 +69,8 @@ def test_what_is_below_the_threshold_starts_nothing_but_goes_on():
     tracker = PlayTracker()
     events = feed(tracker, run_of(A, 5, 11, -30) + run_of(A, 12, 30, -30, score=1.0))
     assert kinds(events) == ["PlayStarted"]
-    assert tracker.playing is not None and tracker.playing.end_s == 30
+    assert tracker.playing is not None
+    assert tracker.playing.end_s == 30
 
 
 def test_a_start_reaches_back_to_weak_matches_that_agreed():
@@ -98,7 +99,8 @@ def test_a_short_gap_is_bridged_and_a_long_one_ends():
     assert kinds(events) == ["PlayStarted"]
     events = feed(tracker, [None] * 7, end_s=21)
     assert kinds(events) == ["PlayEnded"]
-    assert isinstance(events[0], PlayEnded) and events[0].play.end_s == 20
+    assert isinstance(events[0], PlayEnded)
+    assert events[0].play.end_s == 20
 
 
 def test_a_slightly_wrong_speed_stays_one_play():
@@ -114,8 +116,10 @@ def test_another_track_takes_over_after_two_matches():
     events = feed(tracker, [*run_of(A, 5, 20, -30), *run_of(B, 21, 27, -60)])
     assert kinds(events) == ["PlayStarted", "PlayEnded", "PlayStarted"]
     ended, started = (event for event in events[-5:] if not isinstance(event, PlayUpdated))
-    assert isinstance(ended, PlayEnded) and isinstance(started, PlayStarted)
-    assert ended.play.track == A and started.play.track == B
+    assert isinstance(ended, PlayEnded)
+    assert isinstance(started, PlayStarted)
+    assert ended.play.track == A
+    assert started.play.track == B
     assert ended.play.end_s == started.play.start_s == 18  # midway between B's first window and A's last
     assert started.play.offset_s == 78
 
@@ -140,7 +144,8 @@ def test_repeating_music_and_a_seek_stay_one_play():
     tracker = PlayTracker()
     events = feed(tracker, [*run_of(A, 5, 20, -30), *run_of(A, 21, 30, -90), *run_of(A, 31, 40, -30)])
     assert kinds(events) == ["PlayStarted"]
-    assert tracker.playing is not None and tracker.playing.end_s == 40
+    assert tracker.playing is not None
+    assert tracker.playing.end_s == 40
 
 
 def test_a_track_on_repeat_is_two_plays():
@@ -165,7 +170,8 @@ def test_lost_audio_is_no_silence_and_makes_no_sound_short():
     events = tracker.update(match(A, 12, -30), 7, 12) + tracker.gap(13)
     events += tracker.update(match(A, 18, -30), 13, 18)  # agrees with what was heard before
     assert kinds(events) == ["PlayStarted"]
-    assert kinds(tracker.gap(23)) == [] and kinds(tracker.gap(25)) == ["PlayEnded"]
+    assert kinds(tracker.gap(23)) == []
+    assert kinds(tracker.gap(25)) == ["PlayEnded"]
 
 
 def test_unknown_is_said_once_in_a_stretch():
@@ -189,7 +195,8 @@ def test_unknown_comes_again_after_a_play():
     tracker = PlayTracker(TrackSettings(unknown_s=15, gap_s=6))
     events = feed(tracker, [*[None] * 20, *run_of(A, 25, 40, -30), *[None] * 30])
     assert kinds(events) == ["MusicUnknown", "PlayStarted", "PlayEnded", "MusicUnknown"]
-    assert isinstance(events[-1], MusicUnknown) and events[-1].start_s == 40
+    assert isinstance(events[-1], MusicUnknown)
+    assert events[-1].start_s == 40
 
 
 def test_unknown_music_after_silence_begins_with_its_own_sound():
@@ -213,7 +220,8 @@ def test_finish_ends_the_open_play():
     tracker = PlayTracker()
     feed(tracker, run_of(A, 5, 20, -30))
     (ended,) = tracker.finish(20)
-    assert isinstance(ended, PlayEnded) and ended.play.end_s == 20
+    assert isinstance(ended, PlayEnded)
+    assert ended.play.end_s == 20
     assert tracker.finish(21) == []
 
 
@@ -221,7 +229,8 @@ def test_a_clip_with_room_for_one_window_is_named_by_it():
     tracker = PlayTracker()
     assert tracker.update(match(A, 2, -30, length_s=2), 0, 2) == []
     started, ended = tracker.finish(2)
-    assert isinstance(started, PlayStarted) and isinstance(ended, PlayEnded)
+    assert isinstance(started, PlayStarted)
+    assert isinstance(ended, PlayEnded)
     assert (ended.play.start_s, ended.play.end_s, ended.play.offset_s) == (0, 2, 30)
 
 
@@ -229,7 +238,8 @@ def test_a_jump_in_time_ends_the_play_where_it_was_heard():
     tracker = PlayTracker()
     feed(tracker, run_of(A, 5, 20, -30))
     events = tracker.update(None, 600, 605)
-    assert isinstance(events[0], PlayEnded) and events[0].play.end_s == 20
+    assert isinstance(events[0], PlayEnded)
+    assert events[0].play.end_s == 20
 
 
 found = st.one_of(
@@ -262,7 +272,8 @@ def test_plays_are_in_order_do_not_overlap_and_end(found: list):
             open_play = event.play
             assert open_play.start_s >= last_end
         elif isinstance(event, PlayUpdated | PlayEnded):
-            assert open_play is not None and event.play.track == open_play.track
+            assert open_play is not None
+            assert event.play.track == open_play.track
             assert event.play.start_s == open_play.start_s <= event.play.end_s
             assert event.play.end_s <= 5.0 + len(found)
             if isinstance(event, PlayEnded):

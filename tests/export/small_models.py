@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from overheard.cohort import Cohort
-from overheard.quality import PATCH, QualityEstimator
-from overheard.spec import SPEC
+from overheard.fingerprint.cohort import Cohort
+from overheard.fingerprint.quality import PATCH, QualityEstimator
+from overheard.fingerprint.spec import SPEC
 from overheard_train.encoders import build_encoder
 from overheard_train.recipes import RECIPES
 

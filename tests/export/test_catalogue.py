@@ -10,8 +10,8 @@ import pytest
 
 import audio_files
 import indexing_fakes
+from overheard.catalogue.pack import open_pack
 from overheard.errors import AudioError, PackError
-from overheard.pack import open_pack
 from overheard_export import catalogue, cli
 
 
@@ -26,7 +26,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     audio_files.write_tags(root / "music/a/one.flac", "Tagged", "Tagger", "The Album")
     with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow("kind,path,title,artist,source,licence".split(","))
+        writer.writerow(["kind", "path", "title", "artist", "source", "licence"])
         writer.writerow(["music", "music/a/one.flac", "One, or Eins", "Ärtist", "some/repo", "CC-BY 4.0"])
         writer.writerow(["music", "music/b/zwei.ogg", "", "", "other/repo", "CC0"])
         writer.writerow(["noise", "noise/rain.ogg", "Rain", "", "", ""])
@@ -72,7 +72,8 @@ def test_a_link_to_nowhere_is_left_out_by_name(
     (corpus / "music/lost.mp3").symlink_to(tmp_path / "nowhere.mp3")
     pack = tmp_path / "mine.pack"
     assert cli.main(["catalogue", str(corpus / "music"), "--pack", str(pack), "--jobs", "1"]) == 1
-    assert "lost.mp3: " in capsys.readouterr().err and len(open_pack(pack).tracks) == 3
+    assert "lost.mp3: " in capsys.readouterr().err
+    assert len(open_pack(pack).tracks) == 3
 
 
 def test_equal_calls_write_equal_packs(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +101,8 @@ def test_errors_are_one_line(corpus: Path, tmp_path: Path, capsys: pytest.Captur
     ):
         assert cli.main(["catalogue", *argv]) == 2
         err = capsys.readouterr().err
-        assert err.startswith("overheard-export: ") and err.count("\n") == 1
+        assert err.startswith("overheard-export: ")
+        assert err.count("\n") == 1
     assert not Path(pack).exists()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_models import unit
 
-from overheard.codewords import Stage
-from overheard.quantizer import Quantizer
+from overheard.fingerprint.codebooks import CodebookStage
+from overheard.fingerprint.quantizer import Quantizer
 from overheard_export import codebooks
 from overheard_export.codebooks import kmeans, train_quantizer
 
@@ -20,7 +20,8 @@ def test_kmeans_finds_what_random_points_do_not() -> None:
         return float(np.min(((points[:, None] - centres) ** 2).sum(axis=2), axis=1).mean())
 
     centres = kmeans(points, 20, np.random.default_rng(1))
-    assert centres.shape == (20, 8) and np.isfinite(centres).all()
+    assert centres.shape == (20, 8)
+    assert np.isfinite(centres).all()
     assert error(centres) < 0.75 * error(points[rng.choice(len(points), 20, replace=False)])
     np.testing.assert_array_equal(centres, kmeans(points, 20, np.random.default_rng(1)))
 
@@ -28,7 +29,8 @@ def test_kmeans_finds_what_random_points_do_not() -> None:
 def test_kmeans_takes_fewer_points_than_centres_and_equal_ones() -> None:
     points = np.repeat(unit(3, 3, 4), 2, axis=0)
     centres = kmeans(points, 16, np.random.default_rng(0), 4)
-    assert centres.shape == (16, 4) and np.isfinite(centres).all()
+    assert centres.shape == (16, 4)
+    assert np.isfinite(centres).all()
     for point in points:
         assert np.abs(centres - point).sum(axis=1).min() < 1e-5
 
@@ -40,7 +42,7 @@ def test_a_trained_quantizer_is_nearer_than_a_random_one() -> None:
     rng = np.random.default_rng(5)
     residuals = seen - seen[rng.integers(len(seen), size=len(seen))]
     words = residuals[rng.integers(len(seen), size=(4, 256))] / 4
-    random = Quantizer(seen[:16], Stage(words))
+    random = Quantizer(seen[:16], CodebookStage(words))
 
     def error(quantizer: Quantizer, code_bytes: int | None = None) -> float:
         decoded = quantizer.decode(*quantizer.encode(unseen, code_bytes))
@@ -62,10 +64,10 @@ def test_words_fitted_together_are_nearer_than_one_after_the_other(monkeypatch: 
     for _ in range(3):
         words.append(kmeans(left, 256, np.random.default_rng(0)))
         left = left - words[-1][np.argmin(np.sum(words[-1] ** 2, axis=1) - 2 * left @ words[-1].T, axis=1)]
-    greedy = Stage(np.stack(words))
+    greedy = CodebookStage(np.stack(words))
     points = unseen - seen.mean(axis=0)
 
-    def error(stage: Stage) -> float:
+    def error(stage: CodebookStage) -> float:
         return float(np.mean(np.sum((stage.decode(stage.encode(points)) - points) ** 2, axis=1)))
 
     assert error(fitted) < 0.99 * error(greedy)
@@ -111,5 +113,6 @@ def test_tracks_of_few_segments_are_coded(n: int) -> None:
     quantizer = train_quantizer([*drifting(9, 20), *drifting(10, 3, n)], 4, [2])
     track = drifting(11, 1, n)[0]
     cells, codes = quantizer.encode_track(track)
-    assert cells.shape == (n,) and codes.shape == (n, 2)
+    assert cells.shape == (n,)
+    assert codes.shape == (n, 2)
     assert np.mean(np.sum(quantizer.decode_track(cells, codes) * track, axis=1)) > 0.6

@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from small_models import make_encoder, segments  # noqa: E402
+from small_models import make_encoder, segments
 
-from overheard.embedder import embed_normalized  # noqa: E402
-from overheard.runtime import Network  # noqa: E402
-from overheard_export import int8  # noqa: E402
-from overheard_export.conversion import convert  # noqa: E402
+from overheard.fingerprint.embedder import embed_normalized
+from overheard.fingerprint.runtime import Network
+from overheard_export import int8
+from overheard_export.conversion import convert
 
 
 def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,23 +12,24 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from small_models import make_encoder, segments  # noqa: E402
+from small_models import make_encoder, segments
 
-import train_corpus  # noqa: E402
-from overheard.embedder import Embedder, fingerprint, load_model  # noqa: E402
-from overheard.errors import ModelError  # noqa: E402
-from overheard.spec import SPEC, FrontendSpec  # noqa: E402
-from overheard_export import cli, model  # noqa: E402
-from overheard_export.conversion import convert  # noqa: E402
-from overheard_export.int8 import Int8Encoder  # noqa: E402
-from overheard_export.model import Parity, export_checkpoint, measure_parity  # noqa: E402
-from overheard_train.checkpoints import Progress, save_checkpoint  # noqa: E402
-from overheard_train.encoders import build_encoder  # noqa: E402
-from overheard_train.evaluate import evaluate  # noqa: E402
-from overheard_train.pairs import labels_of  # noqa: E402
-from overheard_train.pairs.degraded import DegradedPairs  # noqa: E402
-from overheard_train.parts import Part  # noqa: E402
-from overheard_train.recipes import RECIPES  # noqa: E402
+import train_corpus
+from overheard.errors import ModelError
+from overheard.fingerprint.embedder import Embedder, fingerprint
+from overheard.fingerprint.model import load_model
+from overheard.fingerprint.spec import SPEC, FrontendSpec
+from overheard_export import cli, model
+from overheard_export.conversion import convert
+from overheard_export.int8 import Int8Encoder
+from overheard_export.model import Parity, export_checkpoint, measure_parity
+from overheard_train.checkpoints import Progress, save_checkpoint
+from overheard_train.encoders import build_encoder
+from overheard_train.evaluate import evaluate
+from overheard_train.pairs import labels_of
+from overheard_train.pairs.degraded import DegradedPairs
+from overheard_train.parts import Part
+from overheard_train.recipes import RECIPES
 
 OTHER_SPEC = dataclasses.replace(SPEC, frontend=FrontendSpec(n_mels=64), n_frames=60, dim=32)
 
@@ -61,7 +62,8 @@ def test_the_network_is_int8_through_and_through(tflite: bytes) -> None:
     interpreter = Interpreter(model_content=tflite)
     interpreter.allocate_tensors()
     (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
-    assert given["dtype"] is np.int8 and returned["dtype"] is np.int8
+    assert given["dtype"] is np.int8
+    assert returned["dtype"] is np.int8
     assert tuple(given["shape"]) == (1, SPEC.n_frames, SPEC.frontend.n_mels, 1)
     assert tuple(returned["shape"]) == (1, SPEC.dim)
     operators = collections.Counter(
@@ -70,7 +72,8 @@ def test_the_network_is_int8_through_and_through(tflite: bytes) -> None:
         if operator["op_name"] != "DELEGATE"
     )
     assert not {"DEQUANTIZE", "QUANTIZE", "CAST"} & set(operators), operators
-    assert operators["CONV_2D"] == 4 and operators["L2_NORMALIZATION"] == 1
+    assert operators["CONV_2D"] == 4
+    assert operators["L2_NORMALIZATION"] == 1
     assert operators.total() <= 8, operators  # batch norm and ReLU are part of the convolutions
     assert not any(tensor["dtype"] is np.float32 for tensor in interpreter.get_tensor_details())
 
@@ -79,13 +82,15 @@ def test_int8_embeds_as_float_does(encoder: Any, tflite: bytes) -> None:
     clean = segments(60, 3)
     parity = measure_parity(encoder, tflite, np.concatenate([clean, clean + 0.1 * segments(60, 4)]))
     assert parity.mean_cosine > model.MIN_COSINE
-    assert parity.top1_float > 0.9 and abs(parity.top1_float - parity.top1_int8) < 0.05
+    assert parity.top1_float > 0.9
+    assert abs(parity.top1_float - parity.top1_int8) < 0.05
 
 
 def test_a_wrong_network_does_not_pass(tflite: bytes) -> None:
     clean = segments(40, 3)
     parity = measure_parity(make_encoder(99), tflite, np.concatenate([clean, clean]))
-    assert parity.mean_cosine < 0.9 and not parity.passed
+    assert parity.mean_cosine < 0.9
+    assert not parity.passed
 
 
 @pytest.mark.parametrize(
@@ -133,12 +138,15 @@ def test_a_checkpoint_becomes_a_model_that_fingerprints(
     names = ["small.cohort.npz", "small.json", "small.quality.npz", "small.quantizer.npz", "small.tflite"]
     assert sorted(path.name for path in output.parent.iterdir()) == names
     made = load_model(output)
-    assert made.name == "small" and made.spec == SPEC and len(made.cohort.places) == 120
+    assert made.name == "small"
+    assert made.spec == SPEC
+    assert len(made.cohort.packed_cells) == 120
     assert made.quantizer.cells.shape == (16, SPEC.dim)
     assert made.quantizer.widths == tuple(np.cumsum(RECIPES["trial"].code_bytes))
     training = made.manifest["training"]
     assert (training["recipe"], training["step"]) == ("trial", 12)
-    assert training["recipe_values"]["encoder"]["name"] == "residual" and training["commit"]
+    assert training["recipe_values"]["encoder"]["name"] == "residual"
+    assert training["commit"]
     assert made.manifest["network"]["bytes"] == len(made.tflite)
     waveform = 0.1 * np.random.default_rng(0).standard_normal(5 * 8000).astype(np.float32)
     embeddings = fingerprint(Embedder(made), waveform)
@@ -165,8 +173,10 @@ def test_a_recipe_with_another_spec_keeps_it(
     save_checkpoint(encoder.get_weights(), Progress("other", 1), path)
     export_checkpoint(path, [str(corpus)], output, n_cells=4, code_bytes=[5, 7])
     made = load_model(output)
-    assert made.spec == OTHER_SPEC and made.manifest["spec_digest"] == OTHER_SPEC.digest()
-    assert made.quantizer.widths == (5, 12) and len(made.quantizer.cells) == 4
+    assert made.spec == OTHER_SPEC
+    assert made.manifest["spec_digest"] == OTHER_SPEC.digest()
+    assert made.quantizer.widths == (5, 12)
+    assert len(made.quantizer.cells) == 4
     waveform = 0.1 * np.random.default_rng(0).standard_normal(5 * 8000).astype(np.float32)
     embeddings = fingerprint(Embedder(made), waveform)
     assert embeddings.shape == (4, OTHER_SPEC.dim)
@@ -192,7 +202,8 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(
     arguments = [str(checkpoint), "--data", str(corpus), "--output", str(tmp_path / output)]
     assert cli.main(["model", *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert says in line and sorted(tmp_path.iterdir()) == before
+    assert says in line
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_gate_refuses_and_nothing_is_written(
@@ -238,7 +249,8 @@ def test_errors_of_the_command_are_one_line(
     ):
         assert cli.main(["model", *map(str, arguments), "--output", str(output)]) == 2
         out, err = capsys.readouterr()
-        assert out == "" and "Traceback" not in err
+        assert out == ""
+        assert "Traceback" not in err
         (line,) = [line for line in err.splitlines() if line.startswith("overheard-export: ")]
         assert says in line
     assert not output.parent.exists()

@@ -11,16 +11,16 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from small_models import COHORT, make_encoder, make_quality, segments, unit  # noqa: E402
+from small_models import COHORT, make_encoder, make_quality, segments, unit
 
-from overheard import embedder  # noqa: E402
-from overheard.embedder import load_model  # noqa: E402
-from overheard.errors import ModelError  # noqa: E402
-from overheard.quantizer import Quantizer  # noqa: E402
-from overheard.spec import SPEC  # noqa: E402
-from overheard_export.codebooks import train_quantizer  # noqa: E402
-from overheard_export.conversion import convert  # noqa: E402
-from overheard_export.model import write_model  # noqa: E402
+from overheard.errors import ModelError
+from overheard.fingerprint import embedder
+from overheard.fingerprint.model import load_model
+from overheard.fingerprint.quantizer import Quantizer
+from overheard.fingerprint.spec import SPEC
+from overheard_export.codebooks import train_quantizer
+from overheard_export.conversion import convert
+from overheard_export.model import write_model
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,8 @@ def test_a_written_model_is_loaded_and_an_altered_one_refused(
     path = tmp_path / "deep" / "m.json"
     write_model(path, SPEC, tflite, quantizer, COHORT, make_quality(), {"training": {"recipe": "trial"}})
     made = load_model(path)
-    assert made.tflite == tflite and made.manifest["training"] == {"recipe": "trial"}
+    assert made.tflite == tflite
+    assert made.manifest["training"] == {"recipe": "trial"}
     assert made.digest == json.loads(path.read_text())["digest"]
     for name in ("m.tflite", "m.quantizer.npz", "m.cohort.npz", "m.quality.npz"):
         file = path.with_name(name)
@@ -50,7 +51,8 @@ def test_a_written_model_is_loaded_and_an_altered_one_refused(
             file.write_bytes(altered)
             with pytest.raises(ModelError) as raised:
                 load_model(path)
-            assert "\n" not in str(raised.value) and "m.json" in str(raised.value)
+            assert "\n" not in str(raised.value)
+            assert "m.json" in str(raised.value)
         file.unlink()
         with pytest.raises(ModelError):
             load_model(path)
@@ -68,7 +70,8 @@ def test_a_manifest_that_is_none_is_refused(
     path.with_name("m.quality.npz").unlink()  # an older version's model lacks files of this one's
     with pytest.raises(ModelError) as raised:
         load_model(path)
-    assert "\n" not in str(raised.value) and "quality" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "quality" not in str(raised.value)
 
 
 def test_a_missing_model_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

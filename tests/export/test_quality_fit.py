@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="fitting an estimator needs requirements-train.txt")
 
-from small_models import segments  # noqa: E402
+from small_models import segments
 
-import train_corpus  # noqa: E402
-from overheard.spec import SPEC  # noqa: E402
-from overheard_export.quality import quality_pairs, train_quality  # noqa: E402
-from overheard_train.data import open_data  # noqa: E402
+import train_corpus
+from overheard.fingerprint.spec import SPEC
+from overheard_export.quality import quality_pairs, train_quality
+from overheard_train.data import open_data
 
 
 def test_noise_is_told_from_sound() -> None:
@@ -38,6 +38,7 @@ def test_pairs_are_heard_segments_with_their_likeness_to_the_clean_ones(tmp_path
         return flat / np.linalg.norm(flat, axis=1, keepdims=True)
 
     heard, cosines = quality_pairs(embed, SPEC, open_data([corpus]), 40)
-    assert heard.shape == (40, SPEC.n_frames, SPEC.frontend.n_mels) and cosines.shape == (40,)
+    assert heard.shape == (40, SPEC.n_frames, SPEC.frontend.n_mels)
+    assert cosines.shape == (40,)
     np.testing.assert_array_equal(heard[:5], given[1])
     assert cosines[:5].mean() > cosines[5:].mean()  # the first eighth is not degraded

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from overheard.runtime import Network  # noqa: E402
-from overheard.spec import SPEC  # noqa: E402
-from overheard_export.conversion import convert  # noqa: E402
-from overheard_export.rounding import agree_everywhere, nudge, round_alike  # noqa: E402
+from overheard.fingerprint.runtime import Network
+from overheard.fingerprint.spec import SPEC
+from overheard_export.conversion import convert
+from overheard_export.rounding import agree_everywhere, nudge, round_alike
 
 
 def round_as_x86(sums: np.ndarray, factor: np.float32) -> np.ndarray:
@@ -33,7 +33,8 @@ def test_a_factor_that_agrees_rounds_every_sum_alike(exponent: int) -> None:
     rng = np.random.default_rng(-exponent)
     factors = np.ldexp(rng.uniform(1, 2, 400).astype(np.float32), exponent)
     agrees = agree_everywhere(factors)
-    assert agrees.any() and not agrees.all()
+    assert agrees.any()
+    assert not agrees.all()
     for factor, agree in list(zip(factors, agrees, strict=True))[:12]:
         sums = np.arange(-int(256 / factor), int(256 / factor) + 1)
         same = np.array_equal(round_as_x86(sums, factor), round_as_arm(sums, factor))
@@ -49,7 +50,8 @@ def test_halves_that_a_channel_never_comes_to_do_not_count() -> None:
     assert agree_everywhere(factors, np.array([511.0, 513.0])).tolist() == [True, False]
     scales = np.full(2, 0.25, np.float32)
     kept = nudge(scales, np.float32(2**-8), np.float32(1), np.array([511.0, 513.0]))
-    assert kept[0] == scales[0] and kept[1] > scales[1]
+    assert kept[0] == scales[0]
+    assert kept[1] > scales[1]
 
 
 def test_nudged_scales_are_near_and_agree() -> None:
@@ -58,7 +60,8 @@ def test_nudged_scales_are_near_and_agree() -> None:
     source, output = np.float32(0.0497), np.float32(0.0713)
     nudged = nudge(scales, source, output)
     assert agree_everywhere(nudged * source / output).all()
-    assert (nudged >= scales).all() and np.max(nudged / scales - 1) < 5e-4
+    assert (nudged >= scales).all()
+    assert np.max(nudged / scales - 1) < 5e-4
     assert np.array_equal(nudge(nudged, source, output), nudged)
 
 
@@ -128,4 +131,5 @@ def test_no_dense_layer_is_left_and_the_network_runs(residual: bytes) -> None:
     assert "FULLY_CONNECTED" not in names
     network = Network(residual)
     output = network.invoke(np.zeros(network.input_shape, np.int8))
-    assert output.shape == (1, SPEC.dim) and np.any(output)
+    assert output.shape == (1, SPEC.dim)
+    assert np.any(output)

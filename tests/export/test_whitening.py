@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from small_models import make_encoder, segments  # noqa: E402
+from small_models import make_encoder, segments
 
-from overheard_export.whitening import whiten, whitening_matrix  # noqa: E402
+from overheard_export.whitening import whiten, whitening_matrix
 
 
 def uneven(n: int) -> np.ndarray:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from overheard.embedder import Embedder, Model, default_model
-from overheard.frontend import log_mel, slice_segments
-from overheard.runtime import Network
+from overheard.fingerprint.embedder import Embedder
+from overheard.fingerprint.frontend import log_mel, slice_segments
+from overheard.fingerprint.model import Model, default_model
+from overheard.fingerprint.runtime import Network
 
 HERE = Path(__file__).parent
 

@@ -29,7 +29,8 @@ def demo(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_demo_passes_its_bar(tmp_path: Path) -> None:
     done = demo(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 wrong" in done.stdout and "rightly left unnamed" in done.stdout
+    assert "0 wrong" in done.stdout
+    assert "rightly left unnamed" in done.stdout
     assert "\x1b" not in done.stdout, "a pipe gets plain text"
     history = tmp_path / "demo" / "history.sqlite"
     assert str(history) in done.stdout

@@ -11,16 +11,16 @@ import pytest
 
 pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-from overheard.errors import ModelError  # noqa: E402
-from overheard_train.checkpoints import (  # noqa: E402
+from overheard.errors import ModelError
+from overheard_train.checkpoints import (
     Progress,
     average,
     load_checkpoint,
     restore,
     save_checkpoint,
 )
-from overheard_train.encoders import build_encoder  # noqa: E402
-from overheard_train.recipes import RECIPES  # noqa: E402
+from overheard_train.encoders import build_encoder
+from overheard_train.recipes import RECIPES
 
 
 def test_weights_are_stored_as_half_floats_where_they_fit(tmp_path: Path) -> None:
@@ -33,7 +33,8 @@ def test_weights_are_stored_as_half_floats_where_they_fit(tmp_path: Path) -> Non
     assert progress_again == progress
     np.testing.assert_allclose(loaded[0], weights[0], rtol=1e-3)
     np.testing.assert_array_equal(loaded[1], weights[1])
-    assert len(loaded) == 3 and loaded[2].size == 0
+    assert len(loaded) == 3
+    assert loaded[2].size == 0
 
 
 @pytest.mark.parametrize("broken", ["savez", "fsync", "replace"])
@@ -53,7 +54,8 @@ def test_a_save_that_breaks_leaves_the_checkpoint_before(
         save_checkpoint([np.zeros(3, np.float32)], Progress("trial", 2), path)
     monkeypatch.undo()
     weights, progress = load_checkpoint(path)
-    assert progress.step == 1 and weights[0][0] == 1
+    assert progress.step == 1
+    assert weights[0][0] == 1
     save_checkpoint([np.zeros(3, np.float32)], Progress("trial", 3), path)
     assert [found.name for found in tmp_path.iterdir()] == ["x.npz"]
 
@@ -117,7 +119,8 @@ def test_a_broken_checkpoint_is_one_line(tmp_path: Path, damage: Callable[[Path]
     damage(checkpoint)
     with pytest.raises(ModelError, match=r"broken\.npz is no checkpoint, or damaged") as raised:
         load_checkpoint(checkpoint)
-    assert "\n" not in str(raised.value) and "pickle" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "pickle" not in str(raised.value)
 
 
 def test_an_average_is_the_mean_of_weights_and_says_so(tmp_path: Path) -> None:
@@ -129,12 +132,11 @@ def test_an_average_is_the_mean_of_weights_and_says_so(tmp_path: Path) -> None:
     weights, progress = average(paths)
     np.testing.assert_array_equal(weights[0], np.full((2, 3), 2.0))
     np.testing.assert_array_equal(weights[1], [0.5])
-    assert progress.step == 11 and progress.settings == [
-        {"seed": 1, "schedule": {}, "mean_of_steps": [10, 11]}
-    ]
+    assert progress.step == 11
+    assert progress.settings == [{"seed": 1, "schedule": {}, "mean_of_steps": [10, 11]}]
 
 
-@pytest.mark.parametrize("recipe, n", [("other", 3), ("tiny", 4)])
+@pytest.mark.parametrize(("recipe", "n"), [("other", 3), ("tiny", 4)])
 def test_an_average_of_different_networks_is_refused(tmp_path: Path, recipe: str, n: int) -> None:
     save_checkpoint([np.ones(n, np.float32)], Progress(recipe), tmp_path / "a.npz")
     save_checkpoint([np.ones(3, np.float32)], Progress("tiny"), tmp_path / "b.npz")

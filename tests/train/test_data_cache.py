@@ -61,7 +61,8 @@ def deadly(path: Path, sample_rate: int) -> np.ndarray:
 
 
 def assert_same(one: Clips, other: Clips) -> None:
-    assert one.paths == other.paths and one.unreadable == other.unreadable
+    assert one.paths == other.paths
+    assert one.unreadable == other.unreadable
     np.testing.assert_array_equal(one.starts, other.starts)
     np.testing.assert_array_equal(one.samples, other.samples)
 
@@ -69,8 +70,10 @@ def assert_same(one: Clips, other: Clips) -> None:
 def test_recordings_come_in_the_manifests_order(corpus: Path, tmp_path: Path) -> None:
     clips = open_data([corpus], tmp_path / "cache").clips(["music"], "train")
     assert clips.paths == tuple(f"music/train-{n}.{'ogg' if n == 0 else 'wav'}" for n in range(len(clips)))
-    assert len(clips) == train_corpus.N_MUSIC and clips.samples.dtype == np.int16
-    assert isinstance(clips.samples, np.memmap) and clips.starts[-1] == len(clips.samples)
+    assert len(clips) == train_corpus.N_MUSIC
+    assert clips.samples.dtype == np.int16
+    assert isinstance(clips.samples, np.memmap)
+    assert clips.starts[-1] == len(clips.samples)
     for index in range(len(clips)):
         assert len(clips.clip(index)) == pytest.approx(7 * 8000, rel=0.03)
         assert clips.clip(index).std() > 500
@@ -114,9 +117,8 @@ def test_only_what_is_new_or_changed_is_decoded(listing: Listing, tmp_path: Path
     changed = Listing(listing.names[1:][::-1], listing.files[1:][::-1])
     clips = cached_clips(tmp_path / "x", changed, 1, counting)
     assert counting.names == ["3.wav", "2.wav"]
-    assert clips.paths == ("5.wav", "4.wav", "2.wav", "1.wav") and [p for p, _ in clips.unreadable] == [
-        "3.wav"
-    ]
+    assert clips.paths == ("5.wav", "4.wav", "2.wav", "1.wav")
+    assert [p for p, _ in clips.unreadable] == ["3.wav"]
     np.testing.assert_array_equal(clips.clip(0), clips.clip(2))
     assert_same(clips, cached_clips(tmp_path / "anew", changed, 1))
 
@@ -156,10 +158,12 @@ def test_what_cannot_be_read_is_left_out_and_reported(
     (folder / "lost.mp3").symlink_to(tmp_path / "nowhere.mp3")
     data = open_data([tmp_path / "music"], tmp_path / "cache")
     clips = data.clips(["music"], "train")
-    assert clips.paths == ("album/good0.mp3", "album/good1.mp3") and clips.clip(1).std() > 500
+    assert clips.paths == ("album/good0.mp3", "album/good1.mp3")
+    assert clips.clip(1).std() > 500
     reasons = {Path(path).name: reason for path, reason in clips.unreadable}
     assert sorted(reasons) == ["cut.flac", "empty.wav", "lost.mp3", "text.ogg"]
-    assert "empty" in reasons["empty.wav"] and "No such file" in reasons["lost.mp3"]
+    assert "empty" in reasons["empty.wav"]
+    assert "No such file" in reasons["lost.mp3"]
     assert not any(str(tmp_path) in reason for reason in reasons.values())
     assert caplog.text.count("cannot be read and is left out") == 4
     caplog.clear()
@@ -247,7 +251,8 @@ def test_a_killed_run_is_taken_up_and_leaves_no_process(listing: Listing, tmp_pa
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=60)  # returns only when its workers, which share the pipes, are gone too
     n_done = journal.read_text().count("\n") - 1
-    assert 3 <= n_done < 400 and not (tmp_path / "x.s16").exists()
+    assert 3 <= n_done < 400
+    assert not (tmp_path / "x.s16").exists()
     names = tuple(f"{number}.wav" for number in range(400))
     long = Listing(names, tuple(listing.files[number % N_FILES] for number in range(400)))
     counting = Counting()
@@ -267,7 +272,8 @@ def test_a_second_process_waits_and_takes_what_the_first_made(listing: Listing, 
     for index in range(len(made)):
         first.add(Decoded(made.clip(index), ""))
     second.join(timeout=0.3)
-    assert second.is_alive() and not counting.names
+    assert second.is_alive()
+    assert not counting.names
     first.finish(json.loads((tmp_path / "made.json").read_text()))
     second.join(timeout=30)
     assert counting.names == []
@@ -300,7 +306,8 @@ def test_processes_decode_the_same_in_the_same_order(
     here = list(decode_files(listing.files, jobs=1))
     monkeypatch.setattr(decode, "MIN_POOL_BYTES", 0)
     there = list(decode_files(listing.files, jobs=2))
-    assert [d.reason for d in here] == [d.reason for d in there] and here[3].samples is None
+    assert [d.reason for d in here] == [d.reason for d in there]
+    assert here[3].samples is None
     for one, other in zip(here, there, strict=True):
         if one.samples is not None:
             np.testing.assert_array_equal(one.samples, other.samples)
@@ -316,7 +323,8 @@ def test_a_file_that_takes_its_process_down_costs_only_itself(
         found.append(decoded)
         time.sleep(pause_s)
     assert [d.samples is None for d in found] == [False, True, False, False, True, False]
-    assert "crashed" in found[1].reason and found[4].reason == found[1].reason
+    assert "crashed" in found[1].reason
+    assert found[4].reason == found[1].reason
 
 
 def test_sources_have_caches_of_their_own(corpus: Path, tmp_path: Path) -> None:
@@ -324,9 +332,11 @@ def test_sources_have_caches_of_their_own(corpus: Path, tmp_path: Path) -> None:
     alone = open_data([corpus], cache).clips(["noise"], "train")
     both = open_data([corpus, f"noise={corpus / 'speech'}"], cache).clips(["noise"], "train")
     other = open_data([f"noise={corpus / 'noise'}"], cache).clips(["noise"], "train")
-    assert len(list(cache.glob("*.s16"))) == 3 and (cache / "noise-train-8000.s16").exists()
+    assert len(list(cache.glob("*.s16"))) == 3
+    assert (cache / "noise-train-8000.s16").exists()
     assert both.paths[: len(alone)] == alone.paths  # lists of the corpus's files still hold
-    assert len(both) > len(alone) and all(os.path.isabs(path) for path in both.paths[len(alone) :])
+    assert len(both) > len(alone)
+    assert all(os.path.isabs(path) for path in both.paths[len(alone) :])
     assert set(other.paths) <= {"train-0.wav", "train-1.wav", "valid-0.wav", "valid-1.wav"}
     for number, path in enumerate(alone.paths):
         np.testing.assert_array_equal(alone.clip(number), both.clip(both.paths.index(path)))
@@ -338,7 +348,8 @@ def test_decoding_tells_how_far_it_is(
     monkeypatch.setattr("overheard_train.data.cache._REPORT_S", 0.0)
     with caplog.at_level(logging.INFO):
         cached_clips(tmp_path / "x", listing, 1)
-    assert f"decoding {N_FILES} recordings into {tmp_path / 'x'}" in caplog.text and "5 of 6" in caplog.text
+    assert f"decoding {N_FILES} recordings into {tmp_path / 'x'}" in caplog.text
+    assert "5 of 6" in caplog.text
 
 
 def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

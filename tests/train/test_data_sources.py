@@ -71,7 +71,8 @@ def test_a_corpus_is_as_its_manifest_says(tmp_path: Path) -> None:
         "ir_mic",
     }
     only = open_data([f"noise={corpus}"])
-    assert {r.kind for r in only.recordings} == {"noise"} and len(only.recordings) == 4
+    assert {r.kind for r in only.recordings} == {"noise"}
+    assert len(only.recordings) == 4
 
 
 def test_a_manifests_groups_and_known_names_are_groups(
@@ -117,7 +118,8 @@ def test_of_fmas_subsets_the_whole_track_is_taken_once(
         write(fma_path(root, subset, number))
     data = open_data([root])
     assert {r.path.relative_to(root).parts[0] for r in data.recordings} == {"fma_full", "fma_medium"}
-    assert len(data.recordings) == 2 and "1 files are left out: tracks.csv does not list them" in caplog.text
+    assert len(data.recordings) == 2
+    assert "1 files are left out: tracks.csv does not list them" in caplog.text
     small = open_data([root / "fma_small"])
     assert [r.path.name for r in small.recordings] == ["000002.mp3"]
 
@@ -172,7 +174,8 @@ def test_musan_is_known_by_its_folders(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_known_collections_tell_their_groups(kind: str, stems: list[str], group: str) -> None:
     (found,) = {named_group(kind, stem) for stem in stems}
-    assert found is not None and found.endswith(group)
+    assert found is not None
+    assert found.endswith(group)
 
 
 def test_collections_are_known_among_their_own_kind_only() -> None:
@@ -230,7 +233,8 @@ def test_a_folder_of_music_is_split_by_artist_wherever_it_lies(tmp_path: Path) -
     assert splits == {name: recording.split for name, recording in by_path(there).items()}
     assert set(splits.values()) == {"train", "valid"}
     sides = {side: {r.group for r in here.of(["music"], side)} for side in ("train", "valid")}
-    assert len(sides["train"]) + len(sides["valid"]) == 12 and not sides["train"] & sides["valid"]
+    assert len(sides["train"]) + len(sides["valid"]) == 12
+    assert not sides["train"] & sides["valid"]
 
 
 def test_a_folder_that_is_all_one_group_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -253,7 +257,8 @@ def test_aachen_responses_are_read_as_they_are_handed_out(tmp_path: Path) -> Non
     scipy.io.savemat(path, {"h_air": response, "air_info": info})
     (found,) = open_data([f"ir_room={tmp_path}"]).responses(["ir_room"], "train")
     assert len(found) == pytest.approx(800, abs=2)
-    assert np.abs(found).max() == 1 and int(np.argmax(np.abs(found))) == pytest.approx(80, abs=1)
+    assert np.abs(found).max() == 1
+    assert int(np.argmax(np.abs(found))) == pytest.approx(80, abs=1)
     assert found[160] == pytest.approx(-0.5, abs=0.02)
 
 
@@ -265,7 +270,8 @@ def test_what_is_no_aachen_response_is_reported(tmp_path: Path) -> None:
     data = open_data([f"ir_room={tmp_path}"])
     assert {recording.group for recording in data.recordings} == {"AIR office"}
     clips = data.clips(["ir_room"], "train")
-    assert clips.paths == (names[0],) and [path for path, _ in clips.unreadable] == names[1:]
+    assert clips.paths == (names[0],)
+    assert [path for path, _ in clips.unreadable] == names[1:]
     assert all("no response as the Aachen collection keeps it" in reason for _, reason in clips.unreadable)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import audio_files
 import train_corpus
-from overheard.audio import load
+from overheard.hear.decode import load
 from overheard_train.data import check_parser, check_splits, open_data, run_check
 from overheard_train.data.alike import alike_responses
 from overheard_train.data.copies import correlation_at
@@ -56,7 +56,9 @@ def write(path: Path, samples: np.ndarray, rate: int = RATE) -> None:
 
 def test_what_is_apart_is_found_apart(clean: Path, tmp_path: Path) -> None:
     report = check_splits(open_data([clean], tmp_path), jobs=0)
-    assert report == SplitReport((), report.counts) and report.apart and report.table() == ""
+    assert report == SplitReport((), report.counts)
+    assert report.apart
+    assert report.table() == ""
     assert report.counts["music"] == (train_corpus.N_MUSIC, train_corpus.N_MUSIC)
     assert report.counts["ir_mic"] == (1, 1)
 
@@ -75,7 +77,8 @@ def test_what_is_on_both_sides_is_found(planted: Path, tmp_path: Path) -> None:
     }
     assert found["copy", "music", "train-1.wav", "quiet.mp3"] > 0.18
     assert found["response", "ir_room", "train.flac", "late.flac"] > 0.98
-    assert not report.apart and len(report.table().splitlines()) == 6
+    assert not report.apart
+    assert len(report.table().splitlines()) == 6
     assert check_splits(data, jobs=0) == report  # from the caches and the catalogue that are there
 
 
@@ -91,9 +94,8 @@ def test_the_command_tells_by_its_status(
     check_parser(parser.add_subparsers(dest="command", required=True))
     assert run_check(parser.parse_args(["data", "--data", str(clean), "--check", "--jobs", "1"])) == 0
     out = capsys.readouterr().out.splitlines()
-    assert (
-        out[1].split() == ["music", "train", "5", "0.01", "0", "5"] and out[-1] == "nothing is on both sides"
-    )
+    assert out[1].split() == ["music", "train", "5", "0.01", "0", "5"]
+    assert out[-1] == "nothing is on both sides"
     assert run_check(parser.parse_args(["data", "--data", str(planted)])) == 0
     assert "both sides" not in capsys.readouterr().out
     assert run_check(parser.parse_args(["data", "--data", str(planted), "--check", "--jobs", "1"])) == 1
@@ -114,7 +116,9 @@ def test_the_command_names_what_cannot_be_read(
     lines = capsys.readouterr().out.splitlines()
     assert ["noise", "train", "2", "0.00", "25", "2"] in [line.split() for line in lines]
     told = [line for line in lines if line.startswith("unreadable: ")]
-    assert len(told) == 21 and told[-1] == "unreadable: 5 more" and "bad 00.wav: " in told[0]
+    assert len(told) == 21
+    assert told[-1] == "unreadable: 5 more"
+    assert "bad 00.wav: " in told[0]
 
 
 def test_findings_come_in_the_order_of_kinds() -> None:
@@ -148,7 +152,8 @@ def test_responses_are_alike_whatever_gain_sign_delay_and_end() -> None:
         np.zeros(10, np.float32),
     ]
     ((number, other, correlation),) = alike_responses(train, valid)
-    assert (number, other) == (4, 0) and 0.98 < correlation <= 1.001
+    assert (number, other) == (4, 0)
+    assert 0.98 < correlation <= 1.001
     assert list(alike_responses([], valid)) == list(alike_responses(train, [])) == []
 
 

@@ -7,14 +7,14 @@ import pytest
 
 pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-import keras  # noqa: E402
+import keras
 
-from overheard.errors import OverheardError  # noqa: E402
-from overheard_train.encoders import build_encoder  # noqa: E402
-from overheard_train.encoders.cost import multiply_adds, n_kernel_weights  # noqa: E402
-from overheard_train.encoders.layers import Sample, divide_and_encode  # noqa: E402
-from overheard_train.parts import Part  # noqa: E402
-from overheard_train.recipes import RECIPES, Recipe  # noqa: E402
+from overheard.errors import OverheardError
+from overheard_train.encoders import build_encoder
+from overheard_train.encoders.cost import multiply_adds, n_kernel_weights
+from overheard_train.encoders.layers import Sample, divide_and_encode
+from overheard_train.parts import Part
+from overheard_train.recipes import RECIPES, Recipe
 
 SMALLER = {"nafp": {"widths": (8,) * 7 + (128,), "hidden": 2}, "woo": {"size": 50, "hidden": 16}}
 
@@ -31,7 +31,8 @@ def test_every_recipe_makes_embeddings_of_its_own_segments(name: str) -> None:
     shape = (3, recipe.spec.n_frames, recipe.spec.frontend.n_mels, 1)
     segments = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     embeddings = np.asarray(encoder(segments, training=True))  # untrained, deep ones fade without the batch's
-    assert embeddings.shape == (3, recipe.spec.dim) and embeddings.dtype == np.float32
+    assert embeddings.shape == (3, recipe.spec.dim)
+    assert embeddings.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-4)
     assert np.abs(embeddings[0] - embeddings[1]).max() > 1e-3
 
@@ -60,7 +61,8 @@ def test_a_sample_keeps_its_choice_of_rows_and_columns_in_order() -> None:
     one, other = (np.asarray(Sample(5, 4)(image))[0, :, :, 0] for _ in range(2))
     np.testing.assert_array_equal(one, other)
     assert one.shape == (5, 4)
-    assert np.all(np.diff(one, axis=0) > 0) and np.all(np.diff(one, axis=1) > 0)
+    assert np.all(np.diff(one, axis=0) > 0)
+    assert np.all(np.diff(one, axis=1) > 0)
     assert not np.array_equal(one, np.asarray(Sample(5, 4, seed=1)(image))[0, :, :, 0])
 
 

@@ -8,13 +8,13 @@ import pytest
 
 pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-import train_corpus  # noqa: E402
-from overheard.spec import SPEC  # noqa: E402
-from overheard_train import cli  # noqa: E402
-from overheard_train.checkpoints import Progress, save_checkpoint  # noqa: E402
-from overheard_train.data import open_data  # noqa: E402
-from overheard_train.encoders import build_encoder  # noqa: E402
-from overheard_train.evaluate import (  # noqa: E402
+import train_corpus
+from overheard.fingerprint.spec import SPEC
+from overheard_train import cli
+from overheard_train.checkpoints import Progress, save_checkpoint
+from overheard_train.data import open_data
+from overheard_train.encoders import build_encoder
+from overheard_train.evaluate import (
     LENGTHS_S,
     Retrieval,
     embed_tracks,
@@ -23,7 +23,7 @@ from overheard_train.evaluate import (  # noqa: E402
     make_queries,
     table,
 )
-from overheard_train.recipes import RECIPES  # noqa: E402
+from overheard_train.recipes import RECIPES
 
 TRIAL = RECIPES["trial"]
 
@@ -46,10 +46,12 @@ def test_a_checkpoint_evaluates(
     results = json.loads(figures.read_text())
     assert [result["length_s"] for result in results] == list(LENGTHS_S)
     for result in results:
-        assert result["n_queries"] == 10 and 0 <= result["exact"] <= result["near"] <= result["track"] <= 1
+        assert result["n_queries"] == 10
+        assert 0 <= result["exact"] <= result["near"] <= result["track"] <= 1
         assert result["n_catalogue"] == pytest.approx(train_corpus.N_MUSIC * 11, abs=6)  # half seconds of 7 s
     encoder, recipe, progress = load_encoder(checkpoint)
-    assert recipe is TRIAL and progress.step == 3
+    assert recipe is TRIAL
+    assert progress.step == 3
     embeddings = encoder.predict_on_batch(np.random.default_rng(0).normal(size=(3, 48, 96, 1)))
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
 
@@ -99,6 +101,7 @@ def test_the_table_has_a_row_for_each_variant_and_measure() -> None:
         for length in (1, 10)
     ]
     lines = table(rows).splitlines()
-    assert lines[0] == "| | | 1 s | 10 s |" and len(lines) == 2 + 6
+    assert lines[0] == "| | | 1 s | 10 s |"
+    assert len(lines) == 2 + 6
     assert lines[2:4] == ["| float | track | 50.0 | 50.0 |", "| float | near | 37.5 | 37.5 |"]
     assert lines[-1] == "| int8 | exact | 25.0 | 25.0 |"

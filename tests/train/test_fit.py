@@ -16,16 +16,16 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-from batches_here import BatchesHere  # noqa: E402
+from batches_here import BatchesHere
 
-from overheard.errors import OverheardError  # noqa: E402
-from overheard_train import callbacks, train  # noqa: E402
-from overheard_train.checkpoints import Progress, load_checkpoint, state_path  # noqa: E402
-from overheard_train.pairs import Batch, labels_of  # noqa: E402
-from overheard_train.recipes import RECIPES, Recipe  # noqa: E402
-from overheard_train.schedule import Budget, Schedule  # noqa: E402
-from overheard_train.train import fit  # noqa: E402
-from overheard_train.trainer import make_model, processor_multiplies_bfloat16  # noqa: E402
+from overheard.errors import OverheardError
+from overheard_train import callbacks, train
+from overheard_train.checkpoints import Progress, load_checkpoint, state_path
+from overheard_train.pairs import Batch, labels_of
+from overheard_train.recipes import RECIPES, Recipe
+from overheard_train.schedule import Budget, Schedule
+from overheard_train.train import fit
+from overheard_train.trainer import make_model, processor_multiplies_bfloat16
 
 TRIAL = dataclasses.replace(RECIPES["trial"], n_pairs=8)
 N_QUEUE = TRIAL.loss.options["queue"]
@@ -76,14 +76,18 @@ def test_an_interrupt_leaves_checkpoint_state_and_settings(interrupted: Path, co
     ]
     weights, progress = load_checkpoint(interrupted)
     assert (progress.recipe, progress.step, progress.sessions) == ("trial", 3, 1)
-    assert 0 < progress.loss < 20 and 0 <= progress.accuracy <= 1
-    assert progress.seconds > 0 and progress.cpu_s > 0
+    assert 0 < progress.loss < 20
+    assert 0 <= progress.accuracy <= 1
+    assert progress.seconds > 0
+    assert progress.cpu_s > 0
     assert all(weight.dtype == np.float32 and np.isfinite(weight).all() for weight in weights)
     facts = json.loads(interrupted.with_suffix(".json").read_text())
     assert facts["recipe"] == json.loads(json.dumps(TRIAL.to_dict()))
     assert facts["progress"] == dataclasses.asdict(progress)
     (session,) = progress.settings
-    assert session["seed"] == 3 and session["data"] == [str(corpus)] and session["commit"]
+    assert session["seed"] == 3
+    assert session["data"] == [str(corpus)]
+    assert session["commit"]
     assert session["environment"]["keras"] == keras.__version__
     assert Schedule.of(progress) == Schedule(Budget(steps=6))
 
@@ -119,7 +123,8 @@ def test_without_its_state_the_optimizer_starts_anew(
         np.savez(state, **stored)
     with caplog.at_level("INFO"):
         progress = fit(TRIAL, [str(corpus)], again, resume=True)
-    assert "the optimizer starts anew" in caplog.text and progress.step == 6
+    assert "the optimizer starts anew" in caplog.text
+    assert progress.step == 6
     assert 3 in [value for value in state_of(again) if value.ndim == 0]  # the optimizer's own count
 
 
@@ -129,7 +134,9 @@ def test_a_finished_training_stays_as_it_is(
     before = again.read_bytes()
     with caplog.at_level("INFO"):
         progress = fit(TRIAL, [str(corpus)], again, Budget(steps=3), resume=True)
-    assert progress.step == 3 and again.read_bytes() == before and here.steps == []
+    assert progress.step == 3
+    assert again.read_bytes() == before
+    assert here.steps == []
     assert "begin a new one with --restart" in caplog.text
 
 
@@ -137,8 +144,11 @@ def test_restarting_begins_a_schedule_of_its_own(again: Path, corpus: Path, here
     told = {"resume": True, "restart": True, "seed": 4, "learning_rate_scale": 0.5}
     progress = fit(TRIAL, [str(corpus)], again, Budget(steps=1), **told)
     schedule = Schedule.of(progress)
-    assert progress.step == 4 and schedule.from_step == 3 and schedule.learning_rate_scale == 0.5
-    assert 0 < schedule.from_seconds < progress.seconds and 0 < schedule.from_cpu_s < progress.cpu_s
+    assert progress.step == 4
+    assert schedule.from_step == 3
+    assert schedule.learning_rate_scale == 0.5
+    assert 0 < schedule.from_seconds < progress.seconds
+    assert 0 < schedule.from_cpu_s < progress.cpu_s
     assert [session["seed"] for session in progress.settings] == [3, 4]
     assert 1 in [value for value in state_of(again) if value.ndim == 0]
 
@@ -203,9 +213,7 @@ def test_a_step_is_of_so_many_pairs_and_a_resumed_one_of_as_many(
         (None, False),
     ],
 )
-def test_bfloat16_is_for_processors_that_have_it(
-    tmp_path: Path, cpuinfo: str | None, expected: bool
-) -> None:
+def test_bfloat16_is_for_processors_that_have_it(tmp_path: Path, cpuinfo: str | None, expected: bool) -> None:
     path = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         path.write_text(cpuinfo)
@@ -236,4 +244,5 @@ def test_other_losses_and_encoders_train(name: str, here: BatchesHere) -> None:
     recipe = RECIPES[name]
     encoder = dataclasses.replace(recipe.encoder, options={**recipe.encoder.options, **smaller})
     logs = step_on_noise(dataclasses.replace(recipe, encoder=encoder, n_pairs=6))
-    assert 0 < logs["loss"] < 20 and 0 <= logs["top1"] <= 1
+    assert 0 < logs["loss"] < 20
+    assert 0 <= logs["top1"] <= 1

@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-from overheard.errors import OverheardError  # noqa: E402
-from overheard_train.losses import make_loss  # noqa: E402
-from overheard_train.losses.code import ProductCode  # noqa: E402
-from overheard_train.losses.nt_xent import NTXent  # noqa: E402
-from overheard_train.losses.triplet import Triplet  # noqa: E402
-from overheard_train.parts import Part  # noqa: E402
-from overheard_train.recipes import RECIPES  # noqa: E402
+from overheard.errors import OverheardError
+from overheard_train.losses import make_loss
+from overheard_train.losses.code import ProductCode
+from overheard_train.losses.nt_xent import NTXent
+from overheard_train.losses.triplet import Triplet
+from overheard_train.parts import Part
+from overheard_train.recipes import RECIPES
 
 
 def unit(seed: int, n: int, dim: int = 16) -> np.ndarray:
@@ -86,7 +86,8 @@ def test_shared_negatives_set_one_threshold_for_all_rows() -> None:
 
 def test_equal_pairs_cost_little_and_collapse_costs_the_logarithm_of_the_batch() -> None:
     loss, accuracy = value(NTXent(0.06), np.concatenate([np.eye(8, dtype=np.float32)] * 2), labels(8))
-    assert loss < 1e-3 and accuracy == 1
+    assert loss < 1e-3
+    assert accuracy == 1
     collapsed, _ = value(NTXent(0.06), np.tile(unit(2, 1), (16, 1)), labels(8))
     assert collapsed == pytest.approx(np.log(15), rel=1e-4)
 
@@ -156,7 +157,8 @@ def test_gradients_pass_the_code_and_pull_a_pair_together() -> None:
     with tf.GradientTape() as tape:
         found, _ = loss(embeddings, labels(32))
     gradient = tape.gradient(found, embeddings).numpy()
-    assert np.isfinite(gradient).all() and np.abs(gradient[::2]).max() > 1e-4
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient[::2]).max() > 1e-4
     moved = normalized(embeddings.numpy() - 0.2 * gradient)
     assert value(NTXent(0.2), moved, labels(32))[0] < value(NTXent(0.2), embeddings.numpy(), labels(32))[0]
 
@@ -207,7 +209,8 @@ def test_triplets_are_the_papers(positives: str, negatives: str, squared: bool) 
     loss = Triplet(0.3, squared, positives, negatives, views=3)
     expected = plain_triplet(embeddings, 10, 3, 0.3, squared, positives == "hard", negatives == "semi_hard")
     found, accuracy = value(loss, embeddings, labels(10, 3))
-    assert found == pytest.approx(expected, rel=1e-4) and expected > 0
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert expected > 0
     assert 0 < accuracy < 1
 
 
@@ -218,7 +221,8 @@ def test_a_random_negative_of_the_same_track_is_none() -> None:
     without, _ = value(loss, embeddings, labels(4, tracks=[0, 0, 1, 2]))  # one of four, of either view
     distance = 2 - 2 * embeddings.astype(np.float64) @ embeddings.T
     lost = sum(distance[i, (i + 4) % 8] - distance[i, i - 1] + 3.9 for i in (1, 5)) / 8
-    assert without == pytest.approx(expected - lost, rel=1e-4) and lost > 0
+    assert without == pytest.approx(expected - lost, rel=1e-4)
+    assert lost > 0
 
 
 def test_unknown_parts_and_ways_are_refused() -> None:

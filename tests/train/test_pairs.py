@@ -9,7 +9,7 @@ import pytest
 import scipy.fft
 
 from overheard.errors import OverheardError
-from overheard.spec import SPEC
+from overheard.fingerprint.spec import SPEC
 from overheard_train.data import Clips, open_data
 from overheard_train.pairs import degraded, labels_of, make_pairs, responses, same_music
 from overheard_train.pairs.degraded import NO_VARIATION, Degradation, DegradedPairs, Variation
@@ -73,10 +73,12 @@ def pair_maker(
 
 def test_batches_have_their_shape_and_are_finite() -> None:
     batch, labels = pair_maker().batch(np.random.default_rng(1), 6)
-    assert labels.shape == (12, 2) and labels.dtype == np.int32
+    assert labels.shape == (12, 2)
+    assert labels.dtype == np.int32
     np.testing.assert_array_equal(labels[:6], labels[6:])
     np.testing.assert_array_equal(labels[:6, 0], np.arange(6))
-    assert batch.shape == (12, SPEC.n_frames, SPEC.frontend.n_mels) and batch.dtype == np.float32
+    assert batch.shape == (12, SPEC.n_frames, SPEC.frontend.n_mels)
+    assert batch.dtype == np.float32
     assert np.isfinite(batch).all()
     assert np.all(batch[:6].std(axis=(1, 2)) > 0.05)
 
@@ -107,7 +109,8 @@ def test_the_shift_stays_within_half_the_hop() -> None:
         correlation = scipy.fft.irfft(product, size)
         shifts.append((int(np.argmax(correlation)) + size // 2) % size - size // 2)
     assert max(map(abs, shifts)) <= 0.5 * responses.RATE
-    assert min(shifts) < -500 and max(shifts) > 500
+    assert min(shifts) < -500
+    assert max(shifts) > 500
 
 
 @pytest.mark.parametrize("snr_db", [-8.0, 0.0, 15.0])
@@ -174,7 +177,8 @@ def test_waveforms_stay_float32_and_full_degradation_is_finite() -> None:
     )
     maker = pair_maker(every, Variation(resample=1, reverse=1, equalize=1, overlay=1))
     for wave in maker.waveforms(np.random.default_rng(8), 0):
-        assert wave.shape == (SPEC.segment_samples,) and wave.dtype == np.float32
+        assert wave.shape == (SPEC.segment_samples,)
+        assert wave.dtype == np.float32
         assert np.isfinite(wave).all()
 
 
@@ -191,7 +195,8 @@ def test_masks_cover_whole_frames_or_mels_of_the_degraded_side_only() -> None:
 
 def test_rooms_keep_the_ratio_of_direct_sound_to_tail() -> None:
     rooms = responses.room_variations([response(3)], np.random.default_rng(10), 30, 10, WINDOW)
-    assert rooms.shape == (40, N_BINS) and rooms.dtype == np.complex64
+    assert rooms.shape == (40, N_BINS)
+    assert rooms.dtype == np.complex64
     np.testing.assert_allclose(np.mean(np.abs(rooms) ** 2, axis=1), 1, rtol=1e-3)
     for spectrum in rooms[:30]:
         samples = scipy.fft.irfft(spectrum, WINDOW)
@@ -206,10 +211,13 @@ def test_filters_are_positive_and_band_limits_cut() -> None:
         rng = np.random.default_rng(seed)
         equalizer = responses.random_equalizer(rng, 10.0, WINDOW)
         limits = responses.band_limit(rng, WINDOW)
-        assert equalizer.shape == limits.shape == (N_BINS,) and equalizer.dtype == limits.dtype == np.float32
-        assert np.all(equalizer > 0) and limits[0] == 0
+        assert equalizer.shape == limits.shape == (N_BINS,)
+        assert equalizer.dtype == limits.dtype == np.float32
+        assert np.all(equalizer > 0)
+        assert limits[0] == 0
         middle = np.abs(np.exp(responses.log_frequencies(WINDOW)) - 1000) < 200
-        assert np.all(limits[middle] > 0.9) and limits.max() <= 1
+        assert np.all(limits[middle] > 0.9)
+        assert limits.max() <= 1
 
 
 def test_changing_the_speed_keeps_the_place() -> None:
@@ -246,7 +254,8 @@ def test_longer_moments_can_be_heard_in_longer_windows() -> None:
     music = maker.music.clip(0)[:window].astype(np.float32) / np.float32(32768)
     (clean, heard), start = maker.hear(rng, music, 40000)
     np.testing.assert_array_equal(clean, music[start : start + 40000])
-    assert heard.shape == (40000,) and np.corrcoef(clean, heard)[0, 1] > 0.1
+    assert heard.shape == (40000,)
+    assert np.corrcoef(clean, heard)[0, 1] > 0.1
 
 
 def test_white_noise_comes_at_the_ratio_that_was_asked_for() -> None:
@@ -255,7 +264,8 @@ def test_white_noise_comes_at_the_ratio_that_was_asked_for() -> None:
     noise = maker._noisy(np.random.default_rng(2), clean) - clean
     assert 10 * np.log10(np.mean(clean**2) / np.mean(noise**2)) == pytest.approx(6, abs=0.2)
     segments, labels = maker.batch(np.random.default_rng(3), 4)
-    assert segments.shape == (8, SPEC.n_frames, SPEC.frontend.n_mels) and np.isfinite(segments).all()
+    assert segments.shape == (8, SPEC.n_frames, SPEC.frontend.n_mels)
+    assert np.isfinite(segments).all()
     assert np.bincount(labels[:4, 1]).tolist() == [2, 2]
 
 
@@ -277,8 +287,10 @@ def test_every_recipe_makes_pairs_of_its_own_segments(name: str, corpus: Path) -
         maker = make_pairs(dataclasses.replace(recipe, pairs=pairs), open_data([corpus]), split)
         segments, labels = maker.batch(np.random.default_rng(0), 3)
         size = (recipe.spec.n_frames, recipe.spec.frontend.n_mels)
-        assert segments.shape == (3 * recipe.views, *size) and labels.shape == (3 * recipe.views, 2)
-        assert np.isfinite(segments).all() and segments.dtype == np.float32
+        assert segments.shape == (3 * recipe.views, *size)
+        assert labels.shape == (3 * recipe.views, 2)
+        assert np.isfinite(segments).all()
+        assert segments.dtype == np.float32
         clean, heard = segments[:3], segments[3:6]
         assert np.abs(clean - heard).max() > 0.05
 

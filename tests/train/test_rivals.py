@@ -11,8 +11,8 @@ import pytest
 
 import train_corpus
 from overheard.errors import OverheardError
-from overheard.frontend import FloatArray
-from overheard.spec import SPEC
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.spec import SPEC
 from overheard_train.data import Clips, open_data
 from overheard_train.pairs import make_pairs, rivals
 from overheard_train.pairs.degraded import NO_VARIATION, UNDEGRADED, DegradedPairs
@@ -53,8 +53,10 @@ def test_the_nearest_moments_of_other_music_are_found() -> None:
     found = find_rivals(clips(*recordings), groups, lambda segments: next(embeddings)[: len(segments)], SPEC)
     assert found.tracks.tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
     assert found.starts.tolist() == [0, HOP, HOP, 0, 0, 0, 0, 0]
-    assert 2 in found.nearest[0] and found.cosines[0] == pytest.approx(0.8)
-    assert {3, 4, 5} <= set(found.nearest[1]) and 6 not in found.nearest[1]
+    assert 2 in found.nearest[0]
+    assert found.cosines[0] == pytest.approx(0.8)
+    assert {3, 4, 5} <= set(found.nearest[1])
+    assert 6 not in found.nearest[1]
     assert found.cosines[1] == pytest.approx(0.7)
 
 
@@ -102,7 +104,8 @@ def maker(share: float) -> RivalPairs:
 
 def test_a_share_of_a_batch_is_moments_and_their_rivals() -> None:
     segments, labels = maker(0.5).batch(np.random.default_rng(0), 16)
-    assert segments.shape == (32, SPEC.n_frames, SPEC.frontend.n_mels) and np.isfinite(segments).all()
+    assert segments.shape == (32, SPEC.n_frames, SPEC.frontend.n_mels)
+    assert np.isfinite(segments).all()
     tracks = labels[:16, 1]
     assert np.array_equal(tracks[4:8], (tracks[:4] + 1) % 6)
     np.testing.assert_array_equal(labels[:, 0], np.tile(np.arange(16), 2))

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-from overheard_train.checkpoints import Progress  # noqa: E402
-from overheard_train.recipes import RECIPES  # noqa: E402
-from overheard_train.schedule import Budget, Schedule, learning_rate_at  # noqa: E402
-from overheard_train.train import _schedule  # noqa: E402
+from overheard_train.checkpoints import Progress
+from overheard_train.recipes import RECIPES
+from overheard_train.schedule import Budget, Schedule, learning_rate_at
+from overheard_train.train import _schedule
 
 TRIAL = RECIPES["trial"]
 
@@ -56,7 +56,8 @@ def test_each_budget_ends_a_training_and_the_rate_follows(monkeypatch: pytest.Mo
             rates.append(model.optimizer.learning_rate)
             callback.on_train_batch_end(0, {"loss": 1.0})
         assert progress.step == 100 + n_steps
-        assert rates[0] == pytest.approx(TRIAL.learning_rate) and rates == sorted(rates, reverse=True)
+        assert rates[0] == pytest.approx(TRIAL.learning_rate)
+        assert rates == sorted(rates, reverse=True)
         assert rates[-1] < 0.3 * TRIAL.learning_rate
     monkeypatch.undo()
     spent = Budget(cpu_minutes=2).spent(steps=0, cpu_s=60, seconds=10**6)

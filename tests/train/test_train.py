@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="training needs requirements-train.txt")
 
-from overheard_train.checkpoints import load_checkpoint  # noqa: E402
+from overheard_train.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -56,9 +56,11 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def test_fit_trains_says_so_and_comes_to_its_end(corpus: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "trial.npz"
     code, out, _ = ended(start(corpus, checkpoint, "--steps", 3, "--workers", 1, "--pairs", 24))
-    assert code == 0 and out.startswith(f"{checkpoint}: step 3, loss ")
+    assert code == 0
+    assert out.startswith(f"{checkpoint}: step 3, loss ")
     settings = load_checkpoint(checkpoint)[1].settings[0]
-    assert settings["workers"] == 1 and settings["n_pairs"] == 24
+    assert settings["workers"] == 1
+    assert settings["n_pairs"] == 24
     assert settings["environment"]["precision"] in ("float32", "mixed_bfloat16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trial.json", "trial.npz", "trial.state.npz"]
 
@@ -80,7 +82,8 @@ def test_a_second_training_of_one_checkpoint_is_refused(corpus: Path, tmp_path: 
     code, _, line = ended(start(corpus, tmp_path / "one.npz", "--steps", 1))
     assert (code, "another training writes" in line) == (2, True)
     process.send_signal(signal.SIGTERM)
-    assert ended(process)[0] == 130 and not (tmp_path / "one.lock").exists()
+    assert ended(process)[0] == 130
+    assert not (tmp_path / "one.lock").exists()
 
 
 def children(pid: int) -> list[int]:
@@ -101,7 +104,8 @@ def test_a_worker_that_dies_ends_the_training_with_one_line(corpus: Path, tmp_pa
     process = training(corpus, tmp_path / "x.npz")
     os.kill(children(process.pid)[0], signal.SIGKILL)
     code, out, line = ended(process)
-    assert code == 2 and out == ""
+    assert code == 2
+    assert out == ""
     assert line.startswith("overheard-train: a process that makes batches died")
 
 
@@ -151,6 +155,7 @@ def test_workers_do_not_outlive_a_training_that_is_killed(corpus: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(corpus)], env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE
     )
-    assert process.stdout is not None and process.stdout.readline() == b"batch\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"batch\n"
     process.kill()
     process.communicate(timeout=60)  # the workers hold the pipe open as long as they live

@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-import train_corpus  # noqa: E402
-from overheard.errors import OverheardError  # noqa: E402
-from overheard_train import cli  # noqa: E402
-from overheard_train.checkpoints import Progress, load_checkpoint, save_checkpoint  # noqa: E402
-from overheard_train.encoders import build_encoder  # noqa: E402
-from overheard_train.recipes import RECIPES, find_recipe  # noqa: E402
+import train_corpus
+from overheard.errors import OverheardError
+from overheard_train import cli
+from overheard_train.checkpoints import Progress, load_checkpoint, save_checkpoint
+from overheard_train.encoders import build_encoder
+from overheard_train.recipes import RECIPES, find_recipe
 
 
 def test_recipes_go_by_their_names() -> None:
@@ -30,7 +30,9 @@ def error_line(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> s
     assert cli.main([str(argument) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     lines = [line for line in err.splitlines() if line.startswith("overheard-train: ")]
-    assert out == "" and len(lines) == 1 and "Traceback" not in err
+    assert out == ""
+    assert len(lines) == 1
+    assert "Traceback" not in err
     return lines[0]
 
 
@@ -76,7 +78,8 @@ def test_mistakes_in_the_call_are_one_line(
         (["compare", "trial", "big", "--results", tmp_path, "--work", tmp_path, *data], "no recipe big"),
     ):
         assert says in error_line(arguments, capsys), arguments
-    assert not new.exists() and load_checkpoint(old)[1].step == 5
+    assert not new.exists()
+    assert load_checkpoint(old)[1].step == 5
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,8 @@ def test_impossible_numbers_are_refused(arguments: list[str], capsys: pytest.Cap
         cli.main(["fit", *arguments])
     assert raised.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert f"argument {arguments[0]}: " in line and "invalid" not in line
+    assert f"argument {arguments[0]}: " in line
+    assert "invalid" not in line
 
 
 def test_recipes_are_listed_with_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +112,8 @@ def test_profile_prints_where_the_time_goes(corpus: Path, capsys: pytest.Capture
     assert cli.main(["profile", "--recipe", "trial", "--data", str(corpus)]) == 0
     keras.mixed_precision.set_global_policy("float32")
     found = json.loads(capsys.readouterr().out)
-    assert found.pop("recipe") == "trial" and len(found) >= 5
+    assert found.pop("recipe") == "trial"
+    assert len(found) >= 5
     assert found.pop("precision") in ("float32", "mixed_bfloat16")
     assert all(value > 0 for value in found.values())
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from overheard.errors import NO_TABLES, ModelError
-from overheard_train.text import whole_file, write_text
+from overheard.errors import ModelError
+from overheard.files import atomic_write
+from overheard.fingerprint.tables import TablesError, read_tables
+from overheard_train.text import write_text
 
 if TYPE_CHECKING:
     import keras
 
+MAX_BYTES = 1 << 31  # weights and the optimizer's moments of the largest encoder are far below
 
 
 @dataclasses.dataclass
@@ -55,7 +58,7 @@ def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
         weights = [array.astype(np.float32) for array in arrays]
     except FileNotFoundError as error:
         raise ModelError(f"there is no checkpoint {path}: make one with overheard-train fit") from error
-    except NO_TABLES as error:
+    except (TablesError, OSError) as error:
         raise ModelError(
             f"{path} is no checkpoint, or damaged: name the .npz that overheard-train fit wrote"
         ) from error
@@ -108,7 +111,7 @@ def load_state(variables: list[keras.Variable], progress: Progress, checkpoint: 
     """Restore the exact state of a checkpoint; False where there is none of the same step."""
     try:
         arrays, stored = _read(state_path(checkpoint))
-    except NO_TABLES:  # the checkpoint itself is good: what is lost is the optimizer's memory
+    except (TablesError, OSError):  # the checkpoint itself is good: what is lost is the optimizer's memory
         return False
     same = [tuple(variable.shape) for variable in variables] == [array.shape for array in arrays]
     if not same or (stored.recipe, stored.step) != (progress.recipe, progress.step):
@@ -138,14 +141,25 @@ def restore(encoder: keras.Model, weights: list[np.ndarray], source: str) -> Non
 
 
 def _write(path: Path, arrays: list[np.ndarray], progress: Progress) -> None:
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, *arrays, progress=np.array(json.dumps(dataclasses.asdict(progress))))
 
 
 def _read(path: Path) -> tuple[list[np.ndarray], Progress]:
-    with np.load(path, allow_pickle=False) as stored:
-        progress = Progress(**json.loads(str(stored["progress"])))
-        known = isinstance(progress.recipe, str) and isinstance(progress.step, int)
-        if not known or not all(isinstance(session, dict) for session in progress.settings):
-            raise ValueError("it says nothing of its training")
-        return [stored[f"arr_{i}"] for i in range(len(stored.files) - 1)], progress
+    """Read the arrays and the progress. Raises TablesError where the file holds something else."""
+    tables = read_tables(path.read_bytes(), MAX_BYTES)
+    try:
+        stored = json.loads(str(tables.pop("progress")))
+        progress = Progress(**stored)
+    except (KeyError, TypeError, ValueError) as error:
+        raise TablesError("it does not describe a training") from error
+    described = isinstance(progress.recipe, str) and isinstance(progress.step, int)
+    sessions = progress.settings
+    if not described or not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
+        raise TablesError("it does not describe a training")
+    names = [f"arr_{i}" for i in range(len(tables))]
+    if set(names) != tables.keys():
+        raise TablesError("its arrays are not numbered")
+    if not all(array.dtype.kind in "iuf" for array in tables.values()):
+        raise TablesError("its arrays are no numbers")
+    return [tables[name] for name in names], progress

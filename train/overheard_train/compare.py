@@ -76,9 +76,7 @@ def _read_rows(path: Path) -> dict[str, Any]:
     return rows
 
 
-def measure(
-    name: str, data: Sequence[str], work: Path, cpu_minutes: float, positions: int
-) -> dict[str, Any]:
+def measure(name: str, data: Sequence[str], work: Path, cpu_minutes: float, positions: int) -> dict[str, Any]:
     """Train, export, calibrate and measure one recipe."""
     from overheard_train.encoders.cost import multiply_adds
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from overheard.embedder import Embedder, load_model, segments_of
 from overheard.errors import ModelError, OverheardError
-from overheard.frontend import FloatArray, log_mel, normalize_segments, slice_segments
-from overheard.spec import FingerprintSpec
+from overheard.fingerprint.embedder import Embedder, segments_of
+from overheard.fingerprint.frontend import FloatArray, log_mel, normalize_segments, slice_segments
+from overheard.fingerprint.model import load_model
+from overheard.fingerprint.spec import FingerprintSpec
 from overheard_train.checkpoints import Progress, load_checkpoint, restore
 from overheard_train.recipes import Recipe, find_recipe
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from overheard.errors import OverheardError
-from overheard.spec import SPEC, FingerprintSpec, FrontendSpec
+from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
 from overheard_train.pairs.degraded import NO_VARIATION, Degradation
 from overheard_train.parts import Part
 

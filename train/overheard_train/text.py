@@ -9,9 +9,9 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from overheard.errors import OverheardError
+from overheard.files import atomic_write
 
 
 def commit() -> str:
@@ -26,23 +26,6 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears in one piece, when all is written: beside, to disk, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
 
 
 def check_writable(paths: Sequence[Path], remedy: str) -> None:
@@ -86,5 +69,5 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text in one piece, as UTF-8."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())

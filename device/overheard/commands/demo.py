@@ -14,20 +14,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from overheard.commands import open_recognizer
 from overheard.errors import OverheardError
+from overheard.process import stop_on_signals
 from overheard.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from overheard.demo.display import EveningDisplay
     from overheard.demo.evening import Evening
-    from overheard.demo.stage import Stage
     from overheard.demo.synth import Piece
     from overheard.events import Event
-    from overheard.frontend import FloatArray
-    from overheard.pipeline import Listener
+    from overheard.fingerprint.frontend import FloatArray
+    from overheard.recognize.pipeline import Listener
 
 PACK = "demo"
 
@@ -49,23 +49,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Hold the evening and judge it."""
     if args.seed < 0:
         raise OverheardError("--seed must be 0 or more")
-    # More threads make small products slower; must be said before numpy is loaded.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    from overheard.demo.display import EveningDisplay, make_console, report
     from overheard.demo.evening import score
-    from overheard.demo.stage import Stage, make_console, report
 
     console = make_console()
     folder = settings.data_dir / "demo"
     own = dataclasses.replace(settings, data_dir=folder, packs=())
     console.print(f"\n[bold]overheard[/]  a simulated evening [dim](seed {args.seed})[/]\n")
     evening = prepare(console, args.seed, own)
-    stage = Stage(console)
-    if listen(console, own, evening, stage, args.realtime):
+    display = EveningDisplay(console)
+    if listen(console, own, evening, display, args.realtime):
         console.print("  stopped before the evening was over")
         return 130
-    result = score(evening.performances, stage.plays)
-    report(console, evening, result, stage)
+    result = score(evening.performances, display.plays)
+    report(console, evening, result, display)
     console.print(f"\n  history   {own.history_path}", soft_wrap=True)
     console.print(f"  see it    {program()} --data-dir {shlex.quote(str(folder))} history", soft_wrap=True)
     console.print(f"  hear it   {folder / 'evening.wav'}\n", soft_wrap=True)
@@ -82,8 +79,8 @@ def program() -> str:
 
 def prepare(console: Console, seed: int, settings: Settings) -> Evening:
     """Compose, write, index and mix what the evening needs, each step with its time."""
+    from overheard.demo.display import step, working
     from overheard.demo.evening import SAMPLE_RATE, compose_collection, make_evening
-    from overheard.demo.stage import step, working
     from overheard.demo.synth import write_wav
 
     folder = settings.data_dir
@@ -135,10 +132,9 @@ def write_collection(folder: Path, pieces: list[Piece], seed: int) -> list[tuple
 
 def index_music(console: Console, settings: Settings) -> None:
     """Index the collection as `overheard index` does."""
-    from overheard.daemon import stop_on_signals
-    from overheard.demo.stage import step, working
-    from overheard.index_worker import ModelFingerprinter
-    from overheard.indexer import index
+    from overheard.demo.display import step, working
+    from overheard.index.run import index
+    from overheard.index.worker import ModelFingerprinter
 
     make = functools.partial(ModelFingerprinter, settings.model_path)
     jobs = settings.index.jobs or os.cpu_count() or 1
@@ -155,12 +151,15 @@ def index_music(console: Console, settings: Settings) -> None:
     step(console, "indexed", what, f"{report.elapsed_s:.1f} s, {report.times_real_time:.0f} x real time")
 
 
-def listen(console: Console, settings: Settings, evening: Evening, stage: Stage, realtime: bool) -> bool:
+def listen(
+    console: Console, settings: Settings, evening: Evening, display: EveningDisplay, realtime: bool
+) -> bool:
     """Listen to the evening's recording as `overheard listen` does; return whether it was stopped early."""
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from overheard.capture import FileSource
-    from overheard.daemon import run_listen, stop_on_signals
+    from overheard.daemon import run_listen
+    from overheard.hear.file import FileSource
+    from overheard.recognize.open import open_recognizer
     from overheard.sinks.history import HistorySink
 
     recognizer = open_recognizer(settings, [PACK])
@@ -177,7 +176,7 @@ def listen(console: Console, settings: Settings, evening: Evening, stage: Stage,
         run_listen(
             settings,
             source,
-            [history, stage],
+            [history, display],
             stop_event,
             lambda: Watched(recognizer.listener(), bar, task),
             now=lambda: started,

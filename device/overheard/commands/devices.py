@@ -11,7 +11,7 @@ from overheard.settings import Settings
 from overheard.text import one_line
 
 if TYPE_CHECKING:
-    from overheard.devices import InputDevice
+    from overheard.hear.devices import InputDevice
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the inputs; 1 if there is none."""
-    from overheard.devices import list_inputs
+    from overheard.hear.devices import list_inputs
 
     found = list_inputs()
     if args.json:

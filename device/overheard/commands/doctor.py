@@ -11,7 +11,7 @@ from overheard.settings import Settings
 from overheard.text import one_line
 
 if TYPE_CHECKING:
-    from overheard.checks import Check
+    from overheard.commands.checks import Check
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print every check as soon as it is done, or all as JSON."""
-    from overheard.checks import examine
+    from overheard.commands.checks import examine
 
     checks: list[Check] = []
     for check in examine(settings, args.config):
@@ -45,4 +45,4 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def to_text(check: Check) -> list[str]:
     """Write a check as a line, and its mend as another."""
     lines = [f"{'ok' if check.ok else 'PROBLEM':<7}  {check.name:<14} {one_line(check.detail)}"]
-    return lines + ([f"{'':<24} mend: {one_line(check.mend)}"] if check.mend else [])
+    return lines + ([f"{'':<24} fix: {one_line(check.remedy)}"] if check.remedy else [])

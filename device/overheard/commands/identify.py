@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from overheard.commands import open_recognizer, pack_paths
 from overheard.errors import AudioError
 from overheard.settings import Settings
 from overheard.sinks.jsonl import play_json, track_json
@@ -20,7 +19,7 @@ from overheard.text import clock, one_line, short_clock
 
 if TYPE_CHECKING:
     from overheard.events import Match, Play
-    from overheard.pipeline import Identification, Recognizer
+    from overheard.recognize.pipeline import Identification, Recognizer
 
 FOUND, NOT_FOUND, FAILED = 0, 1, 2
 
@@ -44,6 +43,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Identify each file in the order given."""
+    from overheard.recognize.open import open_recognizer
+
     files, packs = split_packs(args.files, args.pack or [], settings)
     if not files:
         args.parser.error("the following arguments are required: FILE")
@@ -62,6 +63,8 @@ def split_packs(
     files: Sequence[str], packs: Sequence[str], settings: Settings
 ) -> tuple[list[str], list[str]]:
     """Tell files from pack names where ``--pack NAME...`` stands before the files and swallowed them."""
+    from overheard.catalogue.selection import pack_paths
+
     known = pack_paths(settings)
 
     def is_file(name: str) -> bool:
@@ -72,7 +75,7 @@ def split_packs(
 
 def identify_file(recognizer: Recognizer, file: str, as_json: bool, heading: bool) -> tuple[int, list[str]]:
     """Return one file's exit code and its lines of output."""
-    from overheard.audio import load
+    from overheard.hear.decode import load
 
     try:
         with local_path(file) as path:

@@ -8,17 +8,18 @@ import dataclasses
 import functools
 import json
 import os
-import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from overheard.errors import SettingsError
+from overheard.process import stop_on_signals
 from overheard.settings import Settings
 from overheard.text import one_line, short_clock, size
 
 if TYPE_CHECKING:
-    from overheard.indexer import IndexReport, Progress
+    from overheard.index.run import IndexReport, Progress
 
 DONE, NOTHING_INDEXED, INTERRUPTED = 0, 2, 130
 
@@ -51,9 +52,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Index, and say what came of it."""
-    from overheard.index_worker import ModelFingerprinter
-    from overheard.indexer import index
-    from overheard.pack import PACK_SUFFIX
+    from overheard.catalogue.pack import PACK_SUFFIX
+    from overheard.index.run import index
+    from overheard.index.worker import ModelFingerprinter
 
     name = pack_name(args.pack if args.pack is not None else settings.index.pack)
     jobs = args.jobs if args.jobs is not None else settings.index.jobs
@@ -61,9 +62,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise SettingsError("--jobs must not be negative")
     compact = args.compact if args.compact is not None else settings.index.compact
     make = functools.partial(ModelFingerprinter, settings.model_path, compact)
-    with _stop_on_signals() as stop, progress_bar() as progress:
+    stop_event = threading.Event()
+    with stop_on_signals(stop_event), progress_bar() as progress:
         path = settings.packs_dir / f"{name}{PACK_SUFFIX}"
-        report = index(args.folders, path, make, jobs or processors(), progress, stop)
+        report = index(args.folders, path, make, jobs or processors(), progress, stop_event.is_set)
     if args.json:
         print(json.dumps(to_json(report)))
     for line in problems(report):
@@ -151,27 +153,6 @@ def _length(seconds: float) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Yield whether Ctrl-C or SIGTERM came; the second of them ends the program the usual way."""
-    stopped = False
-
-    def on_signal(number: int, _frame: object) -> None:
-        nonlocal stopped
-        stopped = True
-        for known, handler in before.items():
-            signal.signal(known, handler)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield lambda: stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

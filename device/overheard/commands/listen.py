@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from overheard.commands import open_recognizer
+from overheard.process import muted_stderr, stop_on_signals
 from overheard.settings import Settings
 from overheard.text import one_line
 
 if TYPE_CHECKING:
-    from overheard.capture import AudioSource
+    from overheard.hear.source import AudioSource
     from overheard.sinks import Sink
 
 
@@ -45,11 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
-    # More threads make small products slower and take memory; must be said before numpy is loaded.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    from overheard.capture import open_source
-    from overheard.daemon import run_listen, stop_on_signals
+    from overheard.daemon import run_listen
+    from overheard.hear.open import open_source
+    from overheard.recognize.open import open_recognizer
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime)
     stop_event = threading.Event()
@@ -76,23 +73,24 @@ def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource
 
 @contextlib.contextmanager
 def quiet_drivers() -> Iterator[None]:
-    """Keep what PortAudio and ALSA write to descriptor 2 off the screen, and what overheard says on it."""
-    screen, python_stderr = os.dup(2), sys.stderr
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    own = open(screen, "w", buffering=1, errors="backslashreplace", closefd=False)
+    """Discard what PortAudio and ALSA write to standard error, but keep what overheard writes there."""
+    sys.stderr.flush()
+    python_stderr = sys.stderr
     handlers = [h for h in logging.getLogger().handlers if getattr(h, "stream", None) is python_stderr]
-    try:
-        sys.stderr.flush()
-        os.dup2(nothing, 2)
-        sys.stderr = own
-        for handler in handlers:
-            handler.setStream(own)  # type: ignore[attr-defined]
-        yield
-    finally:
-        own.flush()
-        os.dup2(screen, 2)
-        sys.stderr = python_stderr
-        for handler in handlers:
-            handler.setStream(python_stderr)  # type: ignore[attr-defined]
-        os.close(nothing)
-        os.close(screen)
+    with muted_stderr() as screen:
+        if screen is None:
+            yield
+            return
+        own = open(screen, "w", buffering=1, errors="backslashreplace", closefd=False)
+        try:
+            _redirect(own, handlers)
+            yield
+        finally:
+            own.flush()
+            _redirect(python_stderr, handlers)
+
+
+def _redirect(stream: TextIO, handlers: list[logging.Handler]) -> None:
+    sys.stderr = stream
+    for handler in handlers:
+        handler.setStream(stream)  # type: ignore[attr-defined]

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from overheard.commands import pack_paths, shipped_packs_dir
 from overheard.commands.index import pack_name
 from overheard.errors import ModelError, PackError
 from overheard.settings import Settings
@@ -42,6 +41,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.names:
         args.parser.error("to list packs takes no names")
     digest = _model_digest(settings)
+    from overheard.catalogue.selection import pack_paths
+
     found = [describe(path, digest) for path in pack_paths(settings).values()]
     if args.json:
         for facts in found:
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def describe(path: Path, digest: str | None) -> dict[str, Any]:
     """Return what `--json` prints of a pack; ``usable`` is false with the reason in ``problem``."""
-    from overheard.pack import open_pack
+    from overheard.catalogue.pack import open_pack
 
     facts: dict[str, Any] = {"name": path.stem, "path": str(path)}
     try:
@@ -100,6 +101,8 @@ def remove(name: str, settings: Settings) -> Path:
     path = settings.packs_dir / f"{name}.pack"
     journal = path.with_name(f"{name}.indexing.sqlite")
     if not path.exists() and not journal.exists():
+        from overheard.catalogue.selection import shipped_packs_dir
+
         if (shipped_packs_dir() / path.name).exists():
             raise PackError(
                 f"{name} ships with overheard; the setting `packs` chooses which packs are searched"
@@ -116,7 +119,7 @@ def remove(name: str, settings: Settings) -> Path:
 
 
 def _model_digest(settings: Settings) -> str | None:
-    from overheard.embedder import load_model
+    from overheard.fingerprint.model import load_model
 
     try:
         return load_model(settings.model_path).digest

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from overheard.demo.score import compose
+from overheard.demo.composition import compose
 from overheard.demo.voices import Band
 
 Rng = np.random.Generator
@@ -18,20 +18,80 @@ Wave = NDArray[np.float32]
 
 FADE_S = 1.0
 ADJECTIVES = (
-    "Amber", "Borrowed", "Copper", "Distant", "Electric", "Faded", "Gentle", "Hollow", "Idle", "Jade",
-    "Kind", "Lunar", "Midnight", "Northern", "Opal", "Paper", "Quiet", "Restless", "Silver", "Tidal",
-    "Velvet", "Wandering", "Wild", "Yellow",
+    "Amber",
+    "Borrowed",
+    "Copper",
+    "Distant",
+    "Electric",
+    "Faded",
+    "Gentle",
+    "Hollow",
+    "Idle",
+    "Jade",
+    "Kind",
+    "Lunar",
+    "Midnight",
+    "Northern",
+    "Opal",
+    "Paper",
+    "Quiet",
+    "Restless",
+    "Silver",
+    "Tidal",
+    "Velvet",
+    "Wandering",
+    "Wild",
+    "Yellow",
 )
 NOUNS = (
-    "Avenue", "Bridges", "Carousel", "Daylight", "Embers", "Ferry", "Garden", "Harbour", "Islands", "Kites",
-    "Lanterns", "Meridian", "Nocturne", "Orchard", "Parade", "Rain", "Satellites", "Station", "Thread",
-    "Umbrella", "Voyage", "Waltz", "Window", "Winter",
+    "Avenue",
+    "Bridges",
+    "Carousel",
+    "Daylight",
+    "Embers",
+    "Ferry",
+    "Garden",
+    "Harbour",
+    "Islands",
+    "Kites",
+    "Lanterns",
+    "Meridian",
+    "Nocturne",
+    "Orchard",
+    "Parade",
+    "Rain",
+    "Satellites",
+    "Station",
+    "Thread",
+    "Umbrella",
+    "Voyage",
+    "Waltz",
+    "Window",
+    "Winter",
 )
 ARTISTS = (
-    "Alder & Finch", "Blue Hour Trio", "Cassia Moon", "Delta Post", "Ester Vane", "Fable Radio",
-    "Glass Menagerie Club", "Halcyon Street", "Ivo Marsh", "June Parallel", "Kite Theory", "Lowlight",
-    "Mara Quill", "Nine Ferns", "Oskar Bloom", "Penny Arcadia", "Quartz Choir", "Rosa Tallow",
-    "Sable & Co.", "Tin Harbor", "Una Vero", "Violet Static",
+    "Alder & Finch",
+    "Blue Hour Trio",
+    "Cassia Moon",
+    "Delta Post",
+    "Ester Vane",
+    "Fable Radio",
+    "Glass Menagerie Club",
+    "Halcyon Street",
+    "Ivo Marsh",
+    "June Parallel",
+    "Kite Theory",
+    "Lowlight",
+    "Mara Quill",
+    "Nine Ferns",
+    "Oskar Bloom",
+    "Penny Arcadia",
+    "Quartz Choir",
+    "Rosa Tallow",
+    "Sable & Co.",
+    "Tin Harbor",
+    "Una Vero",
+    "Violet Static",
 )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from overheard.demo.score import Note
+from overheard.demo.composition import Note
 
 Rng = np.random.Generator
 Wave = NDArray[np.float32]
@@ -181,8 +181,12 @@ def _patch(rng: Rng, part: str) -> Patch:
 def _noise_bands(rng: Rng) -> dict[str, tuple[float, float]]:
     spread = rng.uniform(0.75, 1.3)
     return {
-        "snare": (600 * spread, 6000), "clap": (800 * spread, 3000), "hat": (2200 * spread, 15000),
-        "ride": (1800 * spread, 12000), "shaker": (2400 * spread, 9000), "crash": (900 * spread, 14000),
+        "snare": (600 * spread, 6000),
+        "clap": (800 * spread, 3000),
+        "hat": (2200 * spread, 15000),
+        "ride": (1800 * spread, 12000),
+        "shaker": (2400 * spread, 9000),
+        "crash": (900 * spread, 14000),
         "breath": (500, 6000),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import scipy.fft
 
-from overheard.spec import SPEC
+from overheard.fingerprint.spec import SPEC
 from overheard_train.data.decode import FloatArray
 
 MIN_CORRELATION = 0.98

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.errors import AudioError
-from overheard.spec import SPEC
+from overheard.fingerprint.spec import SPEC
 from overheard_train.data.decode import Decoded, Int16Array, Load, decode_files, load
 from overheard_train.data.journal import Journal
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from overheard.audio import AUDIO_SUFFIXES
-from overheard.embedder import load_model
-from overheard.index_worker import ModelFingerprinter
-from overheard.indexer import index
-from overheard.pack import Pack, open_pack
-from overheard.pipeline import Recognizer
-from overheard.spec import SPEC
+from overheard.catalogue.pack import Pack, open_pack
+from overheard.fingerprint.model import load_model
+from overheard.fingerprint.spec import SPEC
+from overheard.index.run import index
+from overheard.index.scan import AUDIO_SUFFIXES
+from overheard.index.worker import ModelFingerprinter
+from overheard.recognize.pipeline import Recognizer
 from overheard_train.data.decode import FloatArray, Int16Array
 from overheard_train.data.sources import Recording
 

@@ -15,10 +15,12 @@ import numpy.typing as npt
 import scipy.io
 import soxr
 
-from overheard import audio
 from overheard.errors import AudioError
-from overheard.index_pool import follow_parent, single_threaded
-from overheard.spec import SPEC
+from overheard.fingerprint.spec import SPEC
+from overheard.hear import decode as audio
+from overheard.index.pool import follow_parent
+from overheard.index.scan import file_size
+from overheard.process import ONE_THREAD, environment
 
 Int16Array = npt.NDArray[np.int16]
 FloatArray = npt.NDArray[np.float32]
@@ -85,12 +87,12 @@ def decode_files(
     jobs : processes; 1 works in this one, and so does what is little
     loader : loads a file; a function of a module where there are several processes
     """
-    if jobs <= 1 or sum(map(audio.file_size, paths)) < MIN_POOL_BYTES:
+    if jobs <= 1 or sum(map(file_size, paths)) < MIN_POOL_BYTES:
         for path in paths:
             yield decode(path, normalize, loader)
         return
     todo = deque(paths)
-    with single_threaded():
+    with environment(ONE_THREAD):
         while todo:
             suspects = yield from _in_pool(todo, normalize, jobs, loader)
             for path in suspects:  # one of them took its process down: find out which

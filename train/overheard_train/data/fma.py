@@ -15,8 +15,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from overheard.audio import AUDIO_SUFFIXES
 from overheard.errors import AudioError
+from overheard.index.scan import AUDIO_SUFFIXES
 
 log = logging.getLogger(__name__)
 

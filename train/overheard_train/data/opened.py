@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from overheard.errors import AudioError
-from overheard.spec import SPEC
+from overheard.fingerprint.spec import SPEC
 from overheard_train.data.cache import JOBS, Clips, Listing, cached_clips, default_cache_dir
 from overheard_train.data.decode import FloatArray
 from overheard_train.data.sources import Recording, Source, find_recordings, parse

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from overheard.audio import find_audio
 from overheard.errors import AudioError
+from overheard.index.scan import find_audio
 from overheard_train.data import fma
 from overheard_train.data.groups import folder_group, named_group, split_groups
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from overheard.spec import FingerprintSpec
+from overheard.fingerprint.spec import FingerprintSpec
 from overheard_train.parts import Part, pick
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from overheard.spec import FingerprintSpec
+from overheard.fingerprint.spec import FingerprintSpec
 from overheard_train.encoders.layers import convolution, divide_and_encode
 
 

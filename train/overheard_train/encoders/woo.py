@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, regularizers
 
-from overheard.spec import FingerprintSpec
+from overheard.fingerprint.spec import FingerprintSpec
 from overheard_train.encoders.layers import Sample, project
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.errors import OverheardError
-from overheard.frontend import FloatArray
+from overheard.fingerprint.frontend import FloatArray
 from overheard_train.parts import pick
 
 if TYPE_CHECKING:
-    from overheard.spec import FingerprintSpec
+    from overheard.fingerprint.spec import FingerprintSpec
     from overheard_train.data import Clips, Data
     from overheard_train.recipes import Recipe
 

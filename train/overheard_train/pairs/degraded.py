@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from overheard.frontend import FloatArray, log_mel, normalize_segments
-from overheard.spec import SPEC, FingerprintSpec
+from overheard.fingerprint.frontend import FloatArray, log_mel, normalize_segments
+from overheard.fingerprint.spec import SPEC, FingerprintSpec
 from overheard_train.pairs import Batch, draw_tracks, labels_of, music_to_learn, same_music
 from overheard_train.pairs.responses import (
     RATE,

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from overheard.frontend import FloatArray
-from overheard.spec import SPEC
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.spec import SPEC
 
 ComplexArray = npt.NDArray[np.complex64]
 

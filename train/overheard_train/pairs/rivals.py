@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from overheard.embedder import Embedder, default_model
-from overheard.errors import NO_TABLES, OverheardError
-from overheard.frontend import FloatArray
+from overheard.errors import OverheardError
+from overheard.files import atomic_write
+from overheard.fingerprint.embedder import Embedder
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.model import default_model
+from overheard.fingerprint.tables import TablesError, read_tables
 from overheard_train.evaluate import Embed, embed_tracks
 from overheard_train.pairs import Batch, degraded, draw_tracks
 from overheard_train.pairs.degraded import CONTEXT_S, RATE, SILENT_RMS, DegradedPairs, rms
-from overheard_train.text import whole_file
 
 if TYPE_CHECKING:
-    from overheard.spec import FingerprintSpec
+    from overheard.fingerprint.spec import FingerprintSpec
     from overheard_train.data import Clips, Data
 
 log = logging.getLogger(__name__)
@@ -57,9 +59,7 @@ class Rivals:
     cosines: FloatArray
 
 
-def find_rivals(
-    clips: Clips, groups: npt.NDArray[np.int32], embed: Embed, spec: FingerprintSpec
-) -> Rivals:
+def find_rivals(clips: Clips, groups: npt.NDArray[np.int32], embed: Embed, spec: FingerprintSpec) -> Rivals:
     """Find each moment's rivals.
 
     Parameters
@@ -168,12 +168,14 @@ def make(
         log.info("looking for rivals: some minutes, once")
         embedder = Embedder(default_model())
         found = find_rivals(pairs.music, pairs.groups, embedder.embed, embedder.spec)
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             np.savez(file, **dataclasses.asdict(found))
     try:
-        with np.load(path) as stored:
-            rivals = Rivals(**{name: stored[name] for name in stored.files})
-    except NO_TABLES as error:
+        tables = read_tables(path.read_bytes())
+        if tables.keys() != {field.name for field in dataclasses.fields(Rivals)}:
+            raise TablesError("it holds other tables")
+        rivals = Rivals(**tables)
+    except (TablesError, OSError) as error:
         raise OverheardError(f"{path} is damaged ({error}): delete it, and it is made anew") from error
     return RivalPairs(pairs, rivals, share)
 

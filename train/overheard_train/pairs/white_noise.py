@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overheard.frontend import log_mel, normalize_segments
-from overheard.spec import FingerprintSpec
+from overheard.fingerprint.frontend import log_mel, normalize_segments
+from overheard.fingerprint.spec import FingerprintSpec
 from overheard_train.pairs import Batch, draw_tracks, labels_of, music_to_learn, same_music
 
 if TYPE_CHECKING:

@@ -1,0 +1,55 @@
+"""Every float embedding of a catalogue, compared one by one: what codes and index are measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from overheard.catalogue.search import N_CANDIDATES, N_IMPOSTORS, Candidates, IntArray, top
+from overheard.events import Track
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.hubness import WEIGHT, hubness
+
+
+class ExhaustiveCatalogue:
+    """A :class:`overheard.catalogue.search.SegmentIndex` of float embeddings.
+
+    Parameters
+    ----------
+    tracks : the tracks, in order
+    embeddings : one (n_segments, dim) float32 array a track
+    cohort : (n, dim) float32
+    """
+
+    def __init__(self, tracks: Sequence[Track], embeddings: Sequence[FloatArray], cohort: FloatArray) -> None:
+        self._tracks, self._cohort = tuple(tracks), cohort
+        self._impostor_penalties = WEIGHT * hubness(cohort, cohort, among_them=True)
+        self.first_segment: IntArray = np.concatenate([[0], np.cumsum([len(e) for e in embeddings])]).astype(
+            np.int64
+        )
+        self._embeddings: FloatArray = np.concatenate(list(embeddings))
+        self._penalties = WEIGHT * hubness(self._embeddings, cohort)
+
+    def track(self, number: int) -> Track:
+        """Return a track by its number."""
+        return self._tracks[number]
+
+    def vectors(self, segments: IntArray) -> FloatArray:
+        """Return embeddings as they are."""
+        return self._embeddings[segments]
+
+    def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
+        """Return cosines, less the segments' hubness, ``(m, n)``."""
+        found: FloatArray = queries @ self._embeddings[segments].T - self._penalties[segments]
+        return found
+
+    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+        """Return the nearest segments of all, but for those of tracks that are passed over."""
+        tracks = np.repeat(np.arange(len(self._tracks)), np.diff(self.first_segment))
+        kept = np.flatnonzero(~np.isin(tracks, list(without)))
+        scores = self.similarities(queries, kept)
+        pairs = [top(kept, row, N_CANDIDATES) for row in scores]
+        against = queries @ self._cohort.T - self._impostor_penalties
+        impostors = -np.sort(-against, axis=1)[:, :N_IMPOSTORS]
+        return Candidates(np.stack([s for s, _ in pairs]), np.stack([v for _, v in pairs]), impostors)

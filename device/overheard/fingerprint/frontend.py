@@ -1,0 +1,130 @@
+"""Waveform to log-mel frames. Device, indexer and training all call this one implementation."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
+
+FloatArray = npt.NDArray[np.float32]
+
+POWER_FLOOR = 1e-10  # below the power of one 16-bit step, so that digital silence is finite
+
+
+def _hz_to_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 2595.0 * np.log10(1.0 + hz / 700.0)
+
+
+def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
+@functools.lru_cache(maxsize=4)
+def mel_matrix(spec: FrontendSpec = SPEC.frontend) -> FloatArray:
+    """Return the triangular HTK mel filters, ``(n_fft // 2 + 1, n_mels)``, each summing to 1."""
+    limits = np.array([spec.f_min, spec.f_max], dtype=np.float64)
+    low, high = _hz_to_mel(limits)
+    edges = _mel_to_hz(np.linspace(low, high, spec.n_mels + 2))
+    bins = np.arange(spec.n_fft // 2 + 1) * spec.sample_rate / spec.n_fft
+    rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    normalized: FloatArray = (filters / filters.sum(axis=0)).astype(np.float32)
+    return normalized
+
+
+@functools.lru_cache(maxsize=4)
+def _window(n_fft: int) -> FloatArray:
+    window: FloatArray = np.hanning(n_fft + 1)[:-1].astype(np.float32)  # periodic
+    window /= np.float32(np.sqrt(np.sum(window**2)))
+    return window
+
+
+def log_mel(waveform: FloatArray, spec: FrontendSpec = SPEC.frontend) -> FloatArray:
+    """Return the log-mel power spectrogram in dB.
+
+    Parameters
+    ----------
+    waveform : (..., n) float32 in [-1, 1] at ``spec.sample_rate``
+        Leading axes are independent of each other.
+
+    Returns
+    -------
+    (..., t, n_mels) float32
+        Only whole frames: nothing is padded, so frame ``i`` sees samples
+        ``[i * hop_length, i * hop_length + n_fft)`` and nothing else.
+    """
+    waveform = np.asarray(waveform, dtype=np.float32)
+    if waveform.shape[-1] < spec.n_fft:
+        return np.zeros((*waveform.shape[:-1], 0, spec.n_mels), dtype=np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, spec.n_fft, axis=-1)
+    frames = frames[..., :: spec.hop_length, :]
+    spectrum = scipy.fft.rfft(frames * _window(spec.n_fft), axis=-1)
+    power = spectrum.real**2 + spectrum.imag**2
+    mel: FloatArray = power @ mel_matrix(spec)
+    mel += np.float32(POWER_FLOOR)
+    np.log10(mel, out=mel)
+    mel *= np.float32(10.0)
+    return mel
+
+
+def slice_segments(mel: FloatArray, step_frames: int, spec: FingerprintSpec = SPEC) -> FloatArray:
+    """Return overlapping segments of one spectrogram as a read-only view.
+
+    Parameters
+    ----------
+    mel : (t, n_mels) float32
+    step_frames : int
+        Frames between the starts of neighbouring segments.
+
+    Returns
+    -------
+    (n, n_frames, n_mels) float32, n = 0 where ``t < n_frames``
+    """
+    if len(mel) < spec.n_frames:
+        return np.zeros((0, spec.n_frames, mel.shape[-1]), dtype=np.float32)
+    view = np.lib.stride_tricks.sliding_window_view(mel, spec.n_frames, axis=0)
+    return view[::step_frames].transpose(0, 2, 1)
+
+
+def normalize_segments(segments: FloatArray, spec: FingerprintSpec = SPEC) -> FloatArray:
+    """Make segments independent of gain: clip to the dynamic range, subtract the mean, scale to about 1.
+
+    Each segment is treated by itself, so that its features never depend on its neighbours in a batch.
+
+    Parameters
+    ----------
+    segments : (..., n_frames, n_mels) float32, dB
+
+    Returns
+    -------
+    (..., n_frames, n_mels) float32, zero mean
+    """
+    top = segments.max(axis=(-2, -1), keepdims=True)
+    clipped = np.maximum(segments, top - np.float32(spec.dynamic_range_db))
+    centred = clipped - clipped.mean(axis=(-2, -1), keepdims=True)
+    normalized: FloatArray = centred * np.float32(4.0 / spec.dynamic_range_db)
+    return normalized
+
+
+class StreamingFrontend:
+    """The same frames as :func:`log_mel`, from blocks of any size."""
+
+    def __init__(self, spec: FrontendSpec = SPEC.frontend) -> None:
+        self.spec = spec
+        self._pending: FloatArray = np.zeros(0, dtype=np.float32)
+
+    def process(self, block: FloatArray) -> FloatArray:
+        """Take ``(n,)`` float32 samples, return the ``(t, n_mels)`` frames that they complete."""
+        samples = np.concatenate([self._pending, np.asarray(block, dtype=np.float32)])
+        mel = log_mel(samples, self.spec)
+        self._pending = samples[len(mel) * self.spec.hop_length :].copy()
+        return mel
+
+    def reset(self) -> None:
+        """Forget pending samples, as after lost audio."""
+        self._pending = np.zeros(0, dtype=np.float32)

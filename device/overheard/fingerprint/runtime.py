@@ -1,0 +1,72 @@
+"""The one place that knows which TensorFlow Lite runtime is installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from overheard.errors import REINSTALL, ModelError
+from overheard.process import muted_stderr
+
+RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}  # module: distribution
+
+
+def available_runtimes() -> dict[str, str]:
+    """Return the installed runtimes' distribution names and versions, preferred first."""
+    found = {}
+    for distribution in RUNTIMES.values():
+        try:
+            found[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _interpreter_class(runtime: str | None) -> Any:
+    for module, distribution in RUNTIMES.items():
+        if runtime not in (None, distribution):
+            continue
+        try:
+            return importlib.import_module(f"{module}.interpreter").Interpreter
+        except ImportError:
+            continue
+    wanted = runtime or " or ".join(RUNTIMES.values())
+    raise ModelError("no TensorFlow Lite runtime is installed", f"pip install {wanted}")
+
+
+class Network:
+    """An int8 network with one input and one output, batch 1.
+
+    Attributes
+    ----------
+    input_shape, output_shape : with the batch axis
+    input_scale, input_zero_point, output_scale, output_zero_point : real = scale * (int8 - zero_point)
+    """
+
+    def __init__(self, tflite: bytes, n_threads: int = 1, runtime: str | None = None) -> None:
+        interpreter_class = _interpreter_class(runtime)
+        try:
+            with muted_stderr():  # its C++ part announces its delegate, and has no switch for that
+                self._interpreter = interpreter_class(model_content=tflite, num_threads=n_threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"the model cannot be loaded ({error})", REINSTALL) from error
+        (self._input,) = self._interpreter.get_input_details()
+        (self._output,) = self._interpreter.get_output_details()
+        if self._input["dtype"] is not np.int8 or self._output["dtype"] is not np.int8:
+            raise ModelError("the model is not int8 in and out", "export it with overheard-export model")
+        self.input_shape = tuple(int(n) for n in self._input["shape"])
+        self.output_shape = tuple(int(n) for n in self._output["shape"])
+        self.input_scale, self.input_zero_point = self._input["quantization"]
+        self.output_scale, self.output_zero_point = self._output["quantization"]
+
+    def invoke(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """Run the network once on int8 of ``input_shape``; return a copy of its int8 output."""
+        self._interpreter.set_tensor(self._input["index"], values)
+        self._interpreter.invoke()
+        output: npt.NDArray[np.int8] = self._interpreter.get_tensor(self._output["index"])
+        return output
