@@ -19,6 +19,7 @@ from overheard.settings import GateSettings, TrackSettings
 CLIP_STEP_FRAMES = 4  # fine enough that some query segment lies on the catalogue's grid of 32 frames
 LISTEN_STEP_FRAMES = 16  # 0.5 s
 WINDOW_S = 10.0
+RECORDING_HOP_S = 2.0
 SHORT_WINDOW_S = 4.0  # matched too if the whole window is not accepted: the music may just have begun
 MAX_SEARCHED = 24  # query embeddings of a window that are searched; all of them score the candidates
 MAX_EMBEDDED_AT_ONCE = 256  # bounds memory
@@ -49,13 +50,15 @@ class Windows:
         """Return the windows of a recording.
 
         One that is too short for two windows that could confirm each other (16 s) is a single window. Longer
-        ones are followed as a microphone is, with steps that grow with the length up to those of listening:
-        up to 64 s the number of query segments, and so most of the cost, stays what 16 s need.
+        ones are followed as a microphone is, but with half as many windows, since nobody waits for the first
+        result, and with steps that grow with the length up to those of listening: up to 64 s the number of
+        query segments, and so most of the cost, stays what 16 s need.
         """
         single_s = WINDOW_S + TrackRules.confirm_s
         if duration_s <= single_s:
             return cls(CLIP_STEP_FRAMES, max(duration_s, 0.0), math.inf)
-        return cls(min(LISTEN_STEP_FRAMES, math.ceil(CLIP_STEP_FRAMES * duration_s / single_s)))
+        step_frames = min(LISTEN_STEP_FRAMES, math.ceil(CLIP_STEP_FRAMES * duration_s / single_s))
+        return cls(step_frames, hop_s=RECORDING_HOP_S)
 
 
 @dataclasses.dataclass(frozen=True)
