@@ -20,7 +20,6 @@ from overheard.fingerprint.model import Model
 from overheard.recognize.listener import (
     CLIP_STEP_FRAMES,
     MAX_SEARCHED,
-    WINDOW_S,
     Engine,
     Listener,
     Windows,
@@ -99,7 +98,7 @@ class Recognizer:
         rate = self.spec.frontend.sample_rate
         duration_s = len(waveform) / rate
         windows = Windows.of_recording(duration_s)
-        listener = self.listener(windows, recording_rules(duration_s))
+        listener = self.listener(windows, recording_rules(duration_s, windows))
         if 0 < len(waveform) < self.spec.segment_samples:
             waveform = np.pad(waveform, (0, self.spec.segment_samples - len(waveform)))
         block = max(1, len(waveform)) if windows.single else round(BLOCK_S * rate)
@@ -126,12 +125,12 @@ class Recognizer:
         return queries, self.index.candidates(queries.embeddings[rows], without), rows
 
 
-def recording_rules(duration_s: float) -> TrackRules:
+def recording_rules(duration_s: float, windows: Windows) -> TrackRules:
     """Return when a match in a recording becomes a play by itself.
 
-    A threshold is calibrated for one window. A recording of n windows asks n times, so a single match needs
+    The threshold is calibrated for one window. A recording of n windows asks n times, so a single match needs
     log(n) more log-odds for the same chance of a false positive (Bonferroni), up to what a microphone's
     matches need.
     """
-    n_windows = max(1.0, duration_s / WINDOW_S)
+    n_windows = 1.0 if windows.single else duration_s / windows.hop_s
     return TrackRules(strong_above=min(TrackRules.strong_above, math.log(n_windows)))
