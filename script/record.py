@@ -60,7 +60,7 @@ def run(arguments: list[str], folder: Path, variables: dict[str, str]) -> str:
     # Relative paths would not survive the change of folder.
     paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
-    command = [sys.executable, "-m", "overheard", *arguments]
+    command = [str(Path(sys.executable).with_name("overheard")), *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout
 
