@@ -1,7 +1,15 @@
-"""Every recipe trained at one budget of processor time, exported, calibrated and asked the same queries."""
+"""Compare recipes: train each with one budget of processor time, export, calibrate and measure it.
+
+    python benchmarks/compare.py [RECIPE ...] [--cpu-minutes 40]
+
+All recipes get the same queries. Writes recipes.json, recipes.md and recipes.png into benchmarks/results. A
+recipe that has a row with this budget is not measured again: to repeat it, delete its row of recipes.json and
+its checkpoint in the work folder.
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import itertools
 import json
@@ -14,42 +22,68 @@ from pathlib import Path
 from typing import Any
 
 from overheard.errors import OverheardError
+from overheard.text import one_line
+from overheard_bench import BENCHMARKS, CHECKOUT, RESULTS
+from overheard_train.argument_types import positive_float, positive_int
+from overheard_train.checkout import commit
+from overheard_train.data import add_data_argument, default_cache_dir
 from overheard_train.evaluate import Retrieval, evaluate, load_encoder
+from overheard_train.output_files import write_text
 from overheard_train.recipes import find_recipe
-from overheard_train.text import commit, write_text
 
 log = logging.getLogger(__name__)
 
-CHECKOUT = Path(__file__).parents[2]
-RESULTS = CHECKOUT / "benchmarks" / "results"
 NAMES = ("woo", "woo-64", "now_playing", "nafp-small", "nmfp", "overheard-tiny", "overheard")
-CALIBRATION_POSITIONS = 20
-FALSE_ACCEPTS = 0.008  # as the shipped model is calibrated
+CALIBRATION_POSITIONS = 20  # per query length; the shipped model is calibrated on more
+FALSE_ACCEPTS = 0.008  # as for the shipped model
 SHOWN_LENGTHS_S = (1, 2, 3, 5, 10)
 SNR_CONDITIONS = {"mic-5": -5, "mic0": 0, "mic5": 5, "mic10": 10}  # of the query protocol, in dB
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare the recipes, and print the table."""
+    args = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    work = args.work or default_cache_dir() / f"compare-{args.cpu_minutes:g}"
+    try:
+        print(compare(args.recipes or NAMES, args.data, work, args.results, args.cpu_minutes, args.n))
+    except (OverheardError, OSError) as error:
+        print(f"compare.py: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="compare.py", description=__doc__.partition("\n")[0] if __doc__ else ""
+    )
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=f"default: {', '.join(NAMES)}")
+    parser.add_argument("--cpu-minutes", type=positive_float, default=40.0, help="per recipe (default: 40)")
+    parser.add_argument("--n", type=positive_int, default=50, help="query positions per length (default: 50)")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints and models (default: in the cache)")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="output folder (default: benchmarks/results)"
+    )
+    add_data_argument(parser)
+    return parser.parse_args(argv)
+
+
 def compare(
-    names: Sequence[str],
-    data: Sequence[str],
-    work: Path,
-    results: Path = RESULTS,
-    cpu_minutes: float = 40.0,
-    positions: int = 50,
+    names: Sequence[str], data: Sequence[str], work: Path, results: Path, cpu_minutes: float, positions: int
 ) -> str:
-    """Train and measure the recipes that have no row yet at this budget; write and return the table.
+    """Train and measure the recipes that have no row with this budget; write and return the table.
 
     Parameters
     ----------
     names : of recipes
-    work : folder for checkpoints and models; what is there already at this budget is not made again
-    results : folder of recipes.json and recipes.md
+    work : folder for checkpoints and models; an existing checkpoint is continued
+    results : folder of recipes.json, recipes.md and recipes.png
     positions : of the query protocol, per length
 
     Raises
     ------
     OverheardError
-        A recipe is unknown, or one of its steps failed.
+        A recipe is unknown, recipes.json is damaged, or a command failed.
     """
     for name in names:
         find_recipe(name)
@@ -57,7 +91,7 @@ def compare(
     rows = _read_rows(path)
     for name in names:
         if rows.get(name, {}).get("cpu_minutes") == cpu_minutes:
-            log.info("%s has been measured at this budget: to do it anew, delete its row of %s", name, path)
+            log.info("%s has a row with this budget; delete it from %s to repeat the measurement", name, path)
             continue
         rows[name] = measure(name, data, work, cpu_minutes, positions)
         write_text(path, json.dumps(rows, indent=1) + "\n")
@@ -72,39 +106,32 @@ def _read_rows(path: Path) -> dict[str, Any]:
     except ValueError:
         rows = None
     if not isinstance(rows, dict):
-        raise OverheardError(f"{path} is damaged: delete it, or take it from git")
+        raise OverheardError(f"{path} is damaged", "delete it, or restore it from git")
     return rows
 
 
 def measure(name: str, data: Sequence[str], work: Path, cpu_minutes: float, positions: int) -> dict[str, Any]:
-    """Train, export, calibrate and measure one recipe."""
+    """Train, export, calibrate and measure one recipe; return its row."""
     from overheard_train.encoders.cost import multiply_adds
 
     work.mkdir(parents=True, exist_ok=True)
-    checkpoint = work / f"{name}.npz"
-    told = [part for folder in data for part in ("--data", str(folder))]
-    resume = ["--resume"] if checkpoint.exists() else []
-    fit = ["fit", "--recipe", name, "--checkpoint", checkpoint, "--cpu-minutes", cpu_minutes, *told, *resume]
-    _run([sys.executable, "-m", "overheard_train.cli", *fit])
-    exported = work / "models" / f"{name}.json"
-    # Without the gate: the table shows what int8 loses.
-    export = ["model", checkpoint, "--output", exported, "--no-gate", *told]
-    _run([sys.executable, "-m", "overheard_export.cli", *export])
-    benchmarks = CHECKOUT / "benchmarks"
-    chosen = ["--n", CALIBRATION_POSITIONS, "--false-accepts", FALSE_ACCEPTS, "--full-only"]
-    _run([sys.executable, benchmarks / "calibrate.py", "--model", exported, *chosen])
-    asked = ["--model", exported, "--n", positions, "--out", work / name]
-    _run([sys.executable, benchmarks / "accuracy.py", *asked])
+    checkpoint, model = work / f"{name}.npz", work / "models" / f"{name}.json"
+    data_arguments = [argument for folder in data for argument in ("--data", str(folder))]
+    _train_and_export(name, checkpoint, model, cpu_minutes, data_arguments)
+    calibration = ["--n", CALIBRATION_POSITIONS, "--false-accepts", FALSE_ACCEPTS, "--full-only"]
+    _run([sys.executable, BENCHMARKS / "calibrate.py", "--model", model, *calibration])
+    measurement = ["--model", model, "--n", positions, "--out", work / name]
+    _run([sys.executable, BENCHMARKS / "accuracy.py", *measurement])
     accuracy = json.loads((work / name / "accuracy.json").read_text(encoding="utf-8"))
     encoder, recipe, progress = load_encoder(checkpoint)
-    retrieval = evaluate(checkpoint, data, exported)
+    retrieval = evaluate(checkpoint, data, model)
     return {
         "source": recipe.source,
         "cpu_minutes": cpu_minutes,
         "commit": commit(),
         "parameters": int(encoder.count_params()),
         "multiply_adds": multiply_adds(encoder),
-        "tflite_bytes": accuracy["model"]["manifest"]["network"]["bytes"],
+        "tflite_bytes": json.loads(model.read_text(encoding="utf-8"))["network"]["bytes"],
         "steps": progress.step,
         "training": progress.settings,
         "retrieval": [dataclasses.asdict(row) for row in retrieval],
@@ -116,11 +143,32 @@ def measure(name: str, data: Sequence[str], work: Path, cpu_minutes: float, posi
     }
 
 
+def _train_and_export(
+    name: str, checkpoint: Path, model: Path, cpu_minutes: float, data_arguments: Sequence[str]
+) -> None:
+    fit: list[object] = ["fit", "--recipe", name, "--checkpoint", checkpoint, "--cpu-minutes", cpu_minutes]
+    fit += ["--resume"] if checkpoint.exists() else []
+    _run([sys.executable, "-m", "overheard_train.cli", *fit, *data_arguments])
+    # Without the parity gate: the table shows the loss of the int8 conversion.
+    export = ["model", checkpoint, "--output", model, "--no-gate"]
+    _run([sys.executable, "-m", "overheard_export.cli", *export, *data_arguments])
+
+
+def _run(command: Sequence[object]) -> None:
+    roots = os.pathsep.join(str(CHECKOUT / root) for root in ("device", "train", "export"))
+    path = os.pathsep.join(filter(None, (roots, os.environ.get("PYTHONPATH"))))
+    run = subprocess.run([str(part) for part in command], env=os.environ | {"PYTHONPATH": path}, check=False)
+    if run.returncode:
+        raise OverheardError(
+            f"{' '.join(str(part) for part in command[1:4])} ... failed", "see its message above"
+        )
+
+
 def table(rows: dict[str, Any]) -> str:
-    """Return the rows as Markdown: the query protocol, then retrieval by variant and length."""
+    """Return the rows as Markdown: results of the query protocol, then retrieval by variant and length."""
     lines = [
-        "| recipe | parameters | MMAC a segment | trained in | processor min | steps | right, % | at 1%, % "
-        "| unknown named | bytes/min |",
+        "| recipe | parameters | MMAC per segment | precision | processor min | steps | correct, % "
+        "| correct at 1% false positives, % | false positives | bytes/min |",
         "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in rows.items():
@@ -138,45 +186,45 @@ def table(rows: dict[str, Any]) -> str:
             f"{row['bytes_per_min']:.0f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "Right track first, %, one degraded query against all of `valid`, without threshold:", ""]
+    lines += [
+        "",
+        "Retrieval (top-1 track, %): degraded queries among all segments of `valid`, no threshold:",
+        "",
+    ]
     lines.append("| recipe | variant | " + " | ".join(f"{n} s" for n in SHOWN_LENGTHS_S) + " |")
     lines.append("|---|---|" + "---:|" * len(SHOWN_LENGTHS_S))
     for name, row in rows.items():
-        found = [Retrieval(**values) for values in row["retrieval"]]
-        for variant in dict.fromkeys(result.variant for result in found):
-            of = {result.length_s: result.track for result in found if result.variant == variant}
-            shares = " | ".join(f"{100 * of[length]:.1f}" for length in SHOWN_LENGTHS_S)
+        results = [Retrieval(**values) for values in row["retrieval"]]
+        for variant in dict.fromkeys(result.variant for result in results):
+            by_length = {result.length_s: result.track for result in results if result.variant == variant}
+            shares = " | ".join(f"{100 * by_length[length]:.1f}" for length in SHOWN_LENGTHS_S)
             lines.append(f"| {name} | {variant} | {shares} |")
     return "\n".join(lines) + "\n"
 
 
 def plot(rows: dict[str, Any], path: Path) -> None:
-    """Draw rightly named queries against their length and their signal-to-noise ratio, a line a recipe."""
+    """Draw the share of correct answers by query length and by signal-to-noise ratio, one line per recipe."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, (by_length, by_snr) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained", sharey=True)
-    for (name, row), marker in zip(rows.items(), itertools.cycle("os^Dv<>P")):
-        right = {int(length): pool["right_percent"] for length, pool in row["by_length"].items()}
-        by_length.plot(list(right), list(right.values()), marker=marker, label=name)
+    for (name, row), marker in zip(rows.items(), itertools.cycle("os^Dv<>P"), strict=False):
+        correct = {int(length): pool["right_percent"] for length, pool in row["by_length"].items()}
+        by_length.plot(list(correct), list(correct.values()), marker=marker, label=name)
         pools = row["by_condition"]
         by_snr.plot(
             list(SNR_CONDITIONS.values()),
             [pools[condition]["right_percent"] for condition in SNR_CONDITIONS],
             marker=marker,
         )
-    by_length.set(xlabel="length of the query, s", ylabel="named rightly, %", ylim=(0, 100))
-    by_snr.set(xlabel="signal-to-noise ratio in a room, by a microphone, dB")
+    by_length.set(xlabel="query length, s", ylabel="correctly identified, %", ylim=(0, 100))
+    by_snr.set(xlabel="signal-to-noise ratio in a room, dB")
     figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
-def _run(command: Sequence[object]) -> None:
-    roots = os.pathsep.join(str(CHECKOUT / root) for root in ("device", "train", "export"))
-    path = os.pathsep.join(filter(None, (roots, os.environ.get("PYTHONPATH"))))
-    done = subprocess.run([str(part) for part in command], env=os.environ | {"PYTHONPATH": path}, check=False)
-    if done.returncode:
-        raise OverheardError(f"{' '.join(str(part) for part in command[1:4])} ... failed: see above")
+if __name__ == "__main__":
+    raise SystemExit(main())
