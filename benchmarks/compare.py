@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 NAMES = ("woo", "woo-64", "now_playing", "nafp-small", "nmfp", "overheard-tiny", "overheard")
 CALIBRATION_POSITIONS = 20  # per query length; the shipped model is calibrated on more
-FALSE_ACCEPTS = 0.008  # as for the shipped model
 SHOWN_LENGTHS_S = (1, 2, 3, 5, 10)
 SNR_CONDITIONS = {"mic-5": -5, "mic0": 0, "mic5": 5, "mic10": 10}  # of the query protocol, in dB
 
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     work = args.work or default_cache_dir() / f"compare-{args.cpu_minutes:g}"
     try:
-        print(compare(args.recipes or NAMES, args.data, work, args.results, args.cpu_minutes, args.n))
+        print(compare(args.recipes or NAMES, args.data, work, args.results, args.cpu_minutes, args.positions))
     except (OverheardError, OSError) as error:
         print(f"compare.py: {one_line(str(error))}", file=sys.stderr)
         return 2
@@ -54,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="compare.py", description=__doc__.partition("\n")[0] if __doc__ else ""
-    )
+    parser = argparse.ArgumentParser(prog="compare.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=f"default: {', '.join(NAMES)}")
     parser.add_argument("--cpu-minutes", type=positive_float, default=40.0, help="per recipe (default: 40)")
-    parser.add_argument("--n", type=positive_int, default=50, help="query positions per length (default: 50)")
+    parser.add_argument(
+        "--positions", type=positive_int, default=50, help="of queries, per length (default: 50)"
+    )
     parser.add_argument("--work", type=Path, help="folder for checkpoints and models (default: in the cache)")
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="output folder (default: benchmarks/results)"
@@ -118,8 +117,9 @@ def measure(name: str, data: Sequence[str], work: Path, cpu_minutes: float, posi
     checkpoint, model = work / f"{name}.npz", work / "models" / f"{name}.json"
     data_arguments = [argument for folder in data for argument in ("--data", str(folder))]
     _train_and_export(name, checkpoint, model, cpu_minutes, data_arguments)
-    calibration = ["--n", CALIBRATION_POSITIONS, "--false-accepts", FALSE_ACCEPTS, "--full-only"]
-    _run([sys.executable, BENCHMARKS / "calibrate.py", "--model", model, *calibration])
+    trials, n_trials = work / f"{name}-trials.json", ["--n", CALIBRATION_POSITIONS, "--full-only"]
+    _run([sys.executable, BENCHMARKS / "trials.py", trials, "--model", model, *n_trials])
+    _run([sys.executable, "-m", "overheard_export.cli", "calibrate", trials, "--model", model])
     measurement = ["--model", model, "--n", positions, "--out", work / name]
     _run([sys.executable, BENCHMARKS / "accuracy.py", *measurement])
     accuracy = json.loads((work / name / "accuracy.json").read_text(encoding="utf-8"))
