@@ -1,4 +1,4 @@
-"""The data that the user named, as training asks for it: by kinds and split."""
+"""Give training the recordings that it asks for, by kind and split."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from overheard_train.data.sources import Recording, Source, find_recordings, par
 
 
 class Data:
-    """Recordings of some sources; made by :func:`open_data`.
+    """The recordings of some sources; created by :func:`open_data`.
 
     Attributes
     ----------
     names : as the user gave them
-    recordings : all of them, none decoded yet
+    recordings : all recordings; listing them decodes none
     """
 
     def __init__(
@@ -34,24 +34,26 @@ class Data:
         self._sources, self._jobs = tuple(sources), jobs
 
     def of(self, kinds: Iterable[str], split: str) -> list[Recording]:
-        """Return the recordings of these kinds and this split (``train`` or ``valid``), readable or not."""
+        """Return the recordings of these kinds and this split (``train`` or ``valid``), decodable or not."""
         wanted = set(kinds)
         return [r for r in self.recordings if r.kind in wanted and r.split == split]
 
     def name(self, recording: Recording) -> str:
-        """Return what :attr:`Clips.paths` calls a recording.
+        """Return the name of a recording in :attr:`Clips.paths`.
 
-        Relative where only one folder was named, and as the manifest has it where only one has a manifest, so
-        that lists of a corpus's files hold whatever is added to it; else absolute.
+        The name is relative to the folder if the user gave only one, or if only this one has a manifest.
+        Lists of a corpus's files, such as near-duplicates, then stay valid when the user adds other folders.
+        All other names are absolute paths.
         """
-        path = os.path.abspath(recording.path)
         if len(self._sources) == 1:
-            return os.path.relpath(path, os.path.abspath(self._sources[0].root))
+            return os.path.relpath(recording.path, self._sources[0].root)
         corpora = [source.root for source in self._sources if source.layout == "manifest"]
-        return os.path.relpath(path, os.path.abspath(recording.root)) if corpora == [recording.root] else path
+        if corpora == [recording.root]:
+            return os.path.relpath(recording.path, recording.root)
+        return os.path.normpath(recording.path.absolute())
 
     def clips(self, kinds: Iterable[str], split: str) -> Clips:
-        """Decode recordings at the front-end's sample rate, or map the cached array.
+        """Return recordings at the front-end's sample rate; decode those that the cache lacks.
 
         Parameters
         ----------
@@ -61,42 +63,48 @@ class Data:
         Raises
         ------
         AudioError
-            There are none, or not a single one can be read.
+            There are none, or none can be decoded.
         """
         kinds = sorted(kinds)
-        found = self.of(kinds, split)
-        if not found:
+        recordings = self.of(kinds, split)
+        if not recordings:
             raise AudioError(
-                f"{' and '.join(self.names)} hold no {' or '.join(kinds)} of the split {split}: "
-                f"name more with --data, as {kinds[0]}=FOLDER"
+                f"{' and '.join(self.names)} hold no {' or '.join(kinds)} of the split {split}",
+                f"add some with --data {kinds[0]}=FOLDER",
             )
         listing = Listing(
-            tuple(map(self.name, found)),
-            tuple(recording.path for recording in found),
+            tuple(map(self.name, recordings)),
+            tuple(recording.path for recording in recordings),
             normalize=all(kind.startswith("ir_") for kind in kinds),
         )
         name = f"{'+'.join(kinds)}-{split}-{SPEC.frontend.sample_rate}"
         try:
             return cached_clips(self.cache_path(name), listing, self._jobs)
         except AudioError as error:
-            raise AudioError(f"{' and '.join(kinds)} of the split {split}: {error}") from error
+            kind = " and ".join(kinds)
+            raise AudioError(f"{kind} of the split {split}: {error.problem}", error.remedy) from error
 
     def responses(self, kinds: Iterable[str], split: str) -> list[FloatArray]:
-        """Return the responses that are not silent, float32 at the front-end's rate, peak at 1.
+        """Return impulse responses, ``(n,)`` float32 at the front-end's rate with a peak of 1.
+
+        Silent ones are left out.
 
         Raises
         ------
         AudioError
-            As :meth:`clips`, or all are silent.
+            As in :meth:`clips`, or all are silent.
         """
         kinds = sorted(kinds)
         responses = peak_at_one(self.clips(kinds, split))
         if not responses:
-            raise AudioError(f"the {' and '.join(kinds)} of the split {split} are all silent: add some")
+            raise AudioError(
+                f"the {' and '.join(kinds)} of the split {split} are all silent",
+                f"add some with --data {kinds[0]}=FOLDER",
+            )
         return responses
 
     def cache_path(self, name: str) -> Path:
-        """Return where something made of these sources is kept; a corpus by itself goes by the name alone."""
+        """Return the cache path of something derived from these sources; a single corpus has a plain name."""
         if [source.layout for source in self._sources] != ["manifest"] or self._sources[0].kind:
             tags = "\n".join(sorted(source.tag for source in self._sources))
             name += f"-{hashlib.sha256(tags.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
@@ -106,28 +114,28 @@ class Data:
 def open_data(
     names: Sequence[str | os.PathLike[str]], cache_dir: Path | None = None, jobs: int = JOBS
 ) -> Data:
-    """List the recordings of what the user names.
+    """List the recordings of one or more sources.
 
     Parameters
     ----------
     names : each ``FOLDER``, ``KIND=FOLDER`` or ``musan=FOLDER``; see
         :func:`overheard_train.data.sources.parse`
-    cache_dir : where decoded audio is kept; :func:`default_cache_dir` where None
-    jobs : processes that decode
+    cache_dir : folder for decoded audio; by default :func:`default_cache_dir`
+    jobs : number of processes that decode
 
     Raises
     ------
     AudioError
-        One of them is missing, unreadable, or holds no audio.
+        A source is missing, unreadable, or holds no audio.
     """
     if not names:
-        raise AudioError("no data is named: name a folder with --data")
+        raise AudioError("there is no data", "give a folder with --data")
     texts = [os.fspath(name) for name in names]
     return Data(texts, [parse(text) for text in texts], cache_dir, jobs)
 
 
 def peak_at_one(clips: Clips) -> list[FloatArray]:
-    """Return the clips that are not silent as ``(n,)`` float32 whose largest magnitude is 1."""
+    """Return the clips that are not silent, each ``(n,)`` float32 with a peak of 1."""
     responses = []
     for index in range(len(clips)):
         response = clips.clip(index).astype(np.float32)

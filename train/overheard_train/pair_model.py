@@ -1,4 +1,6 @@
-"""An encoder and its loss as one Keras model, on whichever backend Keras runs."""
+# mypy: allow-subclassing-any
+# Keras has no type information: its classes are of type Any, which strict mypy does not let us subclass.
+"""Combine an encoder and its loss into one Keras model that trains on batches of pairs."""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from overheard_train.encoders import build_encoder
@@ -13,15 +16,15 @@ from overheard_train.losses import make_loss
 from overheard_train.recipes import Recipe
 
 CPUINFO = Path("/proc/cpuinfo")
-BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}  # the last is ARM's
+BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}  # of x86; the last is ARM's
 
 
 class PairModel(keras.Model):
-    """Trains an encoder on batches of pairs with :meth:`keras.Model.fit`.
+    """Train an encoder on batches of pairs with :meth:`keras.Model.fit`.
 
     Parameters
     ----------
-    encoder : (n, n_frames, n_mels, 1) to (n, dim) of unit norm
+    encoder : from (n, n_frames, n_mels, 1) to (n, dim) of unit norm
     objective : a loss of :mod:`overheard_train.losses`
     """
 
@@ -31,7 +34,7 @@ class PairModel(keras.Model):
         self.top1 = keras.metrics.Mean(name="top1")
 
     def build(self, shape: tuple[int, ...]) -> None:
-        """Make what the objective remembers, for segments ``(n, n_frames, n_mels)``."""
+        """Create the objective's variables, for segments ``(n, n_frames, n_mels)``."""
         self.objective.build((shape[0], self.encoder.output_shape[1]))
         self.built = True
 
@@ -47,7 +50,7 @@ class PairModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the objective of embeddings ``y_pred`` with labels ``y`` and the encoder's penalties."""
+        """Return the objective of embeddings ``y_pred`` with labels ``y``, plus the encoder's penalties."""
         loss, accuracy = self.objective(ops.cast(y_pred, "float32"), y)
         self.top1.update_state(accuracy)
         for penalty in self.encoder.losses:
@@ -56,54 +59,37 @@ class PairModel(keras.Model):
 
 
 def make_model(recipe: Recipe, seed: int = 0, float32: bool | None = None) -> PairModel:
-    """Build and compile a recipe's model over all devices.
+    """Build and compile the model of a recipe.
 
     Parameters
     ----------
-    float32 : rather than mixed bfloat16; where None, as is faster here
+    float32 : train in float32 rather than in mixed bfloat16; None chooses the faster one
     """
-    distribute()
     keras.utils.set_random_seed(seed)
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
     if float32 is None:
-        float32 = not (_has_accelerator() or processor_multiplies_bfloat16())
+        float32 = not (has_gpu or has_bfloat16_instructions())
     keras.mixed_precision.set_global_policy("float32" if float32 else "mixed_bfloat16")
     model = PairModel(build_encoder(recipe.encoder, recipe.spec), make_loss(recipe.loss))
     optimizer = keras.optimizers.AdamW(
         recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
     )
-    # XLA makes these small convolutions slower on a processor; JAX knows nothing else.
-    jit = "auto" if keras.backend.backend() == "jax" else _has_accelerator()
-    model.compile(optimizer=optimizer, jit_compile=jit)
+    model.compile(optimizer=optimizer, jit_compile=has_gpu)  # XLA slows small convolutions on a processor
     shape = (recipe.views * recipe.n_pairs, recipe.spec.n_frames, recipe.spec.frontend.n_mels)
     model.build(shape)
     optimizer.build(model.trainable_variables)
     return model
 
 
-def distribute() -> None:
-    """Share each batch out over several accelerators where the backend sees them (JAX)."""
-    devices = keras.distribution.list_devices() if keras.backend.backend() == "jax" else []
-    if len(devices) > 1 and keras.distribution.distribution() is None:
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+def has_bfloat16_instructions(cpuinfo: Path = CPUINFO) -> bool:
+    """Tell whether the processor multiplies bfloat16; one that does not trains far faster in float32.
 
-
-def processor_multiplies_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether it has instructions for that; without them bfloat16 is slower than float32 by far.
-
-    Where nothing tells (macOS, Windows), it has none.
+    Returns
+    -------
+    False on systems without ``/proc/cpuinfo`` (macOS, Windows).
     """
     try:
         words = cpuinfo.read_text(encoding="ascii", errors="replace").split()
     except OSError:
         return False
     return not BFLOAT16_FLAGS.isdisjoint(words)
-
-
-def _has_accelerator() -> bool:
-    if keras.backend.backend() == "jax":
-        return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))

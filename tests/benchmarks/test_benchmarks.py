@@ -1,23 +1,20 @@
-"""What the benchmark scripts count, compare and read off meters; nothing here measures."""
+"""Test what the benchmarks count, compare and read from meters, without measuring anything."""
 
 from __future__ import annotations
 
 import os
-import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from overheard.events import Match, Play, PlayEnded, PlayStarted, Track
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-protocol = pytest.importorskip("protocol")
+import identify_cost
 import listening
 import near_duplicates
-from overheard_bench import catalogue, meters, output, score, shares, stopwatch
+from overheard.events import Match, Play, PlayEnded, PlayStarted, Track
+from overheard_bench import catalogue, meters, plots, protocol, report, score, shares, stopwatch
 from overheard_bench import corpus as corpora
 
 
@@ -27,15 +24,15 @@ def query(track: str | None, source: str = "music/a.ogg", condition: str = "clea
     )
 
 
-def found(*paths: str, offset_s: float = 30.0, best: str = "music/a.ogg", score_: float = 5.0):
+def identification(*paths: str, offset_s: float = 30.0, best: str = "music/a.ogg", score_: float = 5.0):
     tracks = [Track("0" * 12, "t", "a", "", path, "p", 60.0) for path in (*paths, best)]
     plays = tuple(Play(track, 0.0, 5.0, offset_s, score_, 0.9) for track in tracks[:-1])
     match = Match(tracks[-1], 0.0, 5.0, offset_s, score_, 3.0, 0.9, 0.1)
     return SimpleNamespace(verdict="recognized" if plays else "unknown", plays=plays, best=match)
 
 
-def judge(asked, answer, twins=None, aliases=None):
-    return score.judge(asked, answer, lambda track: track.path, twins or {}, aliases or {})
+def judge(asked, answer, duplicates=None, aliases=None):
+    return score.judge(asked, answer, lambda track: track.path, duplicates or {}, aliases or {})
 
 
 @pytest.mark.parametrize(
@@ -51,21 +48,21 @@ def judge(asked, answer, twins=None, aliases=None):
     ],
 )
 def test_outcomes(track, named, outcome):
-    assert judge(query(track), found(*named)).outcome == outcome
+    assert judge(query(track), identification(*named)).outcome == outcome
 
 
-def test_a_right_track_at_a_wrong_place_is_counted_apart():
-    near, far = (judge(query("music/a.ogg"), found("music/a.ogg", offset_s=s)) for s in (30.9, 31.1))
+def test_a_wrong_position_in_the_right_track_is_counted_separately():
+    near, far = (judge(query("music/a.ogg"), identification("music/a.ogg", offset_s=s)) for s in (30.9, 31.1))
     assert near.outcome == far.outcome == "right"
     assert near.right_offset
     assert not far.right_offset
 
 
-def test_a_twin_is_wrong_but_an_exact_copy_is_not():
-    twins = {"music/a.ogg": frozenset({"music/b.ogg"})}
-    twin = judge(query("music/a.ogg"), found("music/b.ogg"), twins=twins)
+def test_a_near_duplicate_is_wrong_but_an_exact_copy_is_not():
+    duplicates = {"music/a.ogg": frozenset({"music/b.ogg"})}
+    twin = judge(query("music/a.ogg"), identification("music/b.ogg"), duplicates=duplicates)
     assert (twin.outcome, twin.twin) == ("wrong", True)
-    copy = judge(query("music/a.ogg"), found("music/b.ogg"), aliases={"music/a.ogg": "music/b.ogg"})
+    copy = judge(query("music/a.ogg"), identification("music/b.ogg"), aliases={"music/a.ogg": "music/b.ogg"})
     assert copy.outcome == "right"
 
 
@@ -78,13 +75,13 @@ def test_wilson_intervals():
 
 def answers():
     asked = [
-        (query("music/a.ogg", "music/a.ogg", c, s), found(*named, score_=9.0))
+        (query("music/a.ogg", "music/a.ogg", c, s), identification(*named, score_=9.0))
         for c in ("clean", "mic0")
         for s in (2, 5)
         for named in (["music/a.ogg"], ["music/a.ogg"], ["music/b.ogg"], [])
     ]
     asked += [
-        (query(None, "music/o.ogg", c, 2), found(*named, score_=value))
+        (query(None, "music/o.ogg", c, 2), identification(*named, score_=value))
         for c in ("clean", "mic0")
         for named, value in ((["music/b.ogg"], 4.0), ([], 1.0))
     ]
@@ -95,11 +92,11 @@ def result():
     tables = score.tables(answers())
     tables["catalogue"] = {"tracks": 1, "hours": 1.0, "bytes": 1, "bytes_per_min": 1500.0}
     tables["exhaustive"] = score.exhaustive_tables(answers())
-    tables["bars"] = score.bars(tables)
+    tables["targets"] = score.targets(tables)
     return tables
 
 
-def test_rows_hold_exactly_what_the_issue_fixes():
+def test_rows_have_exactly_the_published_fields():
     tables = result()
     assert [set(row) for row in tables["rows"]] == [
         {"condition", "length_s", "n", "right", "wrong", "none"}
@@ -119,13 +116,20 @@ def test_moving_the_threshold_counts_best_candidates():
     assert none_named["right_percent"] == two_named["right_percent"] == 100.0
 
 
-def test_bars_are_met_or_missed():
-    bars = {bar["bar"]: bar["met"] for bar in result()["bars"]}
-    assert bars["bytes per minute"]
-    assert not bars["clean, right %"]
-    assert not bars["out of catalogue, named %"]
-    assert bars["points lost to exhaustive search"]
-    assert "3 s, right %" not in bars  # nothing was asked at that length
+def test_targets_are_met_or_missed():
+    met = {target["target"]: target["met"] for target in result()["targets"]}
+    assert met["bytes per minute"]
+    assert not met["clean, right %"]
+    assert not met["false positives, %"]
+    assert met["points below exhaustive search"]
+    assert "3 s, right %" not in met  # there are no queries of that length
+
+
+def test_compact_packs_only_have_targets_for_false_positives_and_size():
+    assert [target["target"] for target in score.targets(result(), compact=True)] == [
+        "false positives, %",
+        "bytes per minute",
+    ]
 
 
 def test_exhaustive_search_may_be_better_by_two_points():
@@ -133,19 +137,25 @@ def test_exhaustive_search_may_be_better_by_two_points():
     coded = tables["at_one_percent"]["right_percent"]
     for better, met in ((1.99, True), (2.01, False)):
         tables["exhaustive"]["at_one_percent"]["right_percent"] = coded + better
-        bars = {bar["bar"]: bar["met"] for bar in score.bars(tables)}
-        assert bars["points lost to exhaustive search"] is met
+        targets = {target["target"]: target["met"] for target in score.targets(tables)}
+        assert targets["points below exhaustive search"] is met
+
+
+def test_the_cost_of_a_clip_is_relative_to_15_seconds():
+    rows = identify_cost.clips({15: 1.5, 30: 6.0})
+    assert rows[1] == {"length_s": 30, "cpu_s": 6.0, "cpu_s_per_s": 0.2, "ratio": 2.0}
+    assert "| 30 s | 6.000 | 0.2000 | 2.00 |" in report.identify_cost({"clips": rows, "reference_s": 15})
 
 
 def test_table_and_picture(tmp_path):
     pytest.importorskip("matplotlib")
-    table = output.accuracy_tables(result())
-    assert "| clean | 50 | 50 | 50.0% [" in table
-    assert output.accuracy_plot(tmp_path / "accuracy.png", result())
+    table = report.accuracy(result())
+    assert "| the file itself (`clean`) | 50 | 50 | 50.0 (" in table
+    assert plots.accuracy(tmp_path / "accuracy.png", result())
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
 
 
-def test_a_packs_paths_lead_back_to_the_corpus():
+def test_corpus_paths_of_a_packs_tracks():
     find = catalogue.path_finder(["music/x/a.ogg"])
     assert find(SimpleNamespace(path="/elsewhere/catalogue-1/music/x/a.ogg")) == "music/x/a.ogg"
     assert find(SimpleNamespace(path="/elsewhere/b.ogg")) == "/elsewhere/b.ogg"
@@ -172,13 +182,13 @@ PMIC = """   3V7_WL_SW_A current(0)=0.10000000A
 """
 
 
-def test_pmic_adds_volts_times_amperes_over_rails():
+def test_pmic_sums_volts_times_amperes_over_rails():
     assert meters.pmic_watts(PMIC) == pytest.approx(0.37 + 1.6)
     with pytest.raises(ValueError, match="Raspberry Pi 5"):
         meters.pmic_watts("error=1 error_msg='Command not registered'")
 
 
-def test_rapl_adds_packages_and_survives_a_wrap(tmp_path):
+def test_rapl_adds_packages_and_handles_overflow(tmp_path):
     for number in range(2):
         zone = tmp_path / f"intel-rapl:{number}"
         zone.mkdir()
@@ -192,7 +202,7 @@ def test_rapl_adds_packages_and_survives_a_wrap(tmp_path):
     assert meter.stop() == pytest.approx(0.05 + 0.2)
 
 
-def test_a_battery_gives_power_or_current_and_voltage(tmp_path):
+def test_a_battery_reports_power_or_current_and_voltage(tmp_path):
     with pytest.raises(ValueError, match="neither"):
         meters.battery_watts(tmp_path)
     (tmp_path / "current_now").write_text("1500000\n")
@@ -202,19 +212,20 @@ def test_a_battery_gives_power_or_current_and_voltage(tmp_path):
     assert meters.battery_watts(tmp_path) == pytest.approx(7)
 
 
-def test_a_meter_that_fails_gives_no_number(monkeypatch):
+def test_a_failed_reading_gives_no_figure(monkeypatch):
     monkeypatch.setattr(meters, "SAMPLE_S", 0.01)
-    readings = iter([10.0, 10.0])
+    readings, failed = iter([10.0, 10.0]), threading.Event()
 
     def watts():
         for reading in readings:
             return reading
+        failed.set()
         raise OSError("no answer")
 
     meter = meters.SampledMeter("battery", watts)
     meter.start()
-    meter._thread.join()
-    with pytest.raises(RuntimeError, match="battery cannot be read any more .no answer.: measure again"):
+    assert failed.wait(10)
+    with pytest.raises(RuntimeError, match=r"battery: a reading failed \(no answer\); measure again"):
         meter.stop()
 
 
@@ -228,7 +239,7 @@ def test_without_meters_energy_is_unavailable(tmp_path, monkeypatch):
     assert all(reason.startswith("unavailable: ") for reason in absent.values())
 
 
-def test_a_stopwatch_wraps_counts_and_puts_back():
+def test_a_stopwatch_wraps_counts_and_restores():
     class Worker:
         def outer(self):
             return self.inner() + 1
@@ -247,7 +258,7 @@ def test_a_stopwatch_wraps_counts_and_puts_back():
     assert set(table["whole path"]) == {"p50_ms", "p95_ms", "mean_ms"}
 
 
-def test_versions_by_name_need_an_artist_a_title_and_a_valid_track():
+def test_versions_by_title_need_an_artist_a_title_and_a_valid_track():
     def item(path, split, artist, title):
         return corpora.Item("music", split, path, 60.0, title, artist, "somewhere")
 
@@ -262,12 +273,12 @@ def test_versions_by_name_need_an_artist_a_title_and_a_valid_track():
                 item("c-2.ogg", "valid", "", "Boss"),
             ]
 
-    assert near_duplicates.same_names(Music()) == {("a-2.ogg", "a.ogg")}
+    assert near_duplicates.same_artist_and_title(Music()) == {("a-2.ogg", "a.ogg")}
 
 
-def test_a_days_listening_counts_seconds_names_and_the_wait_for_the_first():
+def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
     right, wrong = (Track("0" * 12, "t", "a", "", path, "p", 60.0) for path in ("right.ogg", "wrong.ogg"))
-    told = {
+    events = {
         8: [
             PlayStarted(Play(wrong, 0.0, 2.0, 0.0, 5.0, 0.9)),
             PlayEnded(Play(wrong, 0.0, 2.0, 0.0, 5.0, 0.9)),
@@ -281,16 +292,19 @@ def test_a_days_listening_counts_seconds_names_and_the_wait_for_the_first():
         def process(self, block):
             assert len(block) <= listening.BLOCK
             self.blocks += 1
-            return told.get(self.blocks, [])
+            return events.get(self.blocks, [])
 
         def finish(self):
             return [PlayEnded(Play(right, 2.5, 5.0, 0.0, 5.0, 0.9))]
 
     recognizer = SimpleNamespace(listener=Listener)
     waveform = np.zeros(5 * 8000, np.float32)
-    heard = listening.listen(recognizer, waveform, "known", "clean", lambda play: play.track is right)
-    assert heard == listening.Heard("known", "clean", 5.0, 2.5, 1, 2.0, 3.0)
-    known, unknown = listening.summary_known([heard, heard]), listening.summary_unknown([heard, heard])
+    outcome = listening.listen(recognizer, waveform, "known", "clean", lambda play: play.track is right)
+    assert outcome == listening.Outcome("known", "clean", 5.0, 2.5, 1, 2.0, 3.0)
+    known, unknown = (
+        listening.summary_known([outcome, outcome]),
+        listening.summary_unknown([outcome, outcome]),
+    )
     assert (known["right_percent"], known["wrong_percent"], known["tracks_named"]) == (50.0, 40.0, 2)
     assert (unknown["named_plays"], unknown["named_percent"]) == (2, 40.0)
 
@@ -299,14 +313,14 @@ def every_jobs_th(jobs, job):
     return [(number, os.getpid()) for number in range(job, 10, jobs)]
 
 
-def test_shares_are_done_by_a_process_each_and_nothing_is_left_out():
+def test_each_share_runs_in_its_own_process_and_no_piece_is_skipped():
     done = shares.on_every_core(every_jobs_th)
     assert sorted(number for number, _ in done) == list(range(10))
     assert os.getpid() not in {process for _, process in done}
 
 
 @pytest.mark.parametrize("n_cores", [1, 2, 3, 9])
-def test_shares_of_one_result_a_piece_come_in_the_pieces_order(n_cores, monkeypatch):
+def test_results_come_in_the_order_of_the_pieces(n_cores, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: n_cores)
     assert shares.on_every_core_in_order(numbers_of_share) == [0, 1, 2, None, 4, 5, 6]
 
@@ -316,7 +330,7 @@ def numbers_of_share(jobs: int, job: int) -> list[int | None]:
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("noise", 150), ("talk", 300), ("babble", 300)])
-def test_what_is_no_music_is_played_whole_at_one_level(kind, seconds):
+def test_noise_and_talk_are_played_completely_and_at_one_level(kind, seconds):
     rng = np.random.default_rng(3)
     levels = {"noise/a": (50, 300), "noise/b": (100, 9000), "speech/a": (200, 3000), "speech/b": (100, 100)}
     files = {

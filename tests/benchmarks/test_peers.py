@@ -6,19 +6,15 @@ import csv
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import audio_files
 import peer_fakes
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-protocol = pytest.importorskip("protocol")
 import peers
 from overheard_bench import corpus as corpora
+from overheard_bench import protocol
 from overheard_bench.peers import base, trial
 from overheard_bench.peers.audfprint import Audfprint
 from overheard_bench.peers.olaf import Olaf
@@ -45,7 +41,7 @@ def corpus(tmp_path_factory):
     for name, samples in sounds.items():
         (folder / name).parent.mkdir(exist_ok=True)
         audio_files.encode(folder / name, samples, 8000, "pcm_s16le", "mono")
-    with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         header = ["kind", "split", "path", "seconds", "title", "artist", "source"]
         csv.writer(file).writerows([header, *[[n.split("/")[0], "valid", n, 14, n, "", "s"] for n in sounds]])
     others = {

@@ -1,21 +1,15 @@
-"""The benchmark's query protocol: split, seeds, positions and what each condition does to a clip."""
+"""Test the queries of the benchmarks: split, seeds, positions and conditions."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-protocol = pytest.importorskip("protocol")
 from overheard_bench import corpus as corpora
-from overheard_bench import render
+from overheard_bench import protocol, render
 
 needs_corpus = pytest.mark.skipif(
     not (corpora.DEFAULT_CORPUS / "manifest.csv").is_file(), reason=f"no corpus at {corpora.DEFAULT_CORPUS}"
@@ -54,10 +48,10 @@ def test_the_split_holds_all_of_valid_and_nothing_of_train(corpus):
     for kind in corpora.KINDS:
         listed = {path for part in corpora.PARTS for path in SPLIT[part][kind]}
         assert listed == {item.path for item in corpus.of(kind, "valid")}
-    assert corpora.make_split(corpus, protocol.SPLIT_SEED) == SPLIT
+    assert corpora.make_split(corpus, corpora.SPLIT_SEED) == SPLIT
 
 
-def test_a_left_out_track_with_a_twin_in_the_catalogue_is_not_asked_for(tmp_path, monkeypatch):
+def test_a_left_out_track_with_a_near_duplicate_in_the_catalogue_is_not_queried(tmp_path, monkeypatch):
     out, known = SPLIT["report"]["left_out"][:2], SPLIT["report"]["music"][0]
     path = tmp_path / "near_duplicates.json"
     path.write_text(json.dumps({"pairs": [[out[0], known], [out[1], SPLIT["calibration"]["left_out"][0]]]}))
@@ -68,7 +62,7 @@ def test_a_left_out_track_with_a_twin_in_the_catalogue_is_not_asked_for(tmp_path
 
 
 @needs_corpus
-def test_same_seed_same_queries_and_more_begin_with_the_same():
+def test_the_same_seed_gives_the_same_queries_and_a_larger_number_extends_them():
     def run(seed: int, n: int):
         queries = protocol.render_queries("report", seed, n, 1, lengths_s=(2,), cache=False)
         return {q.id: q for q in queries}
@@ -83,7 +77,7 @@ def test_same_seed_same_queries_and_more_begin_with_the_same():
 
 
 @needs_corpus
-def test_queries_say_what_they_are(corpus):
+def test_queries_match_their_metadata(corpus):
     queries = list(protocol.render_queries("calibration", 3, 2, 1, lengths_s=(2, 3), cache=False))
     left_out = set(corpora.left_out_of_index())
     assert len({q.id for q in queries}) == len(queries) == (2 + 1) * 2 * len(render.CONDITIONS)
@@ -96,18 +90,18 @@ def test_queries_say_what_they_are(corpus):
     clean = next(q for q in queries if q.condition == "clean")
     start = round(clean.offset_s * 8000)
     source = corpus.load(clean.source)[start : start + len(clean.waveform)] / 32768
-    assert np.max(np.abs(clean.waveform - source)) < 1e-4
+    assert np.array_equal(clean.waveform, source)
 
 
 @needs_corpus
-def test_every_position_comes_in_every_condition():
+def test_every_position_is_rendered_in_every_condition():
     queries = protocol.render_queries("report", 1, 2, 0, lengths_s=(2,), cache=False)
     for _, group in itertools.groupby(queries, key=lambda q: (q.source, q.offset_s)):
         assert [q.condition for q in group] == list(render.CONDITIONS)
 
 
 @needs_corpus
-def test_the_cache_gives_the_same_samples(tmp_path, monkeypatch):
+def test_cached_queries_have_the_same_samples(tmp_path, monkeypatch):
     monkeypatch.setattr(protocol, "CACHE", tmp_path / "cache")
     options = {"seed": 1, "n_per_length": 1, "lengths_s": (2,), "conditions": ("mic0",)}
     rendered = list(protocol.render_queries(**options, cache=False))
@@ -120,7 +114,7 @@ def test_the_cache_gives_the_same_samples(tmp_path, monkeypatch):
 
 
 @needs_corpus
-def test_a_speed_change_starts_where_the_truth_says(corpus):
+def test_a_speed_change_keeps_the_start(corpus):
     lists = corpora.load_part("report")
     renderer = render.Renderer(corpus, lists)
     start, preroll = 100_003, 12_000
@@ -131,7 +125,7 @@ def test_a_speed_change_starts_where_the_truth_says(corpus):
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 10.0])
-def test_snr_counts_active_frames_of_the_query_only(snr_db):
+def test_the_snr_counts_only_active_frames_of_the_query(snr_db):
     music, hiss = noise(1), noise(2)
     music[:12_000] *= 10  # the pre-roll must not count
     hiss[20_000:30_000] = 0  # nor a pause
@@ -142,7 +136,7 @@ def test_snr_counts_active_frames_of_the_query_only(snr_db):
 
 
 @pytest.mark.parametrize("direct_db", [-15.0, 0.0, 10.0])
-def test_a_room_gets_its_ratio_and_a_short_decay(direct_db):
+def test_a_room_gets_its_direct_ratio_and_a_short_decay(direct_db):
     t = np.arange(16_000) / 8000
     response = (noise(3, 16_000) * 10 ** (-3 * t / 2.5)).astype(np.float32)
     response[100] = 1.0
@@ -159,10 +153,38 @@ def test_a_short_noise_repeats_without_a_gap():
     assert render.frame_powers(bed).min() > 0.3 * render.frame_powers(bed).mean()
 
 
-def test_silence_is_not_asked_for():
+def test_near_silence_is_detected():
     loud = noise(5, 16_000)
     assert not render.near_silence(loud)
     assert render.near_silence(np.zeros(16_000, np.float32))
     assert render.near_silence(loud * np.float32(1e-3))
     loud[:12_000] = 0
     assert render.near_silence(loud)
+
+
+def corpus_of(folder, rows):
+    (folder / "manifest.csv").write_text("kind,split,path,title,artist,source,seconds\n" + rows)
+    return folder
+
+
+def test_a_manifest_is_read(tmp_path):
+    items = corpora.Corpus(corpus_of(tmp_path, "music,valid,a.ogg,Title,Artist,somewhere,12.5\n")).items
+    assert items == (corpora.Item("music", "valid", "a.ogg", 12.5, "Title", "Artist", "somewhere"),)
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("music,valid,a.ogg,T,A,s,long\n", "line 2: could not convert"),
+        ("music,valid\n", "line 2: the row has too few columns"),
+    ],
+)
+def test_an_invalid_manifest_is_an_error(tmp_path, rows, problem):
+    with pytest.raises(RuntimeError, match=problem):
+        corpora.Corpus(corpus_of(tmp_path, rows))
+
+
+def test_a_manifest_without_a_column_is_an_error(tmp_path):
+    (tmp_path / "manifest.csv").write_text("kind,path\nmusic,a.ogg\n")
+    with pytest.raises(RuntimeError, match="lacks the columns artist, seconds, source, split, title"):
+        corpora.Corpus(tmp_path)
