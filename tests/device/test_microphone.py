@@ -161,9 +161,8 @@ def test_a_microphone_is_resampled_from_its_own_rate(world: FakeWorld):
     (stream,) = world.streams
     assert stream.samplerate == 44100
     stream.deliver((tone(2, 44100) * 32767).astype(np.int16))
-    assert until(blocks, np.ndarray).size == pytest.approx(
-        2 * RATE, abs=800
-    )  # the resampler delays some samples
+    # The resampler delays some samples.
+    assert until(blocks, np.ndarray).size == pytest.approx(2 * RATE, abs=800)
     source.close()
     assert list(blocks) == []
     assert stream.closed
