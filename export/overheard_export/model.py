@@ -18,7 +18,7 @@ from overheard.errors import ModelError, OverheardError
 from overheard.fingerprint import model as device
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray, normalize_segments
-from overheard.fingerprint.hubness import PACKED_CELLS, hubness, join
+from overheard.fingerprint.hubness import PACKED_CELLS, hubness, pack_cells
 from overheard.fingerprint.quality import QualityEstimator
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.runtime import Network
@@ -80,7 +80,8 @@ def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data
     embeddings = Int8Encoder(tflite)(impostors(spec, data, N_COHORT))
     cells, codes = quantizer.encode(embeddings)
     references = quantizer.decode(cells, codes)
-    return Cohort(join(cells, hubness(embeddings, references, among_them=True), len(quantizer.cells)), codes)
+    hubs = hubness(embeddings, references, among_them=True)
+    return Cohort(pack_cells(cells, hubs, len(quantizer.cells)), codes)
 
 
 def impostors(spec: FingerprintSpec, data: Data, numbers: dict[str, int]) -> FloatArray:
