@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.fingerprint.hubness import N_NEAREST, WEIGHT, cells_of, hubness, join, penalties_of
+from overheard.fingerprint.hubness import N_NEAREST, WEIGHT, cells_of, hubness, pack_cells, penalties_of
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_places_give_cells_back_and_hubness_to_a_step(n_cells: int) -> None:
     rng = np.random.default_rng(3)
     cells = np.concatenate([[0, n_cells - 1], rng.integers(n_cells, size=200)]).astype(np.uint16)
     hubs = np.concatenate([[0.0, 1.0, -0.2, 1.3], rng.random(198)]).astype(np.float32)
-    packed_cells = join(cells, hubs, n_cells)
+    packed_cells = pack_cells(cells, hubs, n_cells)
     np.testing.assert_array_equal(cells_of(packed_cells, n_cells), cells)
     step = n_cells / 65536
     wanted = np.clip(hubs, 0, 1) if n_cells <= 32768 else 0 * hubs  # no bit is left

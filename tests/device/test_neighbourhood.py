@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.fingerprint.neighbourhood import APART, Neighbourhood
+from overheard.fingerprint.neighbourhood import UPDATE_STRIDE, Neighbourhood
 
 DIM = 6
 
@@ -50,11 +50,11 @@ def test_wanted_sums_serve_best_where_the_others_stay() -> None:
         return float(np.sum((neighbourhood.track_estimates(changed) - embeddings) ** 2))
 
     better = sums.copy()
-    better[2:-2:APART] = wanted[2:-2:APART]  # of the ends it leaves the guesses aside
+    better[2:-2:UPDATE_STRIDE] = wanted[2:-2:UPDATE_STRIDE]  # of the ends it leaves the guesses aside
     assert error(better) < 0.9 * error(sums)
     for seed in range(5):
         other = better.copy()
-        other[2:-2:APART] += 0.05 * rows(5 + seed, 3)
+        other[2:-2:UPDATE_STRIDE] += 0.05 * rows(5 + seed, 3)
         assert error(other) > error(better)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from overheard.errors import ModelError
-from overheard.fingerprint.codebooks import GROUP, CodebookStage, least
+from overheard.fingerprint.codebooks import GROUP_SIZE, CodebookStage, smallest
 from overheard.fingerprint.model import default_model
 from overheard.fingerprint.neighbourhood import Neighbourhood
 from overheard.fingerprint.quantizer import LENGTH_POWER, Quantizer
@@ -65,7 +65,7 @@ def test_a_code_begins_with_its_compact_code_and_gains_by_the_rest() -> None:
     np.testing.assert_array_equal(quantizer.encode(vectors, 4)[1], codes[:, :4])
     compact, full = (np.mean(np.sum(quantizer.decode(cells, codes[:, :n]) * vectors, axis=1)) for n in (4, 7))
     assert 0.9 < compact < full
-    with pytest.raises(ModelError, match=r"codes of 5 bytes are not this model's \(4, 7\)"):
+    with pytest.raises(ModelError, match=r"codes have 5 bytes; this model supports 4 or 7"):
         quantizer.encode(vectors, 5)
 
 
@@ -123,8 +123,8 @@ def test_bytes_round_trip_and_refusal() -> None:
 
 
 def test_the_least_are_found_whatever_groups_they_are_in() -> None:
-    values = np.random.default_rng(9).normal(size=(50, 16 * GROUP)).astype(np.float32)
-    values[0, :GROUP] -= 10  # all in one group
-    values[1, ::GROUP] -= 10  # one in each
-    found = np.sort(np.take_along_axis(values, least(values, 8), axis=1), axis=1)
+    values = np.random.default_rng(9).normal(size=(50, 16 * GROUP_SIZE)).astype(np.float32)
+    values[0, :GROUP_SIZE] -= 10  # all in one group
+    values[1, ::GROUP_SIZE] -= 10  # one in each
+    found = np.sort(np.take_along_axis(values, smallest(values, 8), axis=1), axis=1)
     np.testing.assert_array_equal(found, np.sort(values, axis=1)[:, :8])

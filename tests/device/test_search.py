@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
-from overheard.catalogue.search import N_CANDIDATES, SHORT_LIST, Catalogue
+from overheard.catalogue.search import N_CANDIDATES, SHORT_LIST_FACTOR, Catalogue
 from overheard.fingerprint.codebooks import CodebookStage
 from overheard.fingerprint.cohort import Cohort
-from overheard.fingerprint.hubness import cells_of, join, penalties_of
+from overheard.fingerprint.hubness import cells_of, pack_cells, penalties_of
 from overheard.fingerprint.neighbourhood import Neighbourhood
 from overheard.fingerprint.quantizer import LENGTH_POWER, Quantizer
 from overheard.fingerprint.spec import SPEC
@@ -48,7 +48,7 @@ def entries(quantizer: Quantizer) -> list[list[TrackEntry]]:
         tracks = []
         for n in lengths:
             cells, codes = quantizer.encode_track(unit(rng, n), width)
-            packed_cells = join(cells, rng.uniform(0.2, 0.8, n).astype(np.float32), N_CELLS)
+            packed_cells = pack_cells(cells, rng.uniform(0.2, 0.8, n).astype(np.float32), N_CELLS)
             path = f"/music/{number}-{len(tracks)}.ogg"
             tracks.append(
                 TrackEntry(title=path, path=path, duration_s=float(n), packed_cells=packed_cells, codes=codes)
@@ -63,7 +63,7 @@ def catalogue(quantizer: Quantizer, entries: list[list[TrackEntry]], folder: Pat
         write_pack(folder / f"{number}.pack", str(number), "feed" * 4, SPEC, tracks)
         packs.append(open_pack(folder / f"{number}.pack"))
     cells, codes = quantizer.encode(unit(np.random.default_rng(2), 40))
-    packed_cells = join(cells, np.full(40, 0.5, np.float32), len(quantizer.cells))
+    packed_cells = pack_cells(cells, np.full(40, 0.5, np.float32), len(quantizer.cells))
     return Catalogue(packs, quantizer, Cohort(packed_cells, codes))
 
 
@@ -134,7 +134,7 @@ def many() -> tuple[Quantizer, list[TrackEntry]]:
     """A quantizer, and so many segments about so few centres that the short list leaves most of them out."""
     rng = np.random.default_rng(10)
     first, second = (rng.normal(0, s, (n, 256, DIM)).astype(np.float32) for n, s in ((3, 0.3), (2, 0.15)))
-    for words in second:  # so long that no code has them, and that one in place of NONE is told
+    for words in second:  # so long that no code has them, and that one in place of NO_CODEWORD is told
         words[[0, -1]] = 1.2 * unit(rng, 2)
     # Neighbours tell a little: more, and codes alone would no longer order segments as they do with them.
     before, itself = (share * np.eye(DIM, dtype=np.float32) for share in (0.06, 0.88))
@@ -145,7 +145,7 @@ def many() -> tuple[Quantizer, list[TrackEntry]]:
     centres = unit(rng, 20)[rng.integers(20, size=2400)]
     embeddings = centres + 0.35 * rng.standard_normal(centres.shape).astype(np.float32)
     cells, codes = quantizer.encode(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-    packed_cells = join(cells, rng.uniform(0.3, 0.5, len(cells)).astype(np.float32), len(quantizer.cells))
+    packed_cells = pack_cells(cells, rng.uniform(0.3, 0.5, len(cells)).astype(np.float32), len(quantizer.cells))
     return quantizer, [
         TrackEntry(title=str(n), path=f"/music/{n}.ogg", duration_s=100.0, packed_cells=own, codes=words)
         for n, (own, words) in enumerate(zip(np.split(packed_cells, 24), np.split(codes, 24), strict=True))
@@ -173,7 +173,7 @@ def test_the_short_list_keeps_the_most_similar_of_the_probed_cells(
     found = []
     for query, row, segments in zip(queries, similarities, index.candidates(queries).segments, strict=True):
         probed = np.flatnonzero(np.isin(cells, quantizer.nearest_cells(query, index.n_probed)))
-        assert len(probed) > 2 * SHORT_LIST * N_CANDIDATES
+        assert len(probed) > 2 * SHORT_LIST_FACTOR * N_CANDIDATES
         found.append(np.isin(probed[np.argsort(-row[probed])[:5]], segments))
     assert np.mean(found) >= 0.95
     assert np.mean(found, axis=0)[0] >= 0.98

@@ -1,13 +1,13 @@
-"""Packs: read-only files that hold the fingerprints and the metadata of tracks.
+"""Read and write packs: read-only files with the fingerprints and metadata of tracks.
 
-The file's outer layout is :mod:`overheard.catalogue.pack_format`'s; its parts are, little-endian::
+:mod:`overheard.catalogue.pack_format` defines the outer layout of the file. Its parts are, little-endian::
 
-    cells     (n,) uint16            place of each segment: its coarse cell, and its hubness
-    codes     (n, code_bytes) uint8  what the quantizer keeps of it beside the cell
-    segments  (n_tracks,) uint32     segments of each track
-    tracks    zlib, JSON             metadata, one row a track
+    cells     (n,) uint16            packed cell of each segment: coarse cell and hubness
+    codes     (n, code_bytes) uint8  code of each segment, from the model's quantizer
+    segments  (n_tracks,) uint32     number of segments of each track
+    tracks    zlib, JSON             metadata, one row per track
 
-Segments lie in the order of tracks and of time, one per hop, so that the time of a segment needs no byte.
+Segments are in the order of tracks and, within a track, of time, one per hop. Their times need no storage.
 """
 
 from __future__ import annotations
@@ -18,23 +18,32 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from overheard.catalogue.pack_format import HEADER, Damaged, read_manifest, read_parts, write_parts
+from overheard.catalogue.pack_format import UnusablePack, read_manifest, read_parts, write_parts
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of, pack_metadata, unpack_metadata
 from overheard.errors import PackError
 from overheard.files import atomic_write
+from overheard.fingerprint.json_values import (
+    JsonValueError,
+    get_integer,
+    get_number,
+    get_object,
+    get_string,
+)
 from overheard.fingerprint.spec import FingerprintSpec
 
 __all__ = ["PACK_SUFFIX", "Pack", "PackTrack", "TrackEntry", "open_pack", "write_pack"]
 
 PACK_SUFFIX = ".pack"
+MAX_CODE_BYTES = 1 << 10  # far more than any quantizer's
 
 
 class Pack:
-    """An open pack; made by :func:`open_pack`.
+    """An open pack. :func:`open_pack` creates it.
 
     Attributes
     ----------
@@ -42,13 +51,26 @@ class Pack:
     name : str
         The file's name without its suffix.
     manifest : dict
-        ``created``, ``fingerprint_digest``, ``spec``, ``n_tracks``, ``n_segments``, ``duration_s`` and more.
-    packed_cells : ndarray, (n,) uint16, read-only, memory-mapped; see :mod:`overheard.fingerprint.hubness`
+        ``name``, ``created``, ``fingerprint_digest``, ``spec``, ``n_tracks``, ``n_segments``, ``duration_s``
+        and more.
+    digest : str
+        ``Model.digest`` of the model that made the fingerprints.
+    packed_cells : ndarray, (n,) uint16, read-only, memory-mapped
+        See :mod:`overheard.fingerprint.hubness`.
     codes : ndarray, (n, code_bytes) uint8, read-only, memory-mapped
     first_segment : ndarray, (n_tracks + 1,) int64
-        Track i has the segments ``first_segment[i]`` to ``first_segment[i + 1]``.
+        Track i has the segments ``first_segment[i]`` to ``first_segment[i + 1] - 1``.
+    created : str
+        When the pack was written, in ISO 8601 format.
+    hours : float
+        Hours of music in the pack.
     bytes : int
-        Size of the whole file.
+        Size of the file.
+
+    Raises
+    ------
+    UnusablePack
+        If the bytes in `view` are not a valid pack.
     """
 
     def __init__(self, path: Path, view: memoryview) -> None:
@@ -59,41 +81,44 @@ class Pack:
         parts = read_parts(view, self.manifest)
         try:
             n_tracks, n_segments, code_bytes = (
-                int(self.manifest[key]) for key in ("n_tracks", "n_segments", "code_bytes")
+                get_integer(self.manifest, name, 0) for name in ("n_tracks", "n_segments", "code_bytes")
             )
-            self.digest = str(self.manifest["fingerprint_digest"])
-            self.packed_cells: npt.NDArray[np.uint16] = np.frombuffer(parts["cells"], "<u2")
-            self.codes: npt.NDArray[np.uint8] = np.frombuffer(parts["codes"], np.uint8).reshape(
-                n_segments, code_bytes
-            )
-            counts = np.frombuffer(parts["segments"], "<u4")
-        except (KeyError, TypeError, ValueError) as error:
-            raise Damaged("its manifest does not describe it") from error
+            self.digest = get_string(self.manifest, "fingerprint_digest")
+            self.created = get_string(self.manifest, "created")
+            self.hours = get_number(self.manifest, "duration_s", 0) / 3600
+        except JsonValueError as error:
+            raise UnusablePack(f"the manifest is invalid: {error}") from error
+        if code_bytes > MAX_CODE_BYTES:
+            raise UnusablePack(f"the manifest is invalid: code_bytes is more than {MAX_CODE_BYTES}")
+        sizes = {"cells": 2 * n_segments, "codes": n_segments * code_bytes, "segments": 4 * n_tracks}
+        for part, size in sizes.items():
+            if len(parts[part]) != size:
+                raise UnusablePack(f"part '{part}' has {len(parts[part])} bytes instead of {size}")
+        self.packed_cells: npt.NDArray[np.uint16] = np.frombuffer(parts["cells"], "<u2")
+        codes = np.frombuffer(parts["codes"], np.uint8)
+        self.codes: npt.NDArray[np.uint8] = codes.reshape(n_segments, code_bytes)
+        counts = np.frombuffer(parts["segments"], "<u4")
         self.first_segment = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        if len(counts) != n_tracks or not self.first_segment[-1] == n_segments == len(self.packed_cells):
-            raise Damaged("its parts do not fit each other")
+        if self.first_segment[-1] != n_segments:
+            raise UnusablePack("the tracks' numbers of segments do not add up")
         self._metadata = parts["tracks"]
 
     @property
-    def hours(self) -> float:
-        """Hours of music in it."""
-        return float(self.manifest["duration_s"]) / 3600
-
-    @property
     def spec(self) -> FingerprintSpec:
-        """The parameters of its fingerprints. Raises PackError if this overheard does not know them."""
+        """Parameters of the fingerprints. Raises PackError if this overheard does not support them."""
         try:
-            return FingerprintSpec.from_dict(self.manifest["spec"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise PackError(_advice(self.path, "its parameters are unknown")) from error
+            return FingerprintSpec.from_dict(get_object(self.manifest, "spec"))
+        except JsonValueError as error:
+            reason = f"the fingerprint parameters are not supported: {error}"
+            raise _pack_error(self.path, UnusablePack(reason)) from error
 
     @cached_property
     def tracks(self) -> tuple[PackTrack, ...]:
-        """Metadata of each track; parsed at the first use. Raises PackError if it is malformed."""
+        """Metadata of each track, parsed at the first use. Raises PackError if it is invalid."""
         try:
             return unpack_metadata(self._metadata, np.diff(self.first_segment).tolist())
-        except ValueError as error:
-            raise PackError(_advice(self.path, "its list of tracks is malformed")) from error
+        except JsonValueError as error:
+            raise _pack_error(self.path, UnusablePack(f"the list of tracks is invalid: {error}")) from error
 
     def entries(self) -> list[TrackEntry]:
         """Return the tracks with their fingerprints, for writing them into another pack."""
@@ -107,37 +132,42 @@ class Pack:
 
 
 def open_pack(path: str | os.PathLike[str], digest: str | None = None) -> Pack:
-    """Open a pack and check every byte of it.
+    """Open a pack and verify every byte of it.
 
     Parameters
     ----------
     path : path-like
-        The file.
     digest : str or None
-        ``Model.digest`` of the model whose fingerprints can be compared with it; None takes any.
+        ``Model.digest`` of the model to search with; None accepts packs of any model.
 
     Raises
     ------
     PackError
-        If it is missing, truncated, altered, of another version, or made for another model.
+        If the file is missing, damaged, of another format version, or made for another model.
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < HEADER.size:
-                raise Damaged("it is cut short" if size else "it is empty")
-            pack = Pack(path, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-    except Damaged as error:
-        raise PackError(_advice(path, str(error))) from error
-    except (OSError, ValueError) as error:
-        raise PackError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+        pack = Pack(path, _map(path))
+    except UnusablePack as error:
+        raise _pack_error(path, error) from error
     if digest is not None and pack.digest != digest:
         raise PackError(
-            f"{path}: made for another model ({pack.digest}, this is {digest}): "
-            f"type overheard index FOLDER --pack {path.stem} with the folders of its music, or fetch it anew"
+            f"{path}: made for another model ({pack.digest}, this one is {digest})",
+            f"index its music again (overheard index FOLDER --pack {path.stem}), download the pack again, "
+            f"or delete it (overheard packs remove {path.stem})",
         )
     return pack
+
+
+def _map(path: Path) -> memoryview:
+    """Memory-map a file. Raises PackError if that fails, UnusablePack if the file is empty."""
+    try:
+        with path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise UnusablePack("the file is empty")  # an empty file cannot be mapped
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        raise PackError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
 
 def write_pack(
@@ -148,63 +178,65 @@ def write_pack(
     tracks: Sequence[TrackEntry],
     code_bytes: int | None = None,
 ) -> None:
-    """Write a pack so that at any moment the whole old or the whole new file is there.
+    """Write a pack atomically.
 
     Parameters
     ----------
     path : path-like
-        Where; its folder is created if it does not exist.
+        The file. Its folder is created if it does not exist.
     name : str
-        Name kept in the manifest.
+        Name for the manifest.
     model_digest : str
         ``Model.digest`` of the model that made the fingerprints.
     spec : FingerprintSpec
-        Its parameters.
+        Parameters of that model.
     tracks : sequence of TrackEntry
-        In the order in which they shall lie.
     code_bytes : int or None
-        Bytes of a code; None takes it from the first track.
+        Bytes per code; None takes it from the first track.
 
     Raises
     ------
     PackError
-        If the file cannot be written or the tracks' codes differ in size.
+        If the file cannot be written, or a fingerprint is empty or has another number of bytes per code.
     """
     path = Path(path)
     width = code_bytes if code_bytes is not None else (tracks[0].codes.shape[1] if tracks else 0)
     for track in tracks:
         if track.codes.shape != (len(track.packed_cells), width) or not len(track.packed_cells):
             raise PackError(f"{path}: {track.path} has a fingerprint of the wrong shape {track.codes.shape}")
-    parts = {
-        "cells": [np.ascontiguousarray(t.packed_cells, "<u2").tobytes() for t in tracks],
-        "codes": [np.ascontiguousarray(t.codes, np.uint8).tobytes() for t in tracks],
-        "segments": [np.array([len(t.packed_cells) for t in tracks], "<u4").tobytes()],
-        "tracks": [pack_metadata(tracks)],
-    }
-    facts = {
-        "name": name,
-        "created": _now(),
-        "fingerprint_digest": model_digest,
-        "spec": spec.to_dict(),
-        "code_bytes": width,
-        "n_tracks": len(tracks),
-        "n_segments": sum(len(t.packed_cells) for t in tracks),
-        "duration_s": round(sum(t.duration_s for t in tracks), 3),
-    }
+    facts = {"name": name, "created": _now(), "fingerprint_digest": model_digest, "spec": spec.to_dict()}
     try:
         with atomic_write(path) as file:
-            write_parts(file, facts, parts)
+            write_parts(file, {**facts, **_totals(tracks, width)}, _parts(tracks))
     except OSError as error:
         raise PackError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _advice(path: Path, reason: str) -> str:
-    remedy = f"remove it (overheard packs remove {path.stem}) and index or fetch it again"
-    return f"{path}: not usable, {reason}: {remedy}"
+def _totals(tracks: Sequence[TrackEntry], code_bytes: int) -> dict[str, Any]:
+    return {
+        "code_bytes": code_bytes,
+        "n_tracks": len(tracks),
+        "n_segments": sum(len(track.packed_cells) for track in tracks),
+        "duration_s": round(sum(track.duration_s for track in tracks), 3),
+    }
+
+
+def _parts(tracks: Sequence[TrackEntry]) -> dict[str, list[bytes]]:
+    return {
+        "cells": [np.ascontiguousarray(track.packed_cells, "<u2").tobytes() for track in tracks],
+        "codes": [np.ascontiguousarray(track.codes, np.uint8).tobytes() for track in tracks],
+        "segments": [np.array([len(track.packed_cells) for track in tracks], "<u4").tobytes()],
+        "tracks": [pack_metadata(tracks)],
+    }
+
+
+def _pack_error(path: Path, unusable: UnusablePack) -> PackError:
+    remedy = f"delete it (overheard packs remove {path.stem}), then index its music or download it again"
+    return PackError(f"{path}: {unusable.reason}", unusable.remedy or remedy)
 
 
 def _now() -> str:
-    """UTC, or what SOURCE_DATE_EPOCH says, for builds that can be repeated bit for bit."""
+    """Return the current UTC time, or SOURCE_DATE_EPOCH if it is set, for reproducible builds."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     now = datetime.datetime.now(datetime.timezone.utc)
     when = datetime.datetime.fromtimestamp(int(epoch), datetime.timezone.utc) if epoch else now

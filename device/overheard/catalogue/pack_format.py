@@ -1,8 +1,9 @@
-"""The bytes of a pack file: header, manifest and parts, each with its SHA-256; what they mean is pack.py's.
+"""Read and write the outer layout of pack files: header, manifest and parts, with checksums.
 
-Little-endian: a header of 64 bytes (magic, version, manifest length, file length, SHA-256 of the manifest),
-the manifest as JSON, then the parts, each from a multiple of 64 bytes on, zeros between: no byte can change
-unnoticed.
+The layout is little-endian: a header of 64 bytes (magic, version, manifest length, file length, SHA-256 of
+the manifest), the manifest as JSON, then the parts. Each part starts at a multiple of 64 bytes; the padding
+is zero. The checksums and these rules cover every byte, so that any change is detected. Contents of the
+parts: :mod:`overheard.catalogue.pack`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,14 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
+from overheard.fingerprint.json_values import (
+    JsonValueError,
+    get_integer,
+    get_object,
+    get_string,
+    parse_object,
+)
+
 VERSION = 1
 PARTS = ("cells", "codes", "segments", "tracks")
 HEADER = struct.Struct("<16sIIQ32s")
@@ -20,13 +29,31 @@ _MAGIC = b"OVERHEARD PACK\n\0"
 _ALIGNMENT = 64
 
 
-class Damaged(Exception):
-    """Why a file is not a readable pack, without its name."""
+class UnusablePack(Exception):
+    """Why a file cannot be read as a pack, without the file's name.
+
+    Parameters
+    ----------
+    reason : what is wrong
+    remedy : what the user can do, if it differs from replacing the pack
+    """
+
+    def __init__(self, reason: str, remedy: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
 
 
 def write_parts(file: BinaryIO, facts: dict[str, Any], parts: Mapping[str, Sequence[bytes]]) -> None:
-    """Write a whole file; `facts` go into the manifest, each part comes in pieces."""
-    # Offsets count from the end of the manifest, rounded up, so as not to depend on the manifest's length.
+    """Write a pack file.
+
+    Parameters
+    ----------
+    file : binary file, positioned at its start
+    facts : values for the manifest
+    parts : the contents of each part, as a sequence of chunks
+    """
+    # Offsets count from the aligned end of the manifest, so that they do not depend on the manifest's length.
     table: dict[str, dict[str, Any]] = {}
     offset = 0
     for part in PARTS:
@@ -49,45 +76,73 @@ def write_parts(file: BinaryIO, facts: dict[str, Any], parts: Mapping[str, Seque
 
 
 def read_manifest(view: memoryview) -> dict[str, Any]:
-    """Check header and manifest of a file of 64 bytes or more. Raises Damaged."""
+    """Verify the header and return the manifest.
+
+    Raises
+    ------
+    UnusablePack
+        If the file is not a pack, is damaged, or has another format version.
+    """
+    if len(view) < HEADER.size:
+        raise UnusablePack("the file is truncated" if len(view) else "the file is empty")
     magic, version, length, n_bytes, digest = HEADER.unpack_from(view)
     if magic != _MAGIC:
-        raise Damaged("it is no overheard pack, or altered")
+        raise UnusablePack("the file is not an overheard pack, or is damaged")
     if version != VERSION:
-        raise Damaged(
-            f"it has format version {version} and this overheard reads {VERSION} (update overheard)"
+        raise UnusablePack(
+            f"the file has format version {version}; this overheard supports version {VERSION}",
+            "update overheard",
         )
     if n_bytes != len(view):
-        raise Damaged(f"it has {len(view)} bytes instead of {n_bytes}")
+        raise UnusablePack(f"the file has {len(view)} bytes instead of {n_bytes}")
     raw = view[HEADER.size : HEADER.size + length]
     if hashlib.sha256(raw).digest() != digest:
-        raise Damaged("its manifest is altered")
+        raise UnusablePack("the manifest is modified or damaged")
     try:
-        return dict(json.loads(bytes(raw)))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Damaged("its manifest is malformed") from error
+        return parse_object(bytes(raw))
+    except JsonValueError as error:
+        raise UnusablePack(f"the manifest is invalid: {error}") from error
 
 
 def read_parts(view: memoryview, manifest: dict[str, Any]) -> dict[str, memoryview]:
-    """Return the parts by name, each checked. Raises Damaged."""
+    """Verify the parts and return them by name.
+
+    Raises
+    ------
+    UnusablePack
+        If a part is damaged, or if the manifest does not describe the parts correctly.
+    """
     end = HEADER.size + HEADER.unpack_from(view)[2]
     base = _aligned(end)
     parts: dict[str, memoryview] = {}
-    try:
-        for name in PARTS:
-            entry = manifest["parts"][name]
-            start, length = base + entry["offset"], entry["length"]
-            if start != _aligned(end) or length < 0 or start + length > len(view) or any(view[end:start]):
-                raise Damaged("its parts are out of place")
-            end = start + length
-            parts[name] = view[start:end]
-            if hashlib.sha256(parts[name]).hexdigest() != entry["sha256"]:
-                raise Damaged(f"its part '{name}' is altered")
-    except (KeyError, TypeError) as error:
-        raise Damaged("its manifest does not describe it") from error
+    for name, (offset, length, digest) in _part_table(manifest).items():
+        start = base + offset
+        if start != _aligned(end) or start + length > len(view) or any(view[end:start]):
+            raise UnusablePack(f"part '{name}' has an incorrect position or length")
+        end = start + length
+        parts[name] = view[start:end]
+        if hashlib.sha256(parts[name]).hexdigest() != digest:
+            raise UnusablePack(f"part '{name}' is modified or damaged")
     if end != len(view):
-        raise Damaged("it has bytes behind its end")
+        raise UnusablePack("the file has extra bytes at its end")
     return parts
+
+
+def _part_table(manifest: dict[str, Any]) -> dict[str, tuple[int, int, str]]:
+    """Return offset, length and SHA-256 of each part. Raises UnusablePack."""
+    try:
+        table = get_object(manifest, "parts")
+        entries = {name: get_object(table, name) for name in PARTS}
+        return {
+            name: (
+                get_integer(entry, "offset", 0),
+                get_integer(entry, "length", 0),
+                get_string(entry, "sha256"),
+            )
+            for name, entry in entries.items()
+        }
+    except JsonValueError as error:
+        raise UnusablePack(f"the manifest is invalid: {error}") from error
 
 
 def _aligned(offset: int) -> int:

@@ -1,4 +1,4 @@
-"""Candidates for query embeddings: Annoy proposes cells, codes in those cells are scored.
+"""Search the catalogue for candidates: Annoy proposes cells, then the codes in those cells are scored.
 
 Source: Jegou et al., PAMI 2011, section IV (inverted file with asymmetric distance computation).
 """
@@ -19,64 +19,58 @@ from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.quantizer import Quantizer
+from overheard.fingerprint.rows import QueryRows
 
 IntArray = npt.NDArray[np.int64]
 
-NONE = CODEWORDS  # no code word: a compact code ends before others do
+NO_CODEWORD = CODEWORDS  # fills up the codes of compact packs if other packs have longer codes
 N_CANDIDATES = 24  # per query embedding
-N_IMPOSTORS = 4
-SHORT_LIST = 8  # times as many segments are compared by their vectors as are wanted
+N_IMPOSTORS = 4  # per query embedding
+SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
 MIN_PROBED_CELLS = 24
-PROBED_SHARE = 0.10  # of the cells: a query heard through noise lies far from its own cell
-N_KEPT = 8192  # decoded segments: windows that follow each other ask for much the same
+PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
+N_CACHED_SEGMENTS = 8192  # decoded vectors, 3 MB; overlapping windows need mostly the same segments
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidates:
-    """What the index proposes for query embeddings.
+class Candidates(QueryRows):
+    """Segments that the index proposes for query embeddings, most similar first.
 
     Attributes
     ----------
-    segments : (n, N_CANDIDATES) int64, numbers within the catalogue; -1 where there are fewer
-    similarities : (n, N_CANDIDATES) float32, about the cosine
-    impostors : (n, at most N_IMPOSTORS) float32, similarities of the nearest segments of the cohort
+    segments : (n, N_CANDIDATES) int64
+        Segment numbers in the catalogue; -1 fills up rows with fewer candidates.
+    similarities : (n, N_CANDIDATES) float32
+        Approximate cosines, less the segments' hubness penalties.
+    impostors : (n, at most N_IMPOSTORS) float32
+        Similarities of the nearest segments of the model's cohort.
     """
 
     segments: IntArray
     similarities: FloatArray
     impostors: FloatArray
 
-    def rows(self, rows: slice | IntArray) -> Candidates:
-        """Return the candidates of some of the queries."""
-        return Candidates(self.segments[rows], self.similarities[rows], self.impostors[rows])
-
-    @classmethod
-    def join(cls, parts: Sequence[Candidates]) -> Candidates:
-        """Return the candidates of several groups of queries as those of one."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
 
 class SegmentIndex(Protocol):
-    """What the matcher asks of a catalogue."""
+    """The interface of a catalogue that the matcher uses. Segments have one numbering over all tracks."""
 
-    first_segment: IntArray  # (n_tracks + 1,)
+    first_segment: IntArray  # (n_tracks + 1,), first segment of each track, then the number of segments
 
     def vectors(self, segments: IntArray) -> FloatArray:
-        """Return vectors ``(n, dim)`` of these segments, along their embeddings."""
+        """Return vectors ``(n, dim)`` float32 in the direction of the segments' embeddings."""
 
     def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        """Return how alike queries ``(m, dim)`` and segments ``(n,)`` are, ``(m, n)``."""
+        """Return the similarities ``(m, n)`` float32 of queries ``(m, dim)`` and segments ``(n,)``."""
 
     def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
-        """Propose segments for queries ``(n, dim)``, as if some tracks were not there."""
+        """Propose segments for queries ``(n, dim)``, excluding the tracks with the numbers in `without`."""
 
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
 
 
 def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
-    """Return the `n` most similar segments, or as many as there are, and their similarities, in order."""
+    """Return the at most `n` most similar segments and their similarities, most similar first."""
     if len(segments) > n:
         best = np.argpartition(-similarities, n)[:n]
         segments, similarities = segments[best], similarities[best]
@@ -89,18 +83,19 @@ class _InvertedLists:
 
     Parameters
     ----------
-    n_cells : of the quantizer
-    cells : (n,) uint16, of each segment
+    n_cells : number of cells of the quantizer
+    cells : (n,) uint16, the cell of each segment
     """
 
     def __init__(self, n_cells: int, cells: npt.NDArray[np.uint16]) -> None:
-        # They cost no byte in a file: a stable sort of 16-bit keys is a radix sort.
+        # Sorting at start is fast enough that packs need not store the lists: NumPy's stable sort of 16-bit
+        # keys is a radix sort.
         self._order: npt.NDArray[np.uint32] = np.argsort(cells, kind="stable").astype(np.uint32)
         sizes = np.bincount(cells, minlength=n_cells)
         self._bounds: IntArray = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def of(self, cells: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the segments of these cells, cell by cell, and how many each has."""
+        """Return the segments of these cells, cell by cell, and the number of segments per cell."""
         starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
         ends = np.cumsum(sizes)
         positions = np.arange(int(sizes.sum())) + np.repeat(starts - (ends - sizes), sizes)
@@ -108,12 +103,12 @@ class _InvertedLists:
 
 
 class Catalogue:
-    """Everything recognizable: the segments of one or more packs, in one numbering.
+    """All segments of one or more packs, numbered consecutively in the order of packs and tracks.
 
     Parameters
     ----------
-    packs : opened packs of one model
-    quantizer, cohort : that model's
+    packs : open packs made with one model
+    quantizer, cohort : parts of that model
     """
 
     def __init__(self, packs: Sequence[Pack], quantizer: Quantizer, cohort: Cohort) -> None:
@@ -130,9 +125,9 @@ class Catalogue:
             np.concatenate([p.packed_cells for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
         )
         self._packed_cells: npt.NDArray[np.uint16] = packed_cells.astype(np.uint16)
-        # Segment n is kept in row n % N_KEPT, the latest that was asked for.
-        self._kept_segments: IntArray = np.full(N_KEPT, -1, dtype=np.int64)
-        self._kept_vectors: FloatArray = np.zeros((N_KEPT, quantizer.dim), dtype=np.float32)
+        # A direct-mapped cache: row n % N_CACHED_SEGMENTS may hold segment n.
+        self._cached_segments: IntArray = np.full(N_CACHED_SEGMENTS, -1, dtype=np.int64)
+        self._cached_vectors: FloatArray = np.zeros((N_CACHED_SEGMENTS, quantizer.dim), dtype=np.float32)
         widths = {pack.codes.shape[1] for pack in packs} or {quantizer.code_bytes}
         self._code_bytes, self._same_width = max(widths), len(widths) == 1
         n_cells = len(quantizer.cells)
@@ -144,35 +139,35 @@ class Catalogue:
 
     @property
     def n_segments(self) -> int:
-        """Segments in all packs."""
+        """Number of segments in all packs."""
         return len(self._packed_cells)
 
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
-        place = int(np.searchsorted(self._pack_track, number, side="right")) - 1
-        pack = self.packs[place]
-        return pack.tracks[number - int(self._pack_track[place])].to_track(pack.name)
+        pack_index = int(np.searchsorted(self._pack_track, number, side="right")) - 1
+        pack = self.packs[pack_index]
+        return pack.tracks[number - int(self._pack_track[pack_index])].to_track(pack.name)
 
     def codes(self, segments: IntArray) -> CodeArray | WideCodeArray:
-        """Return the codes ``(n, m)`` of these segments, with :data:`NONE` after those that are shorter."""
+        """Return the codes ``(n, code_bytes)`` of these segments, filled up with :data:`NO_CODEWORD`."""
         if len(self.packs) == 1:
-            return self.packs[0].codes.take(segments, axis=0)  # a quarter of the time of indexing
+            return self.packs[0].codes.take(segments, axis=0)  # takes a quarter of the time of indexing
         if self._same_width:
             codes: CodeArray | WideCodeArray = np.empty((len(segments), self._code_bytes), dtype=np.uint8)
         else:
-            codes = np.full((len(segments), self._code_bytes), NONE, dtype=np.uint16)
-        for place, numbers, chosen in self._by_pack(segments):
-            pack = self.packs[place]
+            codes = np.full((len(segments), self._code_bytes), NO_CODEWORD, dtype=np.uint16)
+        for pack_index, numbers, chosen in self._by_pack(segments):
+            pack = self.packs[pack_index]
             codes[chosen, : pack.codes.shape[1]] = pack.codes[numbers]
         return codes
 
     def vectors(self, segments: IntArray) -> FloatArray:
-        """Return the scoring vectors ``(n, dim)`` of these segments, by codes and neighbours' codes."""
-        rows = segments % N_KEPT
-        new = self._kept_segments[rows] != segments
-        vectors = self._kept_vectors[rows]
+        """Return the scoring vectors ``(n, dim)`` float32 of these segments."""
+        rows = segments % N_CACHED_SEGMENTS
+        new = self._cached_segments[rows] != segments
+        vectors = self._cached_vectors[rows]
         vectors[new] = self._decode(segments[new])
-        self._kept_segments[rows[new]], self._kept_vectors[rows[new]] = segments[new], vectors[new]
+        self._cached_segments[rows[new]], self._cached_vectors[rows[new]] = segments[new], vectors[new]
         return vectors
 
     def _decode(self, segments: IntArray) -> FloatArray:
@@ -181,74 +176,79 @@ class Catalogue:
         is_first = segments == self.first_segment[tracks]
         is_last = segments + 1 == self.first_segment[tracks + 1]
         before, after = np.where(is_first, segments, segments - 1), np.where(is_last, segments, segments + 1)
-        for place, _, chosen in self._by_pack(segments):
+        for pack_index, _, chosen in self._by_pack(segments):
             own = segments[chosen]
-            needed, where = np.unique([before[chosen], own, after[chosen]], return_inverse=True)
-            found = where.reshape(3, -1)  # neighbouring segments need each other's codes
+            # Read each code once, although it may be needed for up to three segments.
+            needed, inverse = np.unique([before[chosen], own, after[chosen]], return_inverse=True)
+            before_rows, own_rows, after_rows = inverse.reshape(3, -1)
             vectors[chosen] = self.quantizer.scoring_vectors(
                 cells_of(self._packed_cells[needed], len(self.quantizer.cells)),
-                self.packs[place].codes[needed - self._pack_segment[place]],
-                np.where(is_first[chosen], -1, found[0]),
-                np.where(is_last[chosen], -1, found[2]),
-                found[1],
+                self.packs[pack_index].codes[needed - self._pack_segment[pack_index]],
+                np.where(is_first[chosen], -1, before_rows),
+                np.where(is_last[chosen], -1, after_rows),
+                own_rows,
             )
         return vectors
 
     def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        """Return products of queries and scoring vectors, less the segments' hubness, ``(m, n)``."""
+        """Return products ``(m, n)`` of queries and scoring vectors, less the segments' hubness penalties."""
         products: FloatArray = queries @ self.vectors(segments).T
         products -= penalties_of(self._packed_cells[segments], len(self.quantizer.cells))
         return products
 
     def _by_pack(self, segments: IntArray) -> Iterator[tuple[int, IntArray, npt.NDArray[np.bool_]]]:
-        """Yield each pack that holds some of the segments, their numbers in it, and which they are."""
-        packed_cells = np.searchsorted(self._pack_segment, segments, side="right") - 1
-        for place in np.unique(packed_cells):
-            chosen = packed_cells == place
-            yield int(place), segments[chosen] - self._pack_segment[place], chosen
+        """Yield, for each pack with some of the segments, its index, their numbers in it and their mask."""
+        pack_indices = np.searchsorted(self._pack_segment, segments, side="right") - 1
+        for pack_index in np.unique(pack_indices):
+            chosen = pack_indices == pack_index
+            yield int(pack_index), segments[chosen] - self._pack_segment[pack_index], chosen
 
     def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
-        """Propose the nearest segments of each query embedding ``(n, dim)``, by probed cells and codes.
+        """Propose the most similar segments in the cells nearest to each query.
 
         Parameters
         ----------
-        without : tracks that are passed over, as if they were not in the catalogue
+        queries : (n, dim) float32, unit norm
+        without : track numbers to exclude
         """
         segments = np.full((len(queries), N_CANDIDATES), -1, dtype=np.int64)
         similarities = np.zeros((len(queries), N_CANDIDATES), dtype=np.float32)
         impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
-        passed_over = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
+        excluded = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
         for row, query in enumerate(queries):
             cells = self.quantizer.nearest_cells(query, self.n_probed)
-            found = self._short_list(query, cells, passed_over)
-            found, scores = top(found, self.similarities(query[None], found)[0], N_CANDIDATES)
-            segments[row, : len(found)] = found
-            similarities[row, : len(found)] = scores
-            found, _ = self._impostor_lists.of(cells)
-            scores = self._impostors[found] @ query - self._impostor_penalties[found]
-            _, scores = top(found, scores, N_IMPOSTORS)
+            listed = self._short_list(query, cells, excluded)
+            best, scores = top(listed, self.similarities(query[None], listed)[0], N_CANDIDATES)
+            segments[row, : len(best)] = best
+            similarities[row, : len(best)] = scores
+            near, _ = self._impostor_lists.of(cells)
+            scores = self._impostors[near] @ query - self._impostor_penalties[near]
+            _, scores = top(near, scores, N_IMPOSTORS)
             impostors[row, : len(scores)] = scores
         return Candidates(segments, similarities, impostors)
 
     def _short_list(
-        self, query: FloatArray, cells: IntArray, without: Collection[tuple[int, int]]
+        self, query: FloatArray, cells: IntArray, excluded: Collection[tuple[int, int]]
     ) -> IntArray:
-        """Return the segments in these cells whose own codes are most like a query.
+        """Return the segments in these cells whose codes, without their neighbours', are most similar.
 
         Parameters
         ----------
-        without : ranges of segments that are passed over
+        query : (dim,) float32
+        cells : (n,) int64
+        excluded : ranges of segments to exclude, each as first and end
         """
         segments, sizes = self._lists.of(cells)
         if not len(segments):
             return segments
-        likeness = np.repeat(self.quantizer.cells[cells] @ query, sizes)
+        similarities = np.repeat(self.quantizer.cells[cells] @ query, sizes)
         codes, table = self.codes(segments), self.quantizer.table(query)
         if codes.dtype != np.uint8:
-            table = np.pad(table, ((0, 0), (0, 1)))  # NONE adds nothing
-        for words, chosen in zip(table, codes.T, strict=False):  # a compact code has fewer than the table
-            likeness += words.take(chosen)  # column by column: half the time of one gather of all
-        for first, end in without:
+            table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
+        # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
+        for products, column in zip(table, codes.T, strict=False):
+            similarities += products.take(column)
+        for first, end in excluded:
             others = (segments < first) | (segments >= end)
-            segments, likeness = segments[others], likeness[others]
-        return top(segments, likeness, SHORT_LIST * N_CANDIDATES)[0]
+            segments, similarities = segments[others], similarities[others]
+        return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]

@@ -1,4 +1,4 @@
-"""Choose which packs are open: all, or those that a user names."""
+"""Choose and open packs: all packs, or those that the user selects."""
 
 from __future__ import annotations
 
@@ -7,29 +7,40 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-from overheard.catalogue.pack import Pack, open_pack
+from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack
 from overheard.errors import PackError
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
 
 log = logging.getLogger(__name__)
 
+MAKE_A_PACK = "make one: overheard index FOLDER"
+
 
 def shipped_packs_dir() -> Path:
-    """Folder of the packs inside the package."""
+    """Return the folder of the packs that ship with overheard."""
     return Path(str(resources.files("overheard"))) / "packs"
 
 
 def pack_paths(settings: Settings) -> dict[str, Path]:
-    """Find all packs by name: those that ship with overheard, and the user's own, which win."""
-    found: dict[str, Path] = {}
+    """Return all packs by name: the user's own and those that ship with overheard.
+
+    If two have the same name, the user's own is used.
+    """
+    paths: dict[str, Path] = {}
     for folder in (shipped_packs_dir(), settings.packs_dir):
-        found.update({path.stem: path for path in sorted(folder.glob("*.pack"))})
-    return found
+        paths.update({path.stem: path for path in sorted(folder.glob(f"*{PACK_SUFFIX}"))})
+    return paths
 
 
 def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Path]:
-    """Pick packs by name or by path, by default those of the settings, or all.
+    """Return packs by name.
+
+    Parameters
+    ----------
+    settings : Settings
+    names : iterable of str or None
+        Names or paths of packs. None selects those in the settings, or all packs if the settings have none.
 
     Raises
     ------
@@ -42,35 +53,40 @@ def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict
     for name in wanted:
         if name in known:
             chosen[name] = known[name]
-        elif name.endswith(".pack") and Path(name).is_file():
+        elif name.endswith(PACK_SUFFIX) and Path(name).is_file():
             chosen[Path(name).stem] = Path(name)
         else:
-            raise PackError(f"no pack named {name}; `overheard packs` lists {', '.join(known) or 'none yet'}")
+            existing = f"choose one of {', '.join(known)}" if known else MAKE_A_PACK
+            raise PackError(f"no pack named {name}", existing)
     if not wanted and not known:
-        raise PackError("there is no pack to search; make one with `overheard index FOLDER`")
+        raise PackError("there is no pack to search", MAKE_A_PACK)
     return chosen or known
 
 
 def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = None) -> list[Pack]:
     """Open packs for one model.
 
-    A pack asked for by name must be usable; of the others, those that are not are told and left out.
+    Parameters
+    ----------
+    settings, names : see :func:`choose_packs`
+    model : the model that the packs must be made with
 
     Raises
     ------
     PackError
-        If a named pack cannot be used, or none can.
+        If a selected pack cannot be used. Without a selection, unusable packs are logged and skipped; the
+        error is raised if no usable pack remains.
     """
-    named = bool(names or settings.packs)
+    selected = bool(names or settings.packs)
     packs: list[Pack] = []
     reason: PackError | None = None
     for path in choose_packs(settings, names).values():
         try:
             packs.append(open_pack(path, model.digest))
         except PackError as error:
-            if named:
+            if selected:
                 raise
-            log.warning("left out: %s", error)
+            log.warning("skipped: %s", error)
             reason = error
     if not packs and reason is not None:
         raise reason

@@ -1,7 +1,7 @@
-"""One stage of a code: words of full length, one from each of a few codebooks, that add up.
+"""Additive quantization: code a vector as the sum of one word from each of a few codebooks.
 
-Source: Babenko and Lempitsky, Additive Quantization for Extreme Vector Compression, CVPR 2014, with the beam
-that finds them.
+Source: Babenko and Lempitsky, Additive Quantization for Extreme Vector Compression, CVPR 2014, including the
+beam search in the encoder.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import scipy.sparse
 from overheard.fingerprint.frontend import FloatArray
 
 CodeArray = npt.NDArray[np.uint8]
-WideCodeArray = npt.NDArray[np.uint16]  # where a number may say that there is no word
+WideCodeArray = npt.NDArray[np.uint16]  # codes that may also contain the value "no word"
 
-CODEWORDS = 256  # the number of a word is one byte
-BEAM = 8  # partial codes that are kept while an embedding is encoded
-ENCODED_AT_ONCE = 256  # embeddings
-GROUP = 16  # values of which only the least is looked at first; codebooks are of a multiple
+CODEWORDS = 256  # words per codebook, so that a word's number is one byte
+BEAM = 8  # partial codes kept while encoding; 32 costs four times the time: docs/experiments.md
+ENCODED_AT_ONCE = 256  # embeddings; bounds the memory of the beam to about 5 MB
+GROUP_SIZE = 16  # values per group in `smallest`; must divide CODEWORDS
 
 
 @dataclasses.dataclass(frozen=True)
 class CodebookStage:
-    """Codebooks of which one word each is added to the others.
+    """Codebooks whose chosen words, one from each, add up to an estimate.
 
     Attributes
     ----------
-    codebooks : (n, 256, dim) float32
+    codebooks : (code_bytes, 256, dim) float32
     """
 
     codebooks: FloatArray
@@ -42,11 +42,11 @@ class CodebookStage:
 
     @property
     def code_bytes(self) -> int:
-        """Bytes that it adds to a code."""
+        """Bytes that this stage adds to a code: one per codebook."""
         return len(self.codebooks)
 
     def encode(self, residuals: FloatArray) -> CodeArray:
-        """Return the codes ``(n, code_bytes)`` of residuals ``(n, dim)``: the best sums that a beam finds."""
+        """Return codes ``(n, code_bytes)`` uint8 of residuals ``(n, dim)`` float32, by beam search."""
         blocks = [
             self._encode_block(residuals[first : first + ENCODED_AT_ONCE])
             for first in range(0, len(residuals), ENCODED_AT_ONCE)
@@ -55,31 +55,32 @@ class CodebookStage:
 
     def _encode_block(self, residuals: FloatArray) -> CodeArray:
         n, dim = residuals.shape
-        left = residuals[:, None]  # (n, beam, dim), what the words so far leave
-        errors = np.zeros((n, 1), dtype=np.float32)  # their squares, but for a constant
+        remainders = residuals[:, None]  # (n, beam, dim): residual minus the words chosen so far
+        errors = np.zeros((n, 1), dtype=np.float32)  # squared norms of the remainders, up to a constant
         codes = np.zeros((n, 1, self.code_bytes), dtype=np.uint8)
-        for place, words in enumerate(self.codebooks):
-            grown = (left.reshape(-1, dim) @ (-2 * words.T)).reshape(n, -1, CODEWORDS)
-            grown += self._squares[place]
-            grown += errors[:, :, None]
-            grown = grown.reshape(n, -1)
-            kept = least(grown, BEAM)
+        for position, words in enumerate(self.codebooks):
+            # |remainder - word|^2 = |remainder|^2 - 2 remainder . word + |word|^2
+            extended = (remainders.reshape(-1, dim) @ (-2 * words.T)).reshape(n, -1, CODEWORDS)
+            extended += self._squares[position]
+            extended += errors[:, :, None]
+            extended = extended.reshape(n, -1)
+            kept = smallest(extended, BEAM)
             parents, chosen = kept // CODEWORDS, kept % CODEWORDS
-            errors = np.take_along_axis(grown, kept, axis=1)
-            left = np.take_along_axis(left, parents[:, :, None], axis=1) - words[chosen]
+            errors = np.take_along_axis(extended, kept, axis=1)
+            remainders = np.take_along_axis(remainders, parents[:, :, None], axis=1) - words[chosen]
             codes = np.take_along_axis(codes, parents[:, :, None], axis=1)
-            codes[:, :, place] = chosen
+            codes[:, :, position] = chosen
         best: CodeArray = codes[np.arange(n), np.argmin(errors, axis=1)]
         return best
 
     def decode(self, codes: CodeArray) -> FloatArray:
-        """Return the residuals ``(n, dim)`` that codes ``(n, code_bytes)`` stand for."""
+        """Return the estimated residuals ``(n, dim)`` float32 of codes ``(n, code_bytes)``."""
         residuals: FloatArray = self.chosen(codes) @ self.codebooks.reshape(-1, self.codebooks.shape[2])
         return residuals
 
     def chosen(self, codes: CodeArray) -> scipy.sparse.csr_matrix:
-        """Return which of all words codes ``(n, code_bytes)`` add up, ``(n, code_bytes * 256)``."""
-        # Such a matrix times the words takes half the time of one gather a codebook.
+        """Return a sparse 0/1 matrix ``(n, code_bytes * 256)`` of the words in codes ``(n, code_bytes)``."""
+        # Multiplying this matrix by the words takes half the time of one gather per codebook.
         n, width = codes.shape
         columns = codes + CODEWORDS * np.arange(width, dtype=np.int32)
         return scipy.sparse.csr_matrix(
@@ -88,17 +89,25 @@ class CodebookStage:
         )
 
     def table(self, query: FloatArray) -> FloatArray:
-        """Return the products of a query ``(dim,)`` with all code words, ``(code_bytes, 256)``."""
+        """Return the products ``(code_bytes, 256)`` float32 of a query ``(dim,)`` with all words."""
         products: FloatArray = self.codebooks @ query
         return products
 
 
-def least(values: FloatArray, n: int) -> npt.NDArray[np.int64]:
-    """Return where the `n` least of each row are, in any order; rows are of a multiple of :data:`GROUP`."""
-    # They are within the n groups whose least are least: quicker than a partition of all.
-    groups = values.reshape(len(values), -1, GROUP)
-    some = np.argpartition(groups.min(axis=2), n, axis=1)[:, :n]
-    few = np.take_along_axis(groups, some[:, :, None], axis=1).reshape(len(values), -1)
-    kept = np.argpartition(few, n, axis=1)[:, :n]
-    found: npt.NDArray[np.int64] = np.take_along_axis(some, kept // GROUP, axis=1) * GROUP + kept % GROUP
-    return found
+def smallest(values: FloatArray, n: int) -> npt.NDArray[np.int64]:
+    """Return the columns ``(rows, n)`` of the `n` smallest values of each row, in any order.
+
+    Parameters
+    ----------
+    values : (rows, columns) float32
+        `columns` is a multiple of :data:`GROUP_SIZE` and more than ``n * GROUP_SIZE``.
+    """
+    # The n smallest values lie in the n groups with the smallest minima. Partitioning the minima, then those
+    # groups, is faster than partitioning whole rows.
+    groups = values.reshape(len(values), -1, GROUP_SIZE)
+    best_groups = np.argpartition(groups.min(axis=2), n, axis=1)[:, :n]
+    shortlist = np.take_along_axis(groups, best_groups[:, :, None], axis=1).reshape(len(values), -1)
+    kept = np.argpartition(shortlist, n, axis=1)[:, :n]
+    first_columns = np.take_along_axis(best_groups, kept // GROUP_SIZE, axis=1) * GROUP_SIZE
+    columns: npt.NDArray[np.int64] = first_columns + kept % GROUP_SIZE
+    return columns

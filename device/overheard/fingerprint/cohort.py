@@ -1,8 +1,9 @@
-"""Impostors that come with a model: segments that sound like music, speech and noise, and are no track's.
+"""Store the model's cohort: segments of music, speech and noise that belong to no track (impostors).
 
-How alike a window is to the nearest of them tells how much its likeness to a track proves, however few tracks
-a catalogue holds. Source: Auckenthaler, Carey and Lloyd-Thomas, Score Normalization for Text-Independent
-Speaker Verification Systems, Digital Signal Processing 10, 2000 (cohort and test normalization).
+A match proves little if the query is almost as similar to the nearest impostors. The cohort makes this
+comparison possible even in a catalogue of one track. Source: Auckenthaler, Carey and Lloyd-Thomas, Score
+Normalization for Text-Independent Speaker Verification Systems, Digital Signal Processing 10, 2000 (cohort
+and test normalization).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from overheard.fingerprint.tables import TablesError, read_tables, table
 
 @dataclasses.dataclass(frozen=True)
 class Cohort:
-    """Segments in the model's codes.
+    """Impostor segments, coded by the model's quantizer.
 
     Attributes
     ----------
-    packed_cells : (n,) uint16, see :mod:`overheard.fingerprint.hubness`
+    packed_cells : (n,) uint16
+        Cell and hubness, see :mod:`overheard.fingerprint.hubness`.
     codes : (n, code_bytes) uint8
     """
 
@@ -31,24 +33,21 @@ class Cohort:
     codes: npt.NDArray[np.uint8]
 
     def to_bytes(self) -> bytes:
-        """Return the codes as an ``.npz``."""
+        """Return the contents of an ``.npz`` file."""
         buffer = io.BytesIO()
+        # Existing models call the packed cells "places".
         np.savez_compressed(buffer, places=self.packed_cells, codes=self.codes)
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Cohort:
-        """Read :meth:`to_bytes`; raise ModelError where it is something else."""
+        """Read the result of :meth:`to_bytes`. Raises ModelError if it is invalid."""
         try:
             tables = read_tables(stored)
             packed_cells, codes = table(tables, "places", 1), table(tables, "codes", 2)
         except TablesError as error:
-            raise ModelError(f"the model's cohort is unreadable ({error})", REINSTALL) from error
-        fit = (
-            packed_cells.dtype == np.uint16
-            and codes.dtype == np.uint8
-            and codes.shape[:1] == packed_cells.shape
-        )
-        if not fit or not len(packed_cells):
-            raise ModelError("the model's cohort is inconsistent", REINSTALL)
+            raise ModelError(f"the model's cohort is invalid ({error})", REINSTALL) from error
+        types_match = packed_cells.dtype == np.uint16 and codes.dtype == np.uint8
+        if not types_match or not len(packed_cells) == len(codes) > 0:
+            raise ModelError("the model's cohort has tables of the wrong type or length", REINSTALL)
         return cls(packed_cells, codes)

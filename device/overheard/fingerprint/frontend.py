@@ -1,4 +1,4 @@
-"""Waveform to log-mel frames. Device, indexer and training all call this one implementation."""
+"""Convert a waveform to log-mel frames. The device, the indexer and training share this implementation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
 
 FloatArray = npt.NDArray[np.float32]
 
-POWER_FLOOR = 1e-10  # below the power of one 16-bit step, so that digital silence is finite
+POWER_FLOOR = 1e-10  # power; below that of one 16-bit step, keeps the log of digital silence finite
+NORMALIZED_RANGE = 4.0  # width of the dynamic range after normalization; gives values of about unit size
 
 
 def _hz_to_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -25,7 +26,10 @@ def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @functools.lru_cache(maxsize=4)
 def mel_matrix(spec: FrontendSpec = SPEC.frontend) -> FloatArray:
-    """Return the triangular HTK mel filters, ``(n_fft // 2 + 1, n_mels)``, each summing to 1."""
+    """Return triangular mel filters, ``(n_fft // 2 + 1, n_mels)`` float32, each with sum 1.
+
+    Source: HTK's mel scale, Young et al., The HTK Book, section 5.4.
+    """
     limits = np.array([spec.f_min, spec.f_max], dtype=np.float64)
     low, high = _hz_to_mel(limits)
     edges = _mel_to_hz(np.linspace(low, high, spec.n_mels + 2))
@@ -50,13 +54,13 @@ def log_mel(waveform: FloatArray, spec: FrontendSpec = SPEC.frontend) -> FloatAr
     Parameters
     ----------
     waveform : (..., n) float32 in [-1, 1] at ``spec.sample_rate``
-        Leading axes are independent of each other.
+        The leading axes are independent of each other.
 
     Returns
     -------
-    (..., t, n_mels) float32
-        Only whole frames: nothing is padded, so frame ``i`` sees samples
-        ``[i * hop_length, i * hop_length + n_fft)`` and nothing else.
+    (..., t, n_mels) float32, dB
+        The waveform is not padded: frame ``i`` depends on the samples
+        ``[i * hop_length, i * hop_length + n_fft)`` only. A remainder shorter than a frame is dropped.
     """
     waveform = np.asarray(waveform, dtype=np.float32)
     if waveform.shape[-1] < spec.n_fft:
@@ -77,13 +81,13 @@ def slice_segments(mel: FloatArray, step_frames: int, spec: FingerprintSpec = SP
 
     Parameters
     ----------
-    mel : (t, n_mels) float32
+    mel : (t, n_mels) float32, dB
     step_frames : int
-        Frames between the starts of neighbouring segments.
+        Frames between the starts of consecutive segments.
 
     Returns
     -------
-    (n, n_frames, n_mels) float32, n = 0 where ``t < n_frames``
+    (n, n_frames, n_mels) float32, dB; n = 0 if ``t < n_frames``
     """
     if len(mel) < spec.n_frames:
         return np.zeros((0, spec.n_frames, mel.shape[-1]), dtype=np.float32)
@@ -92,9 +96,9 @@ def slice_segments(mel: FloatArray, step_frames: int, spec: FingerprintSpec = SP
 
 
 def normalize_segments(segments: FloatArray, spec: FingerprintSpec = SPEC) -> FloatArray:
-    """Make segments independent of gain: clip to the dynamic range, subtract the mean, scale to about 1.
+    """Remove the gain from segments: clip to the dynamic range, subtract the mean, scale to about unit size.
 
-    Each segment is treated by itself, so that its features never depend on its neighbours in a batch.
+    Each segment is normalized separately, so its features do not depend on the others in a batch.
 
     Parameters
     ----------
@@ -107,24 +111,24 @@ def normalize_segments(segments: FloatArray, spec: FingerprintSpec = SPEC) -> Fl
     top = segments.max(axis=(-2, -1), keepdims=True)
     clipped = np.maximum(segments, top - np.float32(spec.dynamic_range_db))
     centred = clipped - clipped.mean(axis=(-2, -1), keepdims=True)
-    normalized: FloatArray = centred * np.float32(4.0 / spec.dynamic_range_db)
+    normalized: FloatArray = centred * np.float32(NORMALIZED_RANGE / spec.dynamic_range_db)
     return normalized
 
 
 class StreamingFrontend:
-    """The same frames as :func:`log_mel`, from blocks of any size."""
+    """Compute the frames of :func:`log_mel` from consecutive blocks of any size."""
 
     def __init__(self, spec: FrontendSpec = SPEC.frontend) -> None:
         self.spec = spec
         self._pending: FloatArray = np.zeros(0, dtype=np.float32)
 
     def process(self, block: FloatArray) -> FloatArray:
-        """Take ``(n,)`` float32 samples, return the ``(t, n_mels)`` frames that they complete."""
+        """Add ``(n,)`` float32 samples and return the frames ``(t, n_mels)`` that are now complete, in dB."""
         samples = np.concatenate([self._pending, np.asarray(block, dtype=np.float32)])
         mel = log_mel(samples, self.spec)
         self._pending = samples[len(mel) * self.spec.hop_length :].copy()
         return mel
 
     def reset(self) -> None:
-        """Forget pending samples, as after lost audio."""
+        """Discard the samples of the incomplete frame, for example after lost audio."""
         self._pending = np.zeros(0, dtype=np.float32)

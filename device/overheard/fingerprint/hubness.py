@@ -1,8 +1,11 @@
-"""How near a segment is to any music: what much resembles is often found, and seldom rightly.
+"""Measure the hubness of segments and pack it together with their cells.
 
-A similarity to it proves less. It is kept beside the cell, in bits that a cell's number leaves of two bytes:
-together they are a segment's place. Sources: Radovanovic et al., Hubs in Space, JMLR 2010; the correction is
-half of CSLS, Conneau et al. (1710.04087), section 2.3.
+A hub is a segment that resembles much music. Hub segments match many queries, mostly incorrectly, so a
+similarity to them is reduced by a penalty. Hubness is the mean cosine to the nearest segments of the model's
+cohort. It is stored in the bits that the cell number leaves free in 16 bits: the *packed cell*.
+
+Sources: Radovanovic et al., Hubs in Space, JMLR 2010; the penalty is the catalogue's half of CSLS, Conneau et
+al. (1710.04087), section 2.3.
 """
 
 from __future__ import annotations
@@ -14,48 +17,63 @@ from overheard.fingerprint.frontend import FloatArray
 
 PackedCellArray = npt.NDArray[np.uint16]
 
-PACKED_CELLS = 65536  # that two bytes tell apart
-N_NEAREST = 8
-WEIGHT = 0.3  # docs/experiments.md
-COMPARED_AT_ONCE = 512  # embeddings
+PACKED_CELLS = 65536  # values of 16 bits
+N_NEAREST = 8  # cohort segments that the mean is taken over
+WEIGHT = 0.3  # penalty per unit of hubness; chosen by trials, docs/experiments.md
+COMPARED_AT_ONCE = 512  # embeddings; bounds the memory for cosines
 
 
 def hubness(embeddings: FloatArray, references: FloatArray, among_them: bool = False) -> FloatArray:
-    """Return the mean cosine ``(n,)`` of embeddings ``(n, dim)`` to their nearest references.
+    """Return the mean cosine ``(n,)`` float32 of embeddings to their nearest references.
 
     Parameters
     ----------
-    references : (m, dim) float32, unit norm; of the model's cohort
-    among_them : the embeddings are the references, and not compared with themselves
+    embeddings : (n, dim) float32, unit norm
+    references : (m, dim) float32, unit norm
+        The model's cohort. The result is 0 if it is empty.
+    among_them : bool
+        True if the embeddings are the references; then none is compared with itself.
     """
-    found = np.zeros(len(embeddings), dtype=np.float32)
-    n = min(N_NEAREST, len(references) - among_them)
-    if n == 0:
-        return found
+    means = np.zeros(len(embeddings), dtype=np.float32)
+    n_nearest = min(N_NEAREST, len(references) - among_them)
+    if n_nearest == 0:
+        return means
     for first in range(0, len(embeddings), COMPARED_AT_ONCE):
         cosines = embeddings[first : first + COMPARED_AT_ONCE] @ references.T
         if among_them:
             rows = np.arange(len(cosines))
             cosines[rows, rows + first] = -1
-        cosines.partition(cosines.shape[1] - n, axis=1)
-        found[first : first + len(cosines)] = cosines[:, -n:].mean(axis=1)
-    return found
+        cosines.partition(cosines.shape[1] - n_nearest, axis=1)
+        means[first : first + len(cosines)] = cosines[:, -n_nearest:].mean(axis=1)
+    return means
 
 
-def join(cells: PackedCellArray, hubs: FloatArray, n_cells: int) -> PackedCellArray:
-    """Return the packed_cells ``(n,)`` of cells and hubness; it is kept from 0 to 1, in steps."""
+def pack_cells(cells: PackedCellArray, hubs: FloatArray, n_cells: int) -> PackedCellArray:
+    """Pack cells and hubness into 16 bits.
+
+    Parameters
+    ----------
+    cells : (n,) uint16, below `n_cells`
+    hubs : (n,) float32
+        Hubness; clipped to 0-1 and rounded to one of ``65536 // n_cells`` levels.
+    n_cells : cells of the quantizer
+
+    Returns
+    -------
+    (n,) uint16
+    """
     n_levels = PACKED_CELLS // n_cells
     levels = np.clip(np.rint(hubs * n_levels), 0, n_levels - 1).astype(np.int64)
     return (cells.astype(np.int64) * n_levels + levels).astype(np.uint16)
 
 
 def cells_of(packed_cells: PackedCellArray, n_cells: int) -> PackedCellArray:
-    """Return the cells ``(n,)`` of packed_cells."""
+    """Return the cell numbers ``(n,)`` uint16 of packed cells ``(n,)``."""
     return (packed_cells // np.uint32(PACKED_CELLS // n_cells)).astype(np.uint16)
 
 
 def penalties_of(packed_cells: PackedCellArray, n_cells: int) -> FloatArray:
-    """Return what similarities to segments in these packed_cells lose, ``(n,)``."""
+    """Return the hubness penalties ``(n,)`` float32 of packed cells ``(n,)``, in units of cosine."""
     n_levels = PACKED_CELLS // n_cells
     penalties: FloatArray = (packed_cells % np.uint32(n_levels)).astype(np.float32) * np.float32(
         WEIGHT / n_levels

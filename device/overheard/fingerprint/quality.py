@@ -1,9 +1,9 @@
-"""How similar a heard segment can be expected to be to its own track, told by its sound alone.
+"""Estimate from a segment's sound how similar it should be to its own track.
 
-Noise and rooms lower the similarity of the right match: what is heard badly needs less to be named, and what
-is heard well needs more. Sources: Mandasari et al., Quality Measure Functions for Calibration of Speaker
-Recognition Systems in Various Duration Conditions, IEEE TASLP 21, 2013; pooling over a set of patches,
-Zaheer et al., Deep Sets (1703.06114).
+Noise and reverberation lower the similarity of correct matches. The score compares the similarity with this
+estimate, so a noisy recording needs a lower similarity than a clean one. Sources: Mandasari et al., Quality
+Measure Functions for Calibration of Speaker Recognition Systems in Various Duration Conditions, IEEE TASLP
+21, 2013; pooling over a set of patches, Zaheer et al., Deep Sets (1703.06114).
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from overheard.errors import REINSTALL, ModelError
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.tables import TablesError, read_tables, table
 
-PATCH = 8  # frames, and mels, of a patch
+PATCH = 8  # frames and mel bands of a patch; 4 to 16 did equally well, docs/experiments.md
 N_LAYERS = 4
+POOLED_LAYER = 2  # the first layer after pooling
 
 
 @dataclasses.dataclass(frozen=True)
 class QualityEstimator:
-    """Two layers over each patch, mean and maximum over all patches, two layers.
+    """A network of two layers per patch, pooling by mean and maximum over the patches, and two more layers.
 
     Attributes
     ----------
-    weights : of each layer, (inputs, outputs) float32
-    biases : of each layer, (outputs,) float32
+    weights : one (inputs, outputs) float32 array per layer
+    biases : one (outputs,) float32 array per layer
     """
 
     weights: tuple[FloatArray, ...]
     biases: tuple[FloatArray, ...]
 
     def expect(self, segments: FloatArray) -> FloatArray:
-        """Return the expected cosine ``(n,)`` of each normalized segment ``(n, n_frames, n_mels)``."""
+        """Return the expected cosine ``(n,)`` float32 of normalized segments ``(n, n_frames, n_mels)``."""
         x = patches_of(segments)
         for layer in (0, 1):
             x = np.maximum(x @ self.weights[layer] + self.biases[layer], 0)
@@ -46,7 +47,7 @@ class QualityEstimator:
         return expected
 
     def to_bytes(self) -> bytes:
-        """Return the layers as an ``.npz``."""
+        """Return the contents of an ``.npz`` file."""
         layers: dict[str, Any] = {f"weights{i}": table for i, table in enumerate(self.weights)}
         layers |= {f"biases{i}": table for i, table in enumerate(self.biases)}
         buffer = io.BytesIO()
@@ -55,32 +56,35 @@ class QualityEstimator:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> QualityEstimator:
-        """Read :meth:`to_bytes`; raise ModelError where it is something else."""
+        """Read the result of :meth:`to_bytes`. Raises ModelError if it is invalid."""
         try:
             tables = read_tables(stored)
             weights = [table(tables, f"weights{i}", 2) for i in range(N_LAYERS)]
             biases = [table(tables, f"biases{i}", 1) for i in range(N_LAYERS)]
             _check_shapes(weights, biases)
         except TablesError as error:
-            raise ModelError(f"the model's quality estimator is unreadable ({error})", REINSTALL) from error
+            raise ModelError(f"the model's quality estimator is invalid ({error})", REINSTALL) from error
         return cls(tuple(weights), tuple(biases))
 
 
 def patches_of(segments: FloatArray) -> FloatArray:
-    """Cut segments ``(n, n_frames, n_mels)`` into ``(n, patches, PATCH * PATCH)``, without what is over."""
+    """Cut segments ``(n, n_frames, n_mels)`` into square patches ``(n, n_patches, PATCH * PATCH)``.
+
+    Frames and mel bands beyond the last complete patch are dropped.
+    """
     n, rows, columns = len(segments), segments.shape[1] // PATCH, segments.shape[2] // PATCH
-    whole = segments[:, : rows * PATCH, : columns * PATCH].reshape(n, rows, PATCH, columns, PATCH)
-    return whole.swapaxes(2, 3).reshape(n, rows * columns, PATCH * PATCH)
+    grid = segments[:, : rows * PATCH, : columns * PATCH].reshape(n, rows, PATCH, columns, PATCH)
+    return grid.swapaxes(2, 3).reshape(n, rows * columns, PATCH * PATCH)
 
 
 def _check_shapes(weights: list[FloatArray], biases: list[FloatArray]) -> None:
-    """Raise TablesError unless each layer takes what the one before it gives."""
+    """Raise TablesError unless the outputs of each layer fit the inputs of the next."""
     n_inputs = PATCH * PATCH
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        if i == 2:
-            n_inputs *= 2  # mean and maximum over the patches
+        if i == POOLED_LAYER:
+            n_inputs *= 2  # mean and maximum
         if weight.shape != (n_inputs, len(bias)):
             raise TablesError(f"layer {i} has shape {weight.shape} instead of {(n_inputs, len(bias))}")
         n_inputs = len(bias)
     if n_inputs != 1:
-        raise TablesError("there is more than one output")
+        raise TablesError("the last layer has more than one output")

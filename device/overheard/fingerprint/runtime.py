@@ -1,4 +1,4 @@
-"""The one place that knows which TensorFlow Lite runtime is installed."""
+"""Run int8 networks with the installed TensorFlow Lite runtime. No other module imports a runtime."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtim
 
 
 def available_runtimes() -> dict[str, str]:
-    """Return the installed runtimes' distribution names and versions, preferred first."""
-    found = {}
+    """Return the version of each installed runtime by distribution name, preferred first."""
+    versions = {}
     for distribution in RUNTIMES.values():
         try:
-            found[distribution] = importlib.metadata.version(distribution)
+            versions[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _interpreter_class(runtime: str | None) -> Any:
@@ -39,33 +39,48 @@ def _interpreter_class(runtime: str | None) -> Any:
 
 
 class Network:
-    """An int8 network with one input and one output, batch 1.
+    """An int8 network with one input, one output and a batch size of 1.
+
+    Parameters
+    ----------
+    tflite : contents of a ``.tflite`` file
+    n_threads : threads of the runtime
+    runtime : distribution name of the runtime; the preferred installed one if None
 
     Attributes
     ----------
-    input_shape, output_shape : with the batch axis
-    input_scale, input_zero_point, output_scale, output_zero_point : real = scale * (int8 - zero_point)
+    input_shape, output_shape : tuple of int
+        With the batch axis.
+    input_scale, input_zero_point, output_scale, output_zero_point : number
+        ``real = scale * (int8 - zero_point)``
+
+    Raises
+    ------
+    ModelError
+        If no runtime is installed, or if the file is not an int8 network that the runtime can load.
     """
 
     def __init__(self, tflite: bytes, n_threads: int = 1, runtime: str | None = None) -> None:
         interpreter_class = _interpreter_class(runtime)
         try:
-            with muted_stderr():  # its C++ part announces its delegate, and has no switch for that
+            with muted_stderr():  # XNNPACK prints a line on creation that no option turns off
                 self._interpreter = interpreter_class(model_content=tflite, num_threads=n_threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"the model cannot be loaded ({error})", REINSTALL) from error
+            raise ModelError(f"the runtime cannot load the model's network ({error})", REINSTALL) from error
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
         if self._input["dtype"] is not np.int8 or self._output["dtype"] is not np.int8:
-            raise ModelError("the model is not int8 in and out", "export it with overheard-export model")
+            raise ModelError(
+                "the network's input and output are not int8", "export the model with overheard-export model"
+            )
         self.input_shape = tuple(int(n) for n in self._input["shape"])
         self.output_shape = tuple(int(n) for n in self._output["shape"])
         self.input_scale, self.input_zero_point = self._input["quantization"]
         self.output_scale, self.output_zero_point = self._output["quantization"]
 
     def invoke(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-        """Run the network once on int8 of ``input_shape``; return a copy of its int8 output."""
+        """Run the network on an int8 array of ``input_shape``; return a copy of the int8 output."""
         self._interpreter.set_tensor(self._input["index"], values)
         self._interpreter.invoke()
         output: npt.NDArray[np.int8] = self._interpreter.get_tensor(self._output["index"])

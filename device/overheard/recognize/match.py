@@ -1,9 +1,10 @@
-"""Candidates to a match: the track, and the place in it, that all embeddings of a window agree on.
+"""Turn the candidates of a window into a match: the track and offset that most of its embeddings support.
 
-Every candidate votes for an alignment (track, offset); the best-voted are scored again with every catalogue
-segment that the window covers, at offsets finer than the catalogue's hop. Source: the idea is Wang's (2003)
-histogram of offsets and Chang et al.'s (2010.11910, section 2.3) sequence search; the finer offsets and the
-score are ours.
+Every candidate votes for an alignment (track and offset). The alignments with the most votes are scored again
+with every catalogue segment that the window covers, at offsets finer than the catalogue's hop.
+
+Sources: Wang, An Industrial-Strength Audio Search Algorithm, ISMIR 2003 (histogram of offsets); Chang et al.
+(2010.11910), section 2.3 (sequence search). The finer offsets and the score are this project's own.
 """
 
 from __future__ import annotations
@@ -20,44 +21,42 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.scoring import Evidence, Scoring
 
-VOTE_BIN_FRAMES = 8
-MAX_HYPOTHESES = 48
-REFINE_FRAMES = 16  # a hypothesis is scored at offsets this far to either side
-REFINE_STEP_FRAMES = 4
-MAX_MISALIGNED_FRAMES = 16  # half the catalogue's hop
-MISALIGNED_HALF_WEIGHT_FRAMES = 14.0
-MIN_COVERED = (
-    0.6  # a window may overlap a track's end by this much before the uncovered part counts against it
-)
-SHRINKAGE = 0.15  # segments of similarity 0 that every mean includes: an alignment must rest on something
-N_BACKGROUND = 4  # nearest segments of other tracks and of the cohort: their mean is the background
-COPY_COSINE = 0.6  # a runner-up this alike is another copy of the same recording, no rival
-MAX_COPIES = 4
+VOTE_BIN_FRAMES = 8  # a quarter of the catalogue's hop
+MAX_HYPOTHESES = 48  # alignments that are scored again; bounds the cost of a window
+REFINE_FRAMES = 16  # an alignment is scored at offsets up to half the catalogue's hop to either side
+REFINE_STEP_FRAMES = 4  # the step between embeddings of a clip
+MAX_MISALIGNED_FRAMES = 16  # half the catalogue's hop; a query further from a segment does not count
+MISALIGNED_HALF_WEIGHT_FRAMES = 14.0  # distance at which a query counts half
+MIN_COVERED_SHARE = 0.6  # of a window; if a track covers less, the rest counts as similarity 0
+SHRINKAGE = 0.15  # segments of similarity 0 added to every mean, against alignments of very few segments
+N_BACKGROUND = 4  # most similar segments of other tracks and the cohort, whose mean is the background
+COPY_COSINE = 0.6  # tracks that are more similar are copies of one recording; 0.72: docs/experiments.md
+MAX_COPIES = 4  # bounds the number of comparisons
 
 
 @dataclasses.dataclass(frozen=True)
 class _Hypotheses:
     tracks: IntArray  # (h,)
-    offsets: IntArray  # (h,) frames from the window's start to its place in the track
+    offsets: IntArray  # (h,) position in the track at the window's start, in frames
 
 
 @dataclasses.dataclass(frozen=True)
 class _Scores:
-    similarity: FloatArray  # (h,) mean over the segments that the window covers
-    offsets: IntArray  # (h,)
-    similarities: FloatArray  # (h, slots) of each catalogue segment
-    weights: FloatArray  # (h, slots) by how well a query embedding lies on it
-    starts: IntArray  # (h, slots) frames in the window
+    similarity: FloatArray  # (h,) mean over the catalogue segments that the window covers
+    offsets: IntArray  # (h,) frames
+    similarities: FloatArray  # (h, slots) of each catalogue segment to the nearest query in time
+    weights: FloatArray  # (h, slots) 0-1, by the distance in time to that query
+    starts: IntArray  # (h, slots) start of each catalogue segment in the window, in frames
 
 
 class Matcher:
-    """Aligns windows of query embeddings with the catalogue.
+    """Align windows of query embeddings with the catalogue.
 
     Parameters
     ----------
     index : the catalogue
-    spec : the model's
-    scoring : calibrated weights and thresholds
+    spec : parameters of the fingerprints
+    scoring : calibrated weights and threshold
     """
 
     def __init__(self, index: SegmentIndex, spec: FingerprintSpec, scoring: Scoring) -> None:
@@ -73,15 +72,23 @@ class Matcher:
         end_s: float,
         playing: str | None = None,
     ) -> Match | None:
-        """Return the best match of one window, accepted or not; None where nothing lines up.
+        """Return the best match of one window, accepted or not; None if there are no candidates.
 
         Parameters
         ----------
-        queries : of the whole window, ``step_frames`` apart
-        candidates : proposals for some of them
-        candidate_rows : (m,) which queries the candidates belong to
-        start_s, end_s : the window on the source's clock
-        playing : id of the track that plays already; it is matched where it holds the best one's recording
+        queries : Queries
+            All queries of the window.
+        candidates : Candidates
+            Candidates of some of the queries.
+        candidate_rows : (m,) int64
+            Row in `queries` of each row in `candidates`.
+        step_frames : int
+            Frames between the starts of consecutive queries.
+        start_s, end_s : float
+            The window in seconds of the source.
+        playing : str or None
+            Id of the track of the open play. If it contains the same recording as the best track, it is the
+            match.
         """
         evidence = self.weigh(queries, candidates, candidate_rows, step_frames, playing)
         if evidence is None:
@@ -107,7 +114,7 @@ class Matcher:
         step_frames: int,
         playing: str | None = None,
     ) -> Evidence | None:
-        """Return the evidence for the best alignment, or for that of a copy which plays already."""
+        """Return the evidence for the best alignment; parameters as in :meth:`match`."""
         hypotheses = self._vote(candidates, candidate_rows * step_frames)
         if not len(hypotheses.tracks):
             return None
@@ -115,9 +122,10 @@ class Matcher:
         best = int(np.argmax(scores.similarity))
         last_frame = (len(queries.expected) - 1) * step_frames
         runner_up, copies = self._runner_up(hypotheses.tracks, scores, best, last_frame)
-        kept = [number for number in copies if self.index.track(number).id == playing]
-        if kept:
-            best = int(np.argmax(np.where(np.isin(hypotheses.tracks, kept), scores.similarity, -np.inf)))
+        already_playing = [number for number in copies if self.index.track(number).id == playing]
+        if already_playing:
+            is_playing = np.isin(hypotheses.tracks, already_playing)
+            best = int(np.argmax(np.where(is_playing, scores.similarity, -np.inf)))
         similarity = float(scores.similarity[best])
         background = self._background(candidates, copies)
         return Evidence(
@@ -125,37 +133,39 @@ class Matcher:
             offset_frames=int(scores.offsets[best]),
             similarity=similarity,
             background=background,
-            margin=similarity - max(runner_up, background),  # without rivals it takes more than to be alone
+            margin=similarity - max(runner_up, background),  # so that a track without rivals has no advantage
             n_segments=float(scores.weights[best].sum()),
             expected=float(queries.expected.mean()),
-            heard_frames=self._heard(scores, best, last_frame),
+            heard_frames=self._matched_frames(scores, best, last_frame),
         )
 
     def _background(self, candidates: Candidates, copies: Collection[int]) -> float:
-        """Return how near the nearest segments of anything else are, on average over the embeddings.
+        """Return the mean similarity of the queries to the most similar segments of other recordings.
 
-        Where music is much alike, or an embedding says little, all is near, and a similarity proves less. The
-        model's cohort speaks too, so that this holds in a catalogue of one track.
+        If other recordings are similar too, a match proves less. The model's cohort is included, so that the
+        background is meaningful in a catalogue of one track.
 
         Parameters
         ----------
-        copies : tracks that hold the best alignment's recording
+        candidates : Candidates
+        copies : collection of int
+            Numbers of the tracks that contain the best alignment's recording.
         """
         tracks = np.searchsorted(self.index.first_segment, candidates.segments, side="right") - 1
         others = (candidates.segments >= 0) & ~np.isin(tracks, list(copies))
         rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
 
-    def _heard(self, scores: _Scores, best: int, last_frame: int) -> tuple[int, int]:
-        """Return the stretch of the window in which the best alignment's segments are similar."""
+    def _matched_frames(self, scores: _Scores, best: int, last_frame: int) -> tuple[int, int]:
+        """Return first frame and end of the part of the window in which the best alignment is similar."""
         end_frame = last_frame + self.spec.n_frames
         used = scores.weights[best] > 0
         similarities, starts = scores.similarities[best][used], scores.starts[best][used]
         if not len(starts):
             return 0, end_frame
-        loud = np.sort(similarities)[len(similarities) // 2 :]
-        # The contiguous run with the largest sum over half of what the better half reaches.
-        sums = np.concatenate([[0.0], np.cumsum(similarities - 0.5 * loud.mean())])
+        better_half = np.sort(similarities)[len(similarities) // 2 :]
+        # The run of segments with the largest sum of similarities above half the level of the better half.
+        sums = np.concatenate([[0.0], np.cumsum(similarities - 0.5 * better_half.mean())])
         last = int(np.argmax(sums[1:] - np.minimum.accumulate(sums)[:-1]))
         first = int(np.argmin(sums[: last + 1]))
         begin = 0 if first == 0 else int(starts[first])
@@ -165,44 +175,56 @@ class Matcher:
     def _runner_up(
         self, tracks: IntArray, scores: _Scores, best: int, last_frame: int
     ) -> tuple[float, set[int]]:
-        """Return the similarity of the best track of another recording, and the tracks of the same."""
+        """Return the similarity of the best track of another recording, and the copies of the best track.
+
+        Returns
+        -------
+        similarity : float
+            0 if all hypotheses are of copies.
+        copies : set of int
+            Numbers of the tracks that contain the best alignment's recording, the best track included.
+        """
         hypotheses = _Hypotheses(tracks, scores.offsets)
-        seen, copies = {int(tracks[best])}, {int(tracks[best])}
-        for place in np.argsort(-scores.similarity, kind="stable"):
-            track = int(tracks[place])
-            if track in seen:
+        copies = {int(tracks[best])}
+        for row in np.argsort(-scores.similarity, kind="stable"):
+            track = int(tracks[row])
+            if track in copies:
                 continue
-            seen.add(track)
-            if len(seen) > MAX_COPIES + 1 or not self._alike(hypotheses, best, int(place), last_frame):
-                return float(scores.similarity[place]), copies
+            if len(copies) > MAX_COPIES or not self._are_copies(hypotheses, best, int(row), last_frame):
+                return float(scores.similarity[row]), copies
             copies.add(track)
         return 0.0, copies
 
-    def _alike(self, hypotheses: _Hypotheses, one: int, other: int, last_frame: int) -> bool:
-        """Whether two aligned tracks hold the same sound over the window, however their grids lie."""
+    def _are_copies(self, hypotheses: _Hypotheses, one: int, other: int, last_frame: int) -> bool:
+        """Return whether two aligned tracks contain the same sound over the window.
+
+        Segments of one track are compared with vectors interpolated between segments of the other, because
+        the segments of the two may start at different times.
+        """
         hop, first = self.spec.hop_frames, self.index.first_segment
         start, track = int(hypotheses.offsets[one]), int(hypotheses.tracks[one])
-        ours = np.arange(max(0, -(-start // hop)), (start + last_frame) // hop + 1)
-        places = ours + (int(hypotheses.offsets[other]) - start) / hop  # in segments of the other track
-        theirs = np.floor(places).astype(np.int64)
-        rival = int(hypotheses.tracks[other])
-        length, rival_length = int(np.diff(first)[track]), int(np.diff(first)[rival])
-        both = (ours < length) & (theirs >= 0) & (theirs + 1 < rival_length)
-        if not both.any():
+        segments = np.arange(max(0, -(-start // hop)), (start + last_frame) // hop + 1)
+        positions = segments + (int(hypotheses.offsets[other]) - start) / hop  # in the other track's segments
+        left = np.floor(positions).astype(np.int64)
+        other_track = int(hypotheses.tracks[other])
+        length, other_length = int(np.diff(first)[track]), int(np.diff(first)[other_track])
+        in_both = (segments < length) & (left >= 0) & (left + 1 < other_length)
+        if not in_both.any():
             return False
-        ours, theirs, fraction = ours[both], theirs[both], (places - theirs)[both, None]
-        left, right = (self.index.vectors(theirs + step + first[rival]) for step in (0, 1))
-        between, exact = left * (1 - fraction) + right * fraction, self.index.vectors(ours + first[track])
-        lengths = np.linalg.norm(between, axis=1) * np.linalg.norm(exact, axis=1)
-        return bool(np.mean(np.sum(between * exact, axis=1) / lengths) > COPY_COSINE)
+        segments, left, fraction = segments[in_both], left[in_both], (positions - left)[in_both, None]
+        lower, upper = (self.index.vectors(left + step + first[other_track]) for step in (0, 1))
+        interpolated = lower * (1 - fraction) + upper * fraction
+        exact = self.index.vectors(segments + first[track])
+        lengths = np.linalg.norm(interpolated, axis=1) * np.linalg.norm(exact, axis=1)
+        return bool(np.mean(np.sum(interpolated * exact, axis=1) / lengths) > COPY_COSINE)
 
     def _vote(self, candidates: Candidates, query_frames: IntArray) -> _Hypotheses:
-        """Sum the candidates' similarities over alignments; return the best-voted."""
+        """Return the alignments with the most votes; a vote counts by the candidate's squared similarity."""
         segments = candidates.segments.ravel()
-        known = segments >= 0
-        segments = segments[known]
-        times = np.repeat(query_frames, candidates.segments.shape[1])[known]
-        similarities = candidates.similarities.ravel()[known]
+        valid = segments >= 0
+        segments = segments[valid]
+        times = np.repeat(query_frames, candidates.segments.shape[1])[valid]
+        similarities = candidates.similarities.ravel()[valid]
         tracks = np.searchsorted(self.index.first_segment, segments, side="right") - 1
         if not len(segments):
             return _Hypotheses(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
@@ -211,7 +233,7 @@ class Matcher:
         keys, inverse = np.unique(tracks * 2**32 + (bins + 2**31), return_inverse=True)
         strengths = np.maximum(similarities, 0.0) ** 2
         votes = np.asarray(np.bincount(inverse, weights=strengths), dtype=np.float64)
-        # Neighbouring bins hear the same alignment: a true one is spread over a few by the catalogue's hop.
+        # Add half the votes of adjacent bins: the catalogue's hop spreads a true alignment over a few bins.
         smooth = votes.copy()
         adjacent = np.flatnonzero(np.diff(keys) == 1)
         smooth[adjacent] += 0.5 * votes[adjacent + 1]
@@ -220,30 +242,25 @@ class Matcher:
         return _Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
 
     def _rescore(self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses) -> _Scores:
-        """Score each hypothesis at finer offsets and keep its best."""
+        """Score each hypothesis at several offsets and return the best offset of each."""
         hop, first = self.spec.hop_frames, self.index.first_segment
         last_frame = (len(embeddings) - 1) * step_frames
-        shifts = np.arange(-REFINE_FRAMES, REFINE_FRAMES + 1, REFINE_STEP_FRAMES)
         reach = REFINE_FRAMES + MAX_MISALIGNED_FRAMES
-        lowest = -(-(hypotheses.offsets - reach) // hop)  # first catalogue segment that any shift can use
+        lowest = -(-(hypotheses.offsets - reach) // hop)  # first catalogue segment that any offset uses
         n_slots = (last_frame + 2 * reach) // hop + 1
         slots = lowest[:, None] + np.arange(n_slots)  # (h, slots), segment numbers within the track
         base, lengths = first[hypotheses.tracks], np.diff(first)[hypotheses.tracks]
         inside = (slots >= 0) & (slots < lengths[:, None])
-        numbers = np.where(inside, slots + base[:, None], 0)
-        used, column = np.unique(numbers, return_inverse=True)
+        used, columns = np.unique(np.where(inside, slots + base[:, None], 0), return_inverse=True)
         table = self.index.similarities(embeddings, used)  # (n, used)
+        shifts = np.arange(-REFINE_FRAMES, REFINE_FRAMES + 1, REFINE_STEP_FRAMES)
         offsets = hypotheses.offsets[:, None] + shifts  # (h, shifts)
-        wanted = slots[:, None, :] * hop - offsets[:, :, None]  # (h, shifts, slots) frames in the query
-        rows = np.clip(np.rint(wanted / step_frames).astype(np.int64), 0, len(embeddings) - 1)
-        misaligned = np.abs(wanted - rows * step_frames)
-        weights = 0.5 ** ((misaligned / MISALIGNED_HALF_WEIGHT_FRAMES) ** 2)
-        weights[misaligned > MAX_MISALIGNED_FRAMES] = 0
+        starts = slots[:, None, :] * hop - offsets[:, :, None]  # (h, shifts, slots) frames in the window
+        rows, weights = _nearest_queries(starts, step_frames, len(embeddings))
         covered = weights * inside[:, None, :]
-        similarities = table[rows, column.reshape(slots.shape)[:, None, :]]
-        total = covered.sum(axis=2)
-        least = MIN_COVERED * weights.sum(axis=2)
-        mean = (covered * similarities).sum(axis=2) / (np.maximum(total, least) + SHRINKAGE)
+        similarities = table[rows, columns.reshape(slots.shape)[:, None, :]]
+        total = np.maximum(covered.sum(axis=2), MIN_COVERED_SHARE * weights.sum(axis=2)) + SHRINKAGE
+        mean = (covered * similarities).sum(axis=2) / total
         best = np.argmax(mean, axis=1)
         each = np.arange(len(best))
         return _Scores(
@@ -251,5 +268,27 @@ class Matcher:
             offsets[each, best],
             similarities[each, best],
             covered[each, best],
-            wanted[each, best],
+            starts[each, best],
         )
+
+
+def _nearest_queries(starts: IntArray, step_frames: int, n_queries: int) -> tuple[IntArray, FloatArray]:
+    """Return the row and weight of the query nearest in time to each catalogue segment.
+
+    Parameters
+    ----------
+    starts : (...) int64
+        Start of each catalogue segment in the window, in frames.
+    step_frames : frames between the starts of consecutive queries
+    n_queries : number of queries in the window
+
+    Returns
+    -------
+    rows : (...) int64
+    weights : (...) float64, 0-1; 0 if the query is too far away
+    """
+    rows = np.clip(np.rint(starts / step_frames).astype(np.int64), 0, n_queries - 1)
+    misaligned = np.abs(starts - rows * step_frames)
+    weights = 0.5 ** ((misaligned / MISALIGNED_HALF_WEIGHT_FRAMES) ** 2)
+    weights[misaligned > MAX_MISALIGNED_FRAMES] = 0
+    return rows, weights

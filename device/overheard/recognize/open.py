@@ -1,4 +1,4 @@
-"""Open model and packs for recognizing."""
+"""Open the model and packs that the settings select."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ from overheard.settings import Settings
 
 
 def open_recognizer(settings: Settings, pack_names: Sequence[str] | None = None) -> Recognizer:
-    """Load the model and the packs, once, for identifying or listening."""
+    """Load the model and the packs for identifying or listening.
+
+    Parameters
+    ----------
+    settings : Settings
+    pack_names : sequence of str or None
+        Names or paths of packs; None selects those in the settings, or all.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be loaded.
+    PackError
+        If a selected pack, or every pack, is unusable.
+    """
     model = load_model(settings.model_path)
     packs = open_packs(settings, model, pack_names)
     return Recognizer(model, packs, settings.gate, settings.track)

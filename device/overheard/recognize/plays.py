@@ -1,4 +1,4 @@
-"""Matches to plays: when a play begins, that it goes on, and when it is over."""
+"""Turn the matches of consecutive windows into plays: decide when a play starts, continues and ends."""
 
 from __future__ import annotations
 
@@ -8,37 +8,53 @@ from collections import deque
 from overheard.events import Event, Match, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence
 from overheard.settings import TrackSettings
 
-_LONG_AGO = -1e9
+_LONG_AGO_S = -1e9
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackRules:
-    """What is tuned with the matcher and no matter of taste; the user's part is in `TrackSettings`."""
+    """Constants of the play tracker, tuned together with the matcher. What users set is in `TrackSettings`.
 
-    # The score is in log-odds; the threshold of a match is what its window's length asks for.
-    # A threshold fits one query; a day asks thousands. So a play needs more than one accepted match.
-    strong_above: float = 5.0  # over the threshold: one such match starts a play, weaker ones need a second
-    kept_below: float = 4.0  # under the threshold, yet enough to go on in the same track and alignment
-    drift_s: float = 1.0  # alignments that differ by less are the same
-    confirm_s: float = 6.0  # the second match must end so much later: overlapping windows share their errors
-    agree_s: float = 10.0  # and within this time of the first
-    hope_s: float = 10.0  # weak matches that agree delay the word of unknown music by so much
-    recall_s: float = 20.0  # how far back a play's start is looked for in earlier, weaker matches
+    The threshold of a match is made for one query. A day of listening asks thousands, so one match that
+    barely reaches the threshold does not start a play. The values were chosen by trials: see
+    docs/experiments.md.
+
+    Attributes
+    ----------
+    strong_above : score over the threshold, in log-odds, from which a single match starts a play
+    kept_below : score under the threshold, in log-odds, down to which a match still continues a play
+    drift_s : alignments that differ by at most this much are the same
+    confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
+        windows have the same errors
+    agree_s : a second match confirms a first only if it ends at most this much later
+    hope_s : extra time before music is reported as unknown, while weak matches agree with each other
+    recall_s : how far back the start of a play can be moved to earlier matches that agree with it
+    restart_s : a track that jumps back this close to its end was started again, which is a new play
+    """
+
+    strong_above: float = 5.0
+    kept_below: float = 4.0
+    drift_s: float = 1.0
+    confirm_s: float = 6.0
+    agree_s: float = 10.0
+    hope_s: float = 10.0
+    recall_s: float = 20.0
+    restart_s: float = 2.0
 
 
 def alignment_s(match: Match) -> float:
-    """Return the position in the track at second 0 of the source; constant while a track plays on."""
+    """Return the position in the track at second 0 of the source. It is constant while a track plays on."""
     return match.offset_s - match.start_s
 
 
 class PlayTracker:
     """Turn the matches of overlapping windows into plays, with hysteresis.
 
-    A play starts at one strong accepted match or at two that agree in track and alignment. It goes on
-    through weaker matches that agree with it, bridges `settings.gap_s` without any, and ends at the last that
-    agreed. Another track takes over only when it is accepted as at a start and the present one has not been
-    heard since. The owner calls `update` for each window of sound, `quiet` for each block while nothing
-    sounds, and `finish` at the end.
+    A play starts with one strong accepted match, or with two accepted matches that agree in track and
+    alignment. Weaker matches that agree with it continue it. It survives `settings.gap_s` seconds without
+    such a match, and then ends at the last one. Another track replaces it if that track's matches would start
+    a play. The owner calls `update` for each window of sound, `quiet` for each silent block, `gap` for lost
+    audio, and `finish` at the end.
     """
 
     def __init__(self, settings: TrackSettings | None = None, rules: TrackRules | None = None) -> None:
@@ -47,14 +63,14 @@ class PlayTracker:
         self._play: Play | None = None
         self._alignment_s = 0.0  # of the last match that agreed with the play
         self._heard_s = 0.0  # end of the last window that agreed with the play
-        self._floor_s = 0.0  # no play starts before the one before it ended
-        self._pending: Match | None = None  # accepted, waits for a second that agrees
+        self._floor_s = 0.0  # end of the previous play; the next one does not start earlier
+        self._pending: Match | None = None  # accepted, waits for a second match that agrees
         self._recent: deque[Match] = deque()
-        self._told = False  # of unknown music in this stretch of sound
+        self._unknown_reported = False  # for the present stretch of sound
         self._sounding = False
-        self._windows = 0  # of sound since the last silence
-        self._sound_end_s = _LONG_AGO
-        self._unmatched_s = 0.0
+        self._n_windows = 0  # windows of sound since the last silence
+        self._sound_end_s = _LONG_AGO_S
+        self._unmatched_s = 0.0  # duration of sound without a play
         self._unmatched_from_s = 0.0
 
     @property
@@ -63,14 +79,14 @@ class PlayTracker:
         return self._play
 
     def update(self, match: Match | None, window_start_s: float, window_end_s: float) -> list[Event]:
-        """Take the best match of one window of sound, None where there is none at all.
+        """Add the best match of one window of sound and return the resulting events.
 
         Parameters
         ----------
-        match
-            Best match, accepted or not.
-        window_start_s, window_end_s
-            The window in seconds of the source; ends must not go backwards.
+        match : Match or None
+            The best match, accepted or not; None if there is none.
+        window_start_s, window_end_s : float
+            The window in seconds of the source. Windows must be in the order of their ends.
         """
         events = self._expire(window_start_s)
         self._count_sound(window_start_s, window_end_s)
@@ -84,7 +100,7 @@ class PlayTracker:
         return events + self._unknown(window_end_s)
 
     def quiet(self, now_s: float) -> list[Event]:
-        """Take note that nothing sounds at this second; says `Silence` once, ends a play after the gap."""
+        """Record silence at this second of the source; report `Silence` once and end a play after the gap."""
         events = self._close_short_stretch()
         events += self._expire(now_s)
         if self._sounding:
@@ -95,13 +111,13 @@ class PlayTracker:
         return events
 
     def gap(self, now_s: float) -> list[Event]:
-        """Take note that what sounded until this second was lost; ends a play after the gap."""
+        """Record that the audio until this second of the source was lost; end a play after the gap."""
         if self._sounding:
-            self._windows += 1  # no short sound: nobody knows how long it was
+            self._n_windows += 1  # the sound may have been long, so it is not treated as short
         return self._expire(now_s)
 
     def finish(self, end_s: float) -> list[Event]:
-        """End the open play; the source is over at this second."""
+        """Record that the source ended at this second; end the open play."""
         events = self._close_short_stretch()
         if self._play is not None:
             events += self._end(min(self._heard_s, end_s))
@@ -123,7 +139,7 @@ class PlayTracker:
         return match.score >= match.threshold - self._rules.kept_below
 
     def _extend(self, match: Match) -> list[Event]:
-        """Go on to this match's end; the alignment follows, so that a wrong speed does not add up."""
+        """Continue the play to this match's end; follow its alignment, in case the speed is slightly off."""
         self._alignment_s = alignment_s(match)
         return self._hear(match)
 
@@ -154,13 +170,13 @@ class PlayTracker:
         self._floor_s = play.end_s
         self._unmatched_s = max(0.0, self._sound_end_s - self._heard_s)
         self._unmatched_from_s = self._heard_s
-        self._told = False
+        self._unknown_reported = False
         return [PlayEnded(play)]
 
-    # A new one
+    # A new play
 
     def _propose(self, match: Match) -> list[Event]:
-        """Start a play if this accepted match is strong or the second to say the same."""
+        """Start a play if this accepted match is strong, or confirms an earlier one."""
         first, rules = self._pending, self._rules
         agrees = first is not None and self._agree(first, match)
         if first is None or not agrees:
@@ -173,7 +189,7 @@ class PlayTracker:
             return self._hear(match) if same_track else []
         self._pending = None
         if same_track and not self._started_again(match):
-            return self._extend(match)  # a seek, or music that repeats itself
+            return self._extend(match)  # the player jumped, or the music repeats itself
         return self._start(match)
 
     def _agree(self, first: Match, second: Match) -> bool:
@@ -181,21 +197,21 @@ class PlayTracker:
         return near and first.track.id == second.track.id
 
     def _started_again(self, match: Match) -> bool:
-        """Whether the track, played to its end, now begins anew."""
+        """Return whether the track played to its end and now plays again from an earlier position."""
         duration_s = match.track.duration_s
         position_s = alignment_s(match) + match.end_s
         expected_s = self._alignment_s + match.end_s
-        over = duration_s > 0 and expected_s > duration_s - 2
-        return over and position_s < expected_s - self._rules.drift_s
+        is_over = duration_s > 0 and expected_s > duration_s - self._rules.restart_s
+        return is_over and position_s < expected_s - self._rules.drift_s
 
     def _start(self, match: Match) -> list[Event]:
-        """Start a play where the track was first heard, and end the one before it there."""
+        """Start a play where the track was first heard, and end the previous play there."""
         first_s = self._first_heard_s(match)
-        begin_s = -alignment_s(match)  # where the track itself begins
+        begin_s = -alignment_s(match)  # the track's own beginning, on the source's clock
         events: list[Event] = []
         if self._play is not None:
             if not first_s <= begin_s <= match.end_s and first_s < self._heard_s:
-                first_s = (first_s + self._heard_s) / 2  # both were heard between; the truth is in the middle
+                first_s = (first_s + self._heard_s) / 2  # the change is somewhere in the overlap of both
             events = self._end(min(self._heard_s, max(first_s, begin_s)))
         start_s = min(max(first_s, begin_s, self._floor_s), match.end_s)
         self._alignment_s = alignment_s(match)
@@ -212,7 +228,7 @@ class PlayTracker:
         return [*events, PlayStarted(self._play)]
 
     def _first_heard_s(self, match: Match) -> float:
-        """Return the start of the earliest of the last matches that agree with this one."""
+        """Return the start of the earliest recent match that agrees with this one."""
         first_s = match.start_s
         for earlier in self._recent:
             if self._agree(earlier, match) and self._kept(earlier):
@@ -220,7 +236,7 @@ class PlayTracker:
         return first_s
 
     def _clip_to_track(self, match: Match, end_s: float) -> float:
-        """Let no play outlast its track."""
+        """Limit the end of a play to the end of its track."""
         if match.track.duration_s <= 0:
             return end_s
         return min(end_s, match.track.duration_s - alignment_s(match))
@@ -233,18 +249,18 @@ class PlayTracker:
         if self._pending is not None and now_s - self._pending.end_s > self._rules.agree_s:
             self._pending = None
 
-    # Sound that nothing explains
+    # Unknown music
 
     def _forget_stretch(self) -> None:
-        self._told = self._sounding = False
-        self._windows = 0
-        self._sound_end_s = _LONG_AGO
+        self._unknown_reported = self._sounding = False
+        self._n_windows = 0
+        self._sound_end_s = _LONG_AGO_S
         self._unmatched_s = 0.0
 
     def _count_sound(self, start_s: float, end_s: float) -> None:
         if start_s - self._sound_end_s >= self._settings.unknown_s:
             self._forget_stretch()
-        self._windows = self._windows + 1 if self._sounding else 1
+        self._n_windows = self._n_windows + 1 if self._sounding else 1
         self._sounding = True
         if self._unmatched_s <= 0:
             self._unmatched_from_s = max(start_s, self._sound_end_s)
@@ -252,26 +268,26 @@ class PlayTracker:
         self._sound_end_s = max(self._sound_end_s, end_s)
 
     def _unknown(self, now_s: float) -> list[Event]:
-        """Say once in a stretch that the sound is known to no pack."""
+        """Report unknown music once per stretch of sound."""
         if self._play is not None:
             self._unmatched_s = 0.0
-            self._told = False
-        elif not self._told and self._unmatched_s >= self._patience_s():
-            self._told = True
+            self._unknown_reported = False
+        elif not self._unknown_reported and self._unmatched_s >= self._patience_s():
+            self._unknown_reported = True
             return [MusicUnknown(self._unmatched_from_s, now_s)]
         return []
 
     def _patience_s(self) -> float:
-        """Wait longer where the last two matches agree: a play may be about to start."""
+        """Return the time before music is unknown; longer if the last two matches agree, as before a play."""
         if len(self._recent) < 2 or not self._agree(self._recent[-2], self._recent[-1]):
             return self._settings.unknown_s
         hopeful = self._kept(self._recent[-2]) and self._kept(self._recent[-1])
         return self._settings.unknown_s + (self._rules.hope_s if hopeful else 0.0)
 
     def _close_short_stretch(self) -> list[Event]:
-        """Name a sound that was too short for a second window by its only match, if that is accepted."""
+        """Report a play for a sound of one window, which allows no second match, if its match is accepted."""
         pending = self._pending
-        if pending is None or not self._sounding or self._windows > 1 or self._play is not None:
+        if pending is None or not self._sounding or self._n_windows > 1 or self._play is not None:
             return []
         self._pending = None
         return [*self._start(pending), *self._end(pending.end_s)]

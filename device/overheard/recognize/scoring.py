@@ -1,18 +1,35 @@
-"""Evidence to a score: calibrated weights, and a threshold that fits whatever the query's length."""
+"""Convert the evidence for a match to a score that one threshold fits for every window length."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from overheard.errors import ModelError
+from overheard.errors import REINSTALL, ModelError
+from overheard.fingerprint.json_values import JsonValueError, get_number, get_numbers, get_object
+
+MIN_SEGMENTS = 0.25  # lower limit of Evidence.n_segments in its logarithm
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What speaks for the best alignment; the score is a weighted sum of :meth:`features`."""
+    """What is known about the best alignment of a window.
+
+    Attributes
+    ----------
+    track : number of the track in the catalogue
+    offset_frames : position in the track at the window's start, in frames
+    similarity : mean similarity of the queries to the track's segments
+    background : mean similarity of the queries to the nearest segments of other recordings and the cohort
+    margin : similarity over the runner-up's or the background's, whichever is higher
+    n_segments : number of catalogue segments compared, weighted by 0-1
+    expected : cosine to expect from a correct match, judging by the sound quality
+    heard_frames : first frame and end (exclusive) of the part of the window that matches
+    """
 
     track: int
     offset_frames: int
@@ -21,27 +38,30 @@ class Evidence:
     margin: float
     n_segments: float
     expected: float
-    heard_frames: tuple[
-        int, int
-    ]  # where in the window the track sounds: the first frame, and one past the last
+    heard_frames: tuple[int, int]
 
     def features(self) -> tuple[float, ...]:
-        """Return the features in the order of :attr:`Scoring.weights`, with 1 for the bias."""
-        logarithm = float(np.log(max(self.n_segments, 0.25)))
+        """Return the features in the order of :attr:`Scoring.weights`; the last is 1, for the bias."""
+        logarithm = float(np.log(max(self.n_segments, MIN_SEGMENTS)))
         return (self.similarity, self.background, self.margin, logarithm, self.expected, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """Calibrated weights: evidence to a score that one threshold fits, whatever the query's length.
+    """Calibrated weights and threshold. The defaults serve tests and models without a calibration.
 
     Attributes
     ----------
-    weights : of mean similarity, background, margin, the logarithm of the number of segments, and expected
-        similarity; then the bias; their sum is the log-odds that the match is right
-    lengths_s, penalties : what a query of this length loses, so that equal scores are equally often false;
-        penalties between are interpolated
-    threshold : the score from which a match is named
+    weights : tuple of 6 float
+        Weights of similarity, background, margin, logarithm of the number of segments, and expected
+        similarity, and the bias. The weighted sum is the log-odds that the match is correct.
+    lengths_s : tuple of float
+        Increasing window lengths in seconds, for `penalties`.
+    penalties : tuple of float
+        Log-odds that a window of each length loses, so that equal scores have equal false positive rates.
+        Values between the lengths are interpolated.
+    threshold : float
+        A match with this score or a higher one is accepted.
     """
 
     weights: tuple[float, ...] = (36.0, -36.0, 5.0, 1.5, 0.0, -3.0)
@@ -50,30 +70,44 @@ class Scoring:
     threshold: float = 4.0
 
     def log_odds(self, evidence: Evidence) -> float:
-        """Return the log-odds that the evidence's track is right."""
+        """Return the log-odds that the track is correct."""
         return float(np.dot(self.weights, evidence.features()))
 
     def score(self, evidence: Evidence, length_s: float) -> float:
-        """Return what the threshold is applied to."""
+        """Return the score of evidence from a window of this length, to compare with the threshold."""
         return self.log_odds(evidence) - float(np.interp(length_s, self.lengths_s, self.penalties))
 
     @classmethod
-    def from_manifest(cls, manifest: dict[str, Any], compact: bool = False) -> Scoring:
-        """Read what a model manifest says for codes of full length, or compact ones; else the defaults.
+    def from_manifest(cls, manifest: Mapping[str, Any], compact: bool = False) -> Scoring:
+        """Read the calibration in a model's manifest, or return the defaults if it has none.
 
-        Where it says nothing for compact codes, what it says for others holds.
+        Parameters
+        ----------
+        manifest : contents of the manifest
+        compact : True for codes of compact packs; without their own calibration they use that of full codes
+
+        Raises
+        ------
+        ModelError
+            If the calibration is incomplete or has invalid values.
         """
-        values = (manifest.get("compact_scoring") if compact else None) or manifest.get("scoring")
-        if values is None:
+        name = "compact_scoring" if compact and manifest.get("compact_scoring") is not None else "scoring"
+        if manifest.get(name) is None:
             return cls()
         try:
-            weights, lengths_s, penalties = (
-                tuple(map(float, values[name])) for name in ("weights", "lengths_s", "penalties")
-            )
-            if len(weights) != len(cls.weights):
-                raise ValueError(f"{len(weights)} weights, not {len(cls.weights)}")
-            return cls(weights, lengths_s, penalties, float(values["threshold"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the model's scoring is unreadable ({error}): install overheard anew"
-            ) from error
+            return cls._from_dict(get_object(manifest, name))
+        except JsonValueError as error:
+            raise ModelError(f"the model's {name} is invalid ({error})", REINSTALL) from error
+
+    @classmethod
+    def _from_dict(cls, values: Mapping[str, Any]) -> Scoring:
+        """Read and validate the values of a calibration. Raises JsonValueError."""
+        lengths_s = get_numbers(values, "lengths_s")
+        if not lengths_s or any(after <= before for before, after in itertools.pairwise(lengths_s)):
+            raise JsonValueError("lengths_s must be increasing")
+        return cls(
+            weights=get_numbers(values, "weights", len(cls.weights)),
+            lengths_s=lengths_s,
+            penalties=get_numbers(values, "penalties", len(lengths_s)),
+            threshold=get_number(values, "threshold"),
+        )
