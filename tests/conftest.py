@@ -13,9 +13,10 @@ import pytest
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-# A shell starts background jobs with SIGINT ignored, and child processes inherit that. Tests that interrupt a child,
-# or this process, need Python's own handler.
-if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+# A shell starts background jobs with SIGINT ignored, and child processes inherit that. Tests that interrupt
+# themselves or a child need Python's own handler.
+IN_MAIN_THREAD = threading.current_thread() is threading.main_thread()
+if IN_MAIN_THREAD and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
