@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from overheard.errors import OverheardError
+from overheard.errors import OverheardError, missing_training_package
 from overheard.text import one_line
 
 # Imported when called: the model's export needs TensorFlow, the catalogue's must not.
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except (OverheardError, OSError) as error:
         print(f"overheard-export: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"overheard-export: {missing_training_package(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("overheard-export: interrupted", file=sys.stderr)

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from overheard.errors import OverheardError
+from overheard.errors import OverheardError, missing_training_package
 from overheard.text import one_line
 from overheard_train.arguments import positive, whole_number
 
@@ -121,6 +121,9 @@ def main(argv: list[str] | None = None) -> int:
         return commands[args.command](args)
     except (OverheardError, OSError) as error:
         print(f"overheard-train: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"overheard-train: {missing_training_package(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("overheard-train: interrupted", file=sys.stderr)
