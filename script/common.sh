@@ -1,10 +1,10 @@
-# Sourced by the other scripts: where the project is, and how system packages get installed.
+# The other scripts source this: the path of the project, and the installation of system packages.
 # shellcheck shell=bash
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf '%s\n' "$*" >&2; }
 
-# Whether packages can be installed without asking anybody for a password.
+# Succeeds if apt-get can install packages without a password.
 may_install() {
     command -v apt-get >/dev/null || return 1
     [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null
@@ -16,7 +16,7 @@ apt_quietly() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null >"$apt_log" 2>&1
 }
 
-# apt_install PACKAGE...; the lists of packages are fetched only where the ones at hand do not do.
+# apt_install PACKAGE...; fetches the package lists only if installing with the present ones fails.
 apt_install() {
     local apt_log
     apt_log=$(mktemp)

@@ -1,7 +1,7 @@
-"""Compares what a Raspberry Pi makes of audio with what this machine makes of it; `script/test-pi` runs this.
+"""Compare a Raspberry Pi's embeddings and answers with this machine's; `script/test-pi` runs this.
 
-usage: test-pi.py versions | make FOLDER | network FOLDER CPU | embeddings FOLDER | named FOLDER
-`make` runs on this machine, the others on the Pi.
+usage: test-pi.py versions | make FOLDER | network FOLDER CPU | embeddings FOLDER | identified FOLDER
+`make` runs on this machine, the other commands on the Pi.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,14 @@ from overheard.hear import decode as audio
 PIECES = 8
 PIECE_S = 45.0
 CLIP_S = 8.0
-RATE = 22050  # of the files, so that the resampler is compared too
+FILE_SAMPLE_RATE = 22050  # not the model's, so that the resampler is compared too
 STEP_FRAMES = 16
 MIN_COSINE = 0.999
 MAX_OFFSET_S = 0.5
 
 
 def versions() -> int:
-    """Print what pip installed."""
+    """Print the versions of the installed packages."""
     names = ["numpy", "scipy", "av", "soxr", "sounddevice", "mutagen", "annoy", *available_runtimes()]
     print(
         f"Python {sys.version.split()[0]}:", ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
@@ -41,37 +42,39 @@ def versions() -> int:
 
 
 def make(folder: Path) -> int:
-    """Write a collection, clips of it in cafe noise, and what this machine makes of the collection."""
+    """Write a collection, clips of it in cafe noise, and this machine's outputs for the collection."""
     rng = np.random.default_rng(2026)
     truth: dict[str, dict[str, object]] = {}
     for name in ("music", "queries"):
         (folder / name).mkdir()
-    for seed in range(PIECES + 1):  # the last is in no pack
-        piece = synthesize(700 + seed, PIECE_S, RATE)
+    for seed in range(PIECES + 1):  # the last one is not in the collection
+        piece = synthesize(700 + seed, PIECE_S, FILE_SAMPLE_RATE)
         if seed < PIECES:
-            write_wav(folder / "music" / f"{seed}.wav", piece.waveform, RATE)
+            write_wav(folder / "music" / f"{seed}.wav", piece.waveform, FILE_SAMPLE_RATE)
         start_s = float(rng.uniform(2, PIECE_S - CLIP_S - 2))
-        clip = piece.waveform[int(start_s * RATE) :][: int(CLIP_S * RATE)]
-        noise = cafe(rng, len(clip), RATE)
+        clip = piece.waveform[int(start_s * FILE_SAMPLE_RATE) :][: int(CLIP_S * FILE_SAMPLE_RATE)]
+        noise = cafe(rng, len(clip), FILE_SAMPLE_RATE)
         mixed = clip + noise * np.sqrt(np.mean(clip**2) / np.mean(noise**2)) * 10 ** (-10 / 20)
         write_wav(
-            folder / "queries" / f"{seed}.wav", (0.5 * mixed / np.abs(mixed).max()).astype(np.float32), RATE
+            folder / "queries" / f"{seed}.wav",
+            (0.5 * mixed / np.abs(mixed).max()).astype(np.float32),
+            FILE_SAMPLE_RATE,
         )
-        truth[f"{seed}.wav"] = {"in_pack": seed < PIECES, "offset_s": start_s}
+        truth[f"{seed}.wav"] = {"in_collection": seed < PIECES, "offset_s": start_s}
     (folder / "truth.json").write_text(json.dumps(truth))
     embedder = Embedder(default_model())
-    inputs, outputs, embeddings = [], [], []
+    inputs, outputs, embedded = [], [], []
     for path in sorted((folder / "music").iterdir()):
         waveform = audio.load(path)
         values = embedder.quantize(slice_segments(log_mel(waveform), STEP_FRAMES))
         inputs.append(values)
         outputs.append(run(embedder, values))
-        embeddings.append(embed_waveform(embedder, waveform, STEP_FRAMES))
+        embedded.append(embed_waveform(embedder, waveform, STEP_FRAMES))
     np.savez(
-        folder / "there.npz",
+        folder / "reference.npz",
         inputs=np.concatenate(inputs),
         outputs=np.concatenate(outputs),
-        embeddings=np.concatenate(embeddings),
+        embeddings=np.concatenate(embedded),
     )
     runtimes = ", ".join(f"{name} {version}" for name, version in available_runtimes().items())
     print(f"model {default_model().digest}, this machine's runtime: {runtimes}")
@@ -84,32 +87,32 @@ def run(embedder: Embedder, inputs: np.ndarray) -> np.ndarray:
 
 
 def network(folder: Path, cpu: str) -> int:
-    """Compare outputs of equal inputs, bit for bit."""
-    with np.load(folder / "there.npz") as there:
-        inputs, wanted = there["inputs"], there["outputs"]
+    """Compare the network's outputs for the same inputs, bit for bit."""
+    with np.load(folder / "reference.npz") as reference:
+        inputs, expected = reference["inputs"], reference["outputs"]
     embedder = Embedder(default_model())
     begin = time.perf_counter()
     outputs = run(embedder, inputs)
     each_ms = (time.perf_counter() - begin) / len(inputs) * 1000
-    different = int((outputs != wanted).sum())
+    different = int((outputs != expected).sum())
     print(
         f"network on {cpu + ':':<12} {len(inputs)} segments, {outputs.size - different} of {outputs.size}"
-        f" int8 outputs are this machine's ({each_ms:.0f} ms a segment)"
+        f" int8 outputs are equal ({each_ms:.0f} ms a segment)"
     )
     return int(different > 0)
 
 
 def embeddings(folder: Path) -> int:
     """Compare embeddings from the same files: decoder, resampler, front-end, network."""
-    with np.load(folder / "there.npz") as there:
-        inputs, wanted = there["inputs"], there["embeddings"]
+    with np.load(folder / "reference.npz") as reference:
+        inputs, expected = reference["inputs"], reference["embeddings"]
     embedder = Embedder(default_model())
     waveforms = [audio.load(path) for path in sorted((folder / "music").iterdir())]
     values = np.concatenate(
         [embedder.quantize(slice_segments(log_mel(waveform), STEP_FRAMES)) for waveform in waveforms]
     )
-    ours = np.concatenate([embed_waveform(embedder, waveform, STEP_FRAMES) for waveform in waveforms])
-    cosines = (ours * wanted).sum(axis=1)
+    embedded = np.concatenate([embed_waveform(embedder, waveform, STEP_FRAMES) for waveform in waveforms])
+    cosines = (embedded * expected).sum(axis=1)
     print(
         f"embeddings of the same files: {len(cosines)} segments, cosine {cosines.min():.6f} at least,"
         f" {cosines.mean():.6f} on average; {(values != inputs).mean():.1e} of the int8 inputs differ"
@@ -117,32 +120,33 @@ def embeddings(folder: Path) -> int:
     return int(not cosines.min() > MIN_COSINE)
 
 
-def named(folder: Path) -> int:
-    """Judge the lines of `overheard identify --json`."""
+def identified(folder: Path) -> int:
+    """Compare the lines of `overheard identify --json` with the truth."""
     truth = json.loads((folder / "truth.json").read_text())
-    right = wrong = 0
+    correct = incorrect = 0
     lines = (folder / "identified.jsonl").read_text().splitlines()
     for line in lines:
-        found = json.loads(line)
-        name = Path(found["file"]).name
-        plays = found["plays"]
-        if truth[name]["in_pack"]:
-            right += len(plays) == 1 and is_right(plays[0], name, truth[name]["offset_s"])
+        answer = json.loads(line)
+        name = Path(answer["file"]).name
+        plays = answer["plays"]
+        if truth[name]["in_collection"]:
+            correct += len(plays) == 1 and is_correct(plays[0], name, truth[name]["offset_s"])
         else:
-            right += not plays
-        wrong += any(Path(play["track"]["path"]).name != name for play in plays)
-        said = "; ".join(f"{play['track']['title']} at {play['offset_s']:.1f} s" for play in plays)
-        print(f"{name}: {said or found['verdict']}")
-    print(f"identify: {right} of {len(truth)} clips of {CLIP_S:.0f} s in cafe noise right, {wrong} wrong")
-    return int(right < len(truth) - 1 or wrong > 0 or len(lines) != len(truth))
+            correct += not plays
+        incorrect += any(Path(play["track"]["path"]).name != name for play in plays)
+        description = "; ".join(f"{play['track']['title']} at {play['offset_s']:.1f} s" for play in plays)
+        print(f"{name}: {description or answer['verdict']}")
+    print(
+        f"identify: {correct} of {len(truth)} clips of {CLIP_S:.0f} s in cafe noise correct,"
+        f" {incorrect} incorrect"
+    )
+    return int(correct < len(truth) - 1 or incorrect > 0 or len(lines) != len(truth))
 
 
-def is_right(play: dict[str, object], name: str, offset_s: float) -> bool:
-    """Say whether a play names the clip's piece at its place."""
-    track = play["track"]
-    assert isinstance(track, dict)
-    offset = float(str(play["offset_s"])) - float(str(play["start_s"]))
-    return Path(track["path"]).name == name and abs(offset - offset_s) < MAX_OFFSET_S
+def is_correct(play: dict[str, Any], name: str, offset_s: float) -> bool:
+    """Return whether a play is the clip's piece at its offset."""
+    play_offset_s = play["offset_s"] - play["start_s"]
+    return Path(play["track"]["path"]).name == name and abs(play_offset_s - offset_s) < MAX_OFFSET_S
 
 
 def main(arguments: list[str]) -> int:
@@ -153,7 +157,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(rest[0])
     if step == "network":
         return network(folder, rest[1])
-    return {"make": make, "embeddings": embeddings, "named": named}[step](folder)
+    return {"make": make, "embeddings": embeddings, "identified": identified}[step](folder)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 REINSTALL = "reinstall overheard: run script/setup, or pip install --force-reinstall overheard"
 
+TRAINING_PACKAGES = {"keras", "matplotlib", "tensorboard", "tensorflow"}  # of requirements-train.txt
+
 
 class OverheardError(Exception):
     """Base of all errors that carry a message for the user.
@@ -38,3 +40,13 @@ class ModelError(OverheardError):
 
 class SettingsError(OverheardError):
     """A setting has an unknown name or an invalid value."""
+
+
+def missing_training_package(error: ModuleNotFoundError) -> OverheardError:
+    """Return the message for a missing package of the train extra; raise any other error again."""
+    package = (error.name or "").partition(".")[0]
+    if package not in TRAINING_PACKAGES:
+        raise error
+    return OverheardError(
+        f"{package} is not installed", "pip install 'overheard[train]', or script/setup --train in a checkout"
+    )

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from overheard.errors import OverheardError
+from overheard.errors import OverheardError, missing_training_package
 from overheard.process import limit_blas_threads
 from overheard.text import one_line
 
@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except (OverheardError, OSError) as error:
         print(f"overheard-export: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"overheard-export: {missing_training_package(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("overheard-export: interrupted", file=sys.stderr)

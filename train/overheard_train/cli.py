@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from overheard.errors import OverheardError
+from overheard.errors import OverheardError, missing_training_package
 from overheard.process import limit_blas_threads
 from overheard.text import one_line
 from overheard_train.argument_types import bounded_int, positive_float, positive_int
@@ -138,6 +138,9 @@ def main(argv: list[str] | None = None) -> int:
         return commands[args.command](args)
     except (OverheardError, OSError) as error:
         print(f"overheard-train: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"overheard-train: {missing_training_package(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("overheard-train: interrupted", file=sys.stderr)

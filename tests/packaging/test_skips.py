@@ -1,0 +1,22 @@
+"""A test is skipped only for a package that the project does not always install."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+# Of requirements-train.txt; the device's own environment on a 32-bit Pi has none of them.
+OPTIONAL = {"jax", "keras", "matplotlib", "tensorboard", "tensorflow"}
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))
+def test_importorskip_is_for_optional_packages(path: Path) -> None:
+    """For a module of this project, importorskip would turn an import error into a skipped test."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and "importorskip" in ast.dump(node.func):
+            (name, *_) = node.args
+            assert isinstance(name, ast.Constant)
+            assert name.value in OPTIONAL, f"importorskip({name.value!r}): import it"
