@@ -1,4 +1,4 @@
-"""Atomic writes: after a crash or a full disk, a file is either the old one or the new one."""
+"""Write files atomically: after a crash or a full disk, the old file or the new one exists, never a part."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import BinaryIO
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Yield a file that replaces `path` when the block ends without an exception.
 
-    The data goes to ``NAME.tmp`` in the same folder, is flushed to disk, and is then renamed. If the block or
-    the disk fails, `path` stays as it was and the temporary file is deleted.
+    The data goes to ``NAME.tmp`` in the same folder, is flushed to disk, and is then renamed. If the block
+    raises an exception or the disk is full, `path` stays unchanged and the temporary file is deleted.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, on file systems that can sync a folder."""
+    """Flush a folder to disk, if the file system can, so that renames in it survive a power cut."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
