@@ -39,9 +39,9 @@ class ListenSettings:
 
     input: str = _field("default", 'audio source: "default", "monitor", a device, a file or "-"')
     history: bool = _field(True, "save plays to history.sqlite in the data folder")
-    queue_s: float = _field(10.0, "audio in s to buffer while recognition is busy", 1, 600)
+    queue_s: float = _field(10.0, "seconds of audio to buffer while recognition is busy", 1, 600)
     reconnect_max_s: float = _field(
-        30.0, "longest wait in s between attempts to reopen a lost device", 1, 3600
+        30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
     )
 
 
@@ -60,16 +60,16 @@ class GateSettings:
 
     open_db: float = _field(-65.0, "level in dBFS at which the gate opens and analysis starts", -120, 0)
     close_db: float = _field(-68.0, "level in dBFS below which the gate closes", -120, 0)
-    hang_s: float = _field(2.0, "time in s that the gate stays open after the last loud block", 0, 60)
+    hang_s: float = _field(2.0, "seconds that the gate stays open after the last loud block", 0, 60)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackSettings:
     """Settings that decide how matches become plays."""
 
-    gap_s: float = _field(6.0, "time in s without a match after which a play ends", 1, 120)
+    gap_s: float = _field(6.0, "seconds without a match after which a play ends", 1, 120)
     unknown_s: float = _field(
-        15.0, "time in s without a match after which sound counts as unknown music", 1, 600
+        15.0, "seconds without a match after which sound counts as unknown music", 1, 600
     )
 
 

@@ -17,8 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "config",
         help="show the settings and where each one comes from",
         description="Show each setting with its value and its origin: default, file, environment or flag. "
-        "The output is a valid configuration file.",
-        epilog="example: overheard config --defaults > config.toml   # a file to edit",
+        "The output is a valid configuration file. `overheard config --defaults > FILE` creates one to edit.",
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print one JSON object")

@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="try overheard without a microphone or music of your own",
         description="Synthesize twelve pieces of music, index eleven of them, and listen to a simulated "
         "evening in a cafe, where excerpts play among talk and clatter. Your own packs and history are not "
-        "touched. Exit code: 0 if at least 90%% of the indexed pieces are recognized without a false "
+        "touched. Exit code: 0 if at least 90% of the indexed pieces are recognized without a false "
         "positive, else 1.",
         epilog="example: overheard demo --realtime",
     )

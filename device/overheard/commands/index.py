@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "folders", nargs="+", metavar="FOLDER", help="a folder, searched with its subfolders, or a file"
     )
     parser.add_argument(
-        "--pack", metavar="NAME", help="name of the pack (default: the setting index.pack, music)"
+        "--pack", metavar="NAME", help="name of the pack (default: music, or the setting index.pack)"
     )
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="files to process in parallel (default: one per processor)"
@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--compact",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="half the size, lower accuracy (default: the setting index.compact, off)",
+        help="half the size, lower accuracy (default: the setting index.compact)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
 

@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Listen to the microphone, print each recognized track when it starts and when it ends, "
         "and save the plays to the history. Stop with Ctrl-C or SIGTERM. If the device is disconnected, "
         "overheard reports it once and retries until it is back.",
-        epilog="example: overheard listen --input monitor   # what this computer plays",
+        epilog="example: overheard listen --input monitor",
     )
     parser.add_argument(
         "--input",

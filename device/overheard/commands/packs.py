@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """List or remove packs."""
     if args.action == "remove":
         if not args.names:
-            args.parser.error("the name of the pack is missing: overheard packs remove NAME")
+            args.parser.error("the name of the pack is missing, as in `overheard packs remove NAME`")
         for name in args.names:
             print(f"removed {one_line(str(remove(name, settings)))}")
         return 0
