@@ -214,7 +214,11 @@ def test_usage_errors_exit_with_2_and_refer_to_the_help(
         assert caught.value.code == 2
         usage, error = capsys.readouterr().err.strip().rsplit("\n", 1)
         assert usage.startswith("usage: overheard")
-        assert error.endswith("config --help`" if "config" in arguments else "see `overheard --help`")
+        assert error.startswith("overheard: ")
+        assert error.endswith("; see `overheard --help`")
+    with pytest.raises(SystemExit):
+        cli.main(["index"])
+    assert capsys.readouterr().err.endswith("FOLDER; see `overheard index --help`\n")
     assert cli.main(["--config", str(tmp_path / "none"), "config"]) == 2
     assert capsys.readouterr().err.endswith("none: no such configuration file\n")
 

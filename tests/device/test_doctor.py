@@ -166,12 +166,12 @@ def test_an_error_in_one_check_does_not_stop_the_others(monkeypatch: pytest.Monk
 def test_output(
     second: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = [Check("a", True, "fine"), Check("b", second, "so", None if second else "do this")]
-    monkeypatch.setattr(checks, "examine", lambda settings, config: iter(found))
+    results = [Check("a", True, "fine"), Check("b", second, "so", None if second else "do this")]
+    monkeypatch.setattr(checks, "examine", lambda settings, config: iter(results))
     assert cli.main(["doctor"]) == code
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["ok", "a", "fine"]
-    assert lines[-1] == ("all is well" if second else "1 problem")
+    assert lines[-1] == ("no problems" if second else "1 problem")
     assert ("fix: do this" in lines[-2]) is not second
     assert cli.main(["doctor", "--json"]) == code
     printed = json.loads(capsys.readouterr().out)

@@ -15,8 +15,8 @@ import pytest
 import audio_files
 import indexing_fakes
 from overheard import cli
+from overheard.catalogue.names import valid_pack_name
 from overheard.catalogue.pack import open_pack, write_pack
-from overheard.catalogue.selection import valid_pack_name
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands import packs as packs_command
 from overheard.errors import SettingsError

@@ -8,10 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from overheard.catalogue.pack import Pack, open_pack
-from overheard.errors import PackError, SettingsError
+from overheard.errors import PackError
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
-from overheard.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -19,20 +18,6 @@ log = logging.getLogger(__name__)
 def shipped_packs_dir() -> Path:
     """Folder of the packs inside the package."""
     return Path(str(resources.files("overheard"))) / "packs"
-
-
-def valid_pack_name(name: str) -> str:
-    """Return a pack's name without ``.pack``.
-
-    Raises
-    ------
-    SettingsError
-        If no file can have this name.
-    """
-    name = name.removesuffix(".pack")
-    if not name or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
-        raise SettingsError(f'invalid pack name "{one_line(name)}"', "use letters, digits, - and _")
-    return name
 
 
 def pack_paths(settings: Settings) -> dict[str, Path]:

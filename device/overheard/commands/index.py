@@ -54,8 +54,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Index the folders and print a report."""
+    from overheard.catalogue.names import valid_pack_name
     from overheard.catalogue.pack import PACK_SUFFIX
-    from overheard.catalogue.selection import valid_pack_name
     from overheard.index.run import index
     from overheard.index.worker import ModelFingerprinter
 

@@ -102,7 +102,8 @@ def remove(name: str, settings: Settings) -> Path:
     PackError
         If the pack does not exist, ships with overheard, or cannot be deleted.
     """
-    from overheard.catalogue.selection import shipped_packs_dir, valid_pack_name
+    from overheard.catalogue.names import valid_pack_name
+    from overheard.catalogue.selection import shipped_packs_dir
 
     name = valid_pack_name(name)
     path = settings.packs_dir / f"{name}.pack"
