@@ -1,6 +1,6 @@
-"""Simulate an evening in a cafe, where a loudspeaker plays excerpts of music; and judge the plays found.
+"""Simulate an evening in a cafe, where a loudspeaker plays excerpts of music, and judge the recognized plays.
 
-The simulation knows what played when, so that each play can be compared with it.
+The simulation is also the ground truth: it knows when each piece played.
 """
 
 from __future__ import annotations
