@@ -104,7 +104,7 @@ def test_the_benchmarks_library_imports_no_script() -> None:
 
 @pytest.mark.parametrize("root", ["device", "train", "export"])
 def test_no_package_runs_a_program_of_another(root: str) -> None:
-    """A module that starts a subprocess may not name the project's other programs: it would be a hidden import."""
+    """A module that starts a subprocess may not name the project's other programs: a hidden import."""
     for name, path in modules(root).items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if not any(

@@ -1,1 +1,1 @@
-"""Names the music that plays around it, on the machine it runs on."""
+"""Recognize the music that plays around you, offline."""

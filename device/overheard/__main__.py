@@ -1,4 +1,4 @@
-"""`python -m overheard`."""
+"""Run the command line as `python -m overheard`."""
 
 import sys
 

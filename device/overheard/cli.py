@@ -1,4 +1,4 @@
-"""The command line: parses, dispatches, and turns errors into one line."""
+"""The command line: parse the arguments, run the command, print errors as one line."""
 
 from __future__ import annotations
 
@@ -9,34 +9,68 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from overheard import settings as settings_module
 from overheard.errors import OverheardError
 from overheard.process import limit_blas_threads
 from overheard.text import one_line
 
-COMMANDS = ("index", "identify", "listen", "devices", "history", "packs", "config", "doctor", "demo")
+# In the order in which people need them.
+COMMANDS = ("demo", "index", "identify", "listen", "history", "packs", "devices", "doctor", "config")
+
+DESCRIPTION = """\
+Recognize the music that plays around you, offline.
+
+overheard fingerprints your music collection and then identifies it in recordings
+and at the microphone. Audio never leaves this machine."""
+EXAMPLES = """\
+examples:
+  overheard index ~/Music            fingerprint your collection once
+  overheard identify recording.wav   identify the music in a recording
+  overheard listen                   recognize music at the microphone
+
+`overheard COMMAND --help` explains a command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line that says what to type."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the error, and exit with code 2."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"overheard: {one_line(message)}; see `{self.prog} --help`\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser; each command's module adds its own part."""
-    parser = argparse.ArgumentParser(
+    """Return the parser; the module of each command adds the command's arguments."""
+    parser = Parser(
         prog="overheard",
-        description="Names the music that plays around it, on this machine, with nothing sent anywhere.",
+        usage="%(prog)s [options] COMMAND ...",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"overheard {version()}")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file to use instead")
-    parser.add_argument("--data-dir", metavar="FOLDER", help="folder of packs and history, for this call")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # Not `required`: argparse would complain about COMMAND without saying how to list the commands.
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="overheard")
     for name in COMMANDS:
-        module = importlib.import_module(f"overheard.commands.{name}")
-        module.add_parser(subparsers)
+        importlib.import_module(f"overheard.commands.{name}").add_parser(subparsers)
+    options = parser.add_argument_group("options")  # after the commands
+    options.add_argument("-h", "--help", action="help", help="show this help")
+    options.add_argument(
+        "--version", action="version", version=f"overheard {version()}", help="show the version"
+    )
+    options.add_argument("--config", type=Path, metavar="FILE", help="use this configuration file")
+    options.add_argument("--data-dir", metavar="FOLDER", help="keep packs and history in this folder")
+    options.add_argument(
+        "-v", "--verbose", action="store_true", help="print debug messages on standard error"
+    )
     return parser
 
 
 def version() -> str:
-    """Return the installed version, or say that this is a checkout."""
+    """Return the installed version, or "(not installed)" in a source checkout."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
@@ -47,10 +81,13 @@ def version() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 2 for an error, 130 when interrupted."""
-    _tolerate_odd_names()
+    """Run one command and return its exit code: 2 after an error, 130 if interrupted."""
+    _escape_undecodable_names()
     limit_blas_threads()
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.error("a command is missing")
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.WARNING,
         format="overheard: %(message)s" if not args.verbose else "overheard: %(name)s: %(message)s",
@@ -69,13 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("overheard: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader left, as `| head` does. Without this, Python would complain again at exit.
+        # The reader has gone, as `| head` does. Without this, Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
-def _tolerate_odd_names() -> None:
-    """Print file names that are no valid text escaped instead of failing on them."""
+def _escape_undecodable_names() -> None:
+    """Print file names that are not valid text with escapes, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

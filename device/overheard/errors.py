@@ -12,8 +12,10 @@ class OverheardError(Exception):
 
     Parameters
     ----------
-    problem : what is wrong, without a full stop
-    remedy : what the user can do or type, where there is something
+    problem : str
+        What is wrong, in one line without a full stop.
+    remedy : str or None
+        What the user can do or type to fix it, if anything.
     """
 
     def __init__(self, problem: str, remedy: str | None = None) -> None:
@@ -27,7 +29,7 @@ class OverheardError(Exception):
 
 
 class AudioError(OverheardError):
-    """A file or device cannot be read as audio."""
+    """A file or a device cannot be read as audio."""
 
 
 class PackError(OverheardError):

@@ -1,4 +1,7 @@
-"""What recognition reports. Times are seconds on the source's own clock, which starts at 0."""
+"""What recognition reports: tracks, matches, plays and events.
+
+All times are seconds on the source's own clock, which starts at 0.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class Track:
 
     @property
     def name(self) -> str:
-        """``Artist - Title``, or the title alone."""
+        """``Artist - Title``, or the title if the artist is unknown."""
         return f"{self.artist} - {self.title}" if self.artist else self.title
 
 
@@ -28,13 +31,13 @@ class Match:
     """Candidates of one query window that line up in time on one track."""
 
     track: Track
-    start_s: float  # of the window, on the source's clock
-    end_s: float
+    start_s: float  # start of the window
+    end_s: float  # end of the window
     offset_s: float  # position in the track at start_s
     score: float
-    threshold: float  # the score that this window's length asks for
+    threshold: float  # lowest accepted score for a window of this length
     confidence: float  # 0-1, calibrated
-    margin: float  # score over the best other track's
+    margin: float  # mean similarity minus that of the best other track
 
     @property
     def accepted(self) -> bool:
@@ -50,8 +53,8 @@ class Play:
     start_s: float
     end_s: float
     offset_s: float  # position in the track at start_s
-    score: float
-    confidence: float
+    score: float  # best score so far
+    confidence: float  # 0-1, calibrated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +66,7 @@ class PlayStarted:
 
 @dataclasses.dataclass(frozen=True)
 class PlayUpdated:
-    """The same play goes on, now with a later end or a better score."""
+    """The play continues; its end is later, or its score is better."""
 
     play: Play
 
@@ -77,7 +80,7 @@ class PlayEnded:
 
 @dataclasses.dataclass(frozen=True)
 class MusicUnknown:
-    """Something sounds that no pack knows."""
+    """Unknown music: sound that matches no track of the catalogue."""
 
     start_s: float
     end_s: float
@@ -85,7 +88,7 @@ class MusicUnknown:
 
 @dataclasses.dataclass(frozen=True)
 class Silence:
-    """Nothing sounds above the level gate any more."""
+    """The sound level fell below the gate."""
 
     start_s: float
 

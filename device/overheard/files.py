@@ -13,8 +13,8 @@ from typing import BinaryIO
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Yield a file that replaces `path` when the block ends without an exception.
 
-    The data goes to ``NAME.tmp`` in the same folder, is flushed to disk, and is then renamed. If the block or
-    the disk fails, `path` stays as it was and the temporary file is deleted.
+    The data goes to ``NAME.tmp`` in the same folder, is flushed to disk, and is then renamed. If the block
+    raises an exception or the disk is full, `path` stays unchanged and the temporary file is deleted.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def link_files(folder: Path, targets: Mapping[str, Path]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, on file systems that can sync a folder."""
+    """Flush a folder to disk, if the file system can, so that renames in it survive a power cut."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

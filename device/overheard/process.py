@@ -1,4 +1,7 @@
-"""Process-wide state, changed for the length of a `with` block: signals, environment, standard error."""
+"""Change process-wide state: signals, environment, standard error, threads and processors.
+
+Each context manager restores the state when its `with` block ends.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,27 @@ STOP_SIGNALS = tuple(
 
 
 def limit_blas_threads() -> None:
-    """Keep NumPy's small products in one thread, unless the user chose otherwise; call before NumPy loads."""
+    """Run NumPy's matrix products in one thread, unless the user's environment says otherwise.
+
+    Call it before the first import of NumPy. The products here are small: on two cores a second of log-mel
+    features took 29 ms with OpenBLAS's default threads and 0.5 ms with one.
+    """
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def stop_on_signals(stop_event: threading.Event) -> Iterator[None]:
     """Set the event at the first SIGTERM, SIGINT or SIGHUP; the second one ends the process.
 
-    A signal that the parent process told this one to ignore, as ``nohup`` does, stays ignored.
+    A signal that the parent process set to ignored, as ``nohup`` does, stays ignored.
     """
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
@@ -46,7 +60,7 @@ def stop_on_signals(stop_event: threading.Event) -> Iterator[None]:
 
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and restore them afterwards."""
+    """Set environment variables for the length of the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -61,11 +75,12 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def muted_stderr() -> Iterator[int | None]:
-    """Send what C libraries write to file descriptor 2 to /dev/null.
+    """Discard the output of C libraries on standard error (file descriptor 2).
 
     Yields
     ------
-    A descriptor of the original standard error, or None where the process has none.
+    int or None
+        A descriptor of the original standard error, or None if the process has none.
     """
     try:
         screen = os.dup(2)

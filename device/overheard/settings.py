@@ -1,6 +1,7 @@
-"""What a user may set: defaults, a TOML file, the environment and flags, each value with its origin.
+"""Load the user's settings, with the origin of each: defaults, a TOML file, the environment and flags.
 
-Parameters that invalidate existing fingerprints are in :mod:`overheard.fingerprint.spec`.
+A later source overrides an earlier one. Parameters that invalidate existing fingerprints are not settings;
+they are in :mod:`overheard.fingerprint.spec`.
 """
 
 from __future__ import annotations
@@ -23,55 +24,62 @@ else:
 MODELS_DIR = Path(__file__).parent / "models"
 
 
+def _about(text: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """Return the metadata of a setting: its description and, of a number, its lowest and highest value."""
+    return {"about": text, "low": low, "high": high}
+
+
 def _field(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"about": about, "low": low, "high": high})
+    return dataclasses.field(default=default, metadata=_about(about, low, high))
 
 
 @dataclasses.dataclass(frozen=True)
 class ListenSettings:
-    """`overheard listen`."""
+    """Settings of `overheard listen`."""
 
-    input: str = _field("default", 'sound source: "default", "monitor", a device, a file or "-"')
-    history: bool = _field(True, "write plays to history.sqlite in the data folder")
-    queue_s: float = _field(10.0, "seconds of sound held while recognition is busy", 1, 600)
-    reconnect_max_s: float = _field(30.0, "longest pause in s between tries to reach a lost device", 1, 3600)
+    input: str = _field("default", 'audio source: "default", "monitor", a device, a file or "-"')
+    history: bool = _field(True, "save plays to history.sqlite in the data folder")
+    queue_s: float = _field(10.0, "seconds of audio to buffer while recognition is busy", 1, 600)
+    reconnect_max_s: float = _field(
+        30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class IndexSettings:
-    """`overheard index`."""
+    """Settings of `overheard index`."""
 
-    pack: str = _field("music", "name of the pack that is written")
-    jobs: int = _field(0, "files decoded at once; 0 is one for each processor", 0, 1024)
-    compact: bool = _field(False, "half the bytes, for markedly fewer recognitions")
+    pack: str = _field("music", "name of the pack that `overheard index` writes")
+    jobs: int = _field(0, "files to process in parallel; 0: one per processor", 0, 1024)
+    compact: bool = _field(False, "half the size, lower accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
 class GateSettings:
-    """The level under which nothing is computed."""
+    """Settings of the level gate, which skips the analysis of silence."""
 
-    open_db: float = _field(-65.0, "level in dB of full scale at which the gate opens", -120, 0)
-    close_db: float = _field(-68.0, "level in dB of full scale under which it closes", -120, 0)
-    hang_s: float = _field(2.0, "seconds that it stays open after the last loud block", 0, 60)
+    open_db: float = _field(-65.0, "level in dBFS at which the gate opens and analysis starts", -120, 0)
+    close_db: float = _field(-68.0, "level in dBFS below which the gate closes", -120, 0)
+    hang_s: float = _field(2.0, "seconds that the gate stays open after the last loud block", 0, 60)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackSettings:
-    """How matches become plays."""
+    """Settings that decide how matches become plays."""
 
-    gap_s: float = _field(6.0, "seconds without a match after which a play has ended", 1, 120)
-    unknown_s: float = _field(15.0, "seconds of unmatched sound that count as unknown music", 1, 600)
+    gap_s: float = _field(6.0, "seconds without a match after which a play ends", 1, 120)
+    unknown_s: float = _field(
+        15.0, "seconds without a match after which sound counts as unknown music", 1, 600
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything in force."""
+    """All settings."""
 
-    data_dir: Path = _field(Path(), "folder of packs and history")
-    packs: tuple[str, ...] = _field((), "names of the packs to search; empty is all")
-    model: str = _field(
-        "", "overheard, overheard-tiny or the path of a model's .json; empty is the first, for most machines"
-    )
+    data_dir: Path = dataclasses.field(default=Path(), metadata=_about("folder of packs and history"))
+    packs: tuple[str, ...] = _field((), "names of the packs to search; empty: all")
+    model: str = _field("", "overheard, overheard-tiny, or the path of a model's .json; empty: overheard")
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
@@ -79,17 +87,17 @@ class Settings:
 
     @property
     def packs_dir(self) -> Path:
-        """Folder of the user's own packs."""
+        """The folder of the user's own packs."""
         return self.data_dir / "packs"
 
     @property
     def history_path(self) -> Path:
-        """The SQLite file of plays."""
+        """The SQLite file of the plays."""
         return self.data_dir / "history.sqlite"
 
     @property
     def model_path(self) -> Path | None:
-        """The model to load, None for the default one."""
+        """The manifest of the model to load; None for the default model."""
         shipped = MODELS_DIR / f"{self.model}.json"
         if self.model == Path(self.model).name and shipped.exists():
             return shipped
@@ -97,12 +105,12 @@ class Settings:
 
 
 def default_config_path(env: Mapping[str, str] | None = None) -> Path:
-    """Where the configuration file is looked for: ``OVERHEARD_CONFIG`` or the platform's place."""
+    """Return the path of the configuration file: ``OVERHEARD_CONFIG``, or the platform's default."""
     import platformdirs
 
-    named = (os.environ if env is None else env).get("OVERHEARD_CONFIG")
-    if named:
-        return Path(named).expanduser()
+    chosen = (os.environ if env is None else env).get("OVERHEARD_CONFIG")
+    if chosen:
+        return Path(chosen).expanduser()
     return Path(platformdirs.user_config_dir("overheard")) / "config.toml"
 
 
@@ -111,42 +119,34 @@ def load(
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> tuple[Settings, dict[str, str]]:
-    """Read the settings in force.
+    """Load the settings.
 
     Parameters
     ----------
-    path
-        Configuration file, which must exist; None looks at :func:`default_config_path`, which need not.
-    env
-        Environment, by default the process's own.
-    overrides
-        Dotted name to value, such as flags; they win over everything.
+    path : Path or None
+        Configuration file, which must exist; None: :func:`default_config_path`, which may be missing.
+    env : mapping or None
+        Environment variables; None: those of the process.
+    overrides : mapping or None
+        Dotted name to value, such as flags; they override every other source. A value of None is ignored.
 
     Returns
     -------
-    The settings, and each dotted name's origin.
+    tuple of Settings and dict
+        The settings, and the origin of each by its dotted name.
 
     Raises
     ------
     SettingsError
-        If a file is missing or no TOML, or a name or value is impossible.
+        If a file is missing or not valid TOML, a name is unknown, or a value is invalid.
     """
     import platformdirs
 
     env = os.environ if env is None else env
-    config = default_config_path(env) if path is None else path
-    required = path is not None or bool(env.get("OVERHEARD_CONFIG"))
     values: dict[str, Any] = {"data_dir": platformdirs.user_data_dir("overheard")}
     origins = {name: "default" for name, _, _ in fields(Settings())}
-    from_file = flatten(read_toml(config, required))
-    if isinstance(from_file.get("data_dir"), str) and from_file["data_dir"]:
-        from_file["data_dir"] = config.parent / Path(from_file["data_dir"]).expanduser()
-    sources = [(f"file {config}", from_file)]
-    if env.get("OVERHEARD_DATA_DIR"):
-        sources.append(("environment OVERHEARD_DATA_DIR", {"data_dir": env["OVERHEARD_DATA_DIR"]}))
-    sources.append(("flag", {k: v for k, v in (overrides or {}).items() if v is not None}))
-    for origin, found in sources:
-        for name, value in found.items():
+    for origin, source in _sources(path, env, overrides or {}):
+        for name, value in source.items():
             values[name] = _check(name, value, origin)
             origins[name] = origin
     settings = _build(Settings, "", values)
@@ -155,8 +155,23 @@ def load(
     return settings, origins
 
 
+def _sources(
+    path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each source's origin and its values by dotted name; a later source overrides an earlier one."""
+    config = default_config_path(env) if path is None else path
+    required = path is not None or bool(env.get("OVERHEARD_CONFIG"))
+    from_file = flatten(read_toml(config, required))
+    if isinstance(from_file.get("data_dir"), str) and from_file["data_dir"]:
+        from_file["data_dir"] = config.parent / Path(from_file["data_dir"]).expanduser()
+    yield f"file {config}", from_file
+    if env.get("OVERHEARD_DATA_DIR"):
+        yield "environment OVERHEARD_DATA_DIR", {"data_dir": env["OVERHEARD_DATA_DIR"]}
+    yield "flag", {name: value for name, value in overrides.items() if value is not None}
+
+
 def read_toml(path: Path, required: bool = False) -> dict[str, Any]:
-    """Parse one TOML file; a missing one is empty unless it is required."""
+    """Parse a TOML file; a missing file is empty, unless it is required."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -165,13 +180,13 @@ def read_toml(path: Path, required: bool = False) -> dict[str, Any]:
             raise SettingsError(f"{path}: no such configuration file") from None
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not TOML: {error}") from error
+        raise SettingsError(f"{path}: invalid TOML: {error}") from error
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested tables into dotted names."""
+    """Return the values of nested tables by dotted name."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -182,7 +197,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def fields(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """Yield each setting's dotted name, value and field."""
+    """Yield the dotted name, the value and the field of each setting."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
@@ -195,25 +210,25 @@ _DEFAULTS = {name: (value, field.metadata) for name, value, field in fields(Sett
 
 
 def _check(name: str, value: Any, origin: str) -> Any:
-    """Return the value in its setting's type, or say what is wrong with it."""
+    """Return the value if the setting exists and may have it; otherwise raise SettingsError."""
     if name not in _DEFAULTS:
         near = difflib.get_close_matches(name, _DEFAULTS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "; `overheard config` lists all"
-        raise SettingsError(f"{origin}: unknown setting {name}{hint}")
+        remedy = f"did you mean {near[0]}?" if near else "`overheard config` lists all settings"
+        raise SettingsError(f"{origin}: unknown setting {name}", remedy)
     default, meta = _DEFAULTS[name]
-    wanted, fits = _type_of(default, value)
-    if not fits:
-        raise SettingsError(f"{origin}: {name} must be {wanted}, not {value!r}")
+    expected, valid = _type_of(default, value)
+    if not valid:
+        raise SettingsError(f"{origin}: {name} must be {expected}, not {value!r}")
     if name == "data_dir" and not str(value):
-        raise SettingsError(f"{origin}: data_dir is empty")
+        raise SettingsError(f"{origin}: data_dir must not be empty")
     low, high = meta["low"], meta["high"]
     if low is not None and not low <= value <= high:
-        raise SettingsError(f"{origin}: {name} must lie between {low} and {high}, not {value}")
+        raise SettingsError(f"{origin}: {name} must be between {low} and {high}, not {value}")
     return value
 
 
 def _type_of(default: Any, value: Any) -> tuple[str, bool]:
-    """Name the type that a default asks for, and whether a value has it."""
+    """Return the name of the default's type, and whether the value has that type."""
     if isinstance(default, bool):
         return "true or false", isinstance(value, bool)
     if isinstance(default, int):
@@ -227,21 +242,22 @@ def _type_of(default: Any, value: Any) -> tuple[str, bool]:
 
 
 def _build(cls: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
-    """Make a settings class out of dotted values, whatever is absent at its default."""
-    known: dict[str, Any] = {}
+    """Create a settings object from values by dotted name; missing values keep their defaults."""
+    given: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
         default = field.default
         if dataclasses.is_dataclass(default):
-            known[field.name] = _build(type(default), f"{prefix}{field.name}.", values)
+            given[field.name] = _build(type(default), f"{prefix}{field.name}.", values)
         elif prefix + field.name in values:
-            known[field.name] = _convert(default, values[prefix + field.name])
-    return cls(**known)
+            given[field.name] = _convert(default, values[prefix + field.name])
+    return cls(**given)
 
 
 def _convert(default: Any, value: Any) -> Any:
     if isinstance(default, Path):
-        # Absolute, so that a later change of the working folder moves nothing.
-        return Path(os.path.abspath(Path(value).expanduser()))
+        # Absolute, so that a later change of the working folder has no effect. Path.resolve would also follow
+        # links, and Path.absolute would keep "..".
+        return Path(os.path.abspath(Path(value).expanduser()))  # noqa: PTH100
     if isinstance(default, bool | int):
         return value
     return type(default)(value)

@@ -1,22 +1,56 @@
-"""How times, sizes and foreign text are written for people."""
+"""Format times, sizes and counts for people, and make untrusted text safe to print.
+
+Positions in audio use `clock` or `short_clock`; amounts of audio use `length`; numbers of bytes use `size`.
+Text from files, such as titles, passes through `clean` when the program reads it, and through `one_line` when
+the program prints it.
+"""
 
 from __future__ import annotations
 
 
 def clock(seconds: float) -> str:
-    """Write a time as ``h:mm:ss``, whole seconds, rounded down."""
+    """Format a time as ``h:mm:ss``, rounded down to whole seconds; negative times become 0.
+
+    Examples
+    --------
+    >>> clock(3725.9)
+    '1:02:05'
+    """
     whole = max(0, int(seconds))
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def short_clock(seconds: float) -> str:
-    """Write a position in a track as ``m:ss``, with hours only where there are any."""
+    """Format a time as ``m:ss``, or as ``h:mm:ss`` from one hour on.
+
+    Examples
+    --------
+    >>> short_clock(62.9), short_clock(3600)
+    ('1:02', '1:00:00')
+    """
     whole = max(0, int(seconds))
     return clock(seconds) if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"
 
 
+def length(seconds: float) -> str:
+    """Format a duration in minutes, or in hours from one hour on, with one decimal.
+
+    Examples
+    --------
+    >>> length(90), length(5400)
+    ('1.5 minutes', '1.5 hours')
+    """
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+
+
 def size(count: float) -> str:
-    """Write a number of bytes in decimal units."""
+    """Format a number of bytes in decimal units, from B to GB.
+
+    Examples
+    --------
+    >>> size(999), size(1234), size(5e6)
+    ('999 B', '1.2 kB', '5.0 MB')
+    """
     for unit in ("B", "kB", "MB"):
         if count < 999.5:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -24,13 +58,30 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def plural(number: int, noun: str) -> str:
+    """Format a count with its noun; the plural adds an "s".
+
+    Examples
+    --------
+    >>> plural(1, "track"), plural(1200, "track")
+    ('1 track', '1,200 tracks')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def one_line(text: str) -> str:
-    """Keep foreign text, such as a title or a file's name, to one line without terminal codes."""
+    """Make untrusted text, such as a title or a file name, safe to print on one line.
+
+    White space collapses to single spaces; control characters and undecodable bytes are escaped.
+    """
     joined = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
 
 
 def clean(text: str) -> str:
-    """Return text that any terminal and JSON reader takes: no control characters, no undecodable bytes."""
+    """Make untrusted text, such as a tag, safe to store.
+
+    White space and control characters collapse to single spaces; undecodable bytes become "?".
+    """
     text = text.encode("utf-8", "replace").decode("utf-8")
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

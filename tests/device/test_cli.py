@@ -5,11 +5,13 @@ import dataclasses
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -20,7 +22,7 @@ from overheard.errors import AudioError, PackError
 from overheard.events import Match, Play, Track
 from overheard.hear import decode as audio
 from overheard.settings import Settings
-from overheard.text import clock, one_line, short_clock, size
+from overheard.text import clean, clock, length, one_line, plural, short_clock, size
 
 TRACK = Track("0123456789ab", "Title", "Artist", "Album", "/music/a.flac", "music", 200.0)
 PLAY = Play(TRACK, 12.0, 45.4, 62.26, 7.25, 0.934)
@@ -28,7 +30,7 @@ MATCH = Match(TRACK, 12.0, 22.0, 62.26, 7.25, 5.0, 0.934, 3.0)
 
 
 @dataclasses.dataclass
-class Found:
+class FakeIdentification:
     verdict: str
     plays: tuple[Play, ...] = ()
     best: Match | None = None
@@ -36,21 +38,21 @@ class Found:
 
 
 class FakeRecognizer:
-    """Answers with what the file is named."""
+    """Identifies a file by its name."""
 
-    answers = {
-        "known": Found("recognized", (PLAY,), MATCH),
-        "unknown": Found("unknown", (), MATCH),
-        "silence": Found("silence"),
+    answers: ClassVar = {
+        "known": FakeIdentification("recognized", (PLAY,), MATCH),
+        "unknown": FakeIdentification("unknown", (), MATCH),
+        "silence": FakeIdentification("silence"),
     }
 
-    def identify(self, waveform: str) -> Found:
+    def identify(self, waveform: str) -> FakeIdentification:
         return self.answers[waveform]
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Replace model, packs and decoder; lists what each opening of them asked for."""
+    """Replace the model, packs and decoder; return the packs of each call."""
     calls: list[list[str]] = []
 
     def open_recognizer(settings: Settings, packs: list[str]) -> FakeRecognizer:
@@ -71,12 +73,12 @@ def objects(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_identify_json_has_the_promised_keys(opened: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_identify_json_has_the_documented_keys(opened: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["identify", "--json", "known"]) == 0
-    (found,) = objects(capsys)
+    (printed,) = objects(capsys)
     track = {"id": "0123456789ab", "title": "Title", "artist": "Artist", "album": "Album"}
     track |= {"path": "/music/a.flac", "pack": "music"}
-    assert found == {
+    assert printed == {
         "file": "known",
         "duration_s": 60.0,
         "verdict": "recognized",
@@ -94,16 +96,16 @@ def test_identify_json_has_the_promised_keys(opened: object, capsys: pytest.Capt
     }
 
 
-def test_identify_keeps_order_and_loads_once(
+def test_identify_keeps_the_order_of_files_and_loads_the_model_once(
     opened: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["identify", "silence", "broken", "known", "unknown", "--json"]) == 2
-    found = objects(capsys)
-    assert [line["file"] for line in found] == ["silence", "broken", "known", "unknown"]
-    assert [line.get("verdict") for line in found] == ["silence", None, "recognized", "unknown"]
-    assert set(found[1]) == {"file", "error"}
-    assert found[0]["best"] is None
-    assert found[3]["best"] is not None
+    lines = objects(capsys)
+    assert [line["file"] for line in lines] == ["silence", "broken", "known", "unknown"]
+    assert [line.get("verdict") for line in lines] == ["silence", None, "recognized", "unknown"]
+    assert set(lines[1]) == {"file", "error"}
+    assert lines[0]["best"] is None
+    assert lines[3]["best"] is not None
     assert len(opened) == 1
 
 
@@ -128,8 +130,8 @@ def test_identify_text(opened: object, capsys: pytest.CaptureFixture[str]) -> No
     cli.main(["identify", "unknown", "broken", "silence"])
     out, err = capsys.readouterr()
     assert out == (
-        "unknown:\n  not recognized  (nearest: Artist - Title, score 7.25, too weak to be sure)\n"
-        "broken:\n  not readable\nsilence:\n  silence\n"
+        "unknown:\n  not recognized  (closest: Artist - Title, score 7.25, too low to be certain)\n"
+        "broken:\n  cannot be read\nsilence:\n  silence\n"
     )
     assert err == "overheard: broken: not audio , really\n"
 
@@ -142,7 +144,7 @@ def test_identify_reads_standard_input(
     assert objects(capsys)[0]["file"] == "-"
 
 
-def test_identify_wants_a_file(opened: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_identify_without_a_file_is_an_error(opened: object, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["identify"])
     assert caught.value.code == 2
@@ -157,13 +159,13 @@ def own_packs(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path)
 
 
-def test_pack_option_does_not_swallow_files(own_packs: Settings, tmp_path: Path) -> None:
-    audio_file, foreign = str(tmp_path / "a.wav"), str(tmp_path / "x.pack")
+def test_files_after_the_pack_option_are_files(own_packs: Settings, tmp_path: Path) -> None:
+    audio_file, pack_file = str(tmp_path / "a.wav"), str(tmp_path / "x.pack")
     Path(audio_file).touch()
-    Path(foreign).touch()
+    Path(pack_file).touch()
     split = identify.split_packs
     assert split([], ["music", audio_file, "-"], own_packs) == ([audio_file, "-"], ["music"])
-    assert split(["b"], ["music", "live", foreign], own_packs) == (["b"], ["music", "live", foreign])
+    assert split(["b"], ["music", "live", pack_file], own_packs) == (["b"], ["music", "live", pack_file])
     assert split(["b"], ["typo"], own_packs) == (["b"], ["typo"])
 
 
@@ -175,7 +177,7 @@ def test_packs_are_chosen_by_name_or_path(own_packs: Settings, tmp_path: Path) -
     assert choose_packs(own_packs, ["live"]) == {"live": tmp_path / "packs" / "live.pack"}
     assert choose_packs(own_packs, [str(elsewhere)]) == {"x": elsewhere}
     assert set(choose_packs(dataclasses.replace(own_packs, packs=("music",)))) == {"music"}
-    with pytest.raises(PackError, match="no pack named jazz; .*live"):
+    with pytest.raises(PackError, match=r"no pack named jazz; .*live"):
         choose_packs(own_packs, ["music", "jazz"])
 
 
@@ -191,28 +193,37 @@ def raising(error: BaseException) -> Callable[[], int]:
     return action
 
 
-def test_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, raising(PackError("bad\npack \x1b[31m"))) == 2
     assert capsys.readouterr().err == "overheard: bad pack \\x1b[31m\n"
 
 
-def test_interruption_is_no_traceback(
+def test_an_interruption_prints_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "overheard: interrupted\n"
 
 
-def test_mistakes_in_the_call_exit_with_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_usage_errors_exit_with_2_and_refer_to_the_help(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     for arguments in ([], ["nonsense"], ["config", "--nonsense"]):
         with pytest.raises(SystemExit) as caught:
             cli.main(arguments)
         assert caught.value.code == 2
+        usage, error = capsys.readouterr().err.strip().rsplit("\n", 1)
+        assert usage.startswith("usage: overheard")
+        assert error.startswith("overheard: ")
+        assert error.endswith("; see `overheard --help`")
+    with pytest.raises(SystemExit):
+        cli.main(["index"])
+    assert capsys.readouterr().err.endswith("FOLDER; see `overheard index --help`\n")
     assert cli.main(["--config", str(tmp_path / "none"), "config"]) == 2
     assert capsys.readouterr().err.endswith("none: no such configuration file\n")
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "overheard", "config", "--defaults"]
@@ -224,12 +235,12 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert done.returncode == 141
 
 
-def test_config_tells_origins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_config_shows_origins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("[index]\njobs = 2\n")
     assert cli.main(["--config", str(path), "--data-dir", str(tmp_path), "config", "--json"]) == 0
-    (found,) = objects(capsys)
-    settings = found["settings"]
+    (printed,) = objects(capsys)
+    settings = printed["settings"]
     assert isinstance(settings, dict)
     assert settings["index.jobs"] == {"value": 2, "origin": f"file {path}"}
     assert settings["data_dir"] == {"value": str(tmp_path), "origin": "flag"}
@@ -243,7 +254,16 @@ def test_every_command_has_help() -> None:
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     assert tuple(commands.choices) == cli.COMMANDS
     for command in commands.choices.values():
+        assert command.description
         assert command.format_help()
+
+
+def test_the_help_lists_every_command_with_a_summary_and_shows_an_example() -> None:
+    text = cli.build_parser().format_help()
+    for name in cli.COMMANDS:
+        assert re.search(rf"^    {name} +\w+ \w+", text, re.MULTILINE), name
+    assert "overheard index ~/Music" in text
+    assert max(map(len, text.splitlines())) <= 90
 
 
 def test_text_helpers() -> None:
@@ -263,4 +283,12 @@ def test_text_helpers() -> None:
         "5.0 MB",
         "77.0 GB",
     ]
+    assert [length(s) for s in (0, 90, 3600, 9000)] == [
+        "0.0 minutes",
+        "1.5 minutes",
+        "1.0 hours",
+        "2.5 hours",
+    ]
+    assert [plural(n, "play") for n in (0, 1, 1200)] == ["0 plays", "1 play", "1,200 plays"]
+    assert clean(" a\n\tb\x07 \udcff ü ") == "a b ? ü"
     assert one_line(" a\n\tb\x07 \udcff ü ") == "a b\\x07 \\udcff ü"

@@ -1,4 +1,4 @@
-"""The simulated evening: its sound is what its truth says, and the score judges each play as it should."""
+"""The simulated evening: the recording agrees with the ground truth, and plays are judged correctly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from overheard.demo import room
-from overheard.demo.evening import SAMPLE_RATE, Evening, Performance, make_evening, score
+from overheard.demo.evening import SAMPLE_RATE, Evening, Performance, judge, make_evening
 from overheard.demo.synth import Piece, synthesize
 from overheard.events import Play, Track
 
@@ -25,7 +25,7 @@ def rms_db(waveform: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(np.square(waveform, dtype=np.float64)) + 1e-20))
 
 
-def test_evening_holds_each_piece_once_with_pauses(evening: Evening) -> None:
+def test_each_piece_plays_once_with_pauses(evening: Evening) -> None:
     played = evening.performances
     assert len(played) == 4
     assert sum(p.path is None for p in played) == 1
@@ -38,7 +38,7 @@ def test_evening_holds_each_piece_once_with_pauses(evening: Evening) -> None:
     assert played[-1].end_s < evening.duration_s
 
 
-def test_evening_sounds_where_the_truth_says(evening: Evening) -> None:
+def test_the_recording_agrees_with_the_ground_truth(evening: Evening) -> None:
     assert evening.waveform.dtype == np.float32
     assert np.abs(evening.waveform).max() < 1.0
     first = evening.performances[0]
@@ -50,17 +50,17 @@ def test_evening_sounds_where_the_truth_says(evening: Evening) -> None:
     heard = evening.waveform[start : start + len(dry)]
     correlation = np.fft.irfft(np.conj(np.fft.rfft(dry, 2**19)) * np.fft.rfft(heard, 2**19))
     lag = int(np.argmax(np.abs(correlation)))
-    assert min(lag, 2**19 - lag) < 80, "the piece must sound where the truth says, to 10 ms"
+    assert min(lag, 2**19 - lag) < 80, "the piece must start within 10 ms of the ground truth"
 
 
-def test_same_seed_same_evening() -> None:
+def test_the_same_seed_gives_the_same_evening() -> None:
     pieces = [(synthesize(seed, 44.0), Path(f"{seed}.wav")) for seed in range(2)]
     one, same, other = (make_evening(seed, pieces, []) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one.waveform, same.waveform)
     assert one.performances[0].offset_s != other.performances[0].offset_s
 
 
-def test_room_response_has_the_ratio_asked_for() -> None:
+def test_room_response_has_the_given_direct_to_reverberant_ratio() -> None:
     response = room.room_response(np.random.default_rng(0), 8000, 0.5, 4.0)
     assert response[0] == 1.0
     assert 10 * np.log10(1.0 / np.sum(response[1:] ** 2)) == pytest.approx(4.0, abs=0.01)
@@ -86,33 +86,41 @@ def play(name: str, start_s: float, end_s: float) -> Play:
     return Play(track, start_s, end_s, 0.0, 1.0, 0.9)
 
 
-def test_score_all_right() -> None:
-    result = score(TRUTH, [play("a", 11, 41), play("b", 92, 121)])
-    assert [v.word for v in result.verdicts] == ["right", "unnamed", "right"]
+def test_all_correct() -> None:
+    result = judge(TRUTH, [play("a", 11, 41), play("b", 92, 121)])
+    assert [outcome.verdict for outcome in result.outcomes] == ["recognized", "unknown", "recognized"]
     assert result.passed
-    assert result.wrong == 0
+    assert result.n_wrong == 0
 
 
 @pytest.mark.parametrize(
-    ("plays", "words", "wrong"),
+    ("plays", "verdicts", "expected_wrong"),
     [
-        ([], ["missed", "unnamed", "missed"], 0),
-        ([play("a", 11, 41), play("a", 55, 70), play("b", 95, 118)], ["right", "wrong", "right"], 1),
-        ([play("a", 11, 20), play("b", 21, 30), play("b", 95, 118)], ["wrong", "unnamed", "right"], 1),
-        ([play("a", 11, 41), play("b", 95, 118), play("b", 130, 140)], ["right", "unnamed", "right"], 1),
-        ([play("a", 11, 52), play("b", 95, 118)], ["right", "unnamed", "right"], 0),
-        ([play("b", 15, 20), play("a", 95, 118)], ["wrong", "unnamed", "wrong"], 2),
+        ([], ["missed", "unknown", "missed"], 0),
+        (
+            [play("a", 11, 41), play("a", 55, 70), play("b", 95, 118)],
+            ["recognized", "wrong", "recognized"],
+            1,
+        ),
+        ([play("a", 11, 20), play("b", 21, 30), play("b", 95, 118)], ["wrong", "unknown", "recognized"], 1),
+        (
+            [play("a", 11, 41), play("b", 95, 118), play("b", 130, 140)],
+            ["recognized", "unknown", "recognized"],
+            1,
+        ),
+        ([play("a", 11, 52), play("b", 95, 118)], ["recognized", "unknown", "recognized"], 0),
+        ([play("b", 15, 20), play("a", 95, 118)], ["wrong", "unknown", "wrong"], 2),
     ],
 )
-def test_score_of_mistakes(plays: list[Play], words: list[str], wrong: int) -> None:
-    result = score(TRUTH, plays)
-    assert [v.word for v in result.verdicts] == words
-    assert result.wrong == wrong
-    assert result.passed == (words == ["right", "unnamed", "right"] and wrong == 0)
+def test_mistakes(plays: list[Play], verdicts: list[str], expected_wrong: int) -> None:
+    result = judge(TRUTH, plays)
+    assert [outcome.verdict for outcome in result.outcomes] == verdicts
+    assert result.n_wrong == expected_wrong
+    assert result.passed == (verdicts == ["recognized", "unknown", "recognized"] and expected_wrong == 0)
 
 
-def test_nine_of_ten_pass_and_eight_do_not() -> None:
+def test_nine_of_ten_pass_but_eight_do_not() -> None:
     truth = [Performance(PIECE, Path(f"/m/{i}.wav"), 50.0 * i, 50.0 * i + 30, 0, 10) for i in range(10)]
     plays = [play(str(i), 50.0 * i + 3, 50.0 * i + 30) for i in range(10)]
-    assert score(truth, plays[1:]).passed
-    assert not score(truth, plays[2:]).passed
+    assert judge(truth, plays[1:]).passed
+    assert not judge(truth, plays[2:]).passed

@@ -181,10 +181,10 @@ def test_the_table_groups_by_local_day(path: Path, zone, capsys: pytest.CaptureF
     ]
 
 
-def test_the_table_says_how_much_it_leaves_out(path: Path):
+def test_the_table_says_how_many_plays_it_leaves_out(path: Path):
     write(path, "Alpha", "Beta", "Gamma")
     rows, count = read_plays(path, limit=1)
-    assert to_text(rows, count, None)[-1] == "1 play, 3:10 of music; 2 earlier ones with --limit 0"
+    assert to_text(rows, count, None)[-1] == "1 play, 3:10 of music; --limit 0 shows 2 more"
 
 
 def test_an_empty_history_says_what_to_do(path: Path, capsys: pytest.CaptureFixture[str]):
@@ -194,7 +194,7 @@ def test_an_empty_history_says_what_to_do(path: Path, capsys: pytest.CaptureFixt
     assert "no plays since 2h" in capsys.readouterr().out
 
 
-def test_json_and_csv_hold_all_columns(path: Path, capsys: pytest.CaptureFixture[str]):
+def test_json_and_csv_have_all_columns(path: Path, capsys: pytest.CaptureFixture[str]):
     write(path, "Alpha", 'Be"t,a')
     assert run(path, "--json") == 0
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -223,6 +223,6 @@ def test_since(text: str, expected: str, zone):
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2x", "2026-13-01", "99999999999d"])
-def test_a_time_that_is_none_is_refused(text: str, path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_invalid_time_is_an_error(text: str, path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(path, "--since", text) == 2
     assert "2026-11-01" in capsys.readouterr().err

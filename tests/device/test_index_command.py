@@ -15,10 +15,10 @@ import pytest
 import audio_files
 import indexing_fakes
 from overheard import cli
+from overheard.catalogue.names import valid_pack_name
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands import packs as packs_command
-from overheard.commands.index import pack_name
 from overheard.errors import SettingsError
 from overheard.fingerprint.spec import SPEC
 from overheard.index import worker as index_worker
@@ -47,18 +47,23 @@ def music(tmp_path: Path) -> Path:
     return folder
 
 
-def test_summary_says_what_was_asked_for(music: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_has_counts_speed_and_size(
+    music: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["index", str(music), "--jobs", "2"]) == 0
     out, err = capsys.readouterr()
     pack = data / "packs" / "music.pack"
     size = pack.stat().st_size
     assert out.startswith("music: 3 tracks, 3.0 minutes (3 new)\n")
     assert "x real time" in out
-    per_track, per_minute = re.search(r"(\d+) bytes a track, (\d+) a minute", out).groups()
+    per_track, per_minute = re.search(r"(\d+) bytes per track, (\d+) per minute", out).groups()
     assert int(per_track) == round(size / 3)
     assert int(per_minute) == pytest.approx(size / 3, abs=2)
     assert out.endswith(f"; {pack}\n")
-    assert err == f"1 file not indexed:\n  {music / 'words.mp3'}: cannot be read as audio ({reason(err)})\n"
+    assert (
+        err
+        == f"1 file could not be indexed:\n  {music / 'words.mp3'}: cannot be read as audio ({reason(err)})\n"
+    )
 
 
 def reason(err: str) -> str:
@@ -68,17 +73,17 @@ def reason(err: str) -> str:
 def test_json(music: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["index", str(music), "--json", "--pack", "mine", "--jobs", "1"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    found = json.loads(line)
-    assert (found["pack"], found["path"]) == ("mine", str(data / "packs" / "mine.pack"))
-    assert (found["tracks"], found["added"], found["interrupted"]) == (3, 3, False)
-    assert found["failed"][0]["path"] == str(music / "words.mp3")
-    assert found["failed"][0]["reason"]
-    assert found["bytes_per_minute"] == pytest.approx(Path(found["path"]).stat().st_size / 3, abs=1)
-    assert found["duration_s"] == pytest.approx(180, abs=0.1)
-    assert found["times_real_time"] > 0
+    report = json.loads(line)
+    assert (report["pack"], report["path"]) == ("mine", str(data / "packs" / "mine.pack"))
+    assert (report["tracks"], report["added"], report["interrupted"]) == (3, 3, False)
+    assert report["failed"][0]["path"] == str(music / "words.mp3")
+    assert report["failed"][0]["reason"]
+    assert report["bytes_per_minute"] == pytest.approx(Path(report["path"]).stat().st_size / 3, abs=1)
+    assert report["duration_s"] == pytest.approx(180, abs=0.1)
+    assert report["times_real_time"] > 0
 
 
-def test_errors_are_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "none").mkdir()
     for argv in (
         ["index", str(tmp_path / "nowhere")],
@@ -95,17 +100,17 @@ def test_errors_are_one_line(tmp_path: Path, data: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a\nb", "a\\b", "\udce9"])
-def test_names_that_no_pack_can_have(name: str) -> None:
-    with pytest.raises(SettingsError, match="cannot name a pack"):
-        pack_name(name)
+def test_invalid_pack_names(name: str) -> None:
+    with pytest.raises(SettingsError, match="invalid pack name"):
+        valid_pack_name(name)
 
 
-def test_names_that_a_pack_can_have() -> None:
-    assert [pack_name(name) for name in ("music", "Ünï 1", "x.pack")] == ["music", "Ünï 1", "x"]
+def test_valid_pack_names() -> None:
+    assert [valid_pack_name(name) for name in ("music", "Ünï 1", "x.pack")] == ["music", "Ünï 1", "x"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_keeps_what_is_done(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interruption_keeps_the_finished_files(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "music"
     folder.mkdir()
     for seed in range(6):
@@ -119,16 +124,16 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: signal.Signals) 
         "TERM": "xterm",
         "COLUMNS": "80",
     }
-    terminal, theirs = pty.openpty()  # a terminal, so that the bar says when a file is done
+    terminal, child_end = pty.openpty()  # the progress bar, which a terminal gets, says when a file is done
     process = subprocess.Popen(
         [sys.executable, indexing_fakes.__file__, "cli", "index", str(folder), "--jobs", "1", "--json"],
         stdout=subprocess.PIPE,
-        stderr=theirs,
+        stderr=child_end,
         text=True,
         env=environment,
         start_new_session=True,
     )
-    os.close(theirs)
+    os.close(child_end)
     shown = b""
     while b"2/6" not in shown:
         shown += os.read(terminal, 4096)
@@ -136,13 +141,13 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: signal.Signals) 
     shown += drained(terminal)
     out, _ = process.communicate()
     assert process.returncode == 130
-    found = json.loads(out)
-    assert found["interrupted"]
-    assert 2 <= found["tracks"] < 6
-    assert b"interrupted; the same command goes on from here" in shown
+    report = json.loads(out)
+    assert report["interrupted"]
+    assert 2 <= report["tracks"] < 6
+    assert b"interrupted; to continue, run the same command again" in shown
     assert b"Traceback" not in shown
     assert os.listdir(tmp_path / "data" / "packs") == ["music.pack"]
-    assert len(open_pack(tmp_path / "data" / "packs" / "music.pack").tracks) == found["tracks"]
+    assert len(open_pack(tmp_path / "data" / "packs" / "music.pack").tracks) == report["tracks"]
 
 
 def drained(terminal: int) -> bytes:
@@ -150,7 +155,7 @@ def drained(terminal: int) -> bytes:
     while True:
         try:
             part = os.read(terminal, 4096)
-        except OSError:  # Linux says so when the other side is closed
+        except OSError:  # Linux raises this when the other side is closed
             return shown
         if not part:
             return shown
@@ -175,22 +180,22 @@ def some_pack(data: Path, name: str, digest: str = "feed" * 4) -> Path:
 def test_packs_lists_usable_and_unusable(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["packs"]) == 0
     assert "no packs yet" in capsys.readouterr().out
-    good, foreign, torn = (some_pack(data, name) for name in ("good", "foreign", "torn"))
-    some_pack(data, "foreign", "beef" * 4)
+    good, other_model, torn = (some_pack(data, name) for name in ("good", "other", "torn"))
+    some_pack(data, "other", "beef" * 4)
     torn.write_bytes(torn.read_bytes()[:-7])
     assert cli.main(["packs", "--json"]) == 0
-    found = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert (found["good"]["tracks"], found["good"]["hours"], found["good"]["usable"]) == (1, 2.0, True)
-    assert found["good"]["bytes"] == good.stat().st_size
-    assert found["good"]["path"] == str(good)
-    assert not found["foreign"]["usable"]
-    assert "another model" in found["foreign"]["problem"]
-    assert not found["torn"]["usable"]
-    assert "bytes instead of" in found["torn"]["problem"]
-    assert foreign.exists()
+    packs = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (packs["good"]["tracks"], packs["good"]["hours"], packs["good"]["usable"]) == (1, 2.0, True)
+    assert packs["good"]["bytes"] == good.stat().st_size
+    assert packs["good"]["path"] == str(good)
+    assert not packs["other"]["usable"]
+    assert "another model" in packs["other"]["problem"]
+    assert not packs["torn"]["usable"]
+    assert "bytes instead of" in packs["torn"]["problem"]
+    assert other_model.exists()
     assert cli.main(["packs"]) == 0
     out = capsys.readouterr().out
-    assert out.count("not usable") == 2
+    assert out.count("cannot be used: ") == 2
     assert "2.0" in out
 
 
@@ -201,7 +206,7 @@ def test_packs_remove(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert str(path) in capsys.readouterr().out
     assert os.listdir(data / "packs") == []
     assert cli.main(["packs", "remove", "old"]) == 2
-    assert "there is no pack old of yours" in capsys.readouterr().err
+    assert "you have no pack named old" in capsys.readouterr().err
     assert cli.main(["packs", "remove", "../../etc/passwd"]) == 2
     with pytest.raises(SystemExit):
         cli.main(["packs", "remove"])

@@ -145,7 +145,9 @@ def many() -> tuple[Quantizer, list[TrackEntry]]:
     centres = unit(rng, 20)[rng.integers(20, size=2400)]
     embeddings = centres + 0.35 * rng.standard_normal(centres.shape).astype(np.float32)
     cells, codes = quantizer.encode(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-    packed_cells = pack_cells(cells, rng.uniform(0.3, 0.5, len(cells)).astype(np.float32), len(quantizer.cells))
+    packed_cells = pack_cells(
+        cells, rng.uniform(0.3, 0.5, len(cells)).astype(np.float32), len(quantizer.cells)
+    )
     return quantizer, [
         TrackEntry(title=str(n), path=f"/music/{n}.ogg", duration_s=100.0, packed_cells=own, codes=words)
         for n, (own, words) in enumerate(zip(np.split(packed_cells, 24), np.split(codes, 24), strict=True))

@@ -25,7 +25,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_everything_has_a_default_and_an_explanation() -> None:
+def test_every_setting_has_a_default_and_a_description() -> None:
     settings, origins = load(env={"OVERHEARD_CONFIG": ""})
     assert settings.data_dir.is_absolute()
     assert set(origins) == set(NAMES)
@@ -33,14 +33,14 @@ def test_everything_has_a_default_and_an_explanation() -> None:
     assert all(field.metadata["about"] for _, _, field in module.fields(settings))
 
 
-def test_settings_cannot_be_changed() -> None:
+def test_settings_are_immutable() -> None:
     settings, _ = load(env={})
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.model = "x"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
-    ("told", "path"),
+    ("name", "path"),
     [
         ("", None),
         ("overheard", module.MODELS_DIR / "overheard.json"),
@@ -49,12 +49,12 @@ def test_settings_cannot_be_changed() -> None:
         ("~/m.json", Path.home() / "m.json"),
     ],
 )
-def test_a_model_that_ships_is_known_by_its_name(told: str, path: Path | None) -> None:
-    settings, _ = load(env={}, overrides={"model": told})
+def test_a_shipped_model_is_selected_by_its_name(name: str, path: Path | None) -> None:
+    settings, _ = load(env={}, overrides={"model": name})
     assert settings.model_path == path
 
 
-def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
+def test_later_sources_override_earlier_ones(tmp_path: Path) -> None:
     path = write(tmp_path, 'data_dir = "/file"\npacks = ["a", "b"]\n[gate]\nopen_db = -50\n')
     env = {"OVERHEARD_DATA_DIR": "/environment"}
     settings, origins = load(path, env, {"model": "m", "listen.input": None})
@@ -68,7 +68,7 @@ def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
     assert origins["listen.input"] == "default"
 
 
-def test_environment_names_the_file(tmp_path: Path) -> None:
+def test_the_environment_sets_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "packs = ['p']")
     assert load(env={"OVERHEARD_CONFIG": str(path)})[0].packs == ("p",)
     with pytest.raises(SettingsError, match="no such configuration file"):
@@ -88,52 +88,52 @@ def test_data_dir_in_a_file_is_relative_to_that_file(tmp_path: Path) -> None:
     [
         ("pack = []", "unknown setting pack; did you mean packs"),
         ("[lisen]\ninput = 'x'", "did you mean listen.input"),
-        ("zzz = 1", "`overheard config` lists all"),
+        ("zzz = 1", "`overheard config` lists all settings"),
         ("[index]\njobs = 'two'", "index.jobs must be a whole number, not 'two'"),
         ("[index]\njobs = true", "must be a whole number"),
-        ("[index]\njobs = -1", "must lie between 0 and 1024"),
+        ("[index]\njobs = -1", "must be between 0 and 1024"),
         ("packs = 'one'", "packs must be a list of names"),
         ("packs = [1]", "packs must be a list of names"),
         ("model = 3", "model must be text"),
-        ("data_dir = ''", "data_dir is empty"),
+        ("data_dir = ''", "data_dir must not be empty"),
         ("[listen]\nhistory = 'yes'", "must be true or false"),
-        ("[gate]\nopen_db = nan", "must lie between"),
-        ("[gate]\nhang_s = inf", "must lie between"),
+        ("[gate]\nopen_db = nan", "must be between"),
+        ("[gate]\nhang_s = inf", "must be between"),
         ("[gate]\nopen_db = -80", "close_db must not be above"),
         ("listen = 3", "unknown setting listen"),
-        ("a = = 1", "not TOML"),
+        ("a = = 1", "invalid TOML"),
     ],
 )
-def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_file_is_a_one_line_error(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(write(tmp_path, text), {})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_unreadable_files_are_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such configuration file"):
         load(tmp_path / "none.toml", {})
     with pytest.raises(SettingsError, match="cannot be read"):
         load(tmp_path, {})
     (tmp_path / "config.toml").write_bytes(b"model = '\xff'")
-    with pytest.raises(SettingsError, match="not TOML"):
+    with pytest.raises(SettingsError, match="invalid TOML"):
         load(tmp_path / "config.toml", {})
 
 
-def test_what_config_prints_is_a_configuration(tmp_path: Path) -> None:
+def test_the_output_of_config_is_a_configuration_file(tmp_path: Path) -> None:
     path = write(tmp_path, 'model = "/a \\"b\\"/ü.tflite"\npacks = ["x y"]\n[listen]\ninput = "monitor"\n')
     settings, origins = load(path, {"OVERHEARD_DATA_DIR": "/d"})
     again = write(tmp_path, "\n".join(as_toml(settings, origins)))
     assert load(again, {})[0] == settings
 
 
-def test_the_template_holds_every_setting_and_its_default(tmp_path: Path) -> None:
+def test_the_template_has_every_setting_and_its_default(tmp_path: Path) -> None:
     env = {"OVERHEARD_DATA_DIR": "/d"}
     lines = template()
     assert load(write(tmp_path, "\n".join(lines)), env)[0] == load(env=env)[0]
-    in_force = [line[2:] if " = " in line else line for line in lines]
-    settings, origins = load(write(tmp_path, "\n".join(in_force)), env)
+    uncommented = [line[2:] if " = " in line else line for line in lines]
+    settings, origins = load(write(tmp_path, "\n".join(uncommented)), env)
     assert settings == load(env=env)[0]
     assert all(str(path).startswith("file") for name, path in origins.items() if name != "data_dir")
 
@@ -142,17 +142,17 @@ def test_the_template_holds_every_setting_and_its_default(tmp_path: Path) -> Non
     st.sampled_from(NAMES),
     st.one_of(st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text())),
 )
-def test_any_value_is_taken_whole_or_refused(name: str, value: Any) -> None:
+def test_any_value_is_kept_unchanged_or_rejected(name: str, value: Any) -> None:
     try:
         settings, _ = load(env={}, overrides={name: value})
     except SettingsError:
         return
-    taken = {key: got for key, got, _ in module.fields(settings)}[name]
-    if isinstance(taken, float):
-        assert math.isfinite(taken)
+    kept = {key: got for key, got, _ in module.fields(settings)}[name]
+    if isinstance(kept, float):
+        assert math.isfinite(kept)
     if name != "data_dir":
-        assert taken == (tuple(value) if isinstance(value, list) else value)
-        json.dumps(taken)
+        assert kept == (tuple(value) if isinstance(value, list) else value)
+        json.dumps(kept)
 
 
 def test_the_documentation_lists_every_setting_with_its_default() -> None:

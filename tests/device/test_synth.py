@@ -1,8 +1,9 @@
-"""The synthesizer: seeded, bounded, distinct from piece to piece and from place to place."""
+"""The synthesizer is deterministic and bounded, and no two parts of its music are alike."""
 
 from __future__ import annotations
 
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def spectra(waveform: np.ndarray, length: int = 12800) -> np.ndarray:
     return np.asarray(log / np.linalg.norm(log, axis=1, keepdims=True))
 
 
-def test_same_seed_same_samples() -> None:
+def test_the_same_seed_gives_the_same_samples() -> None:
     first, second = synthesize(7, 12.0), synthesize(7, 12.0)
     np.testing.assert_array_equal(first.waveform, second.waveform)
     assert (first.title, first.artist) == (second.title, second.artist)
@@ -34,7 +35,7 @@ def test_bounds_and_level(seed: int) -> None:
     assert np.isfinite(waveform).all()
     assert 0.5 <= np.abs(waveform).max() <= 0.95
     half_seconds = np.sqrt(np.mean(waveform[: 36 * 4000].reshape(-1, 4000) ** 2, axis=1))
-    assert half_seconds.min() > 0.003, "music must sound from the start on"
+    assert half_seconds.min() > 0.003, "the music must start at once"
 
 
 @pytest.mark.parametrize(("duration_s", "sample_rate"), [(0.1, 8000), (1.0, 8000), (2, 44100), (3, 11025)])
@@ -44,7 +45,7 @@ def test_odd_lengths_and_rates(duration_s: float, sample_rate: int) -> None:
     assert np.isfinite(piece.waveform).all()
 
 
-def test_pieces_and_places_are_distinct() -> None:
+def test_pieces_differ_and_do_not_repeat_themselves() -> None:
     chunks = [spectra(synthesize(seed, 60.0).waveform) for seed in range(4)]
     for i, one in enumerate(chunks):
         similarity = one @ one.T
@@ -53,7 +54,7 @@ def test_pieces_and_places_are_distinct() -> None:
             assert np.max(one @ other.T) < 0.9
 
 
-def test_score_differs_by_seed_and_covers_the_piece() -> None:
+def test_notes_differ_by_seed_and_cover_the_piece() -> None:
     notes = compose(np.random.default_rng(1), 60.0)
     assert notes != compose(np.random.default_rng(2), 60.0)
     starts = np.sort([note.start_s for note in notes])
@@ -63,12 +64,12 @@ def test_score_differs_by_seed_and_covers_the_piece() -> None:
 
 
 @pytest.mark.parametrize(("duration_s", "sample_rate"), [(0.0, 8000), (-1.0, 8000), (1.0, 0)])
-def test_impossible_arguments(duration_s: float, sample_rate: int) -> None:
+def test_invalid_arguments(duration_s: float, sample_rate: int) -> None:
     with pytest.raises(ValueError, match="positive"):
         synthesize(0, duration_s, sample_rate)
 
 
-def test_write_wav(tmp_path) -> None:
+def test_write_wav(tmp_path: Path) -> None:
     samples = np.array([0.0, 0.5, -0.5, 1.5, -1.5], np.float32)
     write_wav(tmp_path / "x.wav", samples, 8000)
     with wave.open(str(tmp_path / "x.wav")) as file:

@@ -1,4 +1,4 @@
-"""`overheard config`: the settings in force and where each comes from."""
+"""`overheard config`: show the settings and where each one comes from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "config",
-        help="show the settings in force and where each comes from",
-        description="Shows the settings in force and where each comes from, as a configuration file: "
-        "`overheard config --defaults > FILE` makes one to edit.",
+        help="show the settings and where each one comes from",
+        description="Show each setting with its value and its origin: default, file, environment or flag. "
+        "The output is a valid configuration file. `overheard config --defaults > FILE` creates one to edit.",
     )
     shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="one JSON object")
-    shown.add_argument("--defaults", action="store_true", help="a commented file of all defaults instead")
-    shown.add_argument("--path", action="store_true", help="only where the configuration file belongs")
+    shown.add_argument("--json", action="store_true", help="print one JSON object")
+    shown.add_argument("--defaults", action="store_true", help="print a commented file of all defaults")
+    shown.add_argument("--path", action="store_true", help="print only the path of the configuration file")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -33,18 +33,18 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     elif args.defaults:
         print("\n".join(template()))
     else:
-        # Loaded once more, since only the loader knows the origins.
+        # Load again, because only the loader knows the origins.
         settings, origins = settings_module.load(args.config, overrides={"data_dir": args.data_dir})
         if args.json:
             print(json.dumps(as_json(settings, origins, path)))
         else:
-            state = "" if path.exists() else " (does not exist: defaults are in force)"
+            state = "" if path.exists() else " (does not exist)"
             print("\n".join([f"# configuration file: {path}{state}", *as_toml(settings, origins)]))
     return 0
 
 
 def as_json(settings: Settings, origins: dict[str, str], path: Path) -> dict[str, Any]:
-    """Return each setting's value and origin by its dotted name."""
+    """Return the value and the origin of each setting by its dotted name."""
     values = {
         name: {"value": str(value) if isinstance(value, Path) else value, "origin": origins[name]}
         for name, value, _ in settings_module.fields(settings)
@@ -53,7 +53,7 @@ def as_json(settings: Settings, origins: dict[str, str], path: Path) -> dict[str
 
 
 def as_toml(settings: Settings, origins: dict[str, str]) -> list[str]:
-    """Write the settings as TOML, each with its origin as a comment."""
+    """Format the settings as TOML, each with its origin as a comment."""
     lines: list[str] = []
     table = ""
     for name, value, _ in settings_module.fields(settings):
@@ -66,21 +66,21 @@ def as_toml(settings: Settings, origins: dict[str, str]) -> list[str]:
 
 
 def template() -> list[str]:
-    """Write a configuration file that sets nothing yet and explains everything."""
-    lines = ["# overheard's configuration. What is commented out has the value shown."]
+    """Return a configuration file in which every setting is explained and commented out."""
+    lines = ["# Configuration of overheard. Each comment shows a default; remove the # to change the value."]
     table = ""
     for name, value, field in settings_module.fields(Settings()):
         group, _, key = name.rpartition(".")
         if group != table:
             lines += ["", f"[{group}]"]
             table = group
-        shown = '"/where/packs/and/history/lie"' if name == "data_dir" else toml_value(value)
+        shown = '"/path/to/folder"' if name == "data_dir" else toml_value(value)
         lines += ["", f"# {field.metadata['about']}", f"# {key} = {shown}"]
     return lines
 
 
 def toml_value(value: Any) -> str:
-    """Write one value as TOML; JSON's strings, numbers and lists of strings are valid TOML."""
+    """Format one value as TOML; strings, numbers and lists of strings look the same in JSON."""
     if isinstance(value, Path):
         return json.dumps(str(value))
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""`overheard devices`: the inputs that `listen` can take."""
+"""`overheard devices`: list the audio inputs."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "devices",
-        help="list the sound inputs",
-        description="Lists the sound inputs; the first column is what `overheard listen --input` takes.",
+        help="list the audio inputs",
+        description="List the audio inputs. Pass a value of the first column to `overheard listen --input`. "
+        "Exit code: 0 at least one input, 1 no input, 2 error.",
+        epilog='example: overheard listen --input "USB Audio"',
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object for each input, one to a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per input and line")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Print the inputs; 1 if there is none."""
+    """Print the inputs; return 1 if there is none."""
     from overheard.hear.devices import list_inputs
 
-    found = list_inputs()
+    devices = list_inputs()
     if args.json:
-        for device in found:
+        for device in devices:
             print(json.dumps(dataclasses.asdict(device)))
-    elif found:
-        print("\n".join(to_table(found)))
+    elif devices:
+        print("\n".join(to_table(devices)))
     else:
-        print("there is no sound input: plug in a microphone, or start PulseAudio or PipeWire")
-    return 0 if found else 1
+        print("no audio input; connect a microphone, or start PulseAudio or PipeWire")
+    return 0 if devices else 1
 
 
 def to_table(devices: list[InputDevice]) -> list[str]:
-    """Write the inputs as aligned columns; the default has a star."""
-    rows = [("INPUT", "CHANNELS", "RATE", "THROUGH", "NAME")]
+    """Format the inputs as aligned columns, and mark the default."""
+    rows = [("INPUT", "CHANNELS", "RATE", "API", "NAME")]
     for device in devices:
         rate = f"{device.sample_rate} Hz" if device.sample_rate else ""
         name = one_line(device.name) + ("  (default)" if device.default else "")

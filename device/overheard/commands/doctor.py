@@ -1,4 +1,4 @@
-"""`overheard doctor`: what is installed, what works, and for each problem its mend."""
+"""`overheard doctor`: check the installation, and print a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import json
 from typing import TYPE_CHECKING
 
 from overheard.settings import Settings
-from overheard.text import one_line
+from overheard.text import one_line, plural
 
 if TYPE_CHECKING:
-    from overheard.commands.checks import Check
+    from overheard.commands.check import Check
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "doctor",
-        help="look for anything wrong, and say how to mend it",
-        description="Looks at packages, runtime, model, packs, microphone and folders, "
-        "and says for each problem how to mend it. Exit code: 0 all is well, 1 there is a problem.",
+        help="check the installation and say how to fix problems",
+        description="Check the packages, runtime, model, packs, microphone, configuration and folders, and "
+        "print how to fix each problem. The microphone check records for one second. "
+        "Exit code: 0 no problem, 1 at least one problem.",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Print every check as soon as it is done, or all as JSON."""
+    """Run the checks; print each result at once, or all of them as JSON."""
     from overheard.commands.checks import examine
 
     checks: list[Check] = []
@@ -38,11 +39,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         print(json.dumps({"ok": not problems, "checks": [dataclasses.asdict(check) for check in checks]}))
     else:
-        print("all is well" if not problems else f"{problems} problem{'s' if problems > 1 else ''}")
+        print(plural(problems, "problem") if problems else "no problems")
     return 1 if problems else 0
 
 
 def to_text(check: Check) -> list[str]:
-    """Write a check as a line, and its mend as another."""
+    """Format a check as one line, and its remedy as a second one."""
     lines = [f"{'ok' if check.ok else 'PROBLEM':<7}  {check.name:<14} {one_line(check.detail)}"]
     return lines + ([f"{'':<24} fix: {one_line(check.remedy)}"] if check.remedy else [])

@@ -1,4 +1,4 @@
-"""`overheard history`: what was played, and when."""
+"""`overheard history`: show the plays that `listen` recorded."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, short_clock
+from overheard.text import one_line, plural, short_clock
 
 if TYPE_CHECKING:
     from overheard.sinks.history import PlayRow
 
-_SHOWN = 50
+_DEFAULT_LIMIT = 50  # about a screen and a half; --since, --json and --csv print all
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -27,21 +27,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "history",
-        help="show what was played, and when",
-        description="Shows the plays that `overheard listen` heard, the latest last, in local time.",
+        help="show which music was played, and when",
+        description="Show the plays that `overheard listen` recorded, in local time, the latest last. "
+        "Columns: start, length, confidence, artist, title and album.",
+        epilog="example: overheard history --since yesterday",
     )
     parser.add_argument(
         "--since",
         metavar="WHEN",
-        help='"30m", "2h", "3d" or "1w" ago; "today" or "yesterday"; a date, such as "2026-11-01", '
-        'with a time "2026-11-01T20:30"',
+        help="show plays since WHEN: 30m, 2h, 3d or 1w ago; today; yesterday; a date such as 2026-11-01; "
+        "or a date and time such as 2026-11-01T20:30",
     )
     parser.add_argument(
-        "--limit", type=int, metavar="N", help=f"the latest N; 0 is all (default: {_SHOWN} without --since)"
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"show the latest N plays; 0: all (default: {_DEFAULT_LIMIT}, or all with --since)",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object for each play, one to a line")
-    form.add_argument("--csv", action="store_true", help="comma-separated, with a line of names")
+    form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
+    form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -52,8 +57,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     since = None
     if args.since is not None:
         since = iso_utc(parse_since(args.since, datetime.datetime.now().astimezone()).timestamp())
-    whole = args.since is not None or args.json or args.csv
-    limit = args.limit if args.limit is not None else 0 if whole else _SHOWN
+    limit = args.limit
+    if limit is None:
+        limit = 0 if args.since is not None or args.json or args.csv else _DEFAULT_LIMIT
     if limit < 0:
         raise OverheardError("--limit must be 0 or more")
     rows, count = read_plays(settings.history_path, since, limit)
@@ -70,12 +76,24 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
-    """Return the time that a user means.
+    """Convert the argument of ``--since`` to a time.
+
+    Parameters
+    ----------
+    text : str
+        A span of time before now, "today", "yesterday", or an ISO 8601 date or time.
+    now : datetime.datetime
+        The current time, with a time zone.
+
+    Returns
+    -------
+    datetime.datetime
+        The time, with a time zone.
 
     Raises
     ------
     OverheardError
-        If it is none.
+        If the text is not a time.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     ago = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip().lower())
@@ -83,26 +101,26 @@ def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
         if ago:
             return now - datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         if text in ("today", "yesterday"):
-            # Through the calendar, not by 24 hours, since days differ when the clocks change.
+            # Subtract a calendar day, not 24 hours: a day is longer or shorter when the clocks change.
             return (midnight - datetime.timedelta(days=text == "yesterday")).astimezone()
         return datetime.datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError) as error:
-        hint = 'use "2h", "3d", "today", "yesterday" or a date such as 2026-11-01'
-        raise OverheardError(f"--since {text} is no time: {hint}") from error
+        remedy = "use a time such as 2h, 3d, today, yesterday or 2026-11-01"
+        raise OverheardError(f"--since: invalid time {text!r}", remedy) from error
 
 
 def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:
-    """Write plays under the day that they started on, with a sum at the end."""
+    """Format the plays, grouped by the local day on which they started, and a summary."""
     if not rows:
-        return [f"no plays since {since}" if since else "no plays yet; `overheard listen` collects them"]
+        return [f"no plays since {since}" if since else "no plays yet; `overheard listen` records them"]
     lines: list[str] = []
     for day, plays in itertools.groupby(rows, key=lambda row: _local(row.started_at).date()):
         lines += ["", f"{day:%A} {day.day} {day:%B %Y}"] if lines else [f"{day:%A} {day.day} {day:%B %Y}"]
         lines += [_row_text(row) for row in plays]
-    hidden = f"; {count - len(rows)} earlier ones with --limit 0" if count > len(rows) else ""
-    plural = "play" if len(rows) == 1 else "plays"
-    heard = short_clock(round(sum(_length_s(row) for row in rows)))
-    return [*lines, "", f"{len(rows)} {plural}, {heard} of music{hidden}"]
+    total = short_clock(round(sum(_length_s(row) for row in rows)))
+    hidden = count - len(rows)
+    hint = f"; --limit 0 shows {hidden:,} more" if hidden else ""
+    return [*lines, "", f"{plural(len(rows), 'play')}, {total} of music{hint}"]
 
 
 def _row_text(row: PlayRow) -> str:
@@ -113,7 +131,7 @@ def _row_text(row: PlayRow) -> str:
 
 
 def _local(when: str) -> datetime.datetime:
-    # Python before 3.11 does not read the Z.
+    # Python 3.10 cannot parse the Z.
     return datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).astimezone()
 
 

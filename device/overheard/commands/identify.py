@@ -1,4 +1,4 @@
-"""`overheard identify`: names what is in recordings."""
+"""`overheard identify`: identify the music in recordings."""
 
 from __future__ import annotations
 
@@ -21,40 +21,41 @@ if TYPE_CHECKING:
     from overheard.events import Match, Play
     from overheard.recognize.pipeline import Identification, Recognizer
 
-FOUND, NOT_FOUND, FAILED = 0, 1, 2
+RECOGNIZED, NOT_RECOGNIZED, FAILED = 0, 1, 2  # exit codes, from best to worst
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "identify",
-        help="name what is in a recording",
-        description="Names what is in recordings: one line for each play, with its start and end, artist and "
-        "title, position in the track, and confidence. Exit code: 0 something found in each file, 1 nothing "
-        "recognized in one or more, 2 error.",
+        help="identify the music in recordings",
+        description="Identify the music in recordings. Each line shows one play: start and end in the "
+        "recording, artist and title, position in the track, and confidence. Exit code: 0 music recognized "
+        "in every file, 1 no music recognized in at least one file, 2 error.",
+        epilog="example: overheard identify recording.wav",
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input')
-    parser.add_argument("--json", action="store_true", help="one JSON object for each file, one to a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per file and line")
     parser.add_argument(
-        "--pack", nargs="+", action="extend", metavar="NAME", help="search only these packs (default: all)"
+        "--pack", nargs="+", action="extend", metavar="NAME", help="search these packs only (default: all)"
     )
     parser.set_defaults(parser=parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Identify each file in the order given."""
+    """Identify each file, in the order of the arguments."""
     from overheard.recognize.open import open_recognizer
 
     files, packs = split_packs(args.files, args.pack or [], settings)
     if not files:
         args.parser.error("the following arguments are required: FILE")
     recognizer = open_recognizer(settings, packs)
-    worst = FOUND
+    worst = RECOGNIZED
     for file in files:
         code, lines = identify_file(recognizer, file, args.json, heading=len(files) > 1)
         for line in lines:
             print(line)
-        sys.stdout.flush()  # a file's lines appear as soon as they are known, also in a pipe
+        sys.stdout.flush()  # print each file's result at once, even into a pipe
         worst = max(worst, code)
     return worst
 
@@ -62,7 +63,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def split_packs(
     files: Sequence[str], packs: Sequence[str], settings: Settings
 ) -> tuple[list[str], list[str]]:
-    """Tell files from pack names where ``--pack NAME...`` stands before the files and swallowed them."""
+    """Separate the files from the pack names after ``--pack``.
+
+    With ``--pack NAME... FILE``, argparse takes the files for names of packs. A name is a file if no pack
+    has that name, it does not end in ``.pack``, and the file exists.
+
+    Returns
+    -------
+    The files, and the names of the packs.
+    """
     from overheard.catalogue.selection import pack_paths
 
     known = pack_paths(settings)
@@ -74,27 +83,27 @@ def split_packs(
 
 
 def identify_file(recognizer: Recognizer, file: str, as_json: bool, heading: bool) -> tuple[int, list[str]]:
-    """Return one file's exit code and its lines of output."""
+    """Identify one file; return its exit code and its lines of output."""
     from overheard.hear.decode import load
 
     try:
         with local_path(file) as path:
-            found = recognizer.identify(load(path))
+            identification = recognizer.identify(load(path))
     except (AudioError, OSError) as error:
         if as_json:
             return FAILED, [json.dumps({"file": file, "error": str(error)})]
         print(f"overheard: {one_line(str(error))}", file=sys.stderr)
-        return FAILED, [f"{one_line(file)}:", "  not readable"] if heading else []
-    code = FOUND if found.verdict == "recognized" else NOT_FOUND
+        return FAILED, [f"{one_line(file)}:", "  cannot be read"] if heading else []
+    code = RECOGNIZED if identification.verdict == "recognized" else NOT_RECOGNIZED
     if as_json:
-        return code, [json.dumps(to_json(file, found))]
-    lines = to_text(found)
+        return code, [json.dumps(to_json(file, identification))]
+    lines = to_text(identification)
     return code, [f"{one_line(file)}:", *(f"  {line}" for line in lines)] if heading else lines
 
 
 @contextlib.contextmanager
 def local_path(file: str) -> Iterator[Path]:
-    """Yield the file's path; standard input is copied first, since some formats need seeking."""
+    """Yield the path of a file; copy standard input to one, because some formats need seeking."""
     if file != "-":
         yield Path(file)
         return
@@ -104,19 +113,20 @@ def local_path(file: str) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def to_json(file: str, found: Identification) -> dict[str, Any]:
-    """Return what `--json` prints for one file."""
+def to_json(file: str, identification: Identification) -> dict[str, Any]:
+    """Return the JSON object of one file."""
+    best = identification.best
     return {
         "file": file,
-        "duration_s": round(found.duration_s, 3),
-        "verdict": found.verdict,
-        "plays": [play_json(play) for play in found.plays],
-        "best": best_json(found.best) if found.best is not None else None,
+        "duration_s": round(identification.duration_s, 3),
+        "verdict": identification.verdict,
+        "plays": [play_json(play) for play in identification.plays],
+        "best": best_json(best) if best is not None else None,
     }
 
 
 def best_json(match: Match) -> dict[str, Any]:
-    """Return the best candidate, with the very score that the threshold is applied to."""
+    """Return the JSON object of the best match, accepted or not; the threshold applies to its score."""
     return {
         "score": round(match.score, 6),
         "offset_s": round(match.offset_s, 3),
@@ -124,20 +134,21 @@ def best_json(match: Match) -> dict[str, Any]:
     }
 
 
-def to_text(found: Identification) -> list[str]:
-    """Write one line for each play, or one that says that there was none."""
-    if found.plays:
-        return [play_text(play) for play in found.plays]
-    if found.verdict == "silence":
+def to_text(identification: Identification) -> list[str]:
+    """Format one line per play, or one line if nothing was recognized."""
+    if identification.plays:
+        return [play_text(play) for play in identification.plays]
+    best = identification.best
+    if identification.verdict == "silence":
         return ["silence"]
-    if found.best is None:
+    if best is None:
         return ["not recognized"]
-    nearest = f"{one_line(found.best.track.name)}, score {found.best.score:.2f}"
-    return [f"not recognized  (nearest: {nearest}, too weak to be sure)"]
+    closest = f"{one_line(best.track.name)}, score {best.score:.2f}"
+    return [f"not recognized  (closest: {closest}, too low to be certain)"]
 
 
 def play_text(play: Play) -> str:
-    """Write ``start-end  Artist - Title  (at m:ss)  confidence``."""
+    """Format a play as ``start-end  Artist - Title  (at m:ss)  confidence``."""
     times = f"{clock(play.start_s)}-{clock(play.end_s)}"
     name = one_line(play.track.name)
     return f"{times}  {name}  (at {short_clock(play.offset_s)})  {play.confidence:.0%}"

@@ -1,4 +1,4 @@
-"""`overheard listen`: names what plays, as it plays."""
+"""`overheard listen`: recognize music as it plays."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "listen",
-        help="name what plays, as it plays",
-        description="Listens and prints each play as it starts and ends, and keeps a history, until it is "
-        "stopped by Ctrl-C or SIGTERM. A microphone that is unplugged is waited for.",
+        help="recognize music at the microphone, as it plays",
+        description="Listen to the microphone, print each recognized track when it starts and when it ends, "
+        "and save the plays to the history. Stop with Ctrl-C or SIGTERM. If the device is disconnected, "
+        "overheard reports it once and retries until it is back.",
+        epilog="example: overheard listen --input monitor",
     )
     parser.add_argument(
         "--input",
         metavar="SOURCE",
-        help='"default"; "monitor": what this computer plays; a device as `overheard devices` lists them; '
-        'a sound file; or "-": standard input, WAV or raw 16-bit mono at 8 kHz '
-        "(default: the setting listen.input)",
+        help='"default": the default microphone; "monitor": what this computer plays; a device that '
+        '`overheard devices` lists; an audio file; or "-": standard input, as WAV or as raw 16-bit mono '
+        "samples at 8 kHz (default: the setting listen.input)",
     )
     parser.add_argument(
-        "--pack", nargs="+", action="extend", metavar="NAME", help="search only these packs (default: all)"
+        "--pack", nargs="+", action="extend", metavar="NAME", help="search these packs only (default: all)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object for each event, one to a line")
-    parser.add_argument("--realtime", action="store_true", help="read a file as fast as it would play")
-    parser.add_argument("--no-history", action="store_true", help="do not write to the history")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per event and line")
+    parser.add_argument("--realtime", action="store_true", help="play a file at normal speed")
+    parser.add_argument("--no-history", action="store_true", help="do not save plays to the history")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource) -> list[Sink]:
-    """Make the sinks that flags and settings ask for."""
+    """Open the sinks that the arguments and the settings ask for."""
     from overheard.sinks.history import HistorySink
     from overheard.sinks.jsonl import JsonLinesSink
     from overheard.sinks.terminal import TerminalSink
@@ -73,7 +75,7 @@ def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource
 
 @contextlib.contextmanager
 def quiet_drivers() -> Iterator[None]:
-    """Discard what PortAudio and ALSA write to standard error, but keep what overheard writes there."""
+    """Discard the messages of PortAudio and ALSA on standard error, but keep those of overheard."""
     sys.stderr.flush()
     python_stderr = sys.stderr
     handlers = [h for h in logging.getLogger().handlers if getattr(h, "stream", None) is python_stderr]
@@ -81,13 +83,12 @@ def quiet_drivers() -> Iterator[None]:
         if screen is None:
             yield
             return
-        own = open(screen, "w", buffering=1, errors="backslashreplace", closefd=False)
-        try:
-            _redirect(own, handlers)
-            yield
-        finally:
-            own.flush()
-            _redirect(python_stderr, handlers)
+        with open(screen, "w", buffering=1, errors="backslashreplace", closefd=False) as own:
+            try:
+                _redirect(own, handlers)
+                yield
+            finally:
+                _redirect(python_stderr, handlers)
 
 
 def _redirect(stream: TextIO, handlers: list[logging.Handler]) -> None:

@@ -1,4 +1,4 @@
-"""`overheard packs`: what can be recognized, and how to forget it."""
+"""`overheard packs`: list or remove packs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from overheard.commands.index import pack_name
 from overheard.errors import ModelError, PackError
 from overheard.settings import Settings
 from overheard.text import one_line, size
@@ -20,13 +19,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "packs",
-        help="list the packs, or remove one",
-        description="Lists the packs: name, tracks, hours, size, when made, and whether they can be used. "
-        "`overheard packs remove NAME` deletes one of yours.",
+        help="list or remove packs of fingerprints",
+        description="List the packs with their tracks, hours, size and date, and say why a pack cannot be "
+        "used; or remove packs that you made.",
+        epilog="example: overheard packs remove music",
     )
-    parser.add_argument("action", nargs="?", choices=("list", "remove"), default="list", help="what to do")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="packs to remove")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each pack, one to a line")
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "remove"), default="list", help="list (default) or remove packs"
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the packs to remove")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per pack and line")
     parser.set_defaults(parser=parser)
 
 
@@ -34,28 +36,28 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """List or remove packs."""
     if args.action == "remove":
         if not args.names:
-            args.parser.error("which pack? overheard packs remove NAME")
+            args.parser.error("the name of the pack is missing, as in `overheard packs remove NAME`")
         for name in args.names:
             print(f"removed {one_line(str(remove(name, settings)))}")
         return 0
     if args.names:
-        args.parser.error("to list packs takes no names")
-    digest = _model_digest(settings)
+        args.parser.error("`overheard packs list` takes no names")
     from overheard.catalogue.selection import pack_paths
 
-    found = [describe(path, digest) for path in pack_paths(settings).values()]
+    digest = _model_digest(settings)
+    packs = [describe(path, digest) for path in pack_paths(settings).values()]
     if args.json:
-        for facts in found:
+        for facts in packs:
             print(json.dumps(facts))
-    elif found:
-        print("\n".join(to_table(found)))
+    elif packs:
+        print("\n".join(to_table(packs)))
     else:
-        print("no packs yet: `overheard index FOLDER` makes one")
+        print("no packs yet; create one with `overheard index FOLDER`")
     return 0
 
 
 def describe(path: Path, digest: str | None) -> dict[str, Any]:
-    """Return what `--json` prints of a pack; ``usable`` is false with the reason in ``problem``."""
+    """Return the JSON object of a pack; if ``usable`` is false, ``problem`` holds the reason."""
     from overheard.catalogue.pack import open_pack
 
     facts: dict[str, Any] = {"name": path.stem, "path": str(path)}
@@ -64,51 +66,56 @@ def describe(path: Path, digest: str | None) -> dict[str, Any]:
         facts["tracks"] = len(pack.tracks)
         facts["hours"] = round(pack.hours, 3)
         facts["bytes"] = pack.bytes
-        facts["created"] = str(pack.manifest["created"])
+        facts["created"] = str(pack.manifest.get("created", ""))
         open_pack(path, digest)
     except PackError as error:
         return {**facts, "usable": False, "problem": str(error).removeprefix(f"{path}: ")}
-    except KeyError as error:
-        return {**facts, "usable": False, "problem": f"its manifest lacks {error}"}
     return {**facts, "usable": True, "problem": None}
 
 
-def to_table(found: list[dict[str, Any]]) -> list[str]:
-    """Write a line for each pack, and below it why it cannot be used."""
-    width = max(len("name"), *(len(one_line(facts["name"])) for facts in found))
-    lines = [f"{'name':<{width}}  {'tracks':>7}  {'hours':>6}  {'size':>8}  {'made':<16}  where"]
-    for facts in found:
-        name, where = f"{one_line(facts['name']):<{width}}", one_line(facts["path"])
+def to_table(packs: list[dict[str, Any]]) -> list[str]:
+    """Format one line per pack, and below it the reason if the pack cannot be used."""
+    width = max(len("NAME"), *(len(one_line(facts["name"])) for facts in packs))
+    lines = [f"{'NAME':<{width}}  {'TRACKS':>7}  {'HOURS':>6}  {'SIZE':>8}  {'CREATED':<16}  PATH"]
+    for facts in packs:
+        name, path = f"{one_line(facts['name']):<{width}}", one_line(facts["path"])
         if "created" in facts:
             measures = f"{facts['tracks']:>7,}  {facts['hours']:>6.1f}  {size(facts['bytes']):>8}"
-            lines.append(f"{name}  {measures}  {_local(facts['created']):<16}  {where}")
+            lines.append(f"{name}  {measures}  {_local(facts['created']):<16}  {path}")
         else:
-            lines.append(f"{name}  {'?':>7}  {'?':>6}  {'?':>8}  {'?':<16}  {where}")
+            lines.append(f"{name}  {'?':>7}  {'?':>6}  {'?':>8}  {'?':<16}  {path}")
         if not facts["usable"]:
-            lines.append(f"  not usable: {one_line(facts['problem'].removeprefix('not usable, '))}")
+            lines.append(f"  cannot be used: {one_line(facts['problem'])}")
     return lines
 
 
 def remove(name: str, settings: Settings) -> Path:
-    """Delete a pack of the user's, with what an interrupted indexing left of it; return where it was.
+    """Delete a pack that the user made, and the journal of an interrupted run of `overheard index`.
+
+    Returns
+    -------
+    Path
+        The deleted file.
 
     Raises
     ------
     PackError
-        If there is none, it ships with overheard, or it cannot be deleted.
+        If the pack does not exist, ships with overheard, or cannot be deleted.
     """
-    name = pack_name(name)
+    from overheard.catalogue.names import valid_pack_name
+    from overheard.catalogue.selection import shipped_packs_dir
+
+    name = valid_pack_name(name)
     path = settings.packs_dir / f"{name}.pack"
     journal = path.with_name(f"{name}.indexing.sqlite")
     if not path.exists() and not journal.exists():
-        from overheard.catalogue.selection import shipped_packs_dir
-
         if (shipped_packs_dir() / path.name).exists():
             raise PackError(
-                f"{name} ships with overheard; the setting `packs` chooses which packs are searched"
+                f"the pack {name} ships with overheard and cannot be removed",
+                "to leave it out of searches, list the packs that you want in the setting `packs`",
             )
-        known = ", ".join(sorted(file.stem for file in settings.packs_dir.glob("*.pack")))
-        raise PackError(f"there is no pack {name} of yours{f', only {known}' if known else ''}")
+        own = ", ".join(sorted(file.stem for file in settings.packs_dir.glob("*.pack")))
+        raise PackError(f"you have no pack named {name}", f"your packs: {own}" if own else None)
     try:
         for file in (path, path.with_name(f"{path.name}.tmp"), journal):
             file.unlink(missing_ok=True)

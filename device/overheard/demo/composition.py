@@ -1,4 +1,4 @@
-"""Composes a piece as a list of notes: sections, chord progressions, melody, bass and drums from one seed."""
+"""Compose a piece of music as a list of notes: sections, chords, melody, bass and drums from one seed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RHYTHMS = (  # cells of note lengths, in beats
 )
 TRIPLETS = 5
 NEXT_CHORD = ((3, 4, 5, 1, 2), (4, 6, 3), (5, 3), (0, 4, 1), (0, 5, 3), (3, 1, 4, 2), (0, 2))
-BASS_FIGURES = {  # beats between notes, and what may follow the root, in scale degrees over it
+BASS_FIGURES = {  # beats between notes, and the scale degrees over the root that may follow it
     "long": (2.0, (0, 0, 4)),
     "eighths": (0.5, (0, 0, 0, 0, 4, 6)),
     "walking": (1.0, (0, 1, 2, 3, 4, 5)),
@@ -49,7 +49,7 @@ class Note:
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """What stays the same throughout a piece."""
+    """The properties that stay the same throughout a piece."""
 
     beat_s: float
     beats: int  # in a bar
@@ -59,7 +59,7 @@ class Style:
     density: float  # 0-1, how busy the melody is
 
     def pitch(self, degree: int, root: int) -> int:
-        """Return the MIDI number of a scale degree counted from the tonic; degrees go on over octaves."""
+        """Return the MIDI number of a scale degree counted from the tonic; degrees continue over octaves."""
         octave, step = divmod(degree, len(self.scale))
         return root + 12 * octave + self.scale[step]
 
@@ -80,7 +80,7 @@ class Section:
 
 
 def compose(rng: Rng, duration_s: float) -> list[Note]:
-    """Return the notes of a piece of `duration_s`, in no particular order; none starts later than that."""
+    """Return the notes of a piece of `duration_s`, in no particular order; none starts after its end."""
     style = _style(rng)
     notes: list[Note] = []
     start_s, parts = 0.0, frozenset[str]()
@@ -131,7 +131,7 @@ def _section(rng: Rng, style: Style, start_s: float, previous: frozenset[str]) -
 
 
 def _melody(rng: Rng, style: Style, section: Section) -> list[Note]:
-    """Walk the scale in a motif's rhythm; each two-bar phrase varies it, so that no phrase comes twice."""
+    """Walk the scale in the rhythm of a motif; each two-bar phrase varies it, so no phrase repeats."""
     notes = []
     for part, low, high in (("lead", 0, 11), ("second", -5, 5)):
         if part not in section.parts:

@@ -1,4 +1,7 @@
-"""A simulated evening: pieces from random places, over a loudspeaker, in a cafe; and the truth about it."""
+"""Simulate an evening in a cafe, where a loudspeaker plays excerpts of music, and judge the recognized plays.
+
+The simulation is also the ground truth: it knows when each piece played.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,18 @@ Rng = np.random.Generator
 Wave = NDArray[np.float32]
 
 SAMPLE_RATE = 8000
-N_PIECES = 12  # one of them stays out of the catalogue
+N_PIECES = 12  # one of them is not indexed
 N_KNOWN_PLAYS = 10
 NOISE_DBFS = -38.0
-TOLERANCE_S = 2.0  # a play that reaches this little into another is not about it
+TOLERANCE_S = 2.0  # a play may miss a performance by this much and still belong to it
 
 
 @dataclasses.dataclass(frozen=True)
 class Performance:
-    """What the loudspeaker played at one time: the truth."""
+    """One excerpt that the loudspeaker played: the ground truth."""
 
     piece: Piece
-    path: Path | None  # the indexed file; None for the piece that is not in the catalogue
+    path: Path | None  # the indexed file; None if the piece is not in the catalogue
     start_s: float
     end_s: float
     offset_s: float  # position in the piece at start_s
@@ -38,7 +41,7 @@ class Performance:
 
 @dataclasses.dataclass(frozen=True)
 class Evening:
-    """What the microphone recorded, and the truth about it."""
+    """The recording of the microphone, and the ground truth."""
 
     waveform: Wave  # (n,) float32 mono 8 kHz
     performances: tuple[Performance, ...]
@@ -50,59 +53,58 @@ class Evening:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What was named during one performance."""
+class Outcome:
+    """One performance, and the plays that were recognized during it."""
 
     performance: Performance
-    named: tuple[Play, ...]
+    plays: tuple[Play, ...]
 
     @property
-    def right(self) -> tuple[Play, ...]:
-        """The plays that name the piece that sounded."""
+    def correct(self) -> tuple[Play, ...]:
+        """The plays of the piece that was performed."""
         path = self.performance.path
-        return tuple(play for play in self.named if path is not None and Path(play.track.path) == path)
+        return tuple(play for play in self.plays if path is not None and Path(play.track.path) == path)
 
     @property
     def wrong(self) -> tuple[Play, ...]:
-        """The plays that name another piece."""
-        right = self.right
-        return tuple(play for play in self.named if play not in right)
+        """The plays of other pieces."""
+        return tuple(play for play in self.plays if play not in self.correct)
 
     @property
-    def word(self) -> str:
-        """One of "wrong", "right", "missed" or, for the piece that is in no catalogue, "unnamed"."""
+    def verdict(self) -> str:
+        """One of "wrong", "recognized", "missed" and, for a piece outside the catalogue, "unknown"."""
         if self.wrong:
             return "wrong"
-        if self.right:
-            return "right"
-        return "unnamed" if self.performance.path is None else "missed"
+        if self.correct:
+            return "recognized"
+        return "unknown" if self.performance.path is None else "missed"
 
 
 @dataclasses.dataclass(frozen=True)
-class Score:
-    """The evening's verdicts, in order, and plays named while nothing sounded."""
+class Result:
+    """The outcome of each performance, in order, and the plays recognized while no music played."""
 
-    verdicts: tuple[Verdict, ...]
-    astray: tuple[Play, ...]
+    outcomes: tuple[Outcome, ...]
+    spurious: tuple[Play, ...]
 
-    def count(self, word: str) -> int:
-        """Return how many performances got this verdict."""
-        return sum(verdict.word == word for verdict in self.verdicts)
+    def count(self, verdict: str) -> int:
+        """Return how many performances have this verdict."""
+        return sum(outcome.verdict == verdict for outcome in self.outcomes)
 
     @property
-    def wrong(self) -> int:
-        """How many plays in the history name something that did not sound then."""
-        return sum(len(verdict.wrong) for verdict in self.verdicts) + len(self.astray)
+    def n_wrong(self) -> int:
+        """The number of false positives: plays of a piece that did not play at that time."""
+        return sum(len(outcome.wrong) for outcome in self.outcomes) + len(self.spurious)
 
     @property
     def passed(self) -> bool:
-        """At least nine in ten known performances right, and nothing wrong."""
-        known = sum(verdict.performance.path is not None for verdict in self.verdicts)
-        return self.wrong == 0 and self.count("right") >= 0.9 * known
+        """Whether at least 90% of the indexed pieces are recognized, without a false positive."""
+        n_known = sum(outcome.performance.path is not None for outcome in self.outcomes)
+        return self.n_wrong == 0 and self.count("recognized") >= 0.9 * n_known
 
 
 def compose_collection(seed: int) -> list[Piece]:
-    """Return the demonstration's pieces, 90-150 s each, no two of one name."""
+    """Synthesize the pieces of the demonstration, 90-150 s each, with distinct titles and artists."""
     rng = np.random.default_rng([seed, 1])
     pieces: list[Piece] = []
     names: set[str] = set()
@@ -115,16 +117,16 @@ def compose_collection(seed: int) -> list[Piece]:
 
 
 def make_evening(seed: int, known: Sequence[tuple[Piece, Path]], unknown: Sequence[Piece]) -> Evening:
-    """Play ten of the known pieces and all unknown ones, in random order, 20-40 s each, 5-12 s apart.
+    """Simulate excerpts of ten known and all unknown pieces, in random order, 20-40 s each, 5-12 s apart.
 
     Parameters
     ----------
-    seed
-        Decides order, places, room and noise.
-    known
-        Pieces in the catalogue with the files that were indexed.
-    unknown
-        Pieces that the catalogue does not hold.
+    seed : int
+        Determines order, excerpts, room and noise.
+    known : sequence of (Piece, Path)
+        Pieces in the catalogue, each with the file that was indexed.
+    unknown : sequence of Piece
+        Pieces that are not in the catalogue.
     """
     rng = np.random.default_rng([seed, 2])
     chosen = [known[i] for i in rng.permutation(len(known))[:N_KNOWN_PLAYS]]
@@ -149,23 +151,24 @@ def make_evening(seed: int, known: Sequence[tuple[Piece, Path]], unknown: Sequen
 
 def _schedule(rng: Rng, programme: Sequence[tuple[Piece, Path | None]]) -> list[Performance]:
     performances = []
-    at = rng.uniform(5.0, 8.0)
+    start_s = rng.uniform(5.0, 8.0)
     for piece, path in programme:
         length_s = rng.uniform(20.0, 40.0)
         offset_s = rng.uniform(0.0, len(piece.waveform) / SAMPLE_RATE - length_s - 3.0)
-        performances.append(Performance(piece, path, at, at + length_s, offset_s, rng.uniform(8.0, 15.0)))
-        at += length_s + rng.uniform(5.0, 12.0)
+        end_s = start_s + length_s
+        performances.append(Performance(piece, path, start_s, end_s, offset_s, rng.uniform(8.0, 15.0)))
+        start_s = end_s + rng.uniform(5.0, 12.0)
     return performances
 
 
 def _swell(rng: Rng, n: int) -> Wave:
-    """Return a slow rise and fall of about 2 dB either way, (n,)."""
+    """Return a slowly varying gain of up to plus or minus 2 dB, (n,) float32."""
     knots = np.arange(0, n + 10 * SAMPLE_RATE, 10 * SAMPLE_RATE)
     return np.asarray(10 ** (np.interp(np.arange(n), knots, rng.uniform(-2, 2, len(knots))) / 20), np.float32)
 
 
 def _through_room(performance: Performance, response: Wave, speaker_seed: int) -> Wave:
-    """Return the performance as it reaches the microphone, with the room's tail after its end."""
+    """Return the performance as it reaches the microphone, (n,) float32, with reverberation after its end."""
     begin = int(performance.offset_s * SAMPLE_RATE)
     length = int((performance.end_s - performance.start_s) * SAMPLE_RATE)
     dry = performance.piece.waveform[begin : begin + length].copy()
@@ -180,16 +183,16 @@ def _rms(waveform: Wave) -> float:
     return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) + 1e-9
 
 
-def score(performances: Sequence[Performance], plays: Sequence[Play]) -> Score:
-    """Judge each play by the performance that it overlaps longest."""
-    named: list[list[Play]] = [[] for _ in performances]
-    astray = []
+def judge(performances: Sequence[Performance], plays: Sequence[Play]) -> Result:
+    """Assign each play to the performance that it overlaps longest, and compare the two."""
+    assigned: list[list[Play]] = [[] for _ in performances]
+    spurious = []
     for play in plays:
-        overlaps = [min(p.end_s, play.end_s) - max(p.start_s, play.start_s) for p in performances]
-        best = int(np.argmax(overlaps)) if overlaps else -1
-        if best >= 0 and overlaps[best] > -TOLERANCE_S:
-            named[best].append(play)
+        overlaps_s = [min(p.end_s, play.end_s) - max(p.start_s, play.start_s) for p in performances]
+        best = int(np.argmax(overlaps_s)) if overlaps_s else -1
+        if best >= 0 and overlaps_s[best] > -TOLERANCE_S:
+            assigned[best].append(play)
         else:
-            astray.append(play)
-    verdicts = tuple(Verdict(p, tuple(found)) for p, found in zip(performances, named, strict=True))
-    return Score(verdicts, tuple(astray))
+            spurious.append(play)
+    outcomes = (Outcome(p, tuple(during)) for p, during in zip(performances, assigned, strict=True))
+    return Result(tuple(outcomes), tuple(spurious))

@@ -1,4 +1,4 @@
-"""What lies between a recording and the microphone: loudspeaker, room, and a cafe full of people."""
+"""Simulate the path from a recording to the microphone: loudspeaker, room, and the noise of a cafe."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ VOWELS = ((750.0, 1250.0), (450.0, 2100.0), (300.0, 2400.0), (480.0, 900.0), (33
 def room_response(rng: Rng, sample_rate: int, rt60_s: float, direct_to_reverberant_db: float) -> Wave:
     """Return an impulse response, (n,) float32: direct sound, early reflections, exponential noise tail.
 
-    The direct sound has amplitude 1; `rt60_s` is the time in which the tail falls by 60 dB.
+    The direct sound has amplitude 1. The tail decays by 60 dB in `rt60_s`.
     """
     n = int(1.1 * rt60_s * sample_rate)
     t = np.arange(n) / sample_rate
     tail = rng.standard_normal(n) * 10 ** (-3 * t / rt60_s)
-    dull = signal.lfilter([0.4], [1.0, -0.6], tail)  # walls and air swallow the highs first
+    dull = signal.lfilter([0.4], [1.0, -0.6], tail)  # walls and air absorb high frequencies first
     late = np.clip(t / (0.6 * rt60_s), 0.0, 1.0)
     rest = tail * (1 - late) + dull * late
     rest *= t > 0.02
@@ -48,7 +48,7 @@ def microphone(rng: Rng, waveform: Wave, sample_rate: int) -> Wave:
 
 
 def _equalize(rng: Rng, waveform: Wave, rate: int, low_hz: float, bumps: int, gain_db: float) -> Wave:
-    """Filter through a high-pass and random resonances of up to `gain_db` either way."""
+    """Apply a high-pass filter, and random resonances of up to plus or minus `gain_db`."""
     out = signal.sosfilt(signal.butter(2, low_hz, "highpass", fs=rate, output="sos"), waveform)
     for _ in range(bumps):
         hz = float(np.exp(rng.uniform(np.log(200.0), np.log(0.42 * rate))))
@@ -68,22 +68,22 @@ def _peak(hz: float, gain_db: float, rate: int) -> tuple[NDArray[np.float64], ND
 
 
 def cafe(rng: Rng, n_samples: int, sample_rate: int, n_talkers: int = 9) -> Wave:
-    """Return the noise of a cafe, (n,) float32 of unit RMS: babble, clatter of cups, hum of a room."""
+    """Return the noise of a cafe, (n,) float32 of unit RMS: talk, clatter of cups, hum of the room."""
     babble = np.zeros(n_samples, np.float32)
     for _ in range(n_talkers):
         babble += np.float32(rng.uniform(0.3, 1.0)) * _talker(rng, n_samples, sample_rate)
     room = signal.lfilter([0.08], [1.0, -0.92], rng.standard_normal(n_samples, dtype=np.float32))
     mix = babble / _rms(babble) + 0.45 * room / _rms(room) + _clatter(rng, n_samples, sample_rate)
-    response = room_response(rng, sample_rate, 0.6, -3.0)  # everybody sits in the same room
+    response = room_response(rng, sample_rate, 0.6, -3.0)  # all sources share the room
     mix = signal.oaconvolve(mix.astype(np.float32), response)[:n_samples]
     return np.asarray(mix / _rms(mix), np.float32)
 
 
 def _talker(rng: Rng, n_samples: int, rate: int) -> Wave:
-    """Return one person's talk, unit RMS: syllables of voiced vowels and hissed consonants, with pauses."""
+    """Return one person's talk at unit RMS: voiced vowels and hissed consonants, with pauses."""
     out = np.zeros(n_samples + rate, np.float32)
     base_hz = rng.uniform(95.0, 230.0)
-    size = rng.uniform(0.9, 1.2)  # of the vocal tract
+    size = rng.uniform(0.9, 1.2)  # of the vocal tract; it scales the formants
     at = float(rng.uniform(0, 1.0))
     while at * rate < n_samples:
         for _ in range(int(rng.integers(4, 16))):
@@ -114,7 +114,7 @@ def _syllable(rng: Rng, n: int, hz: float, size: float, rate: int) -> Wave:
 
 
 def _clatter(rng: Rng, n_samples: int, rate: int) -> Wave:
-    """Return cups and spoons: short rings of a few partials, about one in two seconds."""
+    """Return the clatter of cups and spoons: short rings of a few partials, about one every two seconds."""
     out = np.zeros(n_samples + rate, np.float32)
     for start in rng.integers(0, n_samples, rng.poisson(0.5 * n_samples / rate)):
         t = np.arange(int(0.25 * rate)) / rate

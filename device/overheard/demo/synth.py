@@ -1,4 +1,4 @@
-"""Seeded synthesizer of distinct pieces of music: the demonstration's collection, and the tests' audio."""
+"""Synthesize pieces of music from seeds, for the demonstration and for tests."""
 
 from __future__ import annotations
 
@@ -105,16 +105,21 @@ class Piece:
 
 
 def synthesize(seed: int, duration_s: float, sample_rate: int = 8000) -> Piece:
-    """Compose and play a piece; equal arguments give equal samples, other seeds other music.
+    """Compose and render a piece; equal arguments give equal samples, different seeds different music.
 
     Parameters
     ----------
-    seed
-        Any integer of at least 0.
-    duration_s
-        Length of the piece; music sounds from the first second to the last.
-    sample_rate
-        In Hz; the spectrum reaches half of it.
+    seed : int
+        0 or more.
+    duration_s : float
+        Length of the piece; it has music in every second.
+    sample_rate : int
+        In Hz; the music uses the whole spectrum up to half of it.
+
+    Returns
+    -------
+    Piece
+        The waveform, with a title and an artist.
 
     Raises
     ------
@@ -123,13 +128,13 @@ def synthesize(seed: int, duration_s: float, sample_rate: int = 8000) -> Piece:
     """
     if duration_s <= 0 or sample_rate <= 0:
         raise ValueError("duration_s and sample_rate must be positive")
-    score_rng, band_rng, mix_rng, name_rng = (
+    notes_rng, band_rng, mix_rng, name_rng = (
         np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4)
     )
     n = max(1, round(duration_s * sample_rate))
     dry = np.zeros(n, np.float32)
     band = Band(band_rng, sample_rate)
-    for note in sorted(compose(score_rng, duration_s), key=lambda note: note.start_s):
+    for note in sorted(compose(notes_rng, duration_s), key=lambda note: note.start_s):
         start = int(note.start_s * sample_rate)
         sound = band.render(note)[: max(0, n - start)]
         dry[start : start + len(sound)] += sound
@@ -138,7 +143,7 @@ def synthesize(seed: int, duration_s: float, sample_rate: int = 8000) -> Piece:
 
 
 def _master(rng: Rng, dry: Wave, sample_rate: int) -> Wave:
-    """Add the studio's reverberation and hiss, saturate softly, fade the end, and set the peak."""
+    """Add reverberation and hiss, saturate softly, fade out the end, and normalize the peak."""
     decay_s = rng.uniform(0.08, 0.35)
     t = np.arange(int(4 * decay_s * sample_rate)) / sample_rate
     tail = rng.standard_normal(len(t)) * np.exp(-t / decay_s)
@@ -153,7 +158,7 @@ def _master(rng: Rng, dry: Wave, sample_rate: int) -> Wave:
 
 
 def write_wav(path: Path | str, waveform: Wave, sample_rate: int = 8000) -> None:
-    """Write mono 16-bit PCM; samples beyond [-1, 1] are clipped."""
+    """Write a mono 16-bit PCM file; samples outside [-1, 1] are clipped."""
     pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

@@ -1,4 +1,4 @@
-"""Instruments that play a score: band-limited wavetables with vibrato and detune, and noise drums."""
+"""Render notes with synthesized instruments: band-limited wavetables with vibrato, and noise drums."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class Patch:
     vibrato_hz: float
     detune_cents: float  # between two copies; 0 for one
     jitter_db: Wave  # deviation of each harmonic, (64,)
-    formants_hz: tuple[tuple[float, ...], ...]  # vowels that the notes take in turn
+    formants_hz: tuple[tuple[float, ...], ...]  # vowels, of which each note takes one at random
     breath: float
     gain: float
 
 
 class Band:
-    """Renders the notes of one piece; everything random comes from the generator it was given."""
+    """Renders the notes of one piece; all random numbers come from `rng`."""
 
     def __init__(self, rng: Rng, sample_rate: int) -> None:
         self._rng = rng
@@ -86,7 +86,7 @@ class Band:
         self._kit_pitch = rng.uniform(0.8, 1.3)
 
     def render(self, note: Note) -> Wave:
-        """Return one note's waveform, (n,) float32, release included."""
+        """Return one note's waveform, (n,) float32, including its release."""
         if note.part in self._patches:
             return self._tone(note, self._patches[note.part])
         return self._drum(note) * np.float32(self._drum_gain[note.part] * note.velocity)
@@ -116,7 +116,7 @@ class Band:
         return np.asarray(wave * envelope, np.float32)
 
     def _table(self, note: Note, patch: Patch, vowel: int, soft: bool) -> Wave:
-        """Return one period of the patch at the note's pitch, without harmonics over half the sample rate."""
+        """Return one period at the note's pitch, without harmonics above half the sample rate."""
         key = (note.part, round(note.pitch), vowel, soft)
         if key not in self._tables:
             hz = 440.0 * 2.0 ** ((note.pitch - 69.0) / 12.0)
@@ -192,7 +192,7 @@ def _noise_bands(rng: Rng) -> dict[str, tuple[float, float]]:
 
 
 def _shaped_noise(rng: Rng, sample_rate: int, band_hz: tuple[float, float]) -> Wave:
-    """Return 3 s of noise in a band, (n,) float32 of about unit deviation."""
+    """Return 3 s of band-limited noise, (n,) float32 with a standard deviation of about 1."""
     low, high = (min(edge, 0.9 * sample_rate / 2) for edge in band_hz)
     if high >= 0.9 * sample_rate / 2:
         sos = signal.butter(2, min(low, 0.7 * sample_rate / 2), "highpass", fs=sample_rate, output="sos")
