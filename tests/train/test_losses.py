@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("keras", reason="training needs requirements-train.txt")
+pytest.importorskip("tensorflow", reason="training needs requirements-train.txt")
+
+import tensorflow as tf
 
 from overheard.errors import OverheardError
 from overheard_train.losses import make_loss
@@ -153,7 +155,6 @@ def test_codebooks_follow_the_embeddings() -> None:
 
 
 def test_gradients_pass_the_quantizer_and_pull_a_pair_together() -> None:
-    tf = pytest.importorskip("tensorflow")
     embeddings = tf.Variable(pairs(32))
     loss = NTXent(0.2, code_bytes=4, commitment=0.0)
     with tf.GradientTape() as tape:
@@ -166,7 +167,6 @@ def test_gradients_pass_the_quantizer_and_pull_a_pair_together() -> None:
 
 
 def test_the_gradient_passes_the_quantizer_unchanged() -> None:
-    tf = pytest.importorskip("tensorflow")
     code, given = ProductCode(4), tf.Variable(unit(7, 6))
     towards = unit(8, 6)
     code.build(given.shape)

@@ -110,7 +110,7 @@ def _work(sender: Connection, maker: PairMaker, seed: int, steps: Iterator[int],
 
 def _prepare_worker() -> None:
     """Ignore the signals that stop the parent, and exit when the parent is gone."""
-    for number in STOP_SIGNALS:  # a terminal sends them to the whole process group
+    for number in STOP_SIGNALS:  # a terminal sends them to all processes of the group
         signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
 

@@ -42,9 +42,8 @@ def _fit_parser(commands: Any) -> None:
     fit = commands.add_parser("fit", help="train a recipe")
     fit.add_argument("--recipe", default=DEFAULT_RECIPE, help="its name; overheard-train recipes lists them")
     add_data_argument(fit)
-    fit.add_argument(
-        "--checkpoint", type=Path, help=f"output (.npz; default: {default_checkpoints() / 'RECIPE.npz'})"
-    )
+    default = str(default_checkpoints() / "RECIPE.npz").replace("%", "%%")
+    fit.add_argument("--checkpoint", type=Path, help=f"output (.npz; default: {default})")
     fit.add_argument("--resume", action="store_true", help="continue the checkpoint exactly where it stopped")
     fit.add_argument(
         "--restart", action="store_true", help="with --resume: begin a new schedule from its weights"
@@ -86,9 +85,7 @@ def _evaluate_parser(commands: Any) -> None:
         "evaluate", help="measure retrieval of degraded queries of the split valid"
     )
     default = default_checkpoints() / f"{DEFAULT_RECIPE}.npz"
-    evaluate.add_argument(
-        "checkpoint", type=Path, nargs="?", default=default, help=f"checkpoint (default: {default})"
-    )
+    evaluate.add_argument("checkpoint", type=Path, nargs="?", default=default, help="(default: %(default)s)")
     evaluate.add_argument(
         "--model", type=Path, help="manifest of the exported model, to measure its int8 network and codes too"
     )

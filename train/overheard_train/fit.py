@@ -162,7 +162,8 @@ def _train(model: PairModel, session: _Session, batches: Batches, stop: threadin
 
     training = Training(session.recipe, session.schedule, session.progress, batches, stop)
     with stop_on_signals(stop):
-        log.info("%s: %d parameters", session.recipe.name, model.encoder.count_params())
+        n_parameters = model.encoder.count_params()
+        log.info("%s: %d parameters; writing to %s", session.recipe.name, n_parameters, session.checkpoint)
         model.fit(
             (batch for batch in batches),  # Keras accepts generators, but no other iterators
             steps_per_epoch=ROUND_STEPS,

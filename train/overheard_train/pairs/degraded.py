@@ -189,8 +189,8 @@ class DegradedPairs:
                 spectrum = spectrum * random_equalizer(rng, rng.uniform(2, 14), self.window)
         if rng.random() < degradation.band_limit:
             spectrum = spectrum * band_limit(rng, self.window)
-        heard: FloatArray = scipy.fft.irfft(spectrum, self.window)[moment]
-        return distort(heard, degradation, rng)
+        degraded: FloatArray = scipy.fft.irfft(spectrum, self.window)[moment]
+        return distort(degraded, degradation, rng)
 
 
 def make(

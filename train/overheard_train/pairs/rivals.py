@@ -1,7 +1,7 @@
 """Degraded pairs, half of them of moments that the shipped model confuses most easily: rivals.
 
 Few moments of a random batch are similar, but most false positives are. Source: Xiong et al., ANCE
-(2007.00808), which takes the nearest of the whole collection as negatives.
+(2007.00808), which takes the nearest of the entire collection as negatives.
 """
 
 from __future__ import annotations
