@@ -63,11 +63,11 @@ def joined(source: AudioSource) -> np.ndarray:
 @given(cuts=st.lists(st.integers(0, 22050), max_size=20), rate=st.sampled_from([8000, 11025, 44100, 48000]))
 def test_resampling_does_not_depend_on_block_sizes(cuts: list[int], rate: int):
     sound = np.random.default_rng(1).uniform(-0.5, 0.5, 22050).astype(np.float32)
-    whole = Resampler(rate, 1).process(sound, last=True)
-    cut = Resampler(rate, 1)
-    parts = [cut.process(part) for part in np.split(sound, sorted(cuts))]
-    parts.append(cut.process(np.zeros(0, np.float32), last=True))
-    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1)
+    at_once = Resampler(rate, 1).process(sound, last=True)
+    in_blocks = Resampler(rate, 1)
+    parts = [in_blocks.process(part) for part in np.split(sound, sorted(cuts))]
+    parts.append(in_blocks.process(np.zeros(0, np.float32), last=True))
+    np.testing.assert_allclose(np.concatenate(parts), at_once, atol=1)
 
 
 def test_resampling_averages_channels_and_removes_frequencies_above_nyquist():
