@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import mutagen
+import mutagen.id3
 import numpy as np
 import numpy.typing as npt
 
@@ -46,6 +47,7 @@ def encode(
     options = {"strict": "-2"} if codec == "vorbis" else {}  # ffmpeg's Vorbis encoder is experimental
     with av.open(str(path), "w", format=container) as out:
         stream = out.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, av.AudioStream)
         stream.codec_context.layout = layout
         stream.codec_context.bit_rate = 128_000  # only lossy codecs use it
         frame_size = 64 if codec == "vorbis" else 1152

@@ -69,11 +69,11 @@ def test_reset_closes_the_gate():
 @given(cuts=st.lists(st.integers(0, 5 * RATE), max_size=30))
 def test_the_state_does_not_depend_on_the_block_size(cuts: list[int]):
     sound = np.concatenate([noise(-80, 1), noise(-40, 1), np.zeros(3 * RATE, np.float32)])
-    whole, cut = LevelGate(), LevelGate()
-    whole.process(sound)
-    states = [cut.process(part) for part in np.split(sound, sorted(cuts))]
-    assert cut.is_open == whole.is_open
-    assert cut.level_db == pytest.approx(whole.level_db)
+    at_once, in_blocks = LevelGate(), LevelGate()
+    at_once.process(sound)
+    states = [in_blocks.process(part) for part in np.split(sound, sorted(cuts))]
+    assert in_blocks.is_open == at_once.is_open
+    assert in_blocks.level_db == pytest.approx(at_once.level_db)
     assert any(states)
 
 

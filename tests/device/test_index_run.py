@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +278,7 @@ def test_an_interrupted_run_for_another_model_keeps_the_old_pack(music: Path, pa
     run(music, pack)
     before = pack.read_bytes()
     done: list[int] = []
-    options = {"digest": "beef" * 4, "progress": lambda state: done.append(state.done)}
+    options: dict[str, Any] = {"digest": "beef" * 4, "progress": lambda state: done.append(state.done)}
     report = run([music / "a"], pack, **options, stop=lambda: bool(done) and done[-1] >= 2)
     assert report.interrupted
     assert pack.read_bytes() == before
@@ -440,7 +439,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.fixture
-def journal(pack: Path) -> Iterator[Path]:
+def journal(pack: Path) -> Path:
     pack.parent.mkdir(parents=True)
     return pack.parent / "music.indexing.sqlite"
 

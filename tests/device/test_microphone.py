@@ -13,7 +13,7 @@ from overheard.errors import AudioError
 from overheard.hear import devices, microphone
 from overheard.hear.microphone import MicrophoneSource, SampleQueue
 from overheard.hear.open import open_source
-from overheard.hear.source import DeviceLost, Gap
+from overheard.hear.source import EMPTY_BLOCK, DeviceLost, Gap
 from overheard.settings import Settings
 
 RATE = 8000
@@ -157,7 +157,7 @@ def test_a_microphone_is_resampled_from_its_own_rate(world: FakeWorld):
     assert source.live
     assert source.name == "USB Mic: Audio (hw:1,0)"
     blocks = source.blocks()
-    assert next(blocks).size == 0
+    assert next(blocks) is EMPTY_BLOCK
     (stream,) = world.streams
     assert stream.samplerate == 44100
     stream.deliver((tone(2, 44100) * 32767).astype(np.int16))

@@ -23,9 +23,9 @@ def test_files_with_unusual_names_are_found_and_decoded(tmp_path: Path) -> None:
         names.append(os.fsdecode(b"caf\xe9.wav"))  # Latin-1, not valid UTF-8
     for name in names:
         audio_files.write_music(tmp_path / "plain.wav", 1.0).rename(tmp_path / name)
-    found = find_audio([tmp_path])
-    assert {path.name for path in found} == set(names)
-    for path in found:
+    paths = find_audio([tmp_path])
+    assert {path.name for path in paths} == set(names)
+    for path in paths:
         assert len(load(path)) > RATE * 0.9
         read_tags(path).title.encode()  # the title is valid text even if the file name is not
 
@@ -41,9 +41,9 @@ def test_find_audio_lists_each_audio_file_once(tmp_path: Path) -> None:
     (tmp_path / "again.flac").symlink_to(deep / "z.flac")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.wav")  # opening a FIFO would block
-    found = find_audio([tmp_path, deep, deep / "z.flac", str(tmp_path / "b")])
-    assert len(found) == 3
-    assert found == sorted(found)
-    assert {os.path.realpath(path) for path in found} == {str(path) for path in audio}
+    paths = find_audio([tmp_path, deep, deep / "z.flac", str(tmp_path / "b")])
+    assert len(paths) == 3
+    assert paths == sorted(paths)
+    assert {os.path.realpath(path) for path in paths} == {str(path) for path in audio}
     with pytest.raises(AudioError, match="no such file or folder"):
         find_audio([tmp_path / "nowhere"])

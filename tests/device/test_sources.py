@@ -20,7 +20,7 @@ from overheard.hear import file
 from overheard.hear.file import FileSource
 from overheard.hear.open import open_source
 from overheard.hear.resampler import Resampler, to_float, to_int16
-from overheard.hear.source import AudioSource
+from overheard.hear.source import AudioSource, Block, Gap
 from overheard.hear.stdin import StdinSource, parse_header
 from overheard.settings import Settings
 
@@ -53,21 +53,28 @@ def pipe_source(data: bytes) -> StdinSource:
     return StdinSource(read_fd)
 
 
-def joined(source: AudioSource) -> np.ndarray:
+def blocks_of(source: AudioSource) -> list[Block]:
+    """Read a source to its end; it must have no gaps."""
     items = list(source.blocks())
-    assert all(isinstance(item, np.ndarray) and item.dtype == np.int16 for item in items)
-    return to_float(np.concatenate(items))
+    blocks = [item for item in items if not isinstance(item, Gap)]
+    assert len(blocks) == len(items)
+    assert all(block.dtype == np.int16 for block in blocks)
+    return blocks
+
+
+def joined(source: AudioSource) -> np.ndarray:
+    return to_float(np.concatenate(blocks_of(source)))
 
 
 @settings(deadline=None, max_examples=25)
 @given(cuts=st.lists(st.integers(0, 22050), max_size=20), rate=st.sampled_from([8000, 11025, 44100, 48000]))
 def test_resampling_does_not_depend_on_block_sizes(cuts: list[int], rate: int):
     sound = np.random.default_rng(1).uniform(-0.5, 0.5, 22050).astype(np.float32)
-    whole = Resampler(rate, 1).process(sound, last=True)
-    cut = Resampler(rate, 1)
-    parts = [cut.process(part) for part in np.split(sound, sorted(cuts))]
-    parts.append(cut.process(np.zeros(0, np.float32), last=True))
-    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1)
+    at_once = Resampler(rate, 1).process(sound, last=True)
+    in_blocks = Resampler(rate, 1)
+    parts = [in_blocks.process(part) for part in np.split(sound, sorted(cuts))]
+    parts.append(in_blocks.process(np.zeros(0, np.float32), last=True))
+    np.testing.assert_allclose(np.concatenate(parts), at_once, atol=1)
 
 
 def test_resampling_averages_channels_and_removes_frequencies_above_nyquist():
@@ -95,7 +102,7 @@ def test_floats_beyond_full_scale_are_clipped():
 def test_a_file_is_read_in_blocks_of_a_quarter_second(tmp_path: Path):
     path = tmp_path / "tone.wav"
     path.write_bytes(wav_bytes(tone(2.1, RATE), RATE))
-    blocks = list(open_source(str(path), Settings()).blocks())
+    blocks = blocks_of(open_source(str(path), Settings()))
     assert [len(block) for block in blocks] == [2000] * 8 + [800]
     np.testing.assert_allclose(to_float(np.concatenate(blocks)), tone(2.1, RATE), atol=1e-4)
 

@@ -64,12 +64,17 @@ def find_device(spec: str) -> tuple[int | None, dict[str, str]]:
             return None, {}
         except (sd.PortAudioError, ValueError):
             return devices[0][0], {}
+    return _find_by_name(devices, spec), {}
+
+
+def _find_by_name(devices: list[tuple[int, Any]], spec: str) -> int:
+    """Find the only device with this number or name, or else with this part of a name."""
     matches = [i for i, d in devices if spec == (str(i) if spec.isdigit() else d["name"])]
     # The ALSA card number in "(hw:1,0)" changes when the device is plugged into another port.
     stem = spec.split(" (hw:")[0].lower()
     matches = matches or [i for i, d in devices if stem in d["name"].lower() and not spec.isdigit()]
     if len(matches) == 1:
-        return matches[0], {}
+        return matches[0]
     if matches:
         names = ", ".join(f"{i} ({d['name']})" for i, d in devices if i in matches)
         raise AudioError(f"{spec} matches several inputs: {names}", "select one by its number")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from overheard.fingerprint.spec import SPEC
 from overheard.settings import GateSettings
 
-LEVEL_WINDOW_S = 0.1  # the level is measured over windows of this length, whatever the block size
+LEVEL_WINDOW_S = 0.1  # the level is measured over windows of this length at any block size
 _MIN_POWER = 1e-12  # -120 dB of full scale, below the quantization noise of 16-bit audio (-101 dB)
 
 

@@ -155,9 +155,7 @@ class MicrophoneSource(AudioSource):
             nonlocal expected_s
             lost = 0
             now_s = times.inputBufferAdcTime
-            if (
-                status.input_overflow
-            ):  # only the time stamps tell how much is lost, and some drivers lack them
+            if status.input_overflow:  # the time stamps show how much is lost; some drivers have none
                 late_s = now_s - expected_s if expected_s is not None else 0.0
                 lost = max(1, round(min(late_s, _MAX_OVERFLOW_S) * rate))
             expected_s = now_s + n_samples / rate

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS tracks (
 );
 """
 _FORMAT = 1
-_LOCK_TIMEOUT_S = 0.5  # another process keeps its lock for a whole run, so waiting longer does not help
+_LOCK_TIMEOUT_S = 0.5  # another process keeps its lock until its run ends, so waiting longer does not help
 
 
 class Journal:

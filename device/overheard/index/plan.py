@@ -38,8 +38,7 @@ class ScannedFiles:
     def covers(self, path: str) -> bool:
         """Return whether this scan would have listed a file if it existed.
 
-        A scan cannot tell whether files outside its folders, in unreadable subfolders or on an unmounted
-        drive exist.
+        Files outside the scanned folders, in unreadable subfolders or on an unmounted drive may exist unseen.
         """
         not_scanned = (*self.unreadable, *self.empty_roots)
         return any(_inside(path, root) for root in self.roots) and not any(

@@ -101,28 +101,18 @@ def fingerprint_file(
 ) -> TrackEntry:
     """Decode and fingerprint a file.
 
-    Parameters
-    ----------
-    path : Path
-        An audio file.
-    fingerprinter : Fingerprinter
-        Embeds and encodes the audio.
-    cancelled : callable
-        Polled once per chunk of audio; if true, the file is abandoned.
-
     Raises
     ------
     AudioError
         If the file is unreadable, silent or too short.
     Cancelled
-        If `cancelled` returned True.
+        If `cancelled`, which is polled once per chunk of audio, returns True.
     """
-    file_status = _stat(path)
+    status = _stat(path)
     spec = fingerprinter.spec
-    rate = spec.frontend.sample_rate
-    meter = _Meter(rate)
+    meter = _Meter(spec.frontend.sample_rate)
     embeddings = []
-    for chunk in chunks(meter.measure(decode(path, rate)), spec):
+    for chunk in chunks(meter.measure(decode(path, spec.frontend.sample_rate)), spec):
         if cancelled():
             raise Cancelled
         embeddings.append(fingerprinter.embed(chunk))
@@ -138,8 +128,8 @@ def fingerprint_file(
         album=tags.album,
         path=str(path),
         duration_s=meter.duration_s,
-        size=file_status.st_size,
-        mtime_ns=file_status.st_mtime_ns,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
         packed_cells=packed_cells,
         codes=codes,
     )
@@ -150,7 +140,7 @@ def chunks(
 ) -> Iterator[Waveform]:
     """Cut a stream into chunks of complete segments.
 
-    The segments of all chunks are the segments of the whole stream, in order. Chunks overlap where segments
+    The segments of all chunks are the segments of the stream, in order. Chunks overlap where segments
     do.
 
     Parameters
