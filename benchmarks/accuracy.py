@@ -1,8 +1,8 @@
-"""How many queries are named rightly: the protocol's queries, the shipped model, the compressed pack.
+"""Measure how many of the benchmark's queries overheard identifies correctly.
 
     python benchmarks/accuracy.py [--exhaustive] [--quick]
 
-Writes accuracy.json, accuracy.png and accuracy.md under benchmarks/results. See benchmarks/README.md.
+Writes accuracy.json, accuracy.png and accuracy.md into benchmarks/results. See benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from overheard_bench import RESULTS, catalogue, output, score
+from overheard.catalogue.pack import Pack, open_pack
+from overheard.errors import OverheardError
+from overheard.fingerprint.embedder import Embedder, fingerprint
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.model import Model, load_model
+from overheard.hear.resampler import to_float
+from overheard_bench import RESULTS, catalogue, output, plots, report, score
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.render import CONDITIONS, to_float
+from overheard_bench.exhaustive import ExhaustiveCatalogue
+from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
+from overheard_bench.render import CONDITIONS
 from overheard_bench.shares import on_every_core_in_order
-from protocol import CACHE, LENGTHS_S, Query, render_queries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     args = parse(argv)
-    from overheard.catalogue.pack import open_pack
-    from overheard.errors import OverheardError
-    from overheard.fingerprint.model import load_model
-
     try:
         corpus, model = Corpus(args.corpus), load_model(args.model)
         paths = catalogue.catalogue_paths(corpus, quick_tracks(args))
@@ -48,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             lines = (json.dumps(dataclasses.asdict(answer)) + "\n" for answer in answers)
             output.write_text(args.dump, "".join(lines))
         if args.exhaustive:
-            held = [*map(catalogue.corpus_path_finder(corpus), pack.tracks)]
-            floats = on_every_core_in_order(functools.partial(embed_share, args.corpus, model.path, held))
+            paths = [*map(catalogue.corpus_path_finder(corpus), pack.tracks)]
+            floats = on_every_core_in_order(functools.partial(embed_share, args.corpus, model.path, paths))
             result["exhaustive"] = score.exhaustive_tables(run(args, model, pack, floats))
     except (OverheardError, FileNotFoundError, RuntimeError) as error:
         print(f"accuracy.py: {error}", file=sys.stderr)
@@ -58,9 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["model"] = model_facts(model)
     result["environment"] = environment()
     result["protocol"] = {"part": args.part, "seed": args.seed, "n_per_length": args.n, "quick": args.quick}
-    result["bars"] = score.bars(result, args.compact)
+    result["targets"] = score.targets(result, args.compact)
     name = "accuracy-compact" if args.compact else "accuracy"
-    output.publish(args.out, name, result, output.accuracy_tables(result), output.accuracy_plot)
+    table = f"{report.accuracy(result)}\n{report.targets(result)}"
+    output.publish(args.out, name, result, table, plots.accuracy)
     return 0
 
 
@@ -68,20 +71,26 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
-    parser.add_argument("--model", type=Path, help="a model file other than the shipped one")
-    parser.add_argument("--pack", type=Path, help="a pack of the same catalogue, rather than one indexed now")
-    parser.add_argument("--compact", action="store_true", help="a pack of compact codes")
-    parser.add_argument("--part", choices=PARTS, default="report", help="calibration: to choose thresholds")
+    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser.add_argument("--pack", type=Path, help="an existing pack of the same tracks, instead of indexing")
+    parser.add_argument("--compact", action="store_true", help="use compact codes")
+    parser.add_argument(
+        "--part", choices=PARTS, default="report", help="use calibration to select thresholds"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")
-    parser.add_argument("--n-out", type=int, help="the same for tracks out of the catalogue (as many as --n)")
-    parser.add_argument("--jobs", type=int, help="processes that index (all cores)")
-    parser.add_argument("--exhaustive", action="store_true", help="also search all float embeddings")
     parser.add_argument(
-        "--quick", action="store_true", help="two positions, a small catalogue: only to try it"
+        "--n-out", type=int, help="positions per length outside the catalogue (default: as --n)"
     )
-    parser.add_argument("--dump", type=Path, help="write each answer as a line of JSON")
-    parser.add_argument("--out", type=Path, help="folder of the results")
+    parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")
+    parser.add_argument(
+        "--exhaustive", action="store_true", help="also search all float embeddings exhaustively"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="two positions and a small catalogue, to try the script"
+    )
+    parser.add_argument("--dump", type=Path, metavar="FILE", help="write each answer as a line of JSON")
+    parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
     if args.quick:
         args.n = 2
@@ -90,19 +99,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def quick_tracks(args: argparse.Namespace) -> set[str] | None:
-    """Return the only tracks that a quick run indexes."""
+    """Return the tracks that a quick run indexes; None means all."""
     return set(corpora.load_part(args.part).known) if args.quick else None
 
 
 def run(
-    args: argparse.Namespace, model: Any, pack: Any, floats: Sequence[Any] | None = None
+    args: argparse.Namespace, model: Model, pack: Pack, floats: Sequence[FloatArray] | None = None
 ) -> list[score.Answer]:
     """Ask every query and judge the answers, on every core.
 
-    `floats` gives the float embeddings of each of the pack's tracks: these are searched then, not its codes.
+    Parameters
+    ----------
+    floats : float embeddings of each of the pack's tracks, to search instead of its codes
     """
     for _ in render(args):
-        pass  # once, before several processes read them
+        pass  # renders into the cache before several processes read it
     return on_every_core_in_order(functools.partial(ask_share, args, model.path, pack.path, floats))
 
 
@@ -115,41 +126,36 @@ def ask_share(
     args: argparse.Namespace,
     model_path: Path,
     pack_path: Path,
-    floats: Sequence[Any] | None,
+    floats: Sequence[FloatArray] | None,
     jobs: int,
     job: int,
 ) -> list[score.Answer]:
-    """Ask every `jobs`-th query, the first of them number `job`."""
+    """Ask every `jobs`-th query, beginning with number `job`."""
     index_of = None if floats is None else functools.partial(exhaustive_catalogue, floats)
-    asked = catalogue.open_asked(Corpus(args.corpus), model_path, pack_path, index_of)
+    opened = catalogue.open_catalogue(Corpus(args.corpus), model_path, pack_path, index_of)
     n_out = args.n if args.n_out is None else args.n_out
     total = len(range(job, len(CONDITIONS) * len(LENGTHS_S) * (args.n + n_out), jobs))
     share = itertools.islice(render(args), job, None, jobs)
     return [
-        score.judge(query, asked.recognizer.identify(query.waveform), asked.find, asked.twins, asked.aliases)
-        for query in (progress(share, total) if job == 0 else share)  # the others are as fast
+        opened.judge(query, opened.recognizer.identify(query.waveform))
+        for query in (progress(share, total) if job == 0 else share)  # all shares take about as long
     ]
 
 
-def exhaustive_catalogue(floats: Sequence[Any], model: Any, pack: Any) -> Any:
-    """Return what compares with each float embedding of a pack's tracks."""
-    from overheard_bench.exhaustive import ExhaustiveCatalogue
-
+def exhaustive_catalogue(floats: Sequence[FloatArray], model: Model, pack: Pack) -> ExhaustiveCatalogue:
+    """Return the index that compares a query with each float embedding of a pack's tracks."""
     tracks = [track.to_track(pack.name) for track in pack.tracks]
     return ExhaustiveCatalogue(tracks, floats, model.references)
 
 
-def embed_share(root: Path, model_path: Path, paths: Sequence[str], jobs: int, job: int) -> list[Any]:
-    """Embed every `jobs`-th track at a pack's hop, the first of them number `job`; (n, dim) float32 each."""
-    from overheard.fingerprint.embedder import Embedder, fingerprint
-    from overheard.fingerprint.model import load_model
-
+def embed_share(root: Path, model_path: Path, paths: Sequence[str], jobs: int, job: int) -> list[FloatArray]:
+    """Embed every `jobs`-th track, beginning with number `job`, to (n, dim) float32 at the packs' hop."""
     corpus, embedder = Corpus(root), Embedder(load_model(model_path))
     return [fingerprint(embedder, to_float(corpus.load(path))) for path in paths[job::jobs]]
 
 
 def progress(queries: Iterable[Query], total: int) -> Iterator[Query]:
-    """Yield the queries and say on a terminal how far it is."""
+    """Yield the queries and show the progress on a terminal."""
     began = time.perf_counter()
     for i, query in enumerate(queries, 1):
         yield query

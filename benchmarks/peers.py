@@ -21,7 +21,7 @@ from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
 from overheard_bench.environment import environment
 from overheard_bench.peers import PEERS, report, trial
 from overheard_bench.peers.base import Peer, PeerError, find_command
-from protocol import CACHE, LENGTHS_S, Query, render_queries
+from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
 
 
 def main(argv: Sequence[str] | None = None) -> int:

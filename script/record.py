@@ -1,4 +1,4 @@
-"""Draw what overheard really prints as SVG pictures; `script/record` runs this."""
+"""Record terminal sessions of overheard as SVG pictures; `script/record` runs this."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-WIDTH = 100
-# Without the web font: pictures load nothing from elsewhere.
-SVG = re.sub(r"@font-face\s*\{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
-    "font-family: Fira Code, monospace",
-    "font-family: 'Fira Code', 'DejaVu Sans Mono', Menlo, Consolas, monospace",
-)
+DATA_FOLDER = "~/.local/share/overheard"  # drawn instead of the temporary folder of a recording
+COLUMNS = 100
+FIRST_LINE_S = 1.0  # in an animation, from the command to the first line of its output
+LINE_S = 0.25  # and from line to line
+FONTS = "'Fira Code', 'DejaVu Sans Mono', Menlo, Consolas, monospace"
+WEB_FONT = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 SPACE = "&#160;"
-TEXT = re.compile(r'(<text class="[^"]*-r\d+" )x="([^"]*)"([^>]*)textLength="([^"]*)"([^>]*>)([^<]*)</text>')
+TEXT = re.compile(
+    r'<text class="(?P<style>[^"]*-r\d+)" x="(?P<x>[^"]*)" y="(?P<y>[^"]*)" textLength="(?P<length>[^"]*)" '
+    r'clip-path="(?P<clip>url\(#[^"]*-line-(?P<line>\d+)\))">(?P<text>[^<]*)</text>'
+)
+# While its delay lasts, a line is hidden. Programs that cannot animate SVG show all lines.
+ANIMATION = """
+    @keyframes appear { from { visibility: hidden } to { visibility: visible } }
+    @media (prefers-reduced-motion: no-preference) { .later { animation: appear 1ms step-end backwards } }
+    """
 THEME = TerminalTheme(
     (24, 26, 31),
     (220, 223, 228),
@@ -35,55 +42,78 @@ THEME = TerminalTheme(
 
 
 def main() -> int:
-    """Record every picture."""
+    """Record all pictures."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="overheard-") as name:
-        folder = Path(name)
-        data = {"OVERHEARD_DATA_DIR": str(folder)}
-        draw("demo", "./script/demo", run(["demo"], ROOT, data), str(folder), "~/.local/share/overheard")
-        evening = folder / "demo"
+        output = run(["demo"], ROOT, {"OVERHEARD_DATA_DIR": name})
+        save("demo", draw("./script/demo", output.replace(name, DATA_FOLDER), "demo", animated=True))
+        evening = Path(name, "demo")
         for picture, arguments in (("identify", ["identify", "evening.wav"]), ("history", ["history"])):
-            text = run(["--data-dir", ".", *arguments], evening, {})
-            draw(picture, " ".join(["overheard --data-dir .", *arguments]), text)
+            output = run(arguments, evening, {"OVERHEARD_DATA_DIR": str(evening)})
+            save(picture, draw(f"overheard {' '.join(arguments)}", output, picture))
     return 0
 
 
 def run(arguments: list[str], folder: Path, variables: dict[str, str]) -> str:
-    """Return what a command prints on standard output, colours included."""
+    """Run `overheard` in a folder and return its standard output, with the escape sequences of colours."""
     environment = {**os.environ, **variables, "FORCE_COLOR": "1", "COLORTERM": "truecolor", "PYTHONUTF8": "1"}
-    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    # Relative paths would not survive the change of folder.
+    paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
-    installed = Path(sys.executable).with_name("overheard")
-    program = [str(installed)] if installed.exists() else [sys.executable, "-m", "overheard"]
-    command = [*program, *arguments]
+    command = [str(Path(sys.executable).with_name("overheard")), *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout
 
 
-def draw(picture: str, command: str, output: str, folder: str = "", shown_as: str = "") -> None:
-    """Write one picture: the command, and below it what it printed; `folder` is drawn as `shown_as`."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), color_system="truecolor")
+def draw(command: str, output: str, name: str, animated: bool = False) -> str:
+    """Return the SVG of a terminal that shows a command and its output.
+
+    Parameters
+    ----------
+    command : shown after the prompt and as the title
+    output : text with escape sequences
+    name : makes the names of styles unique, so that pictures can share a page
+    animated : whether the lines appear one after the other
+    """
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), color_system="truecolor")
     console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
-    if folder:
-        output = output.replace(folder, shown_as)
     for line in output.rstrip("\n").split("\n"):
         console.print(Text.from_ansi(line.rstrip()), soft_wrap=True)
-    svg = console.export_svg(title=command, theme=THEME, code_format=SVG, unique_id=f"overheard-{picture}")
-    path = PICTURES / f"{picture}.svg"
-    path.write_text(TEXT.sub(_indent, svg), encoding="utf-8")
-    print(f"{path.relative_to(ROOT)}: {len(output.splitlines())} lines", file=sys.stderr)
+    svg = console.export_svg(title=command, theme=THEME, unique_id=f"overheard-{name}")
+    # Pictures load nothing from elsewhere, so the web font is replaced by fonts that the reader may have.
+    svg = WEB_FONT.sub("", svg).replace("font-family: Fira Code, monospace", f"font-family: {FONTS}")
+    if animated:
+        svg = svg.replace("</style>", f"{ANIMATION}</style>")
+    svg = TEXT.sub(lambda match: _text(match, animated), svg)
+    return "".join(f"{line.rstrip()}\n" for line in svg.splitlines() if line.strip())
 
 
-def _indent(found: re.Match[str]) -> str:
-    """Start a text at its first letter: some programs that draw SVG drop leading spaces."""
-    before, x, between, length, after, text = found.groups()
-    bare = re.sub(f"^({SPACE})+", "", text)
-    if not bare:
+def _text(match: re.Match[str], animated: bool) -> str:
+    """Return a text element that starts at its first letter: some SVG renderers drop leading spaces."""
+    text = match["text"].rstrip("\n")
+    stripped = re.sub(f"^({SPACE})+", "", text)
+    if not stripped:
         return ""
-    count = (len(text) - len(bare)) // len(SPACE)
-    width = float(length) / len(html.unescape(text))
-    left, rest = float(x) + count * width, float(length) - count * width
-    return f'{before}x="{left:.1f}"{between}textLength="{rest:.1f}"{after}{bare}</text>'
+    n_spaces = (len(text) - len(stripped)) // len(SPACE)
+    cell = float(match["length"]) / len(html.unescape(match["text"]))
+    x = float(match["x"]) + n_spaces * cell
+    length = len(html.unescape(stripped)) * cell
+    line = int(match["line"])
+    style, delay = match["style"], ""
+    if animated and line:
+        style = f"{style} later"
+        delay = f' style="animation-delay: {FIRST_LINE_S + (line - 1) * LINE_S:.2f}s"'
+    return (
+        f'<text class="{style}"{delay} x="{x:.1f}" y="{match["y"]}" textLength="{length:.1f}" '
+        f'clip-path="{match["clip"]}">{stripped}</text>\n'
+    )
+
+
+def save(picture: str, svg: str) -> None:
+    """Write a picture to docs/pictures."""
+    path = PICTURES / f"{picture}.svg"
+    path.write_text(svg, encoding="utf-8")
+    print(path.relative_to(ROOT), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Encodes audio files at run time, so that none lies in the repository."""
+"""Encode audio files for tests, so that the repository contains none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Samples = npt.NDArray[np.float32]
 
-# suffix: codec, sample rate, layout, sample format where the encoder's default is not the usual one
+# suffix: codec, sample rate in Hz, channel layout
 FORMATS = {
     ".wav": ("pcm_s16le", 44100, "stereo"),
     ".flac": ("flac", 44100, "stereo"),
@@ -23,12 +23,11 @@ FORMATS = {
     ".wma": ("wmav2", 44100, "stereo"),
     ".aiff": ("pcm_s16be", 44100, "stereo"),
 }
-# What lossy codecs put before the sound, at most.
-MAX_DELAY_S = 0.06
+MAX_DELAY_S = 0.06  # lossy codecs delay the audio by less
 
 
 def music(duration_s: float, seed: int = 0, rate: int = 8000, channels: int = 1) -> Samples:
-    """Return (channels, n): a few tones that change each half second, the same in time at any rate."""
+    """Return (channels, n) float32: four tones that change twice a second, equal at every sample rate."""
     rng = np.random.default_rng(seed)
     n = round(duration_s * rate)
     t = np.arange(n) / rate
@@ -44,11 +43,11 @@ def encode(
     path: Path, samples: Samples, rate: int, codec: str, layout: str, container: str | None = None
 ) -> Path:
     """Encode (channels, n) float32 into a file."""
-    options = {"strict": "-2"} if codec == "vorbis" else {}  # ffmpeg's own encoder calls itself experimental
+    options = {"strict": "-2"} if codec == "vorbis" else {}  # ffmpeg's Vorbis encoder is experimental
     with av.open(str(path), "w", format=container) as out:
         stream = out.add_stream(codec, rate=rate, options=options)
         stream.codec_context.layout = layout
-        stream.codec_context.bit_rate = 128_000  # only the lossy ones ask for it
+        stream.codec_context.bit_rate = 128_000  # only lossy codecs use it
         frame_size = 64 if codec == "vorbis" else 1152
         for start in range(0, samples.shape[1] - samples.shape[1] % frame_size, frame_size):
             part = np.ascontiguousarray(samples[:, start : start + frame_size])
@@ -60,14 +59,14 @@ def encode(
 
 
 def write_music(path: Path, duration_s: float = 4.0, seed: int = 0, level: float = 1.0) -> Path:
-    """Encode :func:`music` in the way that the suffix says."""
+    """Encode :func:`music` in the format of the suffix."""
     codec, rate, layout = FORMATS[path.suffix.lower()]
     container = {".wma": "asf", ".aac": "adts"}.get(path.suffix.lower())
     return encode(path, level * music(duration_s, seed, rate, 2), rate, codec, layout, container)
 
 
 def write_tags(path: Path, title: str, artist: str, album: str) -> None:
-    """Tag a file as its format does it."""
+    """Write tags in the way of the file's format."""
     file = mutagen.File(path, easy=True)
     if file.tags is None:
         file.add_tags()

@@ -1,9 +1,10 @@
-"""A fingerprinter without a network, for tests of indexing; as a program, it indexes in its own process."""
+"""Fingerprinter without a model, for tests of indexing. As a program, it indexes in a process of its own."""
 
 from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,31 +18,40 @@ CODE_BYTES = 6
 
 
 class FakeFingerprinter:
-    """Codes that tell what was heard: level and pitch of each segment.
+    """Fake whose codes depend on the spectrum of each segment.
 
     Parameters
     ----------
-    digest : of the model that it plays
-    log : file that gets a line for each chunk encoded
-    delay_s : how long a chunk takes
-    deadly : a level at which it takes its process down, as a broken decoder would
+    digest : digest of the model that it replaces
+    log : file that gets one line per chunk
+    delay_s : time that each chunk takes
+    crash_level : amplitude above which it ends its process, as a broken decoder would
+    bug_level : amplitude above which it raises ZeroDivisionError, as a bug would
     """
 
     spec: FingerprintSpec = SPEC
     code_bytes = CODE_BYTES
 
     def __init__(
-        self, digest: str = "feed" * 4, log: Path | None = None, delay_s: float = 0.0, deadly: float = 9.0
+        self,
+        digest: str = "feed" * 4,
+        log: Path | None = None,
+        delay_s: float = 0.0,
+        crash_level: float = 9.0,
+        bug_level: float = 9.0,
     ) -> None:
-        self.digest, self._log, self._delay_s, self._deadly = digest, log, delay_s, deadly
+        self.digest, self._log, self._delay_s = digest, log, delay_s
+        self._crash_level, self._bug_level = crash_level, bug_level
 
     def embed(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         time.sleep(self._delay_s)
         if self._log is not None:
-            with open(self._log, "a") as file:
+            with self._log.open("a") as file:
                 file.write(f"{len(waveform)}\n")
-        if np.abs(waveform).max() > self._deadly:
+        if np.abs(waveform).max() > self._crash_level:
             os._exit(42)
+        if np.abs(waveform).max() > self._bug_level:
+            raise ZeroDivisionError("a bug")
         size, hop = self.spec.segment_samples, self.spec.hop_frames * self.spec.frontend.hop_length
         if len(waveform) < size:
             waveform = np.pad(waveform, (0, size - len(waveform)))
@@ -58,7 +68,7 @@ class FakeFingerprinter:
 
 
 def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
-    """Index and print a line after each file."""
+    """Index, and print a line after each file."""
     from overheard.index.run import index
 
     make = functools.partial(FakeFingerprinter, delay_s=float(delay_s))
@@ -67,10 +77,13 @@ def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
 
 
 class SlowFake(FakeFingerprinter):
-    """Stands in for the model in the command line."""
+    """Replaces the model in the command line; environment variables set its delay and bug level."""
 
     def __init__(self, _model_path: Path | None = None, _compact: bool = False) -> None:
-        super().__init__(delay_s=float(os.environ.get("FAKE_DELAY_S", "0")))
+        super().__init__(
+            delay_s=float(os.environ.get("FAKE_DELAY_S", "0")),
+            bug_level=float(os.environ.get("FAKE_BUG_LEVEL", "9")),
+        )
 
 
 def command_line(argv: list[str]) -> int:
@@ -83,4 +96,6 @@ def command_line(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # A shell starts background jobs with SIGINT ignored, and child processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(command_line(sys.argv[2:]) if sys.argv[1] == "cli" else main(*sys.argv[1:]))

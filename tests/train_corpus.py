@@ -1,4 +1,4 @@
-"""A corpus of synthesized sounds in the form of the real one: a manifest and files of every kind."""
+"""Write a small corpus of synthesized sounds: a manifest and files of every kind."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 import audio_files
 
-N_MUSIC = 5  # of each split
+N_MUSIC = 5  # tracks per split
 
 
 def write_corpus(folder: Path, music_s: float = 7.0) -> Path:
-    """Write ``manifest.csv`` and its files, some seconds each, at the rates that the real corpus has."""
+    """Write ``manifest.csv`` and its files, a few seconds each, at the sample rates of the real corpus."""
     rows: list[tuple[str, str, str]] = []
     for split_number, split in enumerate(("train", "valid")):
         rng = np.random.default_rng(split_number)
@@ -34,15 +34,15 @@ def write_corpus(folder: Path, music_s: float = 7.0) -> Path:
 
 
 def write_manifest(folder: Path, rows: list[tuple[str, str, str]]) -> None:
-    """Write rows of kind, split and path."""
-    with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
+    """Write the manifest from rows of kind, split and path."""
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("kind", "split", "path"), *rows])
 
 
 def _write(path: Path, samples: np.ndarray, rate: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     codec = {".wav": "pcm_s16le", ".flac": "flac", ".ogg": "vorbis"}[path.suffix]
-    if codec == "vorbis":  # ffmpeg's own encoder knows stereo only
+    if codec == "vorbis":  # ffmpeg's encoder supports only stereo
         audio_files.encode(path, np.repeat(samples, 2, axis=0), rate, codec, "stereo")
     else:
         audio_files.encode(path, samples, rate, codec, "mono")

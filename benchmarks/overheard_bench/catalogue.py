@@ -1,4 +1,4 @@
-"""The catalogue that queries are asked of: the corpus less the left-out tracks, by the real indexer."""
+"""Build and open the benchmark's catalogue: the corpus without the left-out tracks."""
 
 from __future__ import annotations
 
@@ -7,27 +7,37 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple, Protocol
 
+from overheard.catalogue.pack import Pack, open_pack
+from overheard.catalogue.search import SegmentIndex
+from overheard.fingerprint.model import Model, load_model
+from overheard.index.run import index
+from overheard.index.worker import ModelFingerprinter
+from overheard.recognize.pipeline import Identification, Recognizer
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus
+from overheard_bench.protocol import Query
+from overheard_bench.score import Answer, judge
 
-if TYPE_CHECKING:
-    from overheard.catalogue.pack import Pack
-    from overheard.catalogue.search import SegmentIndex
-    from overheard.fingerprint.model import Model
-    from overheard.recognize.pipeline import Recognizer
+
+class HasPath(Protocol):
+    """A track of a pack or of a match."""
+
+    @property
+    def path(self) -> str:
+        """Path in the pack."""
 
 
 def catalogue_paths(corpus: Corpus, only: Collection[str] | None = None) -> list[str]:
-    """Return the music that the catalogue holds, by path; `only` narrows it."""
+    """Return the paths of the catalogue's music; `only` restricts them."""
     out = set(corpora.left_out_of_index())
     music = [item.path for item in corpus.of("music") if item.path not in out]
     return music if only is None else [path for path in music if path in only]
 
 
 def link_folder(corpus: Corpus, paths: Iterable[str], folder: Path) -> None:
-    """Make a folder that holds links to exactly these files, so that the indexer sees nothing else."""
+    """Make a folder of links to exactly these files, for the indexer."""
     wanted = {folder / path: corpus.root / path for path in paths}
     for link in [p for p in folder.rglob("*") if p.is_symlink() and p not in wanted]:
         link.unlink()
@@ -45,11 +55,7 @@ def build_pack(
     jobs: int | None,
     compact: bool = False,
 ) -> Pack:
-    """Index the tracks with this model, or open the pack that an earlier run made of the same."""
-    from overheard.catalogue.pack import open_pack
-    from overheard.index.run import index
-    from overheard.index.worker import ModelFingerprinter
-
+    """Index the tracks with this model, or open the pack that an earlier run made of the same tracks."""
     key = hashlib.sha256("\n".join([model.digest, corpus.digest, *sorted(paths)]).encode()).hexdigest()[:12]
     name = f"catalogue-{key}{'-compact' if compact else ''}"
     folder, pack = cache / name, cache / f"{name}.pack"
@@ -58,90 +64,88 @@ def build_pack(
     report = index([folder], pack, make, jobs=(os.cpu_count() or 1) if jobs is None else jobs)
     if report.failed:
         path, reason = report.failed[0]
-        raise RuntimeError(f"{len(report.failed)} tracks could not be indexed, the first {path} ({reason})")
+        raise RuntimeError(f"cannot index {len(report.failed)} tracks, for example {path}: {reason}")
     return open_pack(pack, model.digest)
 
 
-def path_finder(paths: Collection[str]) -> Callable[[Any], str]:
-    """Return what tells a track's path in the corpus from its path in the pack, wherever that lies."""
+def path_finder(paths: Collection[str]) -> Callable[[HasPath], str]:
+    """Return a function from a track (its `path` in a pack) to its path in the corpus."""
     known = set(paths)
-    found: dict[str, str] = {}
+    corpus_paths: dict[str, str] = {}
 
-    def find(track: Any) -> str:  # a Track or a PackTrack
-        if track.path not in found:
+    def find(track: HasPath) -> str:
+        if track.path not in corpus_paths:
             parts = Path(track.path).parts
             tails = ["/".join(parts[i:]) for i in range(len(parts))]
-            found[track.path] = next((tail for tail in tails if tail in known), track.path)
-        return found[track.path]
+            corpus_paths[track.path] = next((tail for tail in tails if tail in known), track.path)
+        return corpus_paths[track.path]
 
     return find
 
 
-def corpus_path_finder(corpus: Corpus) -> Callable[[Any], str]:
-    """Return :func:`path_finder` of all of a corpus's music."""
+def corpus_path_finder(corpus: Corpus) -> Callable[[HasPath], str]:
+    """Return :func:`path_finder` for all music of a corpus."""
     return path_finder([item.path for item in corpus.of("music")])
 
 
-class _File(NamedTuple):
-    """A file that stands in for a track."""
+class _Copy(NamedTuple):
+    """A file that the indexer stored as a copy of a track."""
 
     path: str
 
 
-def aliases(pack: Pack, find: Callable[[Any], str]) -> dict[str, str]:
-    """Return, for files that the indexer found to be copies of another, that other one; corpus paths."""
-    return {find(_File(also[0])): find(track) for track in pack.tracks for also in track.also}
+def aliases(pack: Pack, corpus_path: Callable[[HasPath], str]) -> dict[str, str]:
+    """Return the kept track of each file that the indexer found to be an exact copy; corpus paths."""
+    return {corpus_path(_Copy(also[0])): corpus_path(track) for track in pack.tracks for also in track.also}
 
 
-class Asked(NamedTuple):
-    """A catalogue that queries are asked of, and what tells which track an answer means."""
+class OpenCatalogue(NamedTuple):
+    """A catalogue to search, and the functions that judge its answers."""
 
     recognizer: Recognizer
     pack: Pack
-    find: Callable[[Any], str]  # of `corpus_path_finder`
-    twins: Mapping[str, Collection[str]]  # of `near_duplicates`
+    corpus_path: Callable[[HasPath], str]  # from `corpus_path_finder`
+    duplicates: Mapping[str, frozenset[str]]  # from `near_duplicates`
     aliases: Mapping[str, str]
 
+    def judge(self, query: Query, identification: Identification) -> Answer:
+        """Judge the answer to a query; see :func:`overheard_bench.score.judge`."""
+        return judge(query, identification, self.corpus_path, self.duplicates, self.aliases)
 
-def open_asked(
+
+def open_catalogue(
     corpus: Corpus,
     model_path: Path,
     pack_path: Path,
     index_of: Callable[[Model, Pack], SegmentIndex] | None = None,
-) -> Asked:
-    """Open a model and a pack of a corpus in the process that asks.
-
-    `index_of` makes what is searched in place of the pack's codes.
-    """
-    from overheard.catalogue.pack import open_pack
-    from overheard.fingerprint.model import load_model
-    from overheard.recognize.pipeline import Recognizer
-
+) -> OpenCatalogue:
+    """Open a model and a pack; `index_of` makes the index to search instead of the pack's codes."""
     model = load_model(model_path)
     pack = open_pack(pack_path, model.digest)
     if index_of is None:
         recognizer = Recognizer(model, [pack])
     else:
         recognizer = Recognizer(model, [], index=index_of(model, pack))
-    find = corpus_path_finder(corpus)
-    return Asked(recognizer, pack, find, corpora.near_duplicates(), aliases(pack, find))
+    corpus_path = corpus_path_finder(corpus)
+    duplicates = corpora.near_duplicates()
+    return OpenCatalogue(recognizer, pack, corpus_path, duplicates, aliases(pack, corpus_path))
 
 
 def check_holds(pack: Pack, corpus: Corpus, paths: Collection[str]) -> None:
-    """Refuse a pack that lacks a track of the catalogue or holds one that was to be left out."""
-    find = corpus_path_finder(corpus)
-    held = {find(track) for track in pack.tracks} | set(aliases(pack, find))
-    missing, extra = set(paths) - held, held - set(paths)
+    """Raise RuntimeError if a pack lacks a track of the catalogue or contains a left-out track."""
+    corpus_path = corpus_path_finder(corpus)
+    contained = {corpus_path(track) for track in pack.tracks} | set(aliases(pack, corpus_path))
+    missing, extra = set(paths) - contained, contained - set(paths)
     if missing or extra:
         example = sorted(missing or extra)[0]
         raise RuntimeError(
-            f"{pack.name} is not the protocol's catalogue: {len(missing)} tracks are missing from it and "
-            f"{len(extra)} are too many, for example {example}"
+            f"{pack.name} is not the benchmark's catalogue: {len(missing)} tracks are missing and "
+            f"{len(extra)} do not belong to it, for example {example}"
         )
 
 
 def describe(pack: Pack) -> dict[str, object]:
-    """Return tracks, hours, bytes of the whole pack file, bytes per minute of music."""
+    """Return the number of tracks, hours, bytes of the pack file, bytes per minute of music, and segments."""
     seconds = sum(track.duration_s for track in pack.tracks)
     return {
         "tracks": len(pack.tracks),

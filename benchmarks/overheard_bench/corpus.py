@@ -1,4 +1,4 @@
-"""The corpus: its manifest, its audio, and the committed split of its `valid` lists."""
+"""Read the corpus: its manifest, its audio, and the committed split of its `valid` lists."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import numpy.typing as npt
 import soxr
 
+from overheard.hear.resampler import to_int16
+from overheard.hear.source import Block
 from overheard_bench import BENCHMARKS, CHECKOUT
 
 SAMPLE_RATE = 8000
 DEFAULT_CORPUS = CHECKOUT.parent / "shared" / "corpus"
+SPLIT_SEED = 20261123
 SPLIT_FILE = BENCHMARKS / "calibration_split.json"
 NEAR_DUPLICATES_FILE = BENCHMARKS / "near_duplicates.json"
 KINDS = ("music", "noise", "speech", "ir_room", "ir_room_synth", "ir_mic")
@@ -39,69 +44,81 @@ class Item:
 
 
 class Corpus:
-    """The manifest, and audio at 8 kHz. Decoded files stay in memory as int16."""
+    """The corpus's manifest, and its audio at 8 kHz. Decoded files stay in memory as int16.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has no manifest.
+    RuntimeError
+        If the manifest is not a CSV file with the columns ``seconds`` and :data:`ITEM_COLUMNS`.
+    """
 
     def __init__(self, root: Path | str = DEFAULT_CORPUS) -> None:
         self.root = Path(root)
         manifest = self.root / "manifest.csv"
         if not manifest.is_file():
-            raise FileNotFoundError(f"no corpus: {manifest} is missing (name a place with --corpus)")
+            raise FileNotFoundError(f"there is no corpus: {manifest} is missing; use --corpus FOLDER")
+        text = manifest.read_text(encoding="utf-8")
+        rows = csv.DictReader(text.splitlines(), strict=True)
+        if missing := {"seconds", *ITEM_COLUMNS} - set(rows.fieldnames or ()):
+            raise RuntimeError(f"{manifest} lacks the columns {', '.join(sorted(missing))}")
         try:
-            text = manifest.read_text(encoding="utf-8")
-            self.items = tuple(_item(row) for row in csv.DictReader(text.splitlines()))
-        except (ValueError, KeyError, TypeError, csv.Error) as error:
-            columns = ", ".join(ITEM_COLUMNS)
-            raise RuntimeError(
-                f"{manifest} is no list of a corpus, with the columns seconds, {columns} ({error!r})"
-            ) from error
+            self.items = tuple(_item(row) for row in rows)
+        except (ValueError, csv.Error) as error:
+            raise RuntimeError(f"{manifest}, line {rows.line_num}: {error}") from error
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._audio: dict[str, np.ndarray] = {}
+        self._audio: dict[str, Block] = {}
 
     def of(self, kind: str, split: str | None = None) -> list[Item]:
-        """Return the rows of a kind, of one split or of both."""
-        return [i for i in self.items if i.kind == kind and split in (None, i.split)]
+        """Return the rows of a kind, in one split or in both."""
+        return [item for item in self.items if item.kind == kind and split in (None, item.split)]
 
-    def load(self, path: str) -> np.ndarray:
+    def load(self, path: str) -> Block:
         """Decode a file of the corpus to (n,) int16 mono 8 kHz."""
         if path not in self._audio:
             waveform, rate = decode(self.root / path)
             if rate != SAMPLE_RATE:
                 waveform = soxr.resample(waveform, rate, SAMPLE_RATE, quality="HQ")
-            self._audio[path] = np.round(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+            self._audio[path] = to_int16(waveform)
         return self._audio[path]
 
 
-def _item(row: dict[str, str]) -> Item:
-    return Item(seconds=float(row["seconds"]), **{name: row[name] for name in ITEM_COLUMNS})
+def _item(row: dict[str, str | None]) -> Item:
+    values = {name: row[name] for name in ("seconds", *ITEM_COLUMNS)}
+    filled = {name: value for name, value in values.items() if value is not None}
+    if len(filled) < len(values):
+        raise ValueError("the row has too few columns")
+    return Item(seconds=float(filled.pop("seconds")), **filled)
 
 
-def decode(path: Path) -> tuple[np.ndarray, int]:
-    """Decode a file to (n,) float32 mono at its own rate, without overheard: peers use it too."""
+def decode(path: Path) -> tuple[npt.NDArray[np.float32], int]:
+    """Decode a file to (n,) float32 mono at its own rate, without overheard: peers get the same audio."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         mono = av.AudioResampler(format="fltp", layout="mono", rate=stream.rate)
         frames = (*container.decode(stream), None)  # None drains
         blocks = [out.to_ndarray()[0] for frame in frames for out in mono.resample(frame)]
-        return np.concatenate(blocks), stream.rate
+        return np.concatenate(blocks).astype(np.float32, copy=False), stream.rate
 
 
 def seeded(seed: int, *names: object) -> np.random.Generator:
-    """Return a generator that depends on the seed and the names alone, whatever was drawn before."""
+    """Return a generator that depends only on the seed and the names, not on earlier draws."""
     text = "/".join(str(n) for n in (seed, *names))
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
 
 
 def every_nth(items: Sequence[Item], n: int, rng: np.random.Generator) -> set[str]:
-    """Pick one in n, spread evenly over the sources: systematic sampling of the list in order of source."""
+    """Pick one item in n, spread evenly over the sources, by systematic sampling in order of source."""
     shuffled = [items[i] for i in rng.permutation(len(items))]
     ordered = sorted(shuffled, key=lambda item: item.source)
     return {item.path for item in ordered[int(rng.integers(n)) :: n]}
 
 
 def make_split(corpus: Corpus, seed: int) -> dict[str, object]:
-    """Divide the `valid` lists: a third for calibration, the rest for the report.
+    """Divide the `valid` lists: one third for calibration, two thirds for the report.
 
-    Of each part's music a fifth is left out of the index.
+    One fifth of each part's music is left out of the catalogue.
     """
     parts: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
     for kind in KINDS:
@@ -113,16 +130,16 @@ def make_split(corpus: Corpus, seed: int) -> dict[str, object]:
             if kind == "music":
                 parts[part]["left_out"] = sorted(every_nth(chosen, 5, seeded(seed, "left out", part)))
     about = (
-        "The `valid` lists of the corpus in two parts: thresholds are chosen on `calibration`, figures come "
-        "from `report`. `left_out`: those of `music` that the index does not hold. Written by "
-        "protocol.py --write-split."
+        "The `valid` lists of the corpus in two parts: thresholds are selected on `calibration`, figures "
+        "come from `report`. `left_out` lists the `music` that the catalogue does not contain. Written by "
+        "queries.py --write-split."
     )
     return {"about": about, "seed": seed, **parts}
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One part of the `valid` lists, by path. `known` is in the catalogue, `left_out` is not."""
+    """Paths of one part of the `valid` lists. `known` music is in the catalogue, `left_out` music is not."""
 
     known: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -134,41 +151,43 @@ class Part:
 
 
 @functools.cache
-def _read(path: Path) -> dict[str, object]:
+def _read(path: Path) -> dict[str, Any]:
     values = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict):
-        raise ValueError(f"{path} should hold an object")
+        raise ValueError(f"{path} must contain a JSON object")
     return values
 
 
 def load_part(name: str, split_file: Path = SPLIT_FILE) -> Part:
-    """Read one part of the committed split. Left-out tracks that have a twin in the catalogue are dropped."""
+    """Read one part of the committed split.
+
+    Left-out tracks with a near-duplicate in the catalogue are dropped: a recognition would not be an error.
+    """
     if name not in PARTS:
-        raise ValueError(f"part is one of {', '.join(PARTS)}, not {name!r}")
-    lists = _read(split_file)[name]
-    lists_by_kind = {kind: tuple(lists[kind]) for kind in KINDS if kind != "music"}  # type: ignore[index]
-    left_out = set(lists["left_out"])  # type: ignore[index]
-    everywhere_out = set(left_out_of_index(split_file))
-    twins = near_duplicates()
-    queried = {p for p in left_out if twins.get(p, frozenset()) <= everywhere_out}
-    known = tuple(p for p in lists["music"] if p not in left_out)  # type: ignore[index]
-    return Part(known=known, left_out=tuple(sorted(queried)), **lists_by_kind)
+        raise ValueError(f"part must be one of {', '.join(PARTS)}, not {name!r}")
+    lists: dict[str, list[str]] = _read(split_file)[name]
+    other_lists = {kind: tuple(lists[kind]) for kind in KINDS if kind != "music"}
+    left_out = set(lists["left_out"])
+    not_in_catalogue = set(left_out_of_index(split_file))
+    duplicates = near_duplicates()
+    queried = {path for path in left_out if duplicates.get(path, frozenset()) <= not_in_catalogue}
+    known = tuple(path for path in lists["music"] if path not in left_out)
+    return Part(known=known, left_out=tuple(sorted(queried)), **other_lists)
 
 
 def left_out_of_index(split_file: Path = SPLIT_FILE) -> list[str]:
-    """Return the tracks, of both parts, that the catalogue must not hold."""
+    """Return the tracks of both parts that the catalogue must not contain."""
     split = _read(split_file)
-    return sorted(path for part in PARTS for path in split[part]["left_out"])  # type: ignore[index]
+    return sorted(path for part in PARTS for path in split[part]["left_out"])
 
 
 def near_duplicates(path: Path | None = None) -> dict[str, frozenset[str]]:
-    """Return, for each track with twins (the same music under two paths), its twins."""
+    """Return the near-duplicates of each track that has any: paths of files with the same music."""
     path = path or NEAR_DUPLICATES_FILE
     if not path.is_file():
         return {}
-    twins: dict[str, set[str]] = {}
-    pairs: Iterable[Sequence[str]] = _read(path).get("pairs", [])  # type: ignore[assignment]
-    for first, second in pairs:
-        twins.setdefault(first, set()).add(second)
-        twins.setdefault(second, set()).add(first)
-    return {track: frozenset(others) for track, others in twins.items()}
+    duplicates: dict[str, set[str]] = {}
+    for first, second in _read(path)["pairs"]:
+        duplicates.setdefault(first, set()).add(second)
+        duplicates.setdefault(second, set()).add(first)
+    return {track: frozenset(others) for track, others in duplicates.items()}

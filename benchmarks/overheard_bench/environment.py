@@ -1,4 +1,4 @@
-"""What a figure was measured on and with."""
+"""Describe the machine, the versions and the model of a measurement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("overheard", "ai-edge-litert", "tflite-runtime", "numpy", "scipy", "
 
 
 def environment() -> dict[str, Any]:
-    """Return machine, versions and commit."""
+    """Return the machine, the versions and the commit."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": commit(),
@@ -33,19 +33,20 @@ def environment() -> dict[str, Any]:
 
 
 def model_facts(model: Model) -> dict[str, Any]:
-    """Return what names the model: digest, sizes and its manifest."""
+    """Return the facts that identify a model; all others are in its manifest."""
+    scorings: dict[str, Any] = {
+        name: model.manifest[name] for name in ("scoring", "compact_scoring") if name in model.manifest
+    }
     return {
+        "name": model.manifest["name"],
         "digest": model.digest,
-        "dim": model.spec.dim,
-        "hop_s": model.spec.hop_s,
-        "segment_s": model.spec.segment_s,
-        "code_bytes": list(model.quantizer.widths),
-        "manifest": model.manifest,
+        "network_bytes": model.manifest["network"]["bytes"],
+        **scorings,
     }
 
 
 def processor() -> str:
-    """Return the processor's name, or the board's."""
+    """Return the name of the board if the system knows it, else that of the processor."""
     board = Path("/proc/device-tree/model")
     if board.is_file():
         return board.read_text(errors="replace").strip("\0 \n")
@@ -56,7 +57,7 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """Return the commit, marked when the checkout has other changes, or an empty string."""
+    """Return the commit, with "-dirty" if files are modified; an empty string outside a checkout."""
     command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=10"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -1,4 +1,4 @@
-"""Every float embedding of a catalogue, compared one by one: what codes and index are measured by."""
+"""Compare a query with every float embedding of a catalogue: the reference for codes and index."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from overheard.fingerprint.hubness import WEIGHT, hubness
 
 
 class ExhaustiveCatalogue:
-    """A :class:`overheard.catalogue.search.SegmentIndex` of float embeddings.
+    """A :class:`overheard.catalogue.search.SegmentIndex` that searches float embeddings exhaustively.
 
     Parameters
     ----------
     tracks : the tracks, in order
-    embeddings : one (n_segments, dim) float32 array a track
-    cohort : (n, dim) float32
+    embeddings : one (n_segments, dim) float32 array per track, unit norm
+    cohort : (n, dim) float32, unit norm
     """
 
     def __init__(self, tracks: Sequence[Track], embeddings: Sequence[FloatArray], cohort: FloatArray) -> None:
@@ -36,16 +36,16 @@ class ExhaustiveCatalogue:
         return self._tracks[number]
 
     def vectors(self, segments: IntArray) -> FloatArray:
-        """Return embeddings as they are."""
+        """Return the embeddings of segments, ``(n, dim)``."""
         return self._embeddings[segments]
 
     def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        """Return cosines, less the segments' hubness, ``(m, n)``."""
-        found: FloatArray = queries @ self._embeddings[segments].T - self._penalties[segments]
-        return found
+        """Return cosines minus the segments' hubness penalties, ``(m, n)``."""
+        cosines: FloatArray = queries @ self._embeddings[segments].T
+        return cosines - self._penalties[segments]
 
     def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
-        """Return the nearest segments of all, but for those of tracks that are passed over."""
+        """Return the nearest segments of each query, except those of the tracks `without`."""
         tracks = np.repeat(np.arange(len(self._tracks)), np.diff(self.first_segment))
         kept = np.flatnonzero(~np.isin(tracks, list(without)))
         scores = self.similarities(queries, kept)

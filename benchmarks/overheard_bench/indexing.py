@@ -1,4 +1,4 @@
-"""How many times faster than it plays music is indexed, on one core, decoding included."""
+"""Measure how many times faster than real time music is indexed, on one core, decoding included."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from overheard.fingerprint.model import Model
+from overheard.demo.synth import synthesize
+from overheard.fingerprint.model import Model
+from overheard.index.run import index
+from overheard.index.worker import ModelFingerprinter
 
-RATE = 44_100
-FORMATS = {"flac": ("flac", "s16"), "ogg": ("vorbis", "fltp")}  # suffix: encoder, its sample format
-SEED = 500
+SAMPLE_RATE = 44_100
+FORMATS = {"flac": ("flac", "s16", 4096), "ogg": ("vorbis", "fltp", 64)}  # encoder, sample format, frame size
+SEED = 500  # of the first synthesized piece
 
 
 def make_collection(folder: Path, n: int, seconds: float) -> None:
     """Synthesize n pieces as 44.1 kHz stereo, and encode each in every format."""
-    from overheard.demo.synth import synthesize
-
     for i in range(n):
-        left = synthesize(SEED + i, seconds, RATE).waveform
+        left = synthesize(SEED + i, seconds, SAMPLE_RATE).waveform
         right = 0.8 * np.roll(left, 40)
         stereo = np.stack([left, right.astype(np.float32)])
         for suffix in FORMATS:
             encode(folder / suffix / f"piece-{i}.{suffix}", stereo)
 
 
-def encode(path: Path, stereo: np.ndarray) -> None:
-    """Encode (2, n) float32 at 44.1 kHz in the format that the suffix names."""
-    codec, sample_format = FORMATS[path.suffix[1:]]
+def encode(path: Path, stereo: npt.NDArray[np.float32]) -> None:
+    """Encode (2, n) float32 at 44.1 kHz in the format of the suffix."""
+    codec, sample_format, frame_size = FORMATS[path.suffix[1:]]
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        kind = {"rate": RATE, "layout": "stereo", "format": sample_format}
-        vorbis = codec == "vorbis"  # ffmpeg's own encoder: calls itself experimental, takes short frames
-        stream = container.add_stream(codec, options={"strict": "-2"} if vorbis else {}, **kind)
-        convert = av.AudioResampler(**kind, frame_size=64 if vorbis else 4096)
+        # FFmpeg marks its own Vorbis encoder as experimental: strict=-2 allows it.
+        options = {"strict": "-2"}
+        stream: Any = container.add_stream(codec, SAMPLE_RATE, options, layout="stereo", format=sample_format)
+        convert = av.AudioResampler(sample_format, "stereo", SAMPLE_RATE, frame_size)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(stereo), format="fltp", layout="stereo")
-        frame.sample_rate = RATE
+        frame.sample_rate = SAMPLE_RATE
         for converted in (*convert.resample(frame), *convert.resample(None)):
             for packet in stream.encode(converted):
                 container.mux(packet)
@@ -53,7 +54,7 @@ def encode(path: Path, stereo: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this process, and what it starts, on one core where the system can."""
+    """Keep this process and its children on one core, if the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -66,19 +67,16 @@ def one_core() -> Iterator[None]:
 
 
 def measure(folder: Path, model: Model, n: int, seconds: float) -> list[dict[str, Any]]:
-    """Index the collection, one format at a time, by this process on one core."""
-    from overheard.index.run import index
-    from overheard.index.worker import ModelFingerprinter
-
+    """Index the collection in this process on one core, one format at a time."""
     make = functools.partial(ModelFingerprinter, model.path)
     make_collection(folder, n, seconds)
-    found = []
-    for suffix, (codec, _) in FORMATS.items():
+    results = []
+    for suffix, (codec, *_) in FORMATS.items():
         with one_core():
             began, cpu = time.perf_counter(), time.process_time()
             index([folder / suffix], folder / f"{suffix}.pack", make, jobs=0)
             wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-        found.append(
+        results.append(
             {
                 "format": suffix,
                 "codec": codec,
@@ -89,4 +87,4 @@ def measure(folder: Path, model: Model, n: int, seconds: float) -> list[dict[str
                 "x_real_time_by_cpu": round(n * seconds / cpu_s, 1),
             }
         )
-    return found
+    return results

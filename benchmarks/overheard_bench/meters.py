@@ -1,4 +1,4 @@
-"""Energy meters: RAPL, the Raspberry Pi 5's power chip, a battery. What is absent is not guessed."""
+"""Measure energy with RAPL, the Raspberry Pi 5's power chip or a battery; nothing is estimated."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
 POWER_SUPPLY = Path("/sys/class/power_supply")
-SAMPLE_S = 0.5
+SAMPLE_S = 0.5  # the Pi's chip and batteries renew their values a few times per second
 
 
 class RaplMeter:
-    """Processor packages by Intel's and AMD's running energy counters, which wrap around."""
+    """Energy of the processor packages, from Intel's and AMD's counters, which wrap around."""
 
     name = "RAPL package"
 
@@ -30,17 +30,17 @@ class RaplMeter:
         return [int((zone / "energy_uj").read_text()) for zone in self._zones]
 
     def start(self) -> None:
-        """Begin to count."""
+        """Start counting."""
         self._begin = self._read()
 
     def stop(self) -> float:
-        """Return joules since start; packages of a machine are added."""
+        """Return the joules since :meth:`start`, summed over the packages."""
         spent = [b - a for a, b in zip(self._begin, self._read(), strict=True)]
         return sum(s if s >= 0 else s + r for s, r in zip(spent, self._ranges, strict=True)) / 1e6
 
 
 class SampledMeter:
-    """Watts read twice a second and integrated."""
+    """Energy from a power reading in watts, sampled every :data:`SAMPLE_S` and integrated."""
 
     def __init__(self, name: str, watts: Callable[[], float]) -> None:
         self.name, self._watts = name, watts
@@ -49,7 +49,7 @@ class SampledMeter:
         self._failed: Exception | None = None
 
     def start(self) -> None:
-        """Begin to sample."""
+        """Start sampling."""
         self._stopped.clear()
         self._joules, self._failed = 0.0, None
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -70,12 +70,12 @@ class SampledMeter:
                 return
 
     def stop(self) -> float:
-        """Return joules since start; raise RuntimeError where a reading failed, for the rest is not known."""
+        """Return the joules since :meth:`start`. Raises RuntimeError if a reading failed."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
         if self._failed is not None:
-            raise RuntimeError(f"{self.name} cannot be read any more ({self._failed}): measure again")
+            raise RuntimeError(f"{self.name}: a reading failed ({self._failed}); measure again")
         return self._joules
 
 
@@ -83,15 +83,15 @@ Meter = RaplMeter | SampledMeter
 
 
 def find_meters() -> tuple[list[Meter], dict[str, str]]:
-    """Return the meters that work here, and for each of the others why it is unavailable."""
-    found: list[Meter] = []
-    absent: dict[str, str] = {}
+    """Return the meters that work on this machine, and for each other meter why it is unavailable."""
+    meters: list[Meter] = []
+    unavailable: dict[str, str] = {}
     for name, make in (("RAPL package", _rapl), ("Pi 5 PMIC", _pmic), ("battery", _battery)):
         try:
-            found.append(make())
+            meters.append(make())
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            absent[name] = f"unavailable: {error}"
-    return found, absent
+            unavailable[name] = f"unavailable: {error}"
+    return meters, unavailable
 
 
 def _rapl() -> Meter:
@@ -101,7 +101,7 @@ def _rapl() -> Meter:
     try:
         return RaplMeter()
     except PermissionError as error:
-        raise ValueError(f"{error.filename} is for root only: run with sudo") from error
+        raise ValueError(f"only root can read {error.filename}; run with sudo") from error
 
 
 def _pmic() -> Meter:
@@ -119,14 +119,19 @@ def _run(command: str) -> str:
 
 
 def pmic_watts(text: str) -> float:
-    """Add volts times amperes over the rails of `vcgencmd pmic_read_adc`; ValueError where it lists none."""
+    """Return the sum of volts times amperes over the rails in the output of `vcgencmd pmic_read_adc`.
+
+    Raises ValueError if there are none.
+    """
     read = {
         (rail, kind): float(value)
         for rail, kind, value in re.findall(r"(\w+?)_([AV]) .*?=([\d.]+)[AV]", text)
     }
     rails = [rail for rail, kind in read if kind == "A" and (rail, "V") in read]
     if not rails:
-        raise ValueError("vcgencmd pmic_read_adc lists no rails: only a Raspberry Pi 5 measures itself")
+        raise ValueError(
+            "vcgencmd pmic_read_adc lists no rails: only a Raspberry Pi 5 measures its own power"
+        )
     return sum(read[rail, "A"] * read[rail, "V"] for rail in rails)
 
 
@@ -136,17 +141,17 @@ def _battery() -> Meter:
         if _text(supply / "type") == "Battery" and _text(supply / "status") == "Discharging":
             battery_watts(supply)
             return SampledMeter("battery", functools.partial(battery_watts, supply))
-    raise ValueError("no battery that is discharging")
+    raise ValueError("no discharging battery")
 
 
 def battery_watts(supply: Path) -> float:
-    """Return the watts that a battery gives now; ValueError where it does not say."""
+    """Return the watts that a battery delivers now. Raises ValueError if it does not report them."""
     power = _number(supply / "power_now")
     if power is not None:
         return abs(power) / 1e6
     current, voltage = _number(supply / "current_now"), _number(supply / "voltage_now")
     if current is None or voltage is None:
-        raise ValueError(f"{supply} gives neither power_now nor current_now")
+        raise ValueError(f"{supply} reports neither power_now nor current_now and voltage_now")
     return abs(current) * voltage / 1e12
 
 

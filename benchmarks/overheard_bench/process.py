@@ -1,4 +1,4 @@
-"""A running `overheard listen`: its processor time and its resident memory, from /proc."""
+"""Run `overheard listen` as a process and measure its processor time and memory with /proc."""
 
 from __future__ import annotations
 
@@ -13,65 +13,62 @@ from pathlib import Path
 from overheard_bench import CHECKOUT
 
 POLL_S = 0.02
-READY = "listening to"  # what `overheard listen` says on stderr once everything is loaded
-READY_TIMEOUT_S = 120.0
+READY = "listening to"  # `overheard listen` prints this on stderr when everything is loaded
+READY_TIMEOUT_S = 120.0  # ample for an SD card
 
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What one whole run took."""
+    """Processor time and memory of one complete run."""
 
     cpu_s: float
     wall_s: float
     peak_resident_kb: int | None
-    resident_kb: int | None  # after three quarters of what was seen: the steady state
-    own_kb: int | None  # of it, not backed by files (RssAnon)
+    resident_kb: int | None  # at three quarters of the run: the steady state
+    own_kb: int | None  # the part of it that is not backed by files (RssAnon)
 
 
 def environment_of(data_dir: Path) -> dict[str, str]:
-    """Return an environment in which `python -m overheard` is this checkout with that data folder alone."""
+    """Return an environment in which `python -m overheard` is this checkout with only that data."""
     roots = [str(CHECKOUT / "device"), os.environ.get("PYTHONPATH", "")]
     state = {"OVERHEARD_DATA_DIR": str(data_dir), "OVERHEARD_CONFIG": str(data_dir / "config.toml")}
     return os.environ | state | {"PYTHONPATH": os.pathsep.join(filter(None, roots))}
 
 
 def start_listening(data_dir: Path, audio: Path, arguments: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    """Start `overheard listen --input FILE`, its output thrown away."""
+    """Start `overheard listen --input FILE` and discard its output."""
     (data_dir / "config.toml").touch()
     command = [sys.executable, "-m", "overheard", "listen", "--input", str(audio), "--json", *arguments]
-    errors = open(data_dir / "listen.log", "wb")
-    try:
+    with (data_dir / "listen.log").open("wb") as errors:
         return subprocess.Popen(
             command, env=environment_of(data_dir), stdout=subprocess.DEVNULL, stderr=errors, cwd=data_dir
         )
-    finally:
-        errors.close()
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], data_dir: Path) -> None:
-    """Wait until it listens; raise RuntimeError if it ends or takes too long."""
+    """Wait until the process listens. Raises RuntimeError if it ends or takes too long."""
     log, until = data_dir / "listen.log", time.monotonic() + READY_TIMEOUT_S
     while READY not in log.read_text(errors="replace"):
         if process.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"overheard listen does not start: {error_of(data_dir)}")
+            raise RuntimeError(f"overheard listen did not start: {error_of(data_dir)}")
         time.sleep(POLL_S)
 
 
 def listen_to_the_end(data_dir: Path, audio: Path, arguments: Sequence[str] = ()) -> Usage:
-    """Run `overheard listen` on a file until it ends, and say what it took; RuntimeError if it failed."""
+    """Run `overheard listen` on a file until it ends. Raises RuntimeError if it fails."""
     began = time.perf_counter()
     process = start_listening(data_dir, audio, arguments)
-    seen: list[dict[str, int]] = []
+    samples: list[dict[str, int]] = []
     while True:
-        seen.append(memory_kb(process.pid))
+        samples.append(memory_kb(process.pid))
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             break
         time.sleep(POLL_S)
-    process.returncode = os.waitstatus_to_exitcode(status)  # wait4 took it: Popen must not wait again
+    process.returncode = os.waitstatus_to_exitcode(status)  # wait4 has already reaped the process
     if process.returncode not in (0, 1):
         raise RuntimeError(f"overheard listen failed: {error_of(data_dir)}")
-    known = [m for m in seen if "VmRSS" in m]
+    known = [m for m in samples if "VmRSS" in m]
     steady = known[len(known) * 3 // 4] if known else {}
     return Usage(
         cpu_s=usage.ru_utime + usage.ru_stime,
@@ -83,13 +80,13 @@ def listen_to_the_end(data_dir: Path, audio: Path, arguments: Sequence[str] = ()
 
 
 def error_of(data_dir: Path) -> str:
-    """Return the last line that `overheard listen` complained with."""
+    """Return the last line that `overheard listen` printed on stderr."""
     lines = (data_dir / "listen.log").read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"
 
 
 def memory_kb(pid: int) -> dict[str, int]:
-    """Return the memory lines of /proc/PID/status in kB; none where there is no /proc or no such process."""
+    """Return the memory fields of /proc/PID/status in kB; empty if there is no /proc or no such process."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -99,7 +96,7 @@ def memory_kb(pid: int) -> dict[str, int]:
 
 
 def cpu_ns(pid: int) -> int:
-    """Return the processor time of all threads so far, in ns; those of ended threads are not in it."""
+    """Return the processor time of all running threads so far, in ns; ended threads do not count."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:

@@ -1,20 +1,20 @@
-"""Answers to queries, counted: cells, pools, intervals, bars."""
+"""Judge answers to queries and count the outcomes, with confidence intervals and targets."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from overheard.events import Track
-    from overheard.recognize.pipeline import Identification
-    from protocol import Query
+from overheard.events import Track
+from overheard.recognize.pipeline import Identification
+from overheard_bench.protocol import Query
 
 OFFSET_TOLERANCE_S = 1.0
-OUT_OF_CATALOGUE_BAR = 1.0  # percent named, at most
-CONDITION_BARS = {
+# Targets, in percent unless the name says otherwise. They were set before the first measurement.
+MAX_FALSE_POSITIVES_PERCENT = 1.0
+CONDITION_TARGETS = {
     "clean": 99.5,
     "noise0": 88.0,
     "mic10": 94.0,
@@ -24,25 +24,25 @@ CONDITION_BARS = {
     "far10": 94.0,
     "mic10_spd": 93.0,
 }
-LENGTH_BARS = {2: 72.0, 3: 86.0, 5: 93.0, 10: 97.0}  # conditions pooled
-OVERALL_BAR = 87.0
-BYTES_PER_MIN_BAR = 1500.0
-COMPACT_BYTES_PER_MIN_BAR = 750.0  # at most
-EXHAUSTIVE_LOSS_BAR = 2.0  # points lost over all to exhaustive search, at most
+LENGTH_TARGETS = {2: 72.0, 3: 86.0, 5: 93.0, 10: 97.0}  # by length in s, all conditions
+OVERALL_TARGET = 87.0
+MAX_BYTES_PER_MIN = 1500.0
+MAX_COMPACT_BYTES_PER_MIN = 750.0
+MAX_EXHAUSTIVE_LOSS_POINTS = 2.0  # percentage points below exhaustive search
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What became of one query."""
+    """The judged answer to one query."""
 
     id: str
     condition: str
     length_s: int
     source: str
     in_catalogue: bool
-    named: tuple[str, ...]  # corpus paths of all plays, in order
-    outcome: str  # right, wrong or none; out of the catalogue: named or none
-    right_offset: bool  # right, and the place in the track within a second
+    named: tuple[str, ...]  # corpus paths of all recognized tracks, in order
+    outcome: str  # right, wrong or none; for a track outside the catalogue: named or none
+    right_offset: bool  # right, and the position in the track is within OFFSET_TOLERANCE_S
     twin: bool  # wrong, but a listed near-duplicate of the right track
     best: str | None  # corpus path of the best candidate, even below the threshold
     score: float | None
@@ -51,16 +51,20 @@ class Answer:
 
 def judge(
     query: Query,
-    found: Identification,
+    identification: Identification,
     corpus_path: Callable[[Track], str],
-    twins: Mapping[str, frozenset[str]],
+    duplicates: Mapping[str, frozenset[str]],
     aliases: Mapping[str, str],
 ) -> Answer:
-    """Judge one answer. A single play of another track makes it wrong, whatever else was named.
+    """Judge one answer. It is wrong if it contains another track, even beside the right one.
 
-    `aliases` gives the track under which the pack holds a file's exact copy.
+    Parameters
+    ----------
+    corpus_path : from a recognized track to its path in the corpus
+    duplicates : near-duplicates of each track, by corpus path
+    aliases : the kept track of each exact copy, by corpus path
     """
-    plays = found.plays if found.verdict == "recognized" else ()
+    plays = identification.plays if identification.verdict == "recognized" else ()
     named = tuple(corpus_path(play.track) for play in plays)
     source = aliases.get(query.source, query.source)
     others = [path for path in named if path != source]
@@ -71,7 +75,7 @@ def judge(
     right_offset = outcome == "right" and any(
         abs(play.offset_s - play.start_s - query.offset_s) <= OFFSET_TOLERANCE_S for play in plays
     )
-    best = found.best
+    best = identification.best
     return Answer(
         id=query.id,
         condition=query.condition,
@@ -81,7 +85,7 @@ def judge(
         named=named,
         outcome=outcome,
         right_offset=right_offset,
-        twin=outcome == "wrong" and set(others) <= twins.get(query.source, frozenset()),
+        twin=outcome == "wrong" and set(others) <= duplicates.get(query.source, frozenset()),
         best=None if best is None else corpus_path(best.track),
         score=None if best is None else float(best.score),
         threshold=None if best is None else float(best.threshold),
@@ -89,7 +93,10 @@ def judge(
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95% interval of a share, in percent."""
+    """Return the Wilson score interval of a share, in percent; 95% with the default `z`.
+
+    Source: Wilson, Probable Inference, JASA 22, 1927.
+    """
     if n == 0:
         return 0.0, 100.0
     share = successes / n
@@ -99,12 +106,12 @@ def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def percent(part: int, n: int) -> float:
-    """Return a share in percent, 0 of nothing being 0."""
+    """Return a share in percent; 0 if `n` is 0."""
     return round(100 * part / n, 2) if n else 0.0
 
 
 def count(answers: Iterable[Answer]) -> dict[str, int]:
-    """Count the outcomes of queries that are in the catalogue."""
+    """Count the outcomes of queries whose track is in the catalogue."""
     known = [a for a in answers if a.in_catalogue]
     return {"n": len(known)} | {
         name: sum(a.outcome == name for a in known) for name in ("right", "wrong", "none")
@@ -112,7 +119,7 @@ def count(answers: Iterable[Answer]) -> dict[str, int]:
 
 
 def detail(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Count with percentages, intervals and what the plain counts leave out."""
+    """Count the outcomes, with percentages, intervals, offsets and queries outside the catalogue."""
     known = [a for a in answers if a.in_catalogue]
     out = [a for a in answers if not a.in_catalogue]
     counts = count(known)
@@ -136,7 +143,7 @@ def detail(answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def tables(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Return `rows`, `out_of_catalogue` and the pooled tables."""
+    """Return the counts by condition and length, and pooled; benchmarks/README.md describes the fields."""
     conditions = list(dict.fromkeys(a.condition for a in answers))
     lengths = sorted({a.length_s for a in answers})
     cells = {
@@ -152,15 +159,15 @@ def tables(answers: Sequence[Answer]) -> dict[str, Any]:
         "by_condition": {c: detail([a for a in answers if a.condition == c]) for c in conditions},
         "by_length": {str(s): detail([a for a in answers if a.length_s == s]) for s in lengths},
         "overall": detail(answers),
-        "at_one_percent": at_named(answers, int(len(out) * OUT_OF_CATALOGUE_BAR / 100)),
+        "at_one_percent": at_named(answers, int(len(out) * MAX_FALSE_POSITIVES_PERCENT / 100)),
     }
 
 
 def at_named(answers: Sequence[Answer], n_named: int) -> dict[str, float]:
-    """Say how many would be right were the threshold moved until `n_named` unknown queries are named.
+    """Return the share of right answers if `n_named` unknown queries were recognized.
 
-    `excess` is what is added to each threshold, found on these very answers: to compare two ways of searching
-    that score differently, not a figure to claim.
+    `excess` is added to each threshold. It is selected on these same answers, to compare searches that score
+    differently: the result is not a measure of accuracy.
     """
     out = sorted((excess(a) for a in answers if not a.in_catalogue), reverse=True)
     known = [a for a in answers if a.in_catalogue]
@@ -180,44 +187,46 @@ def exhaustive_tables(answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def excess(answer: Answer) -> float:
-    """Return how far the best match lies over its threshold; minus infinity where nothing lines up."""
+    """Return how far the best match is above its threshold; minus infinity if there is no match."""
     if answer.score is None or answer.threshold is None:
         return -math.inf
     return answer.score - answer.threshold
 
 
-def bars(result: Mapping[str, Any], compact: bool = False) -> list[dict[str, Any]]:
-    """Compare with the issue's bars: name, at least or at most, measured, met; compact packs have few."""
+def targets(result: Mapping[str, Any], compact: bool = False) -> list[dict[str, Any]]:
+    """Compare a result with the targets: name, "at least" or "at most", limit, measured, met.
 
-    def bar(name: str, kind: str, limit: float, measured: float) -> dict[str, Any]:
-        met = measured >= limit if kind == "at least" else measured <= limit
-        return {"bar": name, "kind": kind, "limit": limit, "measured": measured, "met": met}
-
-    found = [
-        bar(
-            "out of catalogue, named %",
-            "at most",
-            OUT_OF_CATALOGUE_BAR,
-            result["overall"]["out_named_percent"],
-        )
+    Compact packs only have targets for false positives and size.
+    """
+    false_positives = result["overall"]["out_named_percent"]
+    bytes_per_min = result["catalogue"]["bytes_per_min"]
+    max_bytes = MAX_COMPACT_BYTES_PER_MIN if compact else MAX_BYTES_PER_MIN
+    listed = [
+        target("false positives, %", "at most", MAX_FALSE_POSITIVES_PERCENT, false_positives),
+        *([] if compact else _accuracy_targets(result)),
+        target("bytes per minute", "at most", max_bytes, bytes_per_min),
     ]
-    if compact:
-        measured = result["catalogue"]["bytes_per_min"]
-        return [*found, bar("bytes per minute", "at most", COMPACT_BYTES_PER_MIN_BAR, measured)]
-    for name, limit in CONDITION_BARS.items():
-        if name in result["by_condition"]:
-            found.append(
-                bar(f"{name}, right %", "at least", limit, result["by_condition"][name]["right_percent"])
-            )
-    for length_s, limit in LENGTH_BARS.items():
-        if str(length_s) in result["by_length"]:
-            measured = result["by_length"][str(length_s)]["right_percent"]
-            found.append(bar(f"{length_s} s, right %", "at least", limit, measured))
-    found.append(bar("over all, right %", "at least", OVERALL_BAR, result["overall"]["right_percent"]))
-    found.append(bar("bytes per minute", "at most", BYTES_PER_MIN_BAR, result["catalogue"]["bytes_per_min"]))
-    if "exhaustive" in result:
-        # Codes and floats score differently: compared where each names 1% of the unknown queries.
-        exact, coded = (r["at_one_percent"]["right_percent"] for r in (result["exhaustive"], result))
-        lost = exact - coded
-        found.append(bar("points lost to exhaustive search", "at most", EXHAUSTIVE_LOSS_BAR, round(lost, 2)))
-    return found
+    if "exhaustive" in result and not compact:
+        # Codes and float embeddings score differently: compare them at equal false positives.
+        exact, coded = (each["at_one_percent"]["right_percent"] for each in (result["exhaustive"], result))
+        lost = round(exact - coded, 2)
+        listed.append(target("points below exhaustive search", "at most", MAX_EXHAUSTIVE_LOSS_POINTS, lost))
+    return listed
+
+
+def _accuracy_targets(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    by_condition, by_length = result["by_condition"], result["by_length"]
+    pools = [(name, limit, by_condition.get(name)) for name, limit in CONDITION_TARGETS.items()]
+    pools += [(f"{s} s", limit, by_length.get(str(s))) for s, limit in LENGTH_TARGETS.items()]
+    pools.append(("all", OVERALL_TARGET, result["overall"]))
+    return [
+        target(f"{name}, right %", "at least", limit, pool["right_percent"])
+        for name, limit, pool in pools
+        if pool is not None
+    ]
+
+
+def target(name: str, kind: str, limit: float, measured: float) -> dict[str, Any]:
+    """Compare one figure with its limit; `kind` is "at least" or "at most"."""
+    met = measured >= limit if kind == "at least" else measured <= limit
+    return {"target": name, "kind": kind, "limit": limit, "measured": measured, "met": met}

@@ -1,4 +1,4 @@
-"""A job in shares, one for each core."""
+"""Divide a job into shares, one process per core."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Result = TypeVar("Result")
 
 
 def on_every_core(share: Callable[[int, int], Sequence[Result]]) -> list[Result]:
-    """Call `share(jobs, job)` in one process for each core; return what all give, share by share.
+    """Call `share(jobs, job)` in one process per core, and return the results, share by share.
 
-    `share` does every `jobs`-th piece of the work, the first of them number `job`. It and its results pass
-    through pickle, so it is a function of a module or a partial of one.
+    `share` does every `jobs`-th piece of the work, beginning with piece `job`. It and its results must be
+    picklable: use a function of a module, or a `functools.partial` of one.
     """
     return list(itertools.chain.from_iterable(_shares(share)))
 
 
 def on_every_core_in_order(share: Callable[[int, int], Sequence[Result]]) -> list[Result]:
-    """Do the same where each piece gives one result; return these in the order of the pieces."""
-    done = _shares(share)
-    return [done[piece % len(done)][piece // len(done)] for piece in range(sum(map(len, done)))]
+    """Call `share` as :func:`on_every_core` does; return one result per piece, in the order of the pieces."""
+    results = _shares(share)
+    return [results[piece % len(results)][piece // len(results)] for piece in range(sum(map(len, results)))]
 
 
 def _shares(share: Callable[[int, int], Sequence[Result]]) -> list[Sequence[Result]]:

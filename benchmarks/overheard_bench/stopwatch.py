@@ -1,4 +1,4 @@
-"""Times the stages of the real path from within: their methods are wrapped while it runs."""
+"""Time the stages of the recognizer by wrapping their methods while it runs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Method = tuple[type, str]
 
 
 class Stopwatch:
-    """Processor time inside each stage, second by second of audio."""
+    """Processor time of each stage, for each second of audio."""
 
     def __init__(self) -> None:
-        self.seconds: list[dict[str, float]] = []  # one for each second of audio: ms by stage
+        self.seconds: list[dict[str, float]] = []  # ms by stage, for each second of audio
         self._now: dict[str, float] = {}
         self.calls: dict[str, int] = {}
         self._inside: list[str] = []
 
     def wrap(self, stage: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the method, timed; a stage called within a stage counts for the outer one alone."""
+        """Return a timed method. A stage that another stage calls counts as part of the outer stage."""
 
         @functools.wraps(method)
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -42,7 +42,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def watch(self, stages: Mapping[str, Sequence[Method]]) -> Iterator[Stopwatch]:
-        """Wrap the stages' methods, and put them back."""
+        """Wrap the methods of the stages within the block, and restore them after it."""
         originals = [
             (owner, name, owner.__dict__[name]) for methods in stages.values() for owner, name in methods
         ]
@@ -56,7 +56,7 @@ class Stopwatch:
                 setattr(owner, name, original)
 
     def second(self, work: Callable[[], object]) -> None:
-        """Do one second's work and keep what each stage, and the whole, took."""
+        """Call `work`, which processes one second of audio, and keep the times of all stages."""
         self._now = {}
         wall, cpu = time.perf_counter_ns(), time.process_time_ns()
         work()
@@ -65,12 +65,12 @@ class Stopwatch:
         self.seconds.append(self._now)
 
     def table(self, stages: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Return p50, p95 and mean in ms per second of audio, by stage."""
+        """Return the median, the 95th percentile and the mean in ms per second of audio, by stage."""
         return {stage: spread([second.get(stage, 0.0) for second in self.seconds]) for stage in stages}
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return p50, p95 and mean."""
+    """Return the median, the 95th percentile and the mean."""
     p50, p95 = np.percentile(values, [50, 95]) if len(values) else (0.0, 0.0)
     return {
         "p50_ms": round(float(p50), 3),

@@ -1,10 +1,10 @@
-"""Atomic writes: after a crash or a full disk, a file is either the old one or the new one."""
+"""Atomic writes, after which a file is either the old one or the new one; and folders of links."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +34,23 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             partial.unlink()
         raise
     sync_folder(path.parent)
+
+
+def link_files(folder: Path, targets: Mapping[str, Path]) -> None:
+    """Fill a folder with symbolic links to exactly these files, and remove all other links from it.
+
+    Parameters
+    ----------
+    targets : the file that each link points to, by the link's path in the folder
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {folder / name: target for name, target in targets.items()}
+    for link in [path for path in folder.rglob("*") if path.is_symlink() and path not in wanted]:
+        link.unlink()
+    for link, target in wanted.items():
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target.absolute())
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,7 +16,8 @@ from overheard.commands.index import processors, progress_bar
 from overheard.errors import AudioError, PackError
 from overheard.index.plan import one_per_fingerprint
 from overheard.index.pool import fingerprint_files
-from overheard.index.run import Progress, make_folder
+from overheard.index.report import Progress
+from overheard.index.run import make_folder
 from overheard.index.scan import file_size, scan_audio
 from overheard.index.worker import Fingerprinter, ModelFingerprinter
 from overheard.text import one_line, size

@@ -1,40 +1,47 @@
-"""``overheard-export``: networks to int8 models, and music to packs."""
+"""``overheard-export``: models, calibration, and packs to share."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from overheard.errors import OverheardError
+from overheard.process import limit_blas_threads
 from overheard.text import one_line
 
-# Imported when called: the model's export needs TensorFlow, the catalogue's must not.
+# Each module is imported when its command runs: only the export of a model needs TensorFlow.
 COMMANDS = {
-    "model": ("overheard_export.model", "turn a trained checkpoint into the int8 model that the device runs"),
-    "catalogue": ("overheard_export.catalogue", "turn folders of audio into a pack that can be given away"),
+    "model": (
+        "overheard_export.model",
+        "convert a trained checkpoint to the int8 model that the device runs",
+    ),
+    "calibrate": (
+        "overheard_export.calibration",
+        "fit a model's match score, and write it into the manifest",
+    ),
+    "catalogue": ("overheard_export.catalogue", "convert folders of audio to a pack that you can share"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command with the rest of the arguments and return its exit code: 2 for an error."""
+    """Run a command with the other arguments and return its exit code: 2 for an error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="overheard-export",
-        description=__doc__,
-        epilog="\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items()),
+        description="Convert trained networks to models, and music to packs.",
+        epilog="commands:\n" + "\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="overheard-export COMMAND ...",
     )
-    parser.add_argument("command", choices=tuple(COMMANDS))
+    parser.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help="add -h for its options")
     command = parser.parse_args(arguments[:1]).command
-    for stream in (sys.stdout, sys.stderr):  # names of files may be no valid text
+    for stream in (sys.stdout, sys.stderr):  # file names may not be valid text
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # many small matrices: BLAS threads only get in each other's way
+    limit_blas_threads()
     try:
         code: int = importlib.import_module(COMMANDS[command][0]).main(arguments[1:])
         return code

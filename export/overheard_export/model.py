@@ -86,7 +86,8 @@ def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data
 
 def impostors(spec: FingerprintSpec, data: Data, numbers: dict[str, int]) -> FloatArray:
     """Return normalized segments ``(n, n_frames, n_mels)`` of the training lists that are no track's."""
-    from overheard_train.pairs.degraded import Variation, make
+    from overheard_train.pairs.degradation import Variation
+    from overheard_train.pairs.degraded import make
 
     maker = make(spec, data, "train", seed=3, variation=Variation(resample=1.0, overlay=0.0))
     return maker.impostors(np.random.default_rng(13), **numbers)
@@ -164,7 +165,7 @@ def parity_pairs(recipe: Recipe, data: Data) -> FloatArray:
     A network trained on other pairs, such as moments alike, is still judged by degraded ones, as all are.
     """
     from overheard_train.pairs import make_pairs
-    from overheard_train.parts import Part
+    from overheard_train.registry import Part
 
     pairs = recipe.pairs if recipe.pairs.name == "degraded" else Part("degraded")
     maker = make_pairs(dataclasses.replace(recipe, views=2, pairs=pairs), data, "valid", seed=2)
@@ -195,10 +196,11 @@ def export_checkpoint(
         The checkpoint or the data are missing or damaged, or the int8 network strays from the float one;
         nothing is written.
     """
+    from overheard_train.checkout import commit
     from overheard_train.data import open_data
     from overheard_train.evaluate import load_encoder
+    from overheard_train.output_files import check_writable
     from overheard_train.pairs import make_pairs
-    from overheard_train.text import check_writable, commit
 
     encoder, recipe, progress = load_encoder(checkpoint)
     spec = recipe.spec

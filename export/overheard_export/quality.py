@@ -44,7 +44,8 @@ def quality_pairs(
     -------
     (n, n_frames, n_mels) float32, normalized, and (n,) float32 cosines
     """
-    from overheard_train.pairs.degraded import UNDEGRADED, Degradation, make
+    from overheard_train.pairs.degradation import UNDEGRADED, Degradation
+    from overheard_train.pairs.degraded import make
 
     maker = make(spec, data, "train", seed=5)
     rng = np.random.default_rng(15)

@@ -13,7 +13,7 @@ from overheard import cli
 from overheard.commands import checks
 from overheard.commands.checks import Check
 from overheard.errors import AudioError, ModelError
-from overheard.hear.source import NOTHING, AudioSource, Block, Gap
+from overheard.hear.source import EMPTY_BLOCK, AudioSource, Block, Gap
 from overheard.settings import ListenSettings, Settings
 
 RATE = 8000
@@ -29,7 +29,7 @@ class FakeSource(AudioSource):
         self._block = block
 
     def blocks(self) -> Iterator[Block | Gap]:
-        yield NOTHING
+        yield EMPTY_BLOCK
         yield Gap(5)
         while not self._closed.is_set():
             yield self._block
@@ -75,7 +75,7 @@ def test_a_quiet_room_is_no_problem() -> None:
 def test_a_microphone_that_delivers_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "PATIENCE_S", 0.0)
     with pytest.raises(AudioError, match="delivers nothing; plug it in again"):
-        checks.measure(FakeSource(NOTHING))
+        checks.measure(FakeSource(EMPTY_BLOCK))
 
 
 @pytest.mark.parametrize("spec", ["-", __file__])

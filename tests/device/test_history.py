@@ -54,7 +54,7 @@ def write(path: Path, *titles: str, started: float = T0) -> None:
     sink.close()
 
 
-def test_a_play_is_written_when_it_starts_and_closed_when_it_ends(path: Path):
+def test_a_play_is_written_when_it_starts_and_updated_when_it_ends(path: Path):
     sink = HistorySink(path, "mic")
     sink.handle(PlayStarted(play(16)), T0)
     (row,), count = read_plays(path)
@@ -69,8 +69,8 @@ def test_a_play_is_written_when_it_starts_and_closed_when_it_ends(path: Path):
     sink.close()
 
 
-def test_a_crash_leaves_the_last_update_as_the_end(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(history, "_UPDATE_S", 0.0)
+def test_after_a_crash_the_end_of_a_play_is_its_last_update(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(history, "_UPDATE_INTERVAL_S", 0.0)
     sink = HistorySink(path, "mic")
     sink.handle(PlayStarted(play(16)), T0)
     sink.handle(PlayUpdated(play(80)), T0)
@@ -79,7 +79,7 @@ def test_a_crash_leaves_the_last_update_as_the_end(path: Path, monkeypatch: pyte
     assert row.ended_at == "2026-11-23T20:01:20.000Z"
 
 
-def test_updates_are_spared(path: Path):
+def test_frequent_updates_are_not_written(path: Path):
     sink = HistorySink(path, "mic")
     sink.handle(PlayStarted(play(16)), T0)
     sink.handle(PlayUpdated(play(17)), T0)
@@ -87,7 +87,7 @@ def test_updates_are_spared(path: Path):
     assert row.ended_at == "2026-11-23T20:00:16.000Z"
 
 
-def test_a_play_whose_start_was_lost_is_written_all_the_same(path: Path):
+def test_a_play_without_a_start_event_is_written(path: Path):
     sink = HistorySink(path, "mic")
     sink.handle(PlayUpdated(play(80)), T0)
     sink.handle(PlayEnded(play(90)), T0)
@@ -103,14 +103,14 @@ def test_no_play_ends_before_it_starts_when_the_clock_is_set_back(path: Path):
     assert row.ended_at == row.started_at
 
 
-def test_titles_that_are_no_valid_text_are_escaped(path: Path):
+def test_titles_that_are_not_valid_utf8_are_escaped(path: Path):
     sink = HistorySink(path, "mic")
-    odd = Play(track("caf\udce9"), 0, 5, 0, 5, 0.9)
-    sink.handle(PlayStarted(odd), T0)
+    play = Play(track("caf\udce9"), 0, 5, 0, 5, 0.9)
+    sink.handle(PlayStarted(play), T0)
     assert read_plays(path)[0][0].title == "caf\\udce9"
 
 
-def test_since_and_limit_choose_the_latest(path: Path):
+def test_since_and_limit_select_the_latest_plays(path: Path):
     write(path, "Alpha", "Beta", "Gamma")
     rows, count = read_plays(path, limit=2)
     assert ([row.title for row in rows], count) == (["Beta", "Gamma"], 3)
@@ -118,12 +118,12 @@ def test_since_and_limit_choose_the_latest(path: Path):
     assert ([row.title for row in rows], count) == (["Beta", "Gamma"], 2)
 
 
-def test_no_file_is_no_plays_and_none_is_made(path: Path):
+def test_reading_a_missing_history_returns_no_plays_and_creates_no_file(path: Path):
     assert read_plays(path) == ([], 0)
     assert not path.exists()
 
 
-def test_a_newer_schema_is_refused(path: Path):
+def test_a_history_of_a_newer_version_raises_an_error(path: Path):
     write(path, "Alpha")
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
@@ -132,7 +132,7 @@ def test_a_newer_schema_is_refused(path: Path):
             use()
 
 
-def test_what_is_no_history_is_refused_in_one_line(path: Path):
+def test_a_file_that_is_not_a_history_raises_an_error(path: Path):
     path.parent.mkdir()
     path.write_bytes(b"no database at all, but longer than a header of one " * 40)
     with pytest.raises(OverheardError, match="move it away"):
@@ -140,17 +140,17 @@ def test_what_is_no_history_is_refused_in_one_line(path: Path):
     path.unlink()
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE other (x)")
-    with pytest.raises(OverheardError, match="no history"):
+    with pytest.raises(OverheardError, match="not a history"):
         HistorySink(path, "mic")
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path):
+def test_a_folder_that_cannot_be_created_raises_an_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OverheardError, match="cannot be written"):
         HistorySink(tmp_path / "file" / "history.sqlite", "mic")
 
 
-def test_two_writers_share_a_history(path: Path):
+def test_two_processes_can_write_one_history(path: Path):
     first, second = HistorySink(path, "mic"), HistorySink(path, "monitor")
     first.handle(PlayStarted(play(16)), T0)
     second.handle(PlayStarted(play(17, title="Beta")), T0)

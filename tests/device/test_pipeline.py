@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from overheard.catalogue.pack import open_pack, write_pack
-from overheard.catalogue.search import N_CANDIDATES, Catalogue
+from overheard.catalogue.search import N_CANDIDATES, Candidates, Catalogue
 from overheard.catalogue.track_list import TrackEntry
 from overheard.demo.room import cafe
 from overheard.demo.synth import Piece, synthesize
 from overheard.events import Match, MusicUnknown, PlayEnded, PlayStarted
-from overheard.fingerprint.embedder import Embedder, embed_waveform, fingerprint
+from overheard.fingerprint.embedder import Embedder, Queries, embed_waveform, fingerprint
+from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.recognize.pipeline import Recognizer
 
@@ -94,12 +96,41 @@ def test_what_is_barely_matched_throughout_is_named_at_any_length(
 ) -> None:
     track = recognizer.index.track(0)
 
-    def barely(waveform: np.ndarray, start_s: float = 0.0) -> Match:
-        return Match(track, start_s, start_s + len(waveform) / RATE, 10 + start_s, 4.1, 4.0, 0.98, 0.1)
+    def barely(
+        queries: object, candidates: object, rows: object, step: int, start_s: float, end_s: float, *_: object
+    ) -> Match:
+        return Match(track, start_s, end_s, 10 + start_s, 4.1, 4.0, 0.98, 0.1)
 
-    monkeypatch.setattr(recognizer, "match_window", barely)
+    monkeypatch.setattr(recognizer.matcher, "match", barely)
     found = recognizer.identify(cut(pieces[0], 10.0, length_s))
     assert [play.track for play in found.plays] == [track]
+
+
+def test_the_cost_of_a_recording_grows_no_faster_than_its_length(
+    recognizer: Recognizer, pieces: list[Piece], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"embedded": 0, "searched": 0}
+    query, candidates = recognizer.embedder.query, recognizer.index.candidates
+
+    def counted_query(segments: FloatArray) -> Queries:
+        counts["embedded"] += len(segments)
+        return query(segments)
+
+    def counted_candidates(queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+        counts["searched"] += len(queries)
+        return candidates(queries, without)
+
+    monkeypatch.setattr(recognizer.embedder, "query", counted_query)
+    monkeypatch.setattr(recognizer.index, "candidates", counted_candidates)
+    per_second = {}
+    for length_s in (15.0, 16.1, 20.0, 31.0, 60.0):
+        counts |= {"embedded": 0, "searched": 0}
+        recognizer.identify(np.resize(pieces[6].waveform, int(length_s * RATE)))
+        per_second[length_s] = {name: count / length_s for name, count in counts.items()}
+    assert per_second[15.0]["embedded"] > 7.0
+    for length_s in (16.1, 20.0, 31.0, 60.0):
+        assert per_second[length_s]["embedded"] < per_second[15.0]["embedded"]
+        assert per_second[length_s]["searched"] < 2.6
 
 
 def test_silence_and_unknown(recognizer: Recognizer, pieces: list[Piece]) -> None:

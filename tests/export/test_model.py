@@ -28,8 +28,8 @@ from overheard_train.encoders import build_encoder
 from overheard_train.evaluate import evaluate
 from overheard_train.pairs import labels_of
 from overheard_train.pairs.degraded import DegradedPairs
-from overheard_train.parts import Part
 from overheard_train.recipes import RECIPES
+from overheard_train.registry import Part
 
 OTHER_SPEC = dataclasses.replace(SPEC, frontend=FrontendSpec(n_mels=64), n_frames=60, dim=32)
 

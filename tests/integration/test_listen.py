@@ -1,6 +1,6 @@
-"""`overheard listen` for real: PulseAudio plays into a null sink whose monitor is recorded through PortAudio.
+"""`overheard listen` with real audio: PulseAudio plays into a null sink, and PortAudio records its monitor.
 
-A PulseAudio of its own runs for these tests, so that nobody's sound is touched.
+These tests start a PulseAudio of their own, so that they do not use the audio devices of the user.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ pytestmark = pytest.mark.slow
 
 SINK = "overheard_test"
 LOAD = ("load-module", "module-null-sink", f"sink_name={SINK}", "rate=44100", "channels=2")
-PATIENCE_S = 90.0  # for a busy machine; nothing waits so long otherwise
+TIMEOUT_S = 90.0  # for a busy machine
 PIECE_S = 60.0
 
 
 @dataclasses.dataclass
 class Listening:
-    """A running `overheard listen` and what it said so far."""
+    """A running `overheard listen` and its output so far."""
 
     process: subprocess.Popen[str]
     events: list[dict]
     errors: list[str]
-    news: queue.Queue[str | None]
+    new_output: queue.Queue[str | None]
 
-    def wait_for(self, found: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + PATIENCE_S
-        while not found():
+    def wait_for(self, condition: Callable[[], bool], description: str) -> None:
+        end = time.monotonic() + TIMEOUT_S
+        while not condition():
             try:
-                self.news.get(timeout=max(0.01, end - time.monotonic()))
+                self.new_output.get(timeout=max(0.01, end - time.monotonic()))
             except queue.Empty:
-                pytest.fail(f"no {what}; heard {self.events}, said {self.errors}")
+                pytest.fail(f"no {description}; events: {self.events}, standard error: {self.errors}")
 
-    def said(self, words: str) -> bool:
-        return any(words in line for line in self.errors)
+    def logged(self, text: str) -> bool:
+        return any(text in line for line in self.errors)
 
     def started(self, title: str) -> dict | None:
         for event in self.events:
@@ -62,18 +62,18 @@ class Listening:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")
 def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run a PulseAudio with one null sink; yield the environment to reach it."""
+    """Run a PulseAudio with one null sink; yield the environment of its clients."""
     for tool in ("pulseaudio", "pactl", "paplay"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed (apt install pulseaudio pulseaudio-utils)")
     home = tmp_path_factory.mktemp("pulse")
     home.chmod(0o700)
-    (home / ".asoundrc").write_text("pcm.!default { type pulse }\n")  # whatever the machine's own default is
+    (home / ".asoundrc").write_text("pcm.!default { type pulse }\n")  # overrides the system's default
     socket = home / "native"
     env = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PULSE_SERVER": f"unix:{socket}"}
     env.pop("PULSE_SOURCE", None)
@@ -83,7 +83,7 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with (home / "log").open("w") as log:
         server = subprocess.Popen(command, env=server_env, stdout=log, stderr=log)
     try:
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         while subprocess.run(["pactl", "info"], env=env, capture_output=True).returncode:
             if server.poll() is not None or time.monotonic() > end:
                 pytest.skip(f"PulseAudio does not start here: {(home / 'log').read_text()[-300:]}")
@@ -112,8 +112,16 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list]:
     return data, pieces
 
 
+# Background jobs of a shell inherit an ignored SIGINT, which `overheard listen` would leave ignored.
+START = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("overheard", run_name="__main__", alter_sys=True)
+"""
+
+
 def overheard(data: Path) -> list[str]:
-    return [sys.executable, "-m", "overheard", "--data-dir", str(data)]
+    return [sys.executable, "-c", START, "--data-dir", str(data)]
 
 
 def python_path() -> dict[str, str]:
@@ -126,8 +134,8 @@ def pactl(env: dict[str, str], *args: str) -> str:
 
 @pytest.fixture
 def listening(pulse: dict[str, str], music: tuple[Path, list]) -> Iterator[Callable[..., Listening]]:
-    """Start `overheard listen` and follow what it writes."""
-    running: list[Listening] = []
+    """Return a function that starts `overheard listen` and collects its output."""
+    started: list[Listening] = []
 
     def start(*args: str) -> Listening:
         devices = subprocess.run(
@@ -148,113 +156,116 @@ def listening(pulse: dict[str, str], music: tuple[Path, list]) -> Iterator[Calla
             stderr=subprocess.PIPE,
             text=True,
         )
-        heard = Listening(process, [], [], queue.Queue())
-        running.append(heard)
+        running = Listening(process, [], [], queue.Queue())
+        started.append(running)
 
-        def follow(stream, take: Callable[[str], None]) -> None:
+        def read(stream, collect: Callable[[str], object]) -> None:
             for line in stream:
-                take(line)
-                heard.news.put(line)
-            heard.news.put(None)
+                collect(line)
+                running.new_output.put(line)
+            running.new_output.put(None)
 
-        takers = [
-            (process.stdout, lambda line: heard.events.append(json.loads(line))),
-            (process.stderr, heard.errors.append),
+        collectors = [
+            (process.stdout, lambda line: running.events.append(json.loads(line))),
+            (process.stderr, running.errors.append),
         ]
-        for stream, take in takers:
-            threading.Thread(target=follow, args=(stream, take), daemon=True).start()
-        heard.wait_for(lambda: heard.said("listening to"), "start")
-        return heard
+        for stream, collect in collectors:
+            threading.Thread(target=read, args=(stream, collect), daemon=True).start()
+        running.wait_for(lambda: running.logged("listening to"), "start")
+        return running
 
     yield start
-    for heard in running:
-        if heard.process.poll() is None:
-            heard.process.kill()
-            heard.process.wait(30)
+    for running in started:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait(30)
 
 
 def play_into_sink(env: dict[str, str], piece, offset_s: float, folder: Path) -> subprocess.Popen[bytes]:
-    """Play a piece from an offset to its end; at 44.1 kHz by PulseAudio's own resampler."""
+    """Play a piece from an offset to its end; PulseAudio resamples it to 44.1 kHz."""
     path = folder / "played.wav"
     write_wav(path, (piece.waveform[round(offset_s * 8000) :] * np.float32(0.5)).astype(np.float32))
     return subprocess.Popen(["paplay", f"--device={SINK}", str(path)], env=env, stderr=subprocess.DEVNULL)
 
 
-def await_recording(env: dict[str, str]) -> None:
+def wait_for_recording(env: dict[str, str]) -> None:
     """Wait until the monitor is being recorded."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while not pactl(env, "list", "short", "source-outputs").strip():
-        assert time.monotonic() < end, "nobody records"
+        assert time.monotonic() < end, "nothing records the monitor"
         time.sleep(0.1)
 
 
 @pytest.mark.parametrize("source", ["monitor", "default", f"pulse:{SINK}.monitor"])
-def test_what_plays_is_named_and_sigterm_closes_the_play(pulse, music, listening, tmp_path, source):
+def test_a_track_is_recognized_and_sigterm_ends_the_play(pulse, music, listening, tmp_path, source):
     data, pieces = music
     before = read_plays(data / "history.sqlite")[1]
-    heard = listening("--input", source)
-    await_recording(pulse)
+    listen = listening("--input", source)
+    wait_for_recording(pulse)
     player = play_into_sink(pulse, pieces[1], 20.0, tmp_path)
     try:
-        heard.wait_for(lambda: heard.started(pieces[1].title) is not None, "play")
+        listen.wait_for(lambda: listen.started(pieces[1].title) is not None, "play")
     finally:
         player.kill()
         player.wait()
-    play = heard.started(pieces[1].title)
+    play = listen.started(pieces[1].title)
     assert play is not None
     assert 15 < play["offset_s"] < 45
-    assert heard.stop() == 0
-    assert not heard.said("Traceback")
-    assert not heard.said("ALSA")
-    assert not heard.said("Expression")
+    assert listen.stop() == 0
+    assert not listen.logged("Traceback")
+    assert not listen.logged("ALSA")
+    assert not listen.logged("Expression")
     rows, count = read_plays(data / "history.sqlite")
     assert count == before + 1
     assert rows[-1].title == pieces[1].title
     assert rows[-1].ended_at > rows[-1].started_at
-    heard.wait_for(lambda: heard.events[-1]["event"] == "play_ended", "end of the play")
+    listen.wait_for(lambda: listen.events[-1]["event"] == "play_ended", "end of the play")
 
 
-def test_an_unplugged_source_is_told_once_and_found_again(pulse, music, listening, tmp_path):
+def test_an_unplugged_source_is_reported_once_and_reopened(pulse, music, listening, tmp_path):
     _, pieces = music
-    heard = listening("--input", f"pulse:{SINK}.monitor")
-    await_recording(pulse)
+    listen = listening("--input", f"pulse:{SINK}.monitor")
+    wait_for_recording(pulse)
     pactl(pulse, "unload-module", "module-null-sink")
     try:
-        heard.wait_for(lambda: heard.said("waiting until it is back"), "word of the loss")
-        time.sleep(4)  # a few tries in vain
+        listen.wait_for(lambda: listen.logged("waiting for it to return"), "report of the loss")
+        time.sleep(4)  # some attempts to reopen it fail
     finally:
         pactl(pulse, *LOAD)
-    await_recording(pulse)
+    wait_for_recording(pulse)
     player = play_into_sink(pulse, pieces[2], 10.0, tmp_path)
     try:
-        heard.wait_for(lambda: heard.started(pieces[2].title) is not None, "play after the return")
+        listen.wait_for(lambda: listen.started(pieces[2].title) is not None, "play after the return")
     finally:
         player.kill()
         player.wait()
-    assert heard.stop(signal.SIGINT) == 0
-    assert [line.strip() for line in heard.errors] == [
+    assert listen.stop(signal.SIGINT) == 0
+    assert [line.strip() for line in listen.errors] == [
         f"overheard: listening to pulse:{SINK}.monitor",
-        f"overheard: pulse:{SINK}.monitor delivers nothing any more; waiting until it is back",
-        f"overheard: pulse:{SINK}.monitor is back",
+        f"overheard: pulse:{SINK}.monitor no longer delivers audio; waiting for it to return",
+        f"overheard: pulse:{SINK}.monitor is connected again",
     ]
 
 
-def test_silence_wakes_nothing_and_stops_at_once(pulse, listening):
-    heard = listening("--input", "monitor")
-    await_recording(pulse)
+def test_silence_produces_no_events(pulse, listening):
+    listen = listening("--input", "monitor")
+    wait_for_recording(pulse)
     time.sleep(3)
-    assert heard.stop() == 0
-    assert heard.events == []
+    assert listen.stop() == 0
+    assert listen.events == []
 
 
-def test_a_source_that_is_not_there_is_one_line(pulse, music):
+def test_an_unknown_source_is_an_error_of_one_line(pulse, music):
     command = [*overheard(music[0]), "listen", "--pack", "music", "--input", "Theremin"]
     done = subprocess.run(command, env=pulse | python_path(), capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "overheard: no sound input Theremin; `overheard devices` lists them\n"
+    assert (
+        done.stderr
+        == "overheard: no audio input matches Theremin; run `overheard devices` to list the inputs\n"
+    )
 
 
-def test_a_pipe_is_named_as_it_comes(music, tmp_path):
+def test_standard_input_is_recognized(music, tmp_path):
     data, pieces = music
     path = tmp_path / "piece.wav"
     write_wav(path, pieces[3].waveform)

@@ -1,4 +1,4 @@
-"""Batches without processes: those are not to be forked once TensorFlow has threads."""
+"""Make batches in the test process: forking is unsafe once TensorFlow has threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from overheard_train.pairs import Batch, PairMaker
 
 
 class BatchesHere:
-    """Makes batches as the workers do, and remembers the steps; ``change`` may spoil some of them."""
+    """Make batches like the workers, and record the steps; ``change`` can modify batches."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -30,7 +30,7 @@ class BatchesHere:
             step += 1
 
     def check(self) -> None:
-        """Nothing of its own goes wrong."""
+        """Do nothing: there are no workers that can die."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""What the tests of training share: one corpus, and batches made in the process itself."""
+"""Fixtures of the training tests: a corpus, and batches made in the test process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchesHere]:
-    """Train in this process, and leave neither its number format nor its signals changed."""
+    """Make batches in this process; restore its number format and signal handler afterwards."""
     import keras
 
-    from overheard_train import train
+    from overheard_train import fit
 
     batches, before = BatchesHere(), signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(train, "Batches", batches)
+    monkeypatch.setattr(fit, "Batches", batches)
     yield batches
     signal.signal(signal.SIGTERM, before)
     keras.mixed_precision.set_global_policy("float32")

@@ -1,3 +1,5 @@
+"""Checkpoints on disk: what is stored, and what happens to damaged files."""
+
 from __future__ import annotations
 
 import json
@@ -23,14 +25,14 @@ from overheard_train.encoders import build_encoder
 from overheard_train.recipes import RECIPES
 
 
-def test_weights_are_stored_as_half_floats_where_they_fit(tmp_path: Path) -> None:
+def test_weights_are_stored_as_float16_if_they_fit(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "x.npz"
     rng = np.random.default_rng(0)
     weights = [rng.standard_normal((3, 4)).astype(np.float32), np.array([1e6, 1], np.float32), np.zeros(0)]
     progress = Progress("trial", 7, 2, 3.5, 0.25, 0.5, 9.0, [{"seed": 1}])
     save_checkpoint(weights, progress, path)
-    loaded, progress_again = load_checkpoint(path)
-    assert progress_again == progress
+    loaded, loaded_progress = load_checkpoint(path)
+    assert loaded_progress == progress
     np.testing.assert_allclose(loaded[0], weights[0], rtol=1e-3)
     np.testing.assert_array_equal(loaded[1], weights[1])
     assert len(loaded) == 3
@@ -38,7 +40,7 @@ def test_weights_are_stored_as_half_floats_where_they_fit(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("broken", ["savez", "fsync", "replace"])
-def test_a_save_that_breaks_leaves_the_checkpoint_before(
+def test_a_failed_save_keeps_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     path = tmp_path / "x.npz"
@@ -57,17 +59,17 @@ def test_a_save_that_breaks_leaves_the_checkpoint_before(
     assert progress.step == 1
     assert weights[0][0] == 1
     save_checkpoint([np.zeros(3, np.float32)], Progress("trial", 3), path)
-    assert [found.name for found in tmp_path.iterdir()] == ["x.npz"]
+    assert [file.name for file in tmp_path.iterdir()] == ["x.npz"]
 
 
-def test_weights_go_only_into_their_own_network() -> None:
+def test_weights_of_another_network_are_errors() -> None:
     encoders = [build_encoder(RECIPES["trial"].encoder, RECIPES["trial"].spec) for _ in range(2)]
     weights = encoders[0].get_weights()
     restore(encoders[1], weights, "it")
     for one, two in zip(weights, encoders[1].get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     for others in (weights[:-1], [*weights[:-1], weights[-1][:3]]):
-        with pytest.raises(ModelError, match="the weights of it are another network's"):
+        with pytest.raises(ModelError, match="the weights of it do not fit the network of its recipe"):
             restore(encoders[1], others, "it")
 
 
@@ -80,13 +82,13 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:900])
 
 
-def foreign(path: Path) -> None:
-    with open(path, "wb") as file:
+def other_arrays(path: Path) -> None:
+    with path.open("wb") as file:
         np.savez(file, a=np.ones(3))
 
 
 def array(path: Path) -> None:
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         np.save(file, np.ones(3))
 
 
@@ -95,35 +97,35 @@ def empty(path: Path) -> None:
 
 
 def other_fields(path: Path) -> None:
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         np.savez(file, np.ones(3), progress=np.array('{"recipe": "trial", "colour": 3}'))
 
 
 def holds(weights: object, **progress: object) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        with open(path, "wb") as file:
+        with path.open("wb") as file:
             np.savez(file, weights, progress=np.array(json.dumps({"recipe": "trial", **progress})))
 
     return write
 
 
-NONSENSE = [
+INVALID = [
     *(holds(np.ones(3), recipe=["x"]), holds(np.ones(3), step="many"), holds(np.array(["text"]))),
     *(holds(np.ones(3), settings=["text"]), holds(np.ones(3), settings=3)),
 ]
 
 
-@pytest.mark.parametrize("damage", [garbage, cut, foreign, array, empty, other_fields, *NONSENSE])
-def test_a_broken_checkpoint_is_one_line(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("damage", [garbage, cut, other_arrays, array, empty, other_fields, *INVALID])
+def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     checkpoint = tmp_path / "broken.npz"
     damage(checkpoint)
-    with pytest.raises(ModelError, match=r"broken\.npz is no checkpoint, or damaged") as raised:
+    with pytest.raises(ModelError, match=r"broken\.npz is damaged or not a checkpoint") as raised:
         load_checkpoint(checkpoint)
     assert "\n" not in str(raised.value)
     assert "pickle" not in str(raised.value)
 
 
-def test_an_average_is_the_mean_of_weights_and_says_so(tmp_path: Path) -> None:
+def test_an_average_is_the_mean_of_the_weights_and_records_its_steps(tmp_path: Path) -> None:
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for step, path in enumerate(paths):
         weights = [np.full((2, 3), 1.0 + 2 * step, np.float32), np.array([step], np.float32)]
@@ -137,14 +139,14 @@ def test_an_average_is_the_mean_of_weights_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("recipe", "n"), [("other", 3), ("tiny", 4)])
-def test_an_average_of_different_networks_is_refused(tmp_path: Path, recipe: str, n: int) -> None:
+def test_an_average_of_different_networks_is_an_error(tmp_path: Path, recipe: str, n: int) -> None:
     save_checkpoint([np.ones(n, np.float32)], Progress(recipe), tmp_path / "a.npz")
     save_checkpoint([np.ones(3, np.float32)], Progress("tiny"), tmp_path / "b.npz")
-    with pytest.raises(ModelError, match=r"a\.npz is not of the network of .*b\.npz"):
+    with pytest.raises(ModelError, match=r"a\.npz and .*b\.npz are of different networks"):
         average([tmp_path / "a.npz", tmp_path / "b.npz"])
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_errors(tmp_path: Path) -> None:
     save_checkpoint([np.array([1, np.nan], np.float32)], Progress("trial"), tmp_path / "nan.npz")
-    with pytest.raises(ModelError, match=r"nan\.npz holds weights that are no numbers"):
+    with pytest.raises(ModelError, match=r"nan\.npz holds weights that are not finite"):
         load_checkpoint(tmp_path / "nan.npz")

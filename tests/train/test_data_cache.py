@@ -1,3 +1,5 @@
+"""The cache of decoded recordings: reuse, damage, interruption, several processes."""
+
 from __future__ import annotations
 
 import json
@@ -40,7 +42,7 @@ def listing(tmp_path: Path) -> Listing:
 
 
 class Counting:
-    """Loads files and remembers which; fails once it has loaded so many."""
+    """Loads files and records their names; fails after some of them."""
 
     def __init__(self, fail_after: int = 1000) -> None:
         self.names: list[str] = []
@@ -54,7 +56,7 @@ class Counting:
 
 
 def deadly(path: Path, sample_rate: int) -> np.ndarray:
-    """Load a file, but take the process down at two of them, as a broken decoder would."""
+    """Load a file, but crash the process at two of them, like a faulty decoder."""
     if path.name in ("1.wav", "4.wav"):
         os._exit(42)
     return load(path, sample_rate)
@@ -67,7 +69,7 @@ def assert_same(one: Clips, other: Clips) -> None:
     np.testing.assert_array_equal(one.samples, other.samples)
 
 
-def test_recordings_come_in_the_manifests_order(corpus: Path, tmp_path: Path) -> None:
+def test_recordings_have_the_order_of_the_manifest(corpus: Path, tmp_path: Path) -> None:
     clips = open_data([corpus], tmp_path / "cache").clips(["music"], "train")
     assert clips.paths == tuple(f"music/train-{n}.{'ogg' if n == 0 else 'wav'}" for n in range(len(clips)))
     assert len(clips) == train_corpus.N_MUSIC
@@ -94,13 +96,13 @@ def test_a_quiet_response_keeps_its_tail(tmp_path: Path) -> None:
     assert found[400] == pytest.approx(1e-3, rel=0.05)
 
 
-def test_silent_responses_are_left_out(tmp_path: Path) -> None:
+def test_silent_responses_are_skipped(tmp_path: Path) -> None:
     audio_files.encode(tmp_path / "no.wav", np.zeros((1, 2304), np.float32), 8000, "pcm_s16le", "mono")
     with pytest.raises(AudioError, match="the ir_mic of the split train are all silent"):
         open_data([f"ir_mic={tmp_path}"], tmp_path / "cache").responses(["ir_mic"], "train")
 
 
-def test_the_cache_is_taken_again(listing: Listing, tmp_path: Path) -> None:
+def test_the_cache_is_reused(listing: Listing, tmp_path: Path) -> None:
     counting = Counting()
     first = cached_clips(tmp_path / "cache" / "x", listing, 1, counting)
     again = cached_clips(tmp_path / "cache" / "x", listing, 1, counting)
@@ -109,7 +111,7 @@ def test_the_cache_is_taken_again(listing: Listing, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["x.json", "x.s16"]
 
 
-def test_only_what_is_new_or_changed_is_decoded(listing: Listing, tmp_path: Path) -> None:
+def test_only_new_and_changed_files_are_decoded(listing: Listing, tmp_path: Path) -> None:
     cached_clips(tmp_path / "x", listing, 1)
     listing.files[2].write_bytes(listing.files[5].read_bytes())
     listing.files[3].write_bytes(b"")
@@ -120,13 +122,13 @@ def test_only_what_is_new_or_changed_is_decoded(listing: Listing, tmp_path: Path
     assert clips.paths == ("5.wav", "4.wav", "2.wav", "1.wav")
     assert [p for p, _ in clips.unreadable] == ["3.wav"]
     np.testing.assert_array_equal(clips.clip(0), clips.clip(2))
-    assert_same(clips, cached_clips(tmp_path / "anew", changed, 1))
+    assert_same(clips, cached_clips(tmp_path / "again", changed, 1))
 
 
 @pytest.mark.parametrize(
-    "damage", ["half an index", "no samples", "short samples", "old index", "odd starts"]
+    "damage", ["half an index", "no samples", "short samples", "no stamps", "no paths", "old format"]
 )
-def test_a_damaged_cache_is_made_anew(listing: Listing, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_cache_is_filled_again(listing: Listing, tmp_path: Path, damage: str) -> None:
     whole = cached_clips(tmp_path / "x", listing, 1)
     kept = Clips(whole.samples.copy(), whole.starts, whole.paths)
     index, samples = tmp_path / "x.json", tmp_path / "x.s16"
@@ -138,16 +140,14 @@ def test_a_damaged_cache_is_made_anew(listing: Listing, tmp_path: Path, damage: 
         samples.write_bytes(samples.read_bytes()[:1000])
     else:
         values = json.loads(index.read_text())
-        values.pop("stamps" if damage == "old index" else "paths")
+        values.pop({"no stamps": "stamps", "no paths": "paths", "old format": "format"}[damage])
         index.write_text(json.dumps(values))
     counting = Counting()
     assert_same(cached_clips(tmp_path / "x", listing, 1, counting), kept)
     assert len(counting.names) == N_FILES
 
 
-def test_what_cannot_be_read_is_left_out_and_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_undecodable_files_are_skipped_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "music" / "album"
     folder.mkdir(parents=True)
     for number in range(2):
@@ -165,24 +165,24 @@ def test_what_cannot_be_read_is_left_out_and_reported(
     assert "empty" in reasons["empty.wav"]
     assert "No such file" in reasons["lost.mp3"]
     assert not any(str(tmp_path) in reason for reason in reasons.values())
-    assert caplog.text.count("cannot be read and is left out") == 4
+    assert caplog.text.count("is ignored, because it cannot be decoded") == 4
     caplog.clear()
-    assert data.clips(["music"], "train").unreadable == clips.unreadable  # known, not told again
+    assert data.clips(["music"], "train").unreadable == clips.unreadable  # not reported again
     assert caplog.text == ""
 
 
-def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
+def test_no_decodable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
     (tmp_path / "b.wav").write_text("text")
     with pytest.raises(
         AudioError,
-        match=r"noise of the split train: none of 1 recordings can be read, the first, [ab]\.wav: ",
+        match=r"noise of the split train: none of 1 recordings can be decoded; the first is [ab]\.wav: ",
     ):
         open_data([f"noise={tmp_path}"], tmp_path / "cache").clips(["noise"], "train")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_an_interrupted_run_is_taken_up(listing: Listing, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_continued(listing: Listing, tmp_path: Path) -> None:
     listing.files[1].write_text("text")
     with pytest.raises(KeyboardInterrupt):
         cached_clips(tmp_path / "x", listing, 1, Counting(fail_after=4))
@@ -190,11 +190,13 @@ def test_an_interrupted_run_is_taken_up(listing: Listing, tmp_path: Path) -> Non
     counting = Counting()
     clips = cached_clips(tmp_path / "x", listing, 1, counting)
     assert counting.names == ["4.wav", "5.wav"]
-    assert_same(clips, cached_clips(tmp_path / "anew", listing, 1))
+    assert_same(clips, cached_clips(tmp_path / "again", listing, 1))
 
 
 @pytest.mark.parametrize("damage", ["torn line", "lost samples", "torn sample", "other files", "no journal"])
-def test_what_a_crash_tore_is_decoded_again(listing: Listing, tmp_path: Path, damage: str) -> None:
+def test_recordings_damaged_by_a_crash_are_decoded_again(
+    listing: Listing, tmp_path: Path, damage: str
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         cached_clips(tmp_path / "x", listing, 1, Counting(fail_after=4))
     journal, samples = tmp_path / "x.journal", tmp_path / "x.s16.partial"
@@ -212,7 +214,7 @@ def test_what_a_crash_tore_is_decoded_again(listing: Listing, tmp_path: Path, da
     clips = cached_clips(tmp_path / "x", listing, 1, counting)
     first = {"torn line": 3, "lost samples": 3, "torn sample": 4, "other files": 0, "no journal": 0}[damage]
     assert counting.names == list(listing.names[first:])
-    assert_same(clips, cached_clips(tmp_path / "anew", listing, 1))
+    assert_same(clips, cached_clips(tmp_path / "again", listing, 1))
 
 
 KILLED = """
@@ -226,7 +228,7 @@ def slow(path, rate):
     print(path.name, flush=True)
     return decode.load(path, rate)
 
-journal._SYNC_S = 0.0
+journal.SYNC_INTERVAL_S = 0.0
 decode.MIN_POOL_BYTES = 0
 folder = Path(sys.argv[1])
 files = tuple(folder / f"{number % 6}.wav" for number in range(400))
@@ -236,7 +238,7 @@ cached_clips(folder / "x", Listing(names, files), *((1, slow) if sys.argv[2] == 
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_killed_run_is_taken_up_and_leaves_no_process(listing: Listing, tmp_path: Path, jobs: str) -> None:
+def test_a_killed_run_is_continued_and_leaves_no_process(listing: Listing, tmp_path: Path, jobs: str) -> None:
     env = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("device", "train"))}
     killed = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path), jobs],
@@ -258,10 +260,10 @@ def test_a_killed_run_is_taken_up_and_leaves_no_process(listing: Listing, tmp_pa
     counting = Counting()
     clips = cached_clips(tmp_path / "x", long, 1, counting)
     assert 400 - n_done - 1 <= len(counting.names) <= 400 - n_done
-    assert_same(clips, cached_clips(tmp_path / "anew", long, 1))
+    assert_same(clips, cached_clips(tmp_path / "again", long, 1))
 
 
-def test_a_second_process_waits_and_takes_what_the_first_made(listing: Listing, tmp_path: Path) -> None:
+def test_a_second_process_waits_and_uses_the_first_ones_cache(listing: Listing, tmp_path: Path) -> None:
     made = cached_clips(tmp_path / "made", listing, 1)
     counting, found = Counting(), []
     first = Journal(tmp_path / "x", "some key")
@@ -280,7 +282,7 @@ def test_a_second_process_waits_and_takes_what_the_first_made(listing: Listing, 
     assert_same(found[0], made)
 
 
-def test_a_full_disk_keeps_what_is_done(
+def test_a_full_disk_keeps_the_recordings_decoded_so_far(
     listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = Journal.add
@@ -299,7 +301,7 @@ def test_a_full_disk_keeps_what_is_done(
     assert counting.names == ["3.wav", "4.wav", "5.wav"]
 
 
-def test_processes_decode_the_same_in_the_same_order(
+def test_processes_decode_identically_and_in_order(
     listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listing.files[3].write_text("text")
@@ -313,8 +315,8 @@ def test_processes_decode_the_same_in_the_same_order(
             np.testing.assert_array_equal(one.samples, other.samples)
 
 
-@pytest.mark.parametrize("pause_s", [0.0, 0.4])  # the process dies while a result is waited for, or is used
-def test_a_file_that_takes_its_process_down_costs_only_itself(
+@pytest.mark.parametrize("pause_s", [0.0, 0.4])  # it dies while the caller waits for a result, or uses one
+def test_a_file_that_crashes_its_process_is_the_only_one_lost(
     listing: Listing, monkeypatch: pytest.MonkeyPatch, pause_s: float
 ) -> None:
     monkeypatch.setattr(decode, "MIN_POOL_BYTES", 0)
@@ -327,32 +329,32 @@ def test_a_file_that_takes_its_process_down_costs_only_itself(
     assert found[4].reason == found[1].reason
 
 
-def test_sources_have_caches_of_their_own(corpus: Path, tmp_path: Path) -> None:
+def test_each_set_of_sources_has_its_own_cache(corpus: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     alone = open_data([corpus], cache).clips(["noise"], "train")
     both = open_data([corpus, f"noise={corpus / 'speech'}"], cache).clips(["noise"], "train")
     other = open_data([f"noise={corpus / 'noise'}"], cache).clips(["noise"], "train")
     assert len(list(cache.glob("*.s16"))) == 3
     assert (cache / "noise-train-8000.s16").exists()
-    assert both.paths[: len(alone)] == alone.paths  # lists of the corpus's files still hold
+    assert both.paths[: len(alone)] == alone.paths  # so lists of the corpus's files stay valid
     assert len(both) > len(alone)
-    assert all(os.path.isabs(path) for path in both.paths[len(alone) :])
+    assert all(Path(path).is_absolute() for path in both.paths[len(alone) :])
     assert set(other.paths) <= {"train-0.wav", "train-1.wav", "valid-0.wav", "valid-1.wav"}
     for number, path in enumerate(alone.paths):
         np.testing.assert_array_equal(alone.clip(number), both.clip(both.paths.index(path)))
 
 
-def test_decoding_tells_how_far_it_is(
+def test_decoding_logs_its_progress(
     listing: Listing, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("overheard_train.data.cache._REPORT_S", 0.0)
+    monkeypatch.setattr("overheard_train.data.cache.REPORT_INTERVAL_S", 0.0)
     with caplog.at_level(logging.INFO):
         cached_clips(tmp_path / "x", listing, 1)
     assert f"decoding {N_FILES} recordings into {tmp_path / 'x'}" in caplog.text
     assert "5 of 6" in caplog.text
 
 
-def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_sets_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OVERHEARD_CACHE_DIR", str(tmp_path))
     assert default_cache_dir() == tmp_path
     monkeypatch.delenv("OVERHEARD_CACHE_DIR")

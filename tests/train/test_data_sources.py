@@ -1,3 +1,5 @@
+"""Sources of training data: layouts, splits and groups."""
+
 from __future__ import annotations
 
 import argparse
@@ -16,7 +18,7 @@ import audio_files
 import train_corpus
 from overheard.errors import AudioError
 from overheard_train.data import Data, Recording, add_data_argument, open_data
-from overheard_train.data.groups import folder_group, named_group, split_groups
+from overheard_train.data.groups import collection_group, folder_group, split_groups
 
 ROOT = Path(__file__).parents[2]
 FMA_COLUMNS = [
@@ -36,7 +38,7 @@ def write_fma(root: Path, tracks: dict[int, tuple[str, int]], header_rows: int =
     """Write FMA's table, of track numbers to split and artist's number, as ``DataFrame.to_csv`` does."""
     table = root / "fma_metadata" / "tracks.csv"
     table.parent.mkdir(parents=True)
-    with open(table, "w", newline="", encoding="utf-8") as file:
+    with table.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["", *(group for group, _ in FMA_COLUMNS)])
         out.writerow(["", *(name for _, name in FMA_COLUMNS)])
@@ -57,7 +59,7 @@ def by_path(data: Data) -> dict[str, Recording]:
     return {data.name(recording): recording for recording in data.recordings}
 
 
-def test_a_corpus_is_as_its_manifest_says(tmp_path: Path) -> None:
+def test_a_corpus_follows_its_manifest(tmp_path: Path) -> None:
     corpus = train_corpus.write_corpus(tmp_path / "corpus")
     data = open_data([corpus])
     assert len(data.of(["music"], "train")) == len(data.of(["music"], "valid")) == train_corpus.N_MUSIC
@@ -75,7 +77,7 @@ def test_a_corpus_is_as_its_manifest_says(tmp_path: Path) -> None:
     assert len(only.recordings) == 4
 
 
-def test_a_manifests_groups_and_known_names_are_groups(
+def test_groups_come_from_the_manifest_or_from_known_file_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = ["kind,split,path,group", "noise,train,a.wav,cafe", "noise,valid,b.wav,", "music,test,c.wav,"]
@@ -93,7 +95,7 @@ def test_a_manifests_groups_and_known_names_are_groups(
 
 
 @pytest.mark.parametrize("header_rows", [2, 3])
-def test_fma_is_split_as_its_table_says(tmp_path: Path, header_rows: int) -> None:
+def test_fma_is_split_by_its_table(tmp_path: Path, header_rows: int) -> None:
     tracks = {2: ("training", 1), 5: ("training", 1), 1070: ("validation", 6), 120001: ("test", 7)}
     root = write_fma(tmp_path / "fma", tracks | {9: ("training", 8)}, header_rows)
     for number in tracks:
@@ -110,7 +112,7 @@ def test_fma_is_split_as_its_table_says(tmp_path: Path, header_rows: int) -> Non
     assert len(data.clips(["music"], "valid")) == 2
 
 
-def test_of_fmas_subsets_the_whole_track_is_taken_once(
+def test_a_track_in_several_fma_subsets_is_used_once_at_full_length(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = write_fma(tmp_path / "fma", {2: ("training", 1), 3: ("test", 2)})
@@ -119,14 +121,14 @@ def test_of_fmas_subsets_the_whole_track_is_taken_once(
     data = open_data([root])
     assert {r.path.relative_to(root).parts[0] for r in data.recordings} == {"fma_full", "fma_medium"}
     assert len(data.recordings) == 2
-    assert "1 files are left out: tracks.csv does not list them" in caplog.text
+    assert "1 files are ignored; tracks.csv does not list them" in caplog.text
     small = open_data([root / "fma_small"])
     assert [r.path.name for r in small.recordings] == ["000002.mp3"]
 
 
-def test_fma_without_its_table_says_what_to_do(tmp_path: Path) -> None:
+def test_fma_without_its_table_explains_what_to_do(tmp_path: Path) -> None:
     write(fma_path(tmp_path, "fma_small", 2))
-    with pytest.raises(AudioError, match=r"lacks FMA's fma_metadata/tracks\.csv: unpack .*music="):
+    with pytest.raises(AudioError, match=r"lacks FMA's fma_metadata/tracks\.csv; unpack .*music="):
         open_data([tmp_path])
     assert [r.split for r in open_data([f"music={tmp_path}"]).recordings] == ["train"]
     (tmp_path / "tracks.csv").write_text("track_id,title\n2,x\n")
@@ -137,14 +139,14 @@ def test_fma_without_its_table_says_what_to_do(tmp_path: Path) -> None:
         open_data([tmp_path])
 
 
-def test_musan_is_known_by_its_folders(tmp_path: Path) -> None:
+def test_musan_is_detected_by_its_folders(tmp_path: Path) -> None:
     root = tmp_path / "musan"
-    for place in (
+    for name in (
         *("music/fma/music-fma-0000", "music/fma/music-fma-0001", "music/rfm/music-rfm-0000"),
         *("noise/free-sound/noise-free-sound-0000", "noise/free-sound/noise-free-sound-0001"),
         "speech/librivox/speech-librivox-0000",
     ):
-        write(root / f"{place}.wav")
+        write(root / f"{name}.wav")
     lines = ["music-fma-0000 rock Y A Band", "music-fma-0001 pop,folk N A Band", "odd line"]
     (root / "music/fma/ANNOTATIONS").write_text("\n".join(lines))
     data = open_data([root])
@@ -172,16 +174,16 @@ def test_musan_is_known_by_its_folders(tmp_path: Path) -> None:
         ("speech", ["03-01-06-01-02-01-12", "03-01-01-02-02-02-12"], "RAVDESS 12"),
     ],
 )  # fmt: skip
-def test_known_collections_tell_their_groups(kind: str, stems: list[str], group: str) -> None:
-    (found,) = {named_group(kind, stem) for stem in stems}
-    assert found is not None
-    assert found.endswith(group)
+def test_file_names_of_known_collections_identify_groups(kind: str, stems: list[str], group: str) -> None:
+    (actual,) = {collection_group(kind, stem) for stem in stems}
+    assert actual is not None
+    assert actual.endswith(group)
 
 
-def test_collections_are_known_among_their_own_kind_only() -> None:
-    assert named_group("music", "1-100032-A-0") is None
-    assert named_group("noise", "air_binaural_office_1") is None
-    assert named_group("ir_room", "h001_Bedroom") is None
+def test_collections_are_detected_within_their_own_kind_only() -> None:
+    assert collection_group("music", "1-100032-A-0") is None
+    assert collection_group("noise", "air_binaural_office_1") is None
+    assert collection_group("ir_room", "h001_Bedroom") is None
 
 
 @pytest.mark.parametrize(
@@ -203,11 +205,11 @@ def test_collections_are_known_among_their_own_kind_only() -> None:
         ("speech", ["p225/p225_001.wav", "p225/p225_366.wav"], "p225/p"),
     ],
 )  # fmt: skip
-def test_folders_and_names_tell_groups(kind: str, paths: list[str], group: str) -> None:
+def test_folders_and_numbered_names_identify_groups(kind: str, paths: list[str], group: str) -> None:
     assert {folder_group(kind, PurePath(path)) for path in paths} == {group}
 
 
-def test_one_group_in_ten_is_valid_and_stays_so() -> None:
+def test_one_group_in_ten_is_always_valid() -> None:
     groups = [f"artist {number}" for number in range(2000)]
     splits = split_groups(groups)
     assert 150 < sum(split == "valid" for split in splits.values()) < 250
@@ -216,40 +218,38 @@ def test_one_group_in_ten_is_valid_and_stays_so() -> None:
     assert all(splits[group] == split for group, split in fewer.items())
 
 
-def test_two_groups_are_enough_for_both_sides() -> None:
+def test_two_groups_fill_both_splits() -> None:
     for number in range(40):
         assert sorted(split_groups([f"a{number}", f"b{number}"]).values()) == ["train", "valid"]
         assert set(split_groups([f"a{number}"]).values()) == {"train"}
     assert split_groups([]) == {}
 
 
-def test_a_folder_of_music_is_split_by_artist_wherever_it_lies(tmp_path: Path) -> None:
-    for place in ("here", "there/deeper"):
+def test_a_folder_of_music_is_split_by_artist_independently_of_its_path(tmp_path: Path) -> None:
+    for folder in ("here", "there/deeper"):
         for artist in range(12):
             for album in range(2):
-                write(tmp_path / place / f"artist {artist}" / f"album {album}" / "1.wav")
-    here, there = (open_data([tmp_path / place]) for place in ("here", "there/deeper"))
+                write(tmp_path / folder / f"artist {artist}" / f"album {album}" / "1.wav")
+    here, there = (open_data([tmp_path / folder]) for folder in ("here", "there/deeper"))
     splits = {name: recording.split for name, recording in by_path(here).items()}
     assert splits == {name: recording.split for name, recording in by_path(there).items()}
     assert set(splits.values()) == {"train", "valid"}
-    sides = {side: {r.group for r in here.of(["music"], side)} for side in ("train", "valid")}
-    assert len(sides["train"]) + len(sides["valid"]) == 12
-    assert not sides["train"] & sides["valid"]
+    groups = {split: {r.group for r in here.of(["music"], split)} for split in ("train", "valid")}
+    assert len(groups["train"]) + len(groups["valid"]) == 12
+    assert not groups["train"] & groups["valid"]
 
 
-def test_a_folder_that_is_all_one_group_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_with_a_single_group_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3):
         write(tmp_path / f"street{number}.wav")
     data = open_data([f"noise={tmp_path}"])
     assert {r.split for r in data.recordings} == {"train"}
-    assert "its 3 files seem to belong together" in caplog.text
-    with pytest.raises(
-        AudioError, match=r"hold no noise of the split valid: name more with --data, as noise="
-    ):
+    assert "all 3 files are in one group" in caplog.text
+    with pytest.raises(AudioError, match=r"hold no noise of the split valid; add some with --data noise="):
         data.clips(["noise"], "valid")
 
 
-def test_aachen_responses_are_read_as_they_are_handed_out(tmp_path: Path) -> None:
+def test_aachen_responses_are_read_in_their_original_format(tmp_path: Path) -> None:
     response = np.zeros((1, 4800))
     response[0, 480], response[0, 960] = 0.02, -0.01
     info = {"fs": 48000.0, "room": "lecture"}
@@ -262,7 +262,7 @@ def test_aachen_responses_are_read_as_they_are_handed_out(tmp_path: Path) -> Non
     assert found[160] == pytest.approx(-0.5, abs=0.02)
 
 
-def test_what_is_no_aachen_response_is_reported(tmp_path: Path) -> None:
+def test_other_matlab_files_are_reported(tmp_path: Path) -> None:
     names = ["air_phone_office_hhp_0.mat", "air_phone_office_hhp_1.mat", "air_phone_office_hhp_2.mat"]
     scipy.io.savemat(tmp_path / names[0], {"h_air": np.ones((1, 9)), "air_info": {"fs": 8000.0}})
     scipy.io.savemat(tmp_path / names[1], {"h": np.ones(9)})
@@ -272,56 +272,59 @@ def test_what_is_no_aachen_response_is_reported(tmp_path: Path) -> None:
     clips = data.clips(["ir_room"], "train")
     assert clips.paths == (names[0],)
     assert [path for path, _ in clips.unreadable] == names[1:]
-    assert all("no response as the Aachen collection keeps it" in reason for _, reason in clips.unreadable)
+    assert all(
+        "not a response in the format of the Aachen collection" in reason for _, reason in clips.unreadable
+    )
 
 
-def test_a_file_of_two_folders_is_the_firsts(tmp_path: Path) -> None:
+def test_a_file_in_two_folders_belongs_to_the_first(tmp_path: Path) -> None:
     for number in range(30):
         write(tmp_path / "all" / f"album {number}" / "1.wav")
     (tmp_path / "some").mkdir()
-    os.symlink(tmp_path / "all" / "album 1", tmp_path / "some" / "linked")
+    (tmp_path / "some" / "linked").symlink_to(tmp_path / "all" / "album 1")
     write(tmp_path / "some" / "new" / "2.wav")
     data = open_data([tmp_path / "all", tmp_path / "some"])
     assert len(data.recordings) == 31
     assert len({os.path.realpath(r.path) for r in data.recordings}) == 31
-    assert all(os.path.isabs(data.name(recording)) for recording in data.recordings)
+    assert all(Path(data.name(recording)).is_absolute() for recording in data.recordings)
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nowhere", "there is no folder nowhere: name one"),
+        ("nowhere", "there is no folder nowhere; give an existing one"),
         ("music=nowhere", "there is no folder nowhere"),
-        ("musik={0}", "musik is no kind of data; there are music, noise"),
+        ("musik={0}", "musik is not a kind of data; use music, noise"),
         ("music=", "there is no folder music="),
-        ("{0}", "holds no music: name another folder"),
+        ("{0}", "holds no music; give another folder"),
         ("ir_mic={0}", "holds no ir_mic"),
     ],
 )
-def test_what_is_no_data_is_said_in_a_line(tmp_path: Path, name: str, says: str) -> None:
+def test_names_without_data_are_one_line_errors(tmp_path: Path, name: str, says: str) -> None:
     with pytest.raises(AudioError, match=says) as raised:
         open_data([name.format(tmp_path)])
     assert "\n" not in str(raised.value)
-    with pytest.raises(AudioError, match="no data is named"):
+    with pytest.raises(AudioError, match="there is no data"):
         open_data([])
 
 
-def test_homes_and_equals_signs_in_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_can_contain_a_tilde_and_equals_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "Music" / "a=b" / "1.wav")
     assert open_data(["music=~/Music"]).recordings[0].path == tmp_path / "Music/a=b/1.wav"
     assert open_data(["~/Music/a=b"]).recordings[0].kind == "music"
 
 
-def test_data_may_be_named_again_and_again() -> None:
+def test_data_can_be_repeated_and_replaces_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERHEARD_CORPUS", "elsewhere")
     parser = argparse.ArgumentParser()
     add_data_argument(parser)
-    assert parser.parse_args([]).data == ["../shared/corpus"]
+    assert parser.parse_args([]).data == ["elsewhere"]
     assert parser.parse_args(["--data", "a", "--data", "noise=b"]).data == ["a", "noise=b"]
-    assert parser.parse_args([]).data == ["../shared/corpus"]
+    assert parser.parse_args([]).data == ["elsewhere"]
 
 
-def test_finding_data_needs_no_tensorflow() -> None:
+def test_listing_data_does_not_import_tensorflow() -> None:
     code = "import sys, overheard_train.data; print({'tensorflow', 'keras'} & set(sys.modules))"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("device", "train"))}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)

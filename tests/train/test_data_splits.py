@@ -1,3 +1,5 @@
+"""The check that `train` and `valid` have nothing in common."""
+
 from __future__ import annotations
 
 import argparse
@@ -11,8 +13,8 @@ import audio_files
 import train_corpus
 from overheard.hear.decode import load
 from overheard_train.data import check_parser, check_splits, open_data, run_check
-from overheard_train.data.alike import alike_responses
 from overheard_train.data.copies import correlation_at
+from overheard_train.data.duplicate_responses import duplicate_responses
 from overheard_train.data.splits import Finding, SplitReport
 
 RATE = 8000
@@ -20,19 +22,19 @@ RATE = 8000
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a corpus of which nothing is on both sides."""
+    """Return a corpus whose splits have nothing in common."""
     return train_corpus.write_corpus(tmp_path_factory.mktemp("splits") / "clean")
 
 
 @pytest.fixture(scope="module")
 def planted(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the corpus with something of each kind on both sides, each in another way."""
+    """Return the corpus with one pair of files of each kind in both splits, each for another reason."""
     corpus = tmp_path_factory.mktemp("splits") / "planted"
     shutil.copytree(clean, corpus)
     music = load(corpus / "music/train-1.wav", RATE)
     write(corpus / "music/quiet.mp3", 0.2 * music[4000:])
     write(corpus / "noise/part.mp3", 0.3 * load(corpus / "noise/train-1.wav", RATE)[8000:36000])
-    shutil.copy(corpus / "speech/train-1.wav", corpus / "speech/named-anew.wav")
+    shutil.copy(corpus / "speech/train-1.wav", corpus / "speech/renamed.wav")
     response = load(corpus / "ir_room/train.flac", 16000)
     late = np.concatenate([np.zeros(160, np.float32), -0.4 * response[: len(response) // 2]])
     write(corpus / "ir_room/late.flac", late, 16000)
@@ -40,10 +42,10 @@ def planted(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, samples in zip(("1-4711-a.wav", "3-4711-b.wav"), noise, strict=True):
         write(corpus / "noise" / name, 0.1 * samples)
     new = [("music", "valid", "music/quiet.mp3"), ("noise", "valid", "noise/part.mp3")]
-    new += [("speech", "valid", "speech/named-anew.wav"), ("ir_room", "valid", "ir_room/late.flac")]
+    new += [("speech", "valid", "speech/renamed.wav"), ("ir_room", "valid", "ir_room/late.flac")]
     new += [("noise", "train", "noise/1-4711-a.wav"), ("noise", "valid", "noise/3-4711-b.wav")]
     new += [("ir_mic", "valid", "ir_mic/train.flac")]
-    with open(corpus / "manifest.csv", "a", encoding="utf-8") as file:
+    with (corpus / "manifest.csv").open("a", encoding="utf-8") as file:
         file.writelines(",".join(row) + "\n" for row in new)
     return corpus
 
@@ -54,35 +56,35 @@ def write(path: Path, samples: np.ndarray, rate: int = RATE) -> None:
     audio_files.encode(path, samples[None], rate, codec, "mono")
 
 
-def test_what_is_apart_is_found_apart(clean: Path, tmp_path: Path) -> None:
+def test_disjoint_splits_have_no_findings(clean: Path, tmp_path: Path) -> None:
     report = check_splits(open_data([clean], tmp_path), jobs=0)
     assert report == SplitReport((), report.counts)
-    assert report.apart
+    assert report.disjoint
     assert report.table() == ""
     assert report.counts["music"] == (train_corpus.N_MUSIC, train_corpus.N_MUSIC)
     assert report.counts["ir_mic"] == (1, 1)
 
 
-def test_what_is_on_both_sides_is_found(planted: Path, tmp_path: Path) -> None:
+def test_files_in_both_splits_are_found(planted: Path, tmp_path: Path) -> None:
     data = open_data([planted], tmp_path)
     report = check_splits(data, jobs=0)
     found = {(f.reason, f.kind, f.train.name, f.valid.name): f.strength for f in report.findings}
     assert set(found) == {
         ("copy", "music", "train-1.wav", "quiet.mp3"),
         ("copy", "noise", "train-1.wav", "part.mp3"),
-        ("sound", "speech", "train-1.wav", "named-anew.wav"),
+        ("sound", "speech", "train-1.wav", "renamed.wav"),
         ("response", "ir_room", "train.flac", "late.flac"),
         ("group", "noise", "1-4711-a.wav", "3-4711-b.wav"),
         ("file", "ir_mic", "train.flac", "train.flac"),
     }
     assert found["copy", "music", "train-1.wav", "quiet.mp3"] > 0.18
     assert found["response", "ir_room", "train.flac", "late.flac"] > 0.98
-    assert not report.apart
+    assert not report.disjoint
     assert len(report.table().splitlines()) == 6
-    assert check_splits(data, jobs=0) == report  # from the caches and the catalogue that are there
+    assert check_splits(data, jobs=0) == report  # from the existing caches and catalogue
 
 
-def test_the_command_tells_by_its_status(
+def test_the_exit_code_reports_the_result(
     clean: Path,
     planted: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -95,16 +97,16 @@ def test_the_command_tells_by_its_status(
     assert run_check(parser.parse_args(["data", "--data", str(clean), "--check", "--jobs", "1"])) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1].split() == ["music", "train", "5", "0.01", "0", "5"]
-    assert out[-1] == "nothing is on both sides"
+    assert out[-1] == "train and valid have nothing in common"
     assert run_check(parser.parse_args(["data", "--data", str(planted)])) == 0
-    assert "both sides" not in capsys.readouterr().out
+    assert "in both splits" not in capsys.readouterr().out
     assert run_check(parser.parse_args(["data", "--data", str(planted), "--check", "--jobs", "1"])) == 1
     out = capsys.readouterr().out
-    assert out.splitlines()[-1] == "on both sides: 6"
+    assert out.splitlines()[-1] == "in both splits: 6"
     assert f"{planted}/music/quiet.mp3 (valid) and {planted}/music/train-1.wav (train)" in out
 
 
-def test_the_command_names_what_cannot_be_read(
+def test_the_command_lists_undecodable_files(
     clean: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OVERHEARD_CACHE_DIR", str(tmp_path / "cache"))
@@ -115,13 +117,13 @@ def test_the_command_names_what_cannot_be_read(
     assert run_check(parser.parse_args(["data", "--data", str(clean), "--data", f"noise={tmp_path}"])) == 0
     lines = capsys.readouterr().out.splitlines()
     assert ["noise", "train", "2", "0.00", "25", "2"] in [line.split() for line in lines]
-    told = [line for line in lines if line.startswith("unreadable: ")]
-    assert len(told) == 21
-    assert told[-1] == "unreadable: 5 more"
-    assert "bad 00.wav: " in told[0]
+    listed = [line for line in lines if line.startswith("unreadable: ")]
+    assert len(listed) == 21
+    assert listed[-1] == "unreadable: 5 more"
+    assert "bad 00.wav: " in listed[0]
 
 
-def test_findings_come_in_the_order_of_kinds() -> None:
+def test_findings_are_sorted_by_kind_and_strength() -> None:
     a, b = Path("a.wav"), Path("b.wav")
     findings = (Finding("copy", "noise", a, b, 0.3), Finding("version", "music", a, b, 0.6))
     findings += (Finding("copy", "music", a, b, 0.4), Finding("copy", "music", b, a, 0.9))
@@ -134,7 +136,7 @@ def test_findings_come_in_the_order_of_kinds() -> None:
     ]
 
 
-def test_a_window_correlates_where_it_was_cut_only() -> None:
+def test_a_window_correlates_only_at_its_own_position() -> None:
     rng = np.random.default_rng(0)
     samples = (3000 * rng.standard_normal(20 * RATE)).astype(np.int16)
     window = samples[9 * RATE : 14 * RATE].astype(np.float32) / 99999
@@ -143,7 +145,7 @@ def test_a_window_correlates_where_it_was_cut_only() -> None:
     assert correlation_at(window, samples, 40.0) == 0
 
 
-def test_responses_are_alike_whatever_gain_sign_delay_and_end() -> None:
+def test_responses_match_despite_gain_sign_delay_and_length() -> None:
     rng = np.random.default_rng(1)
     decay = np.exp(-np.arange(4000) / 600)
     train = [(rng.standard_normal(4000) * decay).astype(np.float32) for _ in range(9)]
@@ -151,19 +153,19 @@ def test_responses_are_alike_whatever_gain_sign_delay_and_end() -> None:
         np.concatenate([np.zeros(700), -5e3 * train[4][:3000]]).astype(np.float32),
         np.zeros(10, np.float32),
     ]
-    ((number, other, correlation),) = alike_responses(train, valid)
+    ((number, other, correlation),) = duplicate_responses(train, valid)
     assert (number, other) == (4, 0)
     assert 0.98 < correlation <= 1.001
-    assert list(alike_responses([], valid)) == list(alike_responses(train, [])) == []
+    assert list(duplicate_responses([], valid)) == list(duplicate_responses(train, [])) == []
 
 
-def test_no_pair_is_passed_over_by_the_bands() -> None:
+def test_the_bands_exclude_no_matching_pair() -> None:
     rng = np.random.default_rng(2)
     shape = np.exp(-np.arange(500) / 40)
     base = rng.standard_normal(500) * shape
     mixed = [base + share * rng.standard_normal(500) * shape for share in np.linspace(0.02, 2, 40)]
     responses = [np.asarray(response, dtype=np.float32) for response in mixed]
-    found = {(i, j): c for i, j, c in alike_responses(responses, responses, 0.5)}
+    found = {(i, j): c for i, j, c in duplicate_responses(responses, responses, 0.5)}
     for i, one in enumerate(responses):
         for j, other in enumerate(responses):
             best = (

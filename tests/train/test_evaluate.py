@@ -1,3 +1,5 @@
+"""Retrieval of degraded queries."""
+
 from __future__ import annotations
 
 import json
@@ -17,8 +19,8 @@ from overheard_train.encoders import build_encoder
 from overheard_train.evaluate import (
     LENGTHS_S,
     Retrieval,
+    best_position,
     embed_tracks,
-    find,
     load_encoder,
     make_queries,
     table,
@@ -36,7 +38,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_checkpoint_evaluates(
+def test_evaluate_measures_a_checkpoint(
     checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = tmp_path / "figures.json"
@@ -56,19 +58,19 @@ def test_a_checkpoint_evaluates(
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
 
 
-def test_a_sequence_is_found_where_it_lies_and_not_across_two_tracks() -> None:
+def test_a_sequence_is_found_at_its_position_and_not_across_two_tracks() -> None:
     catalogue = np.eye(8, dtype=np.float32)
     tracks = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    assert find(catalogue[5:7], catalogue, tracks) == 5
-    assert find(catalogue[[3, 4]], catalogue, tracks) != 3
-    assert find(catalogue[[6]], catalogue, tracks) == 6
+    assert best_position(catalogue[5:7], catalogue, tracks) == 5
+    assert best_position(catalogue[[3, 4]], catalogue, tracks) != 3
+    assert best_position(catalogue[[6]], catalogue, tracks) == 6
 
 
-def test_a_clean_query_finds_its_place_by_any_network(corpus: Path) -> None:
+def test_any_network_finds_a_clean_query(corpus: Path) -> None:
     data = open_data([corpus])
     music = data.clips(["music"], "valid")
 
-    def embed(segments: np.ndarray) -> np.ndarray:  # the picture itself, made small
+    def embed(segments: np.ndarray) -> np.ndarray:  # the spectrogram itself, at a lower resolution
         flat = segments[:, ::4, ::4].reshape(len(segments), -1)
         flat = flat - flat.mean(axis=1, keepdims=True)
         return flat / np.linalg.norm(flat, axis=1, keepdims=True)
@@ -76,25 +78,25 @@ def test_a_clean_query_finds_its_place_by_any_network(corpus: Path) -> None:
     catalogue, tracks = embed_tracks(embed, SPEC, music)
     for number, start in ((0, 2), (3, 5)):
         first = int(np.searchsorted(tracks, number))
-        assert find(catalogue[first + start : first + start + 4], catalogue, tracks) == first + start
-    some, of = embed_tracks(embed, SPEC, music, hours=1.5 * music.hours_of([0]))
-    assert len(np.unique(of)) == 1
-    np.testing.assert_array_equal(some, catalogue[tracks == of[0]])
+        assert best_position(catalogue[first + start : first + start + 4], catalogue, tracks) == first + start
+    some, track_of = embed_tracks(embed, SPEC, music, hours=1.5 * music.hours_of([0]))
+    assert len(np.unique(track_of)) == 1
+    np.testing.assert_array_equal(some, catalogue[tracks == track_of[0]])
     faster, _ = embed_tracks(embed, SPEC, music, speed=2.0)
     assert len(faster) == pytest.approx(len(catalogue) / 2, abs=2 * len(music))
 
 
-def test_queries_are_the_same_for_every_network_and_each_track_is_asked_for(corpus: Path) -> None:
+def test_queries_do_not_depend_on_the_network_and_cover_all_tracks(corpus: Path) -> None:
     data = open_data([corpus])
     ones, others = (make_queries(SPEC, data, "valid", 2, 7, seed=5) for _ in range(2))
     for one, other in zip(ones, others, strict=True):
         np.testing.assert_array_equal(one.mel, other.mel)
-        assert one.place == other.place
+        assert one.position_steps == other.position_steps
     assert [query.track for query in ones] == [0, 1, 2, 3, 4, 0, 1]
     assert not np.array_equal(ones[0].mel, make_queries(SPEC, data, "valid", 2, 1, seed=6)[0].mel)
 
 
-def test_the_table_has_a_row_for_each_variant_and_measure() -> None:
+def test_the_table_has_one_row_per_variant_and_measure() -> None:
     rows = [
         Retrieval(variant, length, 10, 100, 0.5, 0.25, 0.375)
         for variant in ("float", "int8")

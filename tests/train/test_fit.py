@@ -1,4 +1,4 @@
-"""Training within this process, on whichever backend Keras runs: ``test_backends.py`` runs these on JAX."""
+"""Training within the test process."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
+pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
+import keras
 from batches_here import BatchesHere
 
 from overheard.errors import OverheardError
-from overheard_train import callbacks, train
+from overheard_train import callbacks, fit
 from overheard_train.checkpoints import Progress, load_checkpoint, state_path
+from overheard_train.fit import Options
+from overheard_train.pair_model import has_bfloat16_instructions, make_model
 from overheard_train.pairs import Batch, labels_of
 from overheard_train.recipes import RECIPES, Recipe
 from overheard_train.schedule import Budget, Schedule
-from overheard_train.train import fit
-from overheard_train.trainer import make_model, processor_multiplies_bfloat16
 
 TRIAL = dataclasses.replace(RECIPES["trial"], n_pairs=8)
 N_QUEUE = TRIAL.loss.options["queue"]
 
 
-class Interrupt(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
-    """Sends this process what Ctrl-C sends, after so many batches."""
+class Interrupt(keras.callbacks.Callback):
+    """Send the signal of Ctrl-C to this process, after some batches."""
 
     def __init__(self, after: int) -> None:
         super().__init__()
@@ -45,20 +46,20 @@ class Interrupt(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
 
 @pytest.fixture(scope="module")
 def interrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the checkpoint of a training of six steps that ended after three."""
+    """Return the checkpoint of a training of six steps that was interrupted after three."""
     checkpoint = tmp_path_factory.mktemp("interrupted") / "checkpoints" / "trial.npz"
-    usual = callbacks.callbacks
+    make_callbacks = callbacks.make_callbacks
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "Batches", BatchesHere())
-        patch.setattr(callbacks, "callbacks", lambda *told: [*usual(*told), Interrupt(2)])
+        patch.setattr(fit, "Batches", BatchesHere())
+        patch.setattr(callbacks, "make_callbacks", lambda *a: [*make_callbacks(*a), Interrupt(2)])
         with pytest.raises(KeyboardInterrupt):
-            fit(TRIAL, [str(corpus)], checkpoint, Budget(steps=6), seed=3)
+            fit.fit(TRIAL, [str(corpus)], checkpoint, Options(Budget(steps=6), seed=3))
     return checkpoint
 
 
 @pytest.fixture
 def again(interrupted: Path, tmp_path: Path) -> Path:
-    """Return a copy of it with everything beside it, to go on from."""
+    """Return a copy of the interrupted checkpoint and of all files beside it."""
     shutil.copytree(interrupted.parent, tmp_path / "again")
     return tmp_path / "again" / interrupted.name
 
@@ -93,23 +94,23 @@ def test_an_interrupt_leaves_checkpoint_state_and_settings(interrupted: Path, co
 
 
 def test_resuming_is_exact(again: Path, corpus: Path, tmp_path: Path, here: BatchesHere) -> None:
-    whole = tmp_path / "whole.npz"
-    fit(TRIAL, [str(corpus)], whole, Budget(steps=6), seed=3)
-    progress = fit(TRIAL, [str(corpus)], again, resume=True, seed=99)
-    assert here.steps[:3] == [3, 4, 5]  # the data goes on too
+    uninterrupted = tmp_path / "uninterrupted.npz"
+    fit.fit(TRIAL, [str(corpus)], uninterrupted, Options(Budget(steps=6), seed=3))
+    progress = fit.fit(TRIAL, [str(corpus)], again, Options(resume=True, seed=99))
+    assert here.steps[:3] == [3, 4, 5]  # the batches continue, too
     assert (progress.step, progress.sessions) == (6, 2)
     assert [session["seed"] for session in progress.settings] == [3, 3]
-    ones, others = state_of(whole), state_of(again)
+    ones, others = state_of(uninterrupted), state_of(again)
     for one, other in zip(ones, others, strict=True):
         np.testing.assert_array_equal(one, other)  # weights, optimizer, queue and codebooks, bit for bit
     (queue,) = [one for one in ones if one.shape == (N_QUEUE, TRIAL.spec.dim)]
     assert np.count_nonzero(np.linalg.norm(queue, axis=1)) == 6 * TRIAL.n_pairs
-    for one, other in zip(load_checkpoint(whole)[0], load_checkpoint(again)[0], strict=True):
+    for one, other in zip(load_checkpoint(uninterrupted)[0], load_checkpoint(again)[0], strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("lost", ["no state", "another step's", "half of it"])
-def test_without_its_state_the_optimizer_starts_anew(
+def test_without_its_state_the_optimizer_starts_afresh(
     again: Path, corpus: Path, here: BatchesHere, caplog: pytest.LogCaptureFixture, lost: str
 ) -> None:
     state = state_path(again)
@@ -122,27 +123,27 @@ def test_without_its_state_the_optimizer_starts_anew(
         stored["progress"] = np.array(json.dumps(json.loads(str(stored["progress"])) | {"step": 2}))
         np.savez(state, **stored)
     with caplog.at_level("INFO"):
-        progress = fit(TRIAL, [str(corpus)], again, resume=True)
-    assert "the optimizer starts anew" in caplog.text
+        progress = fit.fit(TRIAL, [str(corpus)], again, Options(resume=True))
+    assert "the optimizer starts without its earlier state" in caplog.text
     assert progress.step == 6
-    assert 3 in [value for value in state_of(again) if value.ndim == 0]  # the optimizer's own count
+    assert 3 in [value for value in state_of(again) if value.ndim == 0]  # steps of the new optimizer
 
 
-def test_a_finished_training_stays_as_it_is(
+def test_a_complete_training_is_not_changed(
     again: Path, corpus: Path, here: BatchesHere, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = again.read_bytes()
     with caplog.at_level("INFO"):
-        progress = fit(TRIAL, [str(corpus)], again, Budget(steps=3), resume=True)
+        progress = fit.fit(TRIAL, [str(corpus)], again, Options(Budget(steps=3), resume=True))
     assert progress.step == 3
     assert again.read_bytes() == before
     assert here.steps == []
     assert "begin a new one with --restart" in caplog.text
 
 
-def test_restarting_begins_a_schedule_of_its_own(again: Path, corpus: Path, here: BatchesHere) -> None:
-    told = {"resume": True, "restart": True, "seed": 4, "learning_rate_scale": 0.5}
-    progress = fit(TRIAL, [str(corpus)], again, Budget(steps=1), **told)
+def test_restarting_begins_a_new_schedule(again: Path, corpus: Path, here: BatchesHere) -> None:
+    options = Options(Budget(steps=1), resume=True, restart=True, seed=4, learning_rate_scale=0.5)
+    progress = fit.fit(TRIAL, [str(corpus)], again, options)
     schedule = Schedule.of(progress)
     assert progress.step == 4
     assert schedule.from_step == 3
@@ -153,14 +154,16 @@ def test_restarting_begins_a_schedule_of_its_own(again: Path, corpus: Path, here
     assert 1 in [value for value in state_of(again) if value.ndim == 0]
 
 
-@pytest.mark.parametrize("first_bad", [4, 5])  # of the last step the loss may still be a number
+@pytest.mark.parametrize("first_bad", [4, 5])  # in the last step, the loss can still be finite
 def test_a_training_that_diverges_keeps_its_checkpoint(
     again: Path, corpus: Path, here: BatchesHere, first_bad: int
 ) -> None:
     here.change = lambda step, batch: (batch[0] * np.float32(np.nan if step == first_bad else 1), batch[1])
     before = {path.name: path.read_bytes() for path in again.parent.iterdir()}
-    with pytest.raises(OverheardError, match=r"diverged in step [56]: lower --learning-rate-scale"):
-        fit(TRIAL, [str(corpus)], again, resume=True)
+    with pytest.raises(
+        OverheardError, match=r"diverged in step [56]; continue .* lower --learning-rate-scale"
+    ):
+        fit.fit(TRIAL, [str(corpus)], again, Options(resume=True))
     assert {path.name: path.read_bytes() for path in again.parent.iterdir()} == before
 
 
@@ -170,7 +173,7 @@ def test_curves_are_written_for_tensorboard(
     pytest.importorskip("tensorboard", reason="--tensorboard needs it")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fit(TRIAL, [str(corpus)], again, resume=True, tensorboard=tmp_path / "curves")
+    fit.fit(TRIAL, [str(corpus)], again, Options(resume=True, tensorboard=tmp_path / "curves"))
     events = EventAccumulator(str(tmp_path / "curves"))
     events.Reload()
     tensors = {name: events.Tensors(name) for name in events.Tags()["tensors"]}
@@ -179,7 +182,7 @@ def test_curves_are_written_for_tensorboard(
     assert tensors["loss"][0].tensor_proto.float_val[0] == pytest.approx(load_checkpoint(again)[1].loss)
 
 
-def test_without_tensorboard_one_line_says_what_to_install(
+def test_without_tensorboard_an_error_explains_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
@@ -187,19 +190,19 @@ def test_without_tensorboard_one_line_says_what_to_install(
         callbacks.Curves(tmp_path, Progress("trial"))
 
 
-def test_a_step_is_of_so_many_pairs_and_a_resumed_one_of_as_many(
+def test_a_resumed_training_keeps_the_number_of_pairs(
     corpus: Path, tmp_path: Path, here: BatchesHere
 ) -> None:
-    asked: list[int] = []
+    n_rows: list[int] = []
 
     def note(step: int, batch: Batch) -> Batch:
-        asked.append(len(batch[0]))
+        n_rows.append(len(batch[0]))
         return batch
 
     here.change = note
-    fit(TRIAL, [str(corpus)], tmp_path / "m.npz", Budget(steps=1), n_pairs=6)
-    fit(TRIAL, [str(corpus)], tmp_path / "m.npz", Budget(steps=2), resume=True)
-    assert set(asked) == {12}  # two rows a pair
+    fit.fit(TRIAL, [str(corpus)], tmp_path / "m.npz", Options(Budget(steps=1), n_pairs=6))
+    fit.fit(TRIAL, [str(corpus)], tmp_path / "m.npz", Options(Budget(steps=2), resume=True))
+    assert set(n_rows) == {12}  # two rows per pair
     assert [settings["n_pairs"] for settings in load_checkpoint(tmp_path / "m.npz")[1].settings] == [6, 6]
 
 
@@ -213,11 +216,13 @@ def test_a_step_is_of_so_many_pairs_and_a_resumed_one_of_as_many(
         (None, False),
     ],
 )
-def test_bfloat16_is_for_processors_that_have_it(tmp_path: Path, cpuinfo: str | None, expected: bool) -> None:
+def test_bfloat16_is_used_on_processors_that_support_it(
+    tmp_path: Path, cpuinfo: str | None, expected: bool
+) -> None:
     path = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         path.write_text(cpuinfo)
-    assert processor_multiplies_bfloat16(path) is expected
+    assert has_bfloat16_instructions(path) is expected
 
 
 def step_on_noise(recipe: Recipe) -> dict[str, float]:

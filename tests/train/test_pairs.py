@@ -1,3 +1,5 @@
+"""Pair makers: shape, reproducibility, and the effect of each degradation."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -10,12 +12,16 @@ import scipy.fft
 
 from overheard.errors import OverheardError
 from overheard.fingerprint.spec import SPEC
+from overheard.hear.resampler import to_float
 from overheard_train.data import Clips, open_data
-from overheard_train.pairs import degraded, labels_of, make_pairs, responses, same_music
-from overheard_train.pairs.degraded import NO_VARIATION, Degradation, DegradedPairs, Variation
-from overheard_train.pairs.white_noise import WhiteNoisePairs
-from overheard_train.parts import Part
+from overheard_train.pairs import degraded, labels_of, make_pairs, responses
+from overheard_train.pairs.degradation import NO_VARIATION, Degradation, Variation
+from overheard_train.pairs.degraded import DegradedPairs
+from overheard_train.pairs.labels import near_duplicate_groups
+from overheard_train.pairs.waveforms import resample_about
+from overheard_train.pairs.white_noise import WhiteNoisePairs, add_white_noise
 from overheard_train.recipes import RECIPES
+from overheard_train.registry import Part
 
 NONE = Degradation(
     max_shift_s=0,
@@ -45,7 +51,7 @@ def hiss(seed: int, n_samples: int = 60000) -> np.ndarray:
 
 
 def response(seed: int = 0) -> np.ndarray:
-    """A direct sound and a tail that decays."""
+    """Return a direct sound and a decaying tail."""
     rng, n_samples = np.random.default_rng(seed), 6000
     samples = 0.05 * rng.standard_normal(n_samples) * np.exp(-np.arange(n_samples) / 1500)
     samples[50] = 1
@@ -71,7 +77,7 @@ def pair_maker(
     )
 
 
-def test_batches_have_their_shape_and_are_finite() -> None:
+def test_batches_have_the_documented_shape_and_are_finite() -> None:
     batch, labels = pair_maker().batch(np.random.default_rng(1), 6)
     assert labels.shape == (12, 2)
     assert labels.dtype == np.int32
@@ -83,7 +89,7 @@ def test_batches_have_their_shape_and_are_finite() -> None:
     assert np.all(batch[:6].std(axis=(1, 2)) > 0.05)
 
 
-def test_a_seed_gives_the_same_batch_always() -> None:
+def test_a_seed_always_gives_the_same_batch() -> None:
     one, two = pair_maker(), pair_maker()
     first, labels = one.batch(np.random.default_rng([3, 4]), 4)
     for maker in (two, one):
@@ -93,7 +99,7 @@ def test_a_seed_gives_the_same_batch_always() -> None:
     assert np.abs(first - one.batch(np.random.default_rng([3, 5]), 4)[0]).max() > 0.1
 
 
-def test_without_degradation_both_sides_are_the_same() -> None:
+def test_without_degradation_both_rows_are_equal() -> None:
     clean, heard = np.split(pair_maker(NONE, NO_VARIATION).batch(np.random.default_rng(2), 4)[0], 2)
     np.testing.assert_allclose(heard, clean, atol=1e-3)
     assert not np.allclose(clean[0], clean[1], atol=0.1)
@@ -114,23 +120,23 @@ def test_the_shift_stays_within_half_the_hop() -> None:
 
 
 @pytest.mark.parametrize("snr_db", [-8.0, 0.0, 15.0])
-def test_noise_comes_at_the_ratio_that_was_asked_for(snr_db: float) -> None:
+def test_noise_has_the_requested_ratio(snr_db: float) -> None:
     maker = pair_maker(dataclasses.replace(NONE, noise=1.0, snr_db=(snr_db, snr_db)), NO_VARIATION)
     rng = np.random.default_rng(4)
-    found = []
+    ratios_db = []
     for track in range(10):
         clean, heard = maker.waveforms(rng, track)
         music = clean * (np.vdot(clean, heard) / np.vdot(clean, clean))
-        found.append(10 * np.log10(np.sum(music**2) / np.sum((heard - music) ** 2)))
-    assert np.abs(np.array(found) - snr_db).max() < 1.5  # one segment of a window, at that
-    assert np.mean(found) == pytest.approx(snr_db, abs=0.5)
+        ratios_db.append(10 * np.log10(np.sum(music**2) / np.sum((heard - music) ** 2)))
+    assert np.abs(np.array(ratios_db) - snr_db).max() < 1.5  # the ratio holds for the whole window only
+    assert np.mean(ratios_db) == pytest.approx(snr_db, abs=0.5)
 
 
 @pytest.mark.parametrize("change", [{"noise_room": 1.0}, {"noise_resample": 1.0}, {"noise_swell_db": 20.0}])
-def test_varied_noise_is_other_noise_about_as_loud(change: dict[str, float]) -> None:
+def test_varied_noise_differs_at_a_similar_level(change: dict[str, float]) -> None:
     plain = dataclasses.replace(NONE, noise=1.0, snr_db=(0.0, 0.0))
     different = 0
-    for seed in range(60):  # each kind of noise comes
+    for seed in range(60):  # includes every kind of noise
         pair = [
             pair_maker(degradation, NO_VARIATION).waveforms(np.random.default_rng(seed), 0)[1]
             for degradation in (plain, dataclasses.replace(plain, **change))
@@ -141,7 +147,7 @@ def test_varied_noise_is_other_noise_about_as_loud(change: dict[str, float]) -> 
     assert different > 0
 
 
-def test_no_track_comes_twice_where_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_track_is_drawn_twice_if_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     maker, seen = pair_maker(NONE, NO_VARIATION), []
 
     def waveforms(_rng: np.random.Generator, track: int) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +162,7 @@ def test_no_track_comes_twice_where_there_are_enough(monkeypatch: pytest.MonkeyP
     assert set(np.bincount(seen, minlength=10)) == {2, 3}
 
 
-def test_silent_and_short_recordings_do_no_harm() -> None:
+def test_silent_and_short_recordings_give_finite_batches() -> None:
     silent = pair_maker(sound=False)
     assert np.isfinite(silent.batch(np.random.default_rng(7), 12)[0]).all()
     sounding = pair_maker()
@@ -171,7 +177,7 @@ def test_silent_and_short_recordings_do_no_harm() -> None:
         assert np.isfinite(mixed.batch(np.random.default_rng(seed), 8)[0]).all()
 
 
-def test_waveforms_stay_float32_and_full_degradation_is_finite() -> None:
+def test_fully_degraded_waveforms_are_float32_and_finite() -> None:
     every = Degradation(
         room=1, noise=1, microphone=1, band_limit=1, overdrive=1, hiss=1, speed=1, max_speed=0.05, mask=1
     )
@@ -182,14 +188,16 @@ def test_waveforms_stay_float32_and_full_degradation_is_finite() -> None:
         assert np.isfinite(wave).all()
 
 
-def test_masks_cover_whole_frames_or_mels_of_the_degraded_side_only() -> None:
+def test_masks_cover_frames_or_mels_of_degraded_rows_only() -> None:
     maker = pair_maker(dataclasses.replace(NONE, mask=1.0), NO_VARIATION)
     clean, heard = np.split(maker.batch(np.random.default_rng(9), 10)[0], 2)
     masked = np.abs(clean - heard) > 1e-3
     some = [mask for mask in masked if mask.any()]
-    assert len(some) >= 5  # of ten, 84% get one
+    assert len(some) >= 5  # 84% of them have a mask
     for mask in some:
-        covered = np.sum(mask.mean(axis=1) > 0.9) + np.sum(mask.mean(axis=0) > 0.9)  # some equal the fill
+        covered = np.sum(mask.mean(axis=1) > 0.9) + np.sum(
+            mask.mean(axis=0) > 0.9
+        )  # some values equal the fill
         assert 0 < covered <= maker.degradation.max_mask_frames + maker.degradation.max_mask_mels
 
 
@@ -203,10 +211,10 @@ def test_rooms_keep_the_ratio_of_direct_sound_to_tail() -> None:
         direct_end = 8 + int(0.0025 * responses.RATE)
         ratio = np.sum(samples[:direct_end] ** 2) / np.sum(samples[direct_end:] ** 2)
         assert -15.2 <= 10 * np.log10(ratio) <= 12.2
-        assert np.abs(samples[int(1.2 * responses.RATE) :]).max() < 1e-4  # rings no longer than the context
+        assert np.abs(samples[int(1.2 * responses.RATE) :]).max() < 1e-4  # not longer than the context
 
 
-def test_filters_are_positive_and_band_limits_cut() -> None:
+def test_equalizers_are_positive_and_band_limits_cut_low_frequencies() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
         equalizer = responses.random_equalizer(rng, 10.0, WINDOW)
@@ -220,14 +228,14 @@ def test_filters_are_positive_and_band_limits_cut() -> None:
         assert limits.max() <= 1
 
 
-def test_changing_the_speed_keeps_the_place() -> None:
+def test_a_change_of_speed_keeps_the_center() -> None:
     ramp = np.arange(WINDOW, dtype=np.float32)
-    faster = degraded._resample_about(ramp, 1.006, 16000.0)
+    faster = resample_about(ramp, 1.006, 16000.0)
     assert faster[16000] == pytest.approx(16000, abs=0.01)
     assert faster[17000] - faster[16000] == pytest.approx(1006, abs=0.1)
 
 
-def test_more_views_are_other_degradations_of_the_same_moment() -> None:
+def test_further_views_are_other_degradations_of_the_same_moment() -> None:
     maker = pair_maker(dataclasses.replace(NONE, noise=1.0, snr_db=(0.0, 0.0)), NO_VARIATION)
     maker.views = 3
     segments, labels = maker.batch(np.random.default_rng(1), 5)
@@ -239,7 +247,7 @@ def test_more_views_are_other_degradations_of_the_same_moment() -> None:
     np.testing.assert_array_equal(labels, np.tile(labels[:5], (3, 1)))
 
 
-def test_longer_moments_can_be_heard_in_longer_windows() -> None:
+def test_longer_windows_give_longer_moments() -> None:
     window, rng = 2**16, np.random.default_rng(0)
     maker = DegradedPairs(
         clips(hiss(0, 90000)),
@@ -251,30 +259,33 @@ def test_longer_moments_can_be_heard_in_longer_windows() -> None:
         NO_VARIATION,
         window_samples=window,
     )
-    music = maker.music.clip(0)[:window].astype(np.float32) / np.float32(32768)
-    (clean, heard), start = maker.hear(rng, music, 40000)
+    music = to_float(maker.music.clip(0)[:window])
+    (clean, heard), start = maker.views_of(rng, music, 40000)
     np.testing.assert_array_equal(clean, music[start : start + 40000])
     assert heard.shape == (40000,)
     assert np.corrcoef(clean, heard)[0, 1] > 0.1
 
 
-def test_white_noise_comes_at_the_ratio_that_was_asked_for() -> None:
-    maker = WhiteNoisePairs(SPEC, clips(hiss(0), hiss(1)), (6.0, 6.0))
-    clean = maker._excerpt(np.random.default_rng(1), 0)
-    noise = maker._noisy(np.random.default_rng(2), clean) - clean
+def test_white_noise_has_the_requested_ratio() -> None:
+    clean = to_float(hiss(0))
+    noise = add_white_noise(np.random.default_rng(2), clean, 6.0) - clean
     assert 10 * np.log10(np.mean(clean**2) / np.mean(noise**2)) == pytest.approx(6, abs=0.2)
+
+
+def test_white_noise_pairs_have_the_documented_shape() -> None:
+    maker = WhiteNoisePairs(SPEC, clips(hiss(0), hiss(1)), (6.0, 6.0))
     segments, labels = maker.batch(np.random.default_rng(3), 4)
     assert segments.shape == (8, SPEC.n_frames, SPEC.frontend.n_mels)
     assert np.isfinite(segments).all()
     assert np.bincount(labels[:4, 1]).tolist() == [2, 2]
 
 
-def test_near_duplicates_are_one_track_to_the_losses(tmp_path: Path) -> None:
+def test_near_duplicates_have_the_same_label(tmp_path: Path) -> None:
     listed = tmp_path / "pairs.json"
     listed.write_text(json.dumps({"pairs": [["a", "c"], ["c", "d"], ["b", "elsewhere"]]}))
-    a, b, c, d = same_music(["a", "b", "c", "d"], listed)
+    a, b, c, d = near_duplicate_groups(["a", "b", "c", "d"], listed)
     assert a == c == d != b
-    assert len(set(same_music(["a", "b", "c"], tmp_path / "none.json").tolist())) == 3
+    assert len(set(near_duplicate_groups(["a", "b", "c"], tmp_path / "none.json").tolist())) == 3
     np.testing.assert_array_equal(labels_of(np.array([7, 9], np.int32), 2), [[0, 7], [1, 9]] * 2)
 
 
@@ -295,8 +306,8 @@ def test_every_recipe_makes_pairs_of_its_own_segments(name: str, corpus: Path) -
         assert np.abs(clean - heard).max() > 0.05
 
 
-def test_unknown_ways_of_making_pairs_are_listed(corpus: Path) -> None:
+def test_unknown_pair_makers_are_errors(corpus: Path) -> None:
     recipe = dataclasses.replace(RECIPES["trial"], pairs=Part("mixup"))
-    listed = "no way of making pairs mixup: there are degraded, rivals, white_noise"
+    listed = "unknown pair maker mixup; choose one of degraded, rivals, white_noise"
     with pytest.raises(OverheardError, match=listed):
         make_pairs(recipe, open_data([corpus]))

@@ -1,4 +1,4 @@
-"""Pairs of moments that are easily taken for each other."""
+"""Pairs of moments that the model confuses easily."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import SPEC
 from overheard_train.data import Clips, open_data
 from overheard_train.pairs import make_pairs, rivals
-from overheard_train.pairs.degraded import NO_VARIATION, UNDEGRADED, DegradedPairs
+from overheard_train.pairs.degradation import NO_VARIATION, UNDEGRADED
+from overheard_train.pairs.degraded import DegradedPairs
 from overheard_train.pairs.responses import microphone_responses, room_variations
 from overheard_train.pairs.rivals import N_RIVALS, RivalPairs, find_rivals
-from overheard_train.parts import Part
 from overheard_train.recipes import RECIPES
+from overheard_train.registry import Part
 
 HOP = 8000
 
@@ -30,7 +31,7 @@ def clips(*recordings: np.ndarray) -> Clips:
 
 
 def near(axis: int, cosine: float) -> FloatArray:
-    """Return a unit vector that has this cosine to the axis, and to no other of the first nine any."""
+    """Return a unit vector with this cosine to an axis, and orthogonal to the other axes but the last."""
     vector = np.zeros(10, np.float32)
     vector[axis], vector[9] = cosine, np.sqrt(1 - cosine**2)
     return vector
@@ -60,7 +61,7 @@ def test_the_nearest_moments_of_other_music_are_found() -> None:
     assert found.cosines[1] == pytest.approx(0.7)
 
 
-def test_moments_of_few_rivals_have_these_again_and_those_of_none_are_not_drawn() -> None:
+def test_few_rivals_repeat_and_moments_without_rivals_are_not_drawn() -> None:
     long = np.full(SPEC.segment_samples, 900, np.int16)
     axes = np.eye(10, dtype=np.float32)
     vectors = [axes[0], near(0, 0.8), near(0, 0.7), *[axes[3]] * 4]  # the last four are one recording
@@ -70,15 +71,17 @@ def test_moments_of_few_rivals_have_these_again_and_those_of_none_are_not_drawn(
     assert set(found.nearest[1]) == set(found.nearest[2]) == {0}
     groups = np.array([0, 0, 1, 2, 2, 2, 2], np.int32)
     alone = dataclasses.replace(found, cosines=np.where(found.tracks == 3, rivals.NO_RIVAL, found.cosines))
-    assert 3 not in np.concatenate(rivals._hardest(alone))
+    assert 3 not in np.concatenate(alone.hardest())
 
 
-def test_too_little_music_is_refused() -> None:
+def test_too_little_music_is_an_error() -> None:
     long, short = (np.full(length, 900, np.int16) for length in (SPEC.segment_samples, HOP))
     for n, embed in ((1, lambda _: np.eye(1, 10)), (6, lambda _: np.eye(1, 10, 3))):  # all the same
-        with pytest.raises(OverheardError, match="too little music to find rivals in: name more with --data"):
+        with pytest.raises(OverheardError, match="too little music to find rivals in; add more with --data"):
             find_rivals(clips(*[long] * n), np.arange(n, dtype=np.int32), embed, SPEC)
-    with pytest.raises(OverheardError, match="no track is as long as a segment: name more with --data"):
+    with pytest.raises(
+        OverheardError, match="no track is as long as a segment; add longer music with --data"
+    ):
         find_rivals(clips(short), np.zeros(1, np.int32), lambda _: np.eye(1, 10), SPEC)
 
 
@@ -97,12 +100,14 @@ def maker(share: float) -> RivalPairs:
     )
     tracks = np.repeat(np.arange(6), 10)
     starts = np.tile(np.arange(10) * HOP, 6)
-    nearest = np.tile((np.arange(60)[:, None] + 10) % 60, (1, N_RIVALS))  # the same place of the next track
+    nearest = np.tile(
+        (np.arange(60)[:, None] + 10) % 60, (1, N_RIVALS)
+    )  # the same position in the next track
     cosines = np.tile(np.linspace(0.1, 0.8, 10, dtype=np.float32), 6)
     return RivalPairs(pairs, rivals.Rivals(tracks, starts, nearest, cosines), share)
 
 
-def test_a_share_of_a_batch_is_moments_and_their_rivals() -> None:
+def test_a_share_of_a_batch_consists_of_moments_and_their_rivals() -> None:
     segments, labels = maker(0.5).batch(np.random.default_rng(0), 16)
     assert segments.shape == (32, SPEC.n_frames, SPEC.frontend.n_mels)
     assert np.isfinite(segments).all()
@@ -113,17 +118,20 @@ def test_a_share_of_a_batch_is_moments_and_their_rivals() -> None:
     np.testing.assert_array_equal(segments, again)
 
 
-def test_moments_are_heard_where_they_were_found_and_the_hardest_come() -> None:
+def test_moments_have_their_position_and_the_hardest_are_drawn() -> None:
     made = maker(1.0)
-    assert [moments.tolist() for moments in made._moments[:2]] == [[9, 8, 7, 6, 5], [19, 18, 17, 16, 15]]
+    assert [moments.tolist() for moments in made.rivals.hardest()[:2]] == [
+        [9, 8, 7, 6, 5],
+        [19, 18, 17, 16, 15],
+    ]
     rng = np.random.default_rng(2)
     for factor in (1.0, 1.3):
         for moment in (5, 17):
-            clean = made._views(rng, moment, factor)[0]
+            clean = made.waveforms(rng, moment, factor)[0]
             assert 4 * 32768 * clean[0] == pytest.approx(made.rivals.starts[moment], abs=0.3 * 8000 * factor)
 
 
-def test_rivals_are_sought_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rivals_are_found_once_and_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVERHEARD_CACHE_DIR", str(tmp_path / "cache"))
     data = open_data([str(train_corpus.write_corpus(tmp_path / "corpus"))])
     recipe = RECIPES["trial"]
@@ -132,7 +140,7 @@ def test_rivals_are_sought_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(rivals, "Embedder", None)
     second, _ = make_pairs(recipe, data).batch(np.random.default_rng(0), 8)
     np.testing.assert_array_equal(first, second)
-    (kept,) = (tmp_path / "cache").glob("rivals-train-*.npz")
-    kept.write_bytes(b"junk")
-    with pytest.raises(OverheardError, match=f"{kept}.*delete it"):
+    (cached,) = (tmp_path / "cache").glob("rivals-train-*.npz")
+    cached.write_bytes(b"junk")
+    with pytest.raises(OverheardError, match=f"{cached}.*delete it"):
         make_pairs(recipe, data)

@@ -1,4 +1,4 @@
-"""Training as the user starts it: in a process of its own, with processes that make batches."""
+"""Training as a user starts it: in its own process, with worker processes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err.splitlines()[-1] if err else ""
 
 
-def test_fit_trains_says_so_and_comes_to_its_end(corpus: Path, tmp_path: Path) -> None:
+def test_fit_trains_and_prints_its_result(corpus: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "trial.npz"
     code, out, _ = ended(start(corpus, checkpoint, "--steps", 3, "--workers", 1, "--pairs", 24))
     assert code == 0
@@ -68,7 +68,7 @@ def test_fit_trains_says_so_and_comes_to_its_end(corpus: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)]
 )
-def test_being_stopped_saves_and_leaves_no_process(
+def test_a_stopped_training_saves_and_leaves_no_process(
     corpus: Path, tmp_path: Path, number: signal.Signals, group: bool
 ) -> None:
     process = training(corpus, tmp_path / "stopped.npz")
@@ -77,10 +77,10 @@ def test_being_stopped_saves_and_leaves_no_process(
     assert load_checkpoint(tmp_path / "stopped.npz")[1].step >= 1
 
 
-def test_a_second_training_of_one_checkpoint_is_refused(corpus: Path, tmp_path: Path) -> None:
+def test_a_second_training_of_one_checkpoint_is_an_error(corpus: Path, tmp_path: Path) -> None:
     process = training(corpus, tmp_path / "one.npz")
     code, _, line = ended(start(corpus, tmp_path / "one.npz", "--steps", 1))
-    assert (code, "another training writes" in line) == (2, True)
+    assert (code, "another training is writing" in line) == (2, True)
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 130
     assert not (tmp_path / "one.lock").exists()
@@ -88,19 +88,19 @@ def test_a_second_training_of_one_checkpoint_is_refused(corpus: Path, tmp_path: 
 
 def children(pid: int) -> list[int]:
     """Return the processes that a process started."""
-    found = []
+    pids = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:  # it has ended
             continue
         if int(fields[1]) == pid:
-            found.append(int(status.parent.name))
-    return found
+            pids.append(int(status.parent.name))
+    return pids
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
-def test_a_worker_that_dies_ends_the_training_with_one_line(corpus: Path, tmp_path: Path) -> None:
+def test_a_dead_worker_ends_the_training_with_a_one_line_error(corpus: Path, tmp_path: Path) -> None:
     process = training(corpus, tmp_path / "x.npz")
     os.kill(children(process.pid)[0], signal.SIGKILL)
     code, out, line = ended(process)
@@ -125,7 +125,7 @@ for seed, first_step, n_workers in ((0, 0, 2), (0, 1, 1), (1, 0, 1)):
 """
 
 
-def test_the_same_seed_and_step_give_the_same_batch_whoever_makes_it(corpus: Path) -> None:
+def test_seed_and_step_determine_a_batch_for_any_number_of_workers(corpus: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BATCHES, str(corpus)],
         env=os.environ | ENVIRONMENT,
@@ -151,7 +151,7 @@ for _ in Batches(make_pairs(RECIPES["trial"], open_data([sys.argv[1]])), 0, 0, 2
 """
 
 
-def test_workers_do_not_outlive_a_training_that_is_killed(corpus: Path) -> None:
+def test_workers_end_with_a_killed_training(corpus: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(corpus)], env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE
     )

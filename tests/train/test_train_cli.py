@@ -1,3 +1,5 @@
+"""The command line of training."""
+
 from __future__ import annotations
 
 import json
@@ -19,9 +21,9 @@ from overheard_train.encoders import build_encoder
 from overheard_train.recipes import RECIPES, find_recipe
 
 
-def test_recipes_go_by_their_names() -> None:
+def test_recipes_are_found_by_name() -> None:
     assert all(find_recipe(name).name == name for name in RECIPES)
-    with pytest.raises(OverheardError, match="nafp, nafp-small, nmfp"):
+    with pytest.raises(OverheardError, match="unknown recipe resnext; choose one of nafp, nafp-small, nmfp"):
         find_recipe("resnext")
 
 
@@ -36,7 +38,7 @@ def error_line(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> s
     return lines[0]
 
 
-def test_mistakes_in_the_call_are_one_line(
+def test_mistakes_are_one_line_errors(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new, old, broken = (tmp_path / name for name in ("new.npz", "old.npz", "broken.npz"))
@@ -46,36 +48,36 @@ def test_mistakes_in_the_call_are_one_line(
     save_checkpoint([np.ones(3, np.float32)], Progress("trial", 5), other)
     fit, data = ["fit", "--recipe", "trial"], ["--data", corpus]
     (tmp_path / "taken.json").mkdir()
-    (tmp_path / "recipes.json").write_text("half a")
     gone, unscheduled, short = (tmp_path / name for name in ("gone.npz", "unscheduled.npz", "short"))
     save_checkpoint([np.ones(3, np.float32)], Progress("trial", 5, settings=[{}]), unscheduled)
     save_checkpoint([np.ones(3, np.float32)], Progress("gone", 5), gone)
     train_corpus.write_corpus(short, music_s=1.0)
     (tmp_path / "curves").write_text("a file")
     for arguments, says in (
-        (["fit", "--recipe", "big", *data], "no recipe big: there are nafp"),
+        (["fit", "--recipe", "big", *data], "unknown recipe big; choose one of nafp"),
         ([*fit, "--data", tmp_path / "none", "--checkpoint", new], "none"),
         ([*fit, "--data", tmp_path / "none", "--checkpoint", other, "--resume"], "none"),
         ([*fit, *data, "--checkpoint", new, "--resume"], "there is no checkpoint"),
-        ([*fit, *data, "--checkpoint", old], "old.npz exists: continue it with --resume"),
-        ([*fit, *data, "--checkpoint", new, "--restart"], "say --resume too"),
-        ([*fit, *data, "--checkpoint", old, "--resume"], "is of the recipe nmfp: say --recipe nmfp"),
-        ([*fit, *data, "--checkpoint", broken, "--resume"], "broken.npz is no checkpoint"),
+        ([*fit, *data, "--checkpoint", old], "old.npz exists; continue it with --resume"),
+        ([*fit, *data, "--checkpoint", new, "--restart"], "; add --resume"),
+        ([*fit, *data, "--checkpoint", old, "--resume"], "is of the recipe nmfp; add --recipe nmfp"),
+        ([*fit, *data, "--checkpoint", broken, "--resume"], "broken.npz is damaged or not a checkpoint"),
         ([*fit, *data, "--checkpoint", tmp_path / "new"], "must end in .npz"),
-        ([*fit, *data, "--checkpoint", broken / "x.npz"], "x.npz cannot be written (Not a directory): name"),
+        (
+            [*fit, *data, "--checkpoint", broken / "x.npz"],
+            "x.npz cannot be written (Not a directory); give another",
+        ),
         ([*fit, *data, "--checkpoint", tmp_path / "taken.npz"], "taken.json cannot be written"),
-        ([*fit, *data, "--checkpoint", gone, "--resume"], "no recipe gone"),
-        ([*fit, *data, "--checkpoint", unscheduled, "--resume"], "begin a new one with --restart"),
+        ([*fit, *data, "--checkpoint", gone, "--resume"], "unknown recipe gone"),
+        ([*fit, *data, "--checkpoint", unscheduled, "--resume"], "begin a new schedule with --restart"),
         ([*fit, "--data", short, "--checkpoint", new], "the split train has 0 tracks of 1.6 s or longer"),
-        ([*fit, *data, "--checkpoint", new, "--tensorboard", tmp_path / "curves"], "curves is no folder"),
-        (["compare", "trial", "--results", tmp_path, *data], "recipes.json is damaged"),
+        ([*fit, *data, "--checkpoint", new, "--tensorboard", tmp_path / "curves"], "curves is not a folder"),
         (["evaluate", new, *data], "there is no checkpoint"),
-        (["evaluate", broken, *data], "broken.npz is no checkpoint"),
-        (["evaluate", other, *data], "another network's"),
-        (["profile", "--recipe", "big", *data], "no recipe big"),
+        (["evaluate", broken, *data], "broken.npz is damaged or not a checkpoint"),
+        (["evaluate", other, *data], "do not fit the network of its recipe"),
+        (["profile", "--recipe", "big", *data], "unknown recipe big"),
         (["profile", "--data", tmp_path / "none"], "none"),
         (["data", "--data", tmp_path / "none"], "none"),
-        (["compare", "trial", "big", "--results", tmp_path, "--work", tmp_path, *data], "no recipe big"),
     ):
         assert says in error_line(arguments, capsys), arguments
     assert not new.exists()
@@ -90,7 +92,7 @@ def test_mistakes_in_the_call_are_one_line(
         *(["--minutes", "-3"], ["--cpu-minutes", "nan"], ["--learning-rate-scale", "0"]),
     ],
 )
-def test_impossible_numbers_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_numbers_are_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         cli.main(["fit", *arguments])
     assert raised.value.code == 2
@@ -106,19 +108,19 @@ def test_recipes_are_listed_with_their_sources(capsys: pytest.CaptureFixture[str
     assert "1711.10958" in next(line for line in lines if line.startswith("now_playing"))
 
 
-def test_profile_prints_where_the_time_goes(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_prints_times_and_speeds(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import keras
 
     assert cli.main(["profile", "--recipe", "trial", "--data", str(corpus)]) == 0
     keras.mixed_precision.set_global_policy("float32")
-    found = json.loads(capsys.readouterr().out)
-    assert found.pop("recipe") == "trial"
-    assert len(found) >= 5
-    assert found.pop("precision") in ("float32", "mixed_bfloat16")
-    assert all(value > 0 for value in found.values())
+    result = json.loads(capsys.readouterr().out)
+    assert result.pop("recipe") == "trial"
+    assert len(result) >= 5
+    assert result.pop("precision") in ("float32", "mixed_bfloat16")
+    assert all(value > 0 for value in result.values())
 
 
-def test_numpy_comes_after_the_choice_of_its_threads() -> None:
+def test_the_command_line_does_not_import_numpy_before_limiting_its_threads() -> None:
     code = "import sys, overheard_train.cli; print('numpy' in sys.modules)"
     path = os.pathsep.join(str(Path(__file__).parents[2] / folder) for folder in ("device", "train"))
     done = subprocess.run(
@@ -127,9 +129,7 @@ def test_numpy_comes_after_the_choice_of_its_threads() -> None:
     assert done.stdout == "False\n", done.stderr
 
 
-def test_an_average_is_written_beside_and_never_over_another(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_average_is_a_new_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, mean = tmp_path / "one.npz", tmp_path / "mean.npz"
     recipe = RECIPES["trial"]
     weights = build_encoder(recipe.encoder, recipe.spec).get_weights()
@@ -140,10 +140,13 @@ def test_an_average_is_written_beside_and_never_over_another(
         {"schedule": {}, "mean_of_steps": [5, 5]}
     ]
     before = mean.read_bytes()
-    assert "mean.npz exists: name another" in error_line(["average", one, "--checkpoint", mean], capsys)
+    assert "mean.npz exists; give another" in error_line(["average", one, "--checkpoint", mean], capsys)
     other, gone = tmp_path / "other.npz", tmp_path / "gone.npz"
-    assert "two checkpoints or more" in error_line(["average", one, "--checkpoint", other], capsys)
-    for recipe_name, says in (("trial", "another network's"), ("gone", "no recipe gone")):
+    assert "needs two checkpoints or more" in error_line(["average", one, "--checkpoint", other], capsys)
+    for recipe_name, says in (
+        ("trial", "do not fit the network of its recipe"),
+        ("gone", "unknown recipe gone"),
+    ):
         save_checkpoint([np.ones(3, np.float32)], Progress(recipe_name), gone)
         assert says in error_line(["average", gone, gone, "--checkpoint", other], capsys)
         assert not other.exists()

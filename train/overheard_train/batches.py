@@ -1,4 +1,4 @@
-"""Batches made ahead by worker processes; the same seed and step give the same batch."""
+"""Make training batches in worker processes, ahead of the training; seed and step determine a batch."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from overheard.errors import OverheardError
+from overheard.process import STOP_SIGNALS
 from overheard_train.pairs import Batch, PairMaker
+
+PARENT_POLL_S = 2.0  # how long a worker can outlive a parent that was killed
 
 
 class Batches:
-    """An endless source of batches, in order.
+    """An endless iterator over batches, in the order of their steps.
 
     Parameters
     ----------
-    maker : makes them; forked into the workers, so that they share its arrays
-    seed, first_step : what the first batch is drawn from
-    n_pairs : of each batch
-    n_workers : processes
+    maker : makes the batches; the workers are forked, so that they share its arrays
+    seed, first_step : determine the first batch
+    n_pairs : pairs per batch
+    n_workers : number of processes
 
     Attributes
     ----------
-    cpu_s : processor seconds that the batches handed out so far have taken
-    waited_s : seconds that the taker had to wait for them
+    cpu_s : processor seconds spent on the batches that were returned
+    waited_s : seconds that the caller waited for them
     """
 
     def __init__(self, maker: PairMaker, seed: int, first_step: int, n_pairs: int, n_workers: int) -> None:
         self.cpu_s = self.waited_s = 0.0
-        self._turn, self._closed = 0, False
+        self._next_worker, self._closed = 0, False
         self._error: OverheardError | None = None
-        self._lock = threading.Lock()  # Keras reads ahead in a thread of its own
+        self._lock = threading.Lock()  # Keras prefetches in its own thread
         context = multiprocessing.get_context("fork")
         self._workers: list[multiprocessing.process.BaseProcess] = []
         self._pipes: list[Connection] = []
@@ -46,7 +49,7 @@ class Batches:
             receiver, sender = context.Pipe(duplex=False)
             steps = itertools.count(first_step + number, n_workers)
             worker = context.Process(target=_work, args=(sender, maker, seed, steps, n_pairs), daemon=True)
-            worker.start()  # before TensorFlow has threads, which a fork would not copy
+            worker.start()  # before TensorFlow starts threads: a fork does not copy them
             sender.close()
             self._workers.append(worker)
             self._pipes.append(receiver)
@@ -56,34 +59,40 @@ class Batches:
         return self
 
     def __next__(self) -> Batch:
-        """Return the next ``(segments, labels)``."""
+        """Return the next ``(segments, labels)``.
+
+        Raises
+        ------
+        OverheardError
+            A worker died. TensorFlow wraps it in an error of its own: see :meth:`check`.
+        """
         with self._lock:
             if self._closed:
                 raise StopIteration
             before = time.monotonic()
             try:
-                batch, cpu_s = self._pipes[self._turn].recv()
+                batch, cpu_s = self._pipes[self._next_worker].recv()
             except (EOFError, OSError) as error:
                 if self._closed:
                     raise StopIteration from error
                 self._error = OverheardError(
-                    "a process that makes batches died (out of memory?): take fewer --workers; "
-                    "what was saved before goes on with --resume"
+                    "a process that makes batches died, perhaps for lack of memory",
+                    "use fewer --workers, and continue the last checkpoint with --resume",
                 )
                 raise self._error from error
             self.waited_s += time.monotonic() - before
             self.cpu_s += cpu_s
-            self._turn = (self._turn + 1) % len(self._workers)
-            found: Batch = batch
-            return found
+            self._next_worker = (self._next_worker + 1) % len(self._workers)
+            made: Batch = batch
+            return made
 
     def check(self) -> None:
-        """Raise what ended the batches: TensorFlow, which read them, wraps it in an error of its own."""
+        """Raise the error that ended the batches, if one did."""
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
-        """End the workers; whoever waits for a batch gets none."""
+        """End the workers; iteration stops."""
         self._closed = True
         for worker in self._workers:
             worker.kill()
@@ -91,23 +100,23 @@ class Batches:
 
 
 def _work(sender: Connection, maker: PairMaker, seed: int, steps: Iterator[int], n_pairs: int) -> None:
-    """Make batches for ever; each waits until the one before it is taken."""
-    _start_worker()
+    """Make batches until the process is killed; each is sent when the previous one has been received."""
+    _prepare_worker()
     for step in steps:
         before = time.process_time()
         batch = maker.batch(np.random.default_rng([seed, step]), n_pairs)
         sender.send((batch, time.process_time() - before))
 
 
-def _start_worker() -> None:
-    """Leave an interrupt, or being told to end, to the parent; end with it even where it is killed."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole group
+def _prepare_worker() -> None:
+    """Ignore the signals that stop the parent, and exit when the parent is gone."""
+    for number in STOP_SIGNALS:  # a terminal sends them to the whole process group
         signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(2)
-        os._exit(1)  # the pool's pipes stay open between the workers: they would wait for ever
+            time.sleep(PARENT_POLL_S)
+        os._exit(1)  # a send() would block: the other workers keep the pipe open
 
     threading.Thread(target=watch, daemon=True).start()

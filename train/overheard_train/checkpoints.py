@@ -1,4 +1,4 @@
-"""What a training leaves behind: weights small enough to commit, and a state that resumes exactly."""
+"""Read and write what a training leaves: weights small enough to commit, and a state that resumes exactly."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from overheard.errors import ModelError
 from overheard.files import atomic_write
 from overheard.fingerprint.tables import TablesError, read_tables
-from overheard_train.text import write_text
+from overheard_train.output_files import write_text
 
 if TYPE_CHECKING:
     import keras
 
-MAX_BYTES = 1 << 31  # weights and the optimizer's moments of the largest encoder are far below
+Arrays = list[npt.NDArray[Any]]
+
+MAX_BYTES = 1 << 31  # the largest encoder's weights and optimizer state are far smaller
+MAX_FLOAT16 = 6e4  # larger weights stay float32; float16 ends at 65,504
 
 
 @dataclasses.dataclass
 class Progress:
-    """What a checkpoint says of its training beside the weights.
+    """The record of a training that a checkpoint holds beside the weights.
 
     Attributes
     ----------
-    step : batches seen
-    sessions : starts, resumed ones included
-    seconds, cpu_s : of wall clock and of all processors
-    loss, accuracy : within the batch, means over the last round
-    settings : of each session: seed, commit, environment
+    recipe : the recipe's name
+    step : number of batches so far
+    sessions : number of starts, resumed ones included
+    seconds, cpu_s : wall clock time, and processor time of all processes
+    loss, accuracy : within the batch, averaged over the last round
+    settings : one entry per session: schedule, seed, data, commit, environment
     """
 
     recipe: str
@@ -45,73 +50,96 @@ class Progress:
     settings: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
-def save_checkpoint(weights: list[np.ndarray], progress: Progress, path: Path) -> None:
-    """Write the encoder's weights as float16 (half the size; training goes on from them as well)."""
-    half = [w.astype(np.float16) if np.abs(w).max(initial=0) < 6e4 else w for w in weights]
+def save_checkpoint(weights: Arrays, progress: Progress, path: Path) -> None:
+    """Write the encoder's weights as float16: half the size, and training continues from them as well."""
+    half = [w.astype(np.float16) if np.abs(w).max(initial=0) < MAX_FLOAT16 else w for w in weights]
     _write(path, half, progress)
 
 
-def load_checkpoint(path: Path) -> tuple[list[np.ndarray], Progress]:
-    """Read what :func:`save_checkpoint` wrote; raise ModelError where it is something else."""
+def load_checkpoint(path: Path) -> tuple[Arrays, Progress]:
+    """Read what :func:`save_checkpoint` wrote.
+
+    Returns
+    -------
+    The weights as float32, and the progress.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, damaged, or not a checkpoint.
+    """
     try:
         arrays, progress = _read(path)
-        weights = [array.astype(np.float32) for array in arrays]
     except FileNotFoundError as error:
-        raise ModelError(f"there is no checkpoint {path}: make one with overheard-train fit") from error
+        raise ModelError(f"there is no checkpoint {path}", "train one with overheard-train fit") from error
     except (TablesError, OSError) as error:
         raise ModelError(
-            f"{path} is no checkpoint, or damaged: name the .npz that overheard-train fit wrote"
+            f"{path} is damaged or not a checkpoint", "give a .npz that overheard-train fit wrote"
         ) from error
+    weights: Arrays = [array.astype(np.float32) for array in arrays]
     if not all(np.isfinite(weight).all() for weight in weights):
-        raise ModelError(f"{path} holds weights that are no numbers: take an earlier checkpoint")
+        raise ModelError(f"{path} holds weights that are not finite", "use an earlier checkpoint")
     return weights, progress
 
 
-def average(paths: Sequence[Path]) -> tuple[list[np.ndarray], Progress]:
-    """Return the mean of checkpoints' weights, and the progress of the last.
+def average(paths: Sequence[Path]) -> tuple[Arrays, Progress]:
+    """Return the mean of the weights of checkpoints, and the progress of the last one.
 
     Source: Wortsman et al., Model Soups (2203.05482).
 
     Raises
     ------
     ModelError
-        One is missing or damaged, or they are not of one recipe.
+        A checkpoint is missing or damaged, or they are of different recipes.
     """
     loaded = [load_checkpoint(path) for path in paths]
     weights, progress = loaded[-1]
     shapes = [weight.shape for weight in weights]
-    for path, (others, their) in zip(paths, loaded, strict=True):
-        if their.recipe != progress.recipe or [other.shape for other in others] != shapes:
-            raise ModelError(f"{path} is not of the network of {paths[-1]}: name checkpoints of one recipe")
+    for path, (others, other_progress) in zip(paths, loaded, strict=True):
+        if other_progress.recipe != progress.recipe or [other.shape for other in others] != shapes:
+            raise ModelError(
+                f"{path} and {paths[-1]} are of different networks", "give checkpoints of one recipe"
+            )
     means = [np.mean(same, axis=0) for same in zip(*(others for others, _ in loaded), strict=True)]
-    steps = [their.step for _, their in loaded]
+    steps = [other_progress.step for _, other_progress in loaded]
     if progress.settings:
-        *before, last = progress.settings
-        # Within the last session's, which a resumed training goes on from.
-        progress = dataclasses.replace(progress, settings=[*before, {**last, "mean_of_steps": steps}])
+        *earlier, last = progress.settings
+        # In the last session's settings, which a resumed training continues.
+        progress = dataclasses.replace(progress, settings=[*earlier, {**last, "mean_of_steps": steps}])
     return means, progress
 
 
 def settings_path(checkpoint: Path) -> Path:
-    """Return where recipe, progress and sessions lie: beside the checkpoint, to be read."""
+    """Return the path of the JSON with recipe, progress and sessions, beside the checkpoint."""
     return checkpoint.with_suffix(".json")
 
 
 def state_path(checkpoint: Path) -> Path:
-    """Return where the exact state lies: beside the checkpoint, and outside git."""
+    """Return the path of the exact state, beside the checkpoint; git ignores it."""
     return checkpoint.with_suffix(".state.npz")
 
 
+def files_of(checkpoint: Path) -> tuple[Path, ...]:
+    """Return the paths of all files that a training writes."""
+    return checkpoint, state_path(checkpoint), settings_path(checkpoint)
+
+
 def save_state(variables: list[keras.Variable], progress: Progress, checkpoint: Path) -> None:
-    """Write every variable as it is: weights, optimizer, the loss's own."""
+    """Write every variable in its own type: weights, and those of the optimizer and of the loss."""
     _write(state_path(checkpoint), [np.asarray(variable) for variable in variables], progress)
 
 
 def load_state(variables: list[keras.Variable], progress: Progress, checkpoint: Path) -> bool:
-    """Restore the exact state of a checkpoint; False where there is none of the same step."""
+    """Restore the exact state of a checkpoint.
+
+    Returns
+    -------
+    False if the state is missing, damaged, or of another step or network. The checkpoint itself is good:
+    only the optimizer's state is lost.
+    """
     try:
         arrays, stored = _read(state_path(checkpoint))
-    except (TablesError, OSError):  # the checkpoint itself is good: what is lost is the optimizer's memory
+    except (TablesError, OSError):
         return False
     same = [tuple(variable.shape) for variable in variables] == [array.shape for array in arrays]
     if not same or (stored.recipe, stored.step) != (progress.recipe, progress.step):
@@ -121,45 +149,63 @@ def load_state(variables: list[keras.Variable], progress: Progress, checkpoint: 
     return True
 
 
-def files_of(checkpoint: Path) -> tuple[Path, ...]:
-    """Return all that a training writes."""
-    return checkpoint, state_path(checkpoint), settings_path(checkpoint)
-
-
 def write_settings(checkpoint: Path, recipe: dict[str, Any], progress: Progress) -> None:
-    """Write what a run was: recipe, progress and sessions, as JSON beside its checkpoint."""
+    """Write recipe, progress and sessions as JSON beside the checkpoint."""
     facts = {"recipe": recipe, "progress": dataclasses.asdict(progress)}
     write_text(settings_path(checkpoint), json.dumps(facts, indent=1, default=str) + "\n")
 
 
-def restore(encoder: keras.Model, weights: list[np.ndarray], source: str) -> None:
-    """Give a checkpoint's weights to an encoder; raise ModelError where they are another network's."""
+def restore(encoder: keras.Model, weights: Arrays, source: str) -> None:
+    """Set an encoder's weights to those of a checkpoint.
+
+    Parameters
+    ----------
+    source : the checkpoint, for the error message
+
+    Raises
+    ------
+    ModelError
+        The weights have other shapes than the encoder's.
+    """
     shapes = [tuple(weight.shape) for weight in encoder.weights]
     if shapes != [weight.shape for weight in weights]:
-        raise ModelError(f"the weights of {source} are another network's than its recipe's: train anew")
+        raise ModelError(f"the weights of {source} do not fit the network of its recipe", "train it again")
     encoder.set_weights(weights)
 
 
-def _write(path: Path, arrays: list[np.ndarray], progress: Progress) -> None:
+def _write(path: Path, arrays: Arrays, progress: Progress) -> None:
     with atomic_write(path) as file:
         np.savez(file, *arrays, progress=np.array(json.dumps(dataclasses.asdict(progress))))
 
 
-def _read(path: Path) -> tuple[list[np.ndarray], Progress]:
-    """Read the arrays and the progress. Raises TablesError where the file holds something else."""
+def _read(path: Path) -> tuple[Arrays, Progress]:
+    """Read arrays and progress; raise TablesError if the file holds something else."""
     tables = read_tables(path.read_bytes(), MAX_BYTES)
-    try:
-        stored = json.loads(str(tables.pop("progress")))
-        progress = Progress(**stored)
-    except (KeyError, TypeError, ValueError) as error:
-        raise TablesError("it does not describe a training") from error
-    described = isinstance(progress.recipe, str) and isinstance(progress.step, int)
-    sessions = progress.settings
-    if not described or not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
+    if "progress" not in tables:
         raise TablesError("it does not describe a training")
+    progress = _parse_progress(str(tables.pop("progress")))
     names = [f"arr_{i}" for i in range(len(tables))]
     if set(names) != tables.keys():
         raise TablesError("its arrays are not numbered")
     if not all(array.dtype.kind in "iuf" for array in tables.values()):
-        raise TablesError("its arrays are no numbers")
+        raise TablesError("its arrays are not numeric")
     return [tables[name] for name in names], progress
+
+
+def _parse_progress(text: str) -> Progress:
+    try:
+        stored = json.loads(text)
+    except ValueError as error:
+        raise TablesError("its progress is not JSON") from error
+    fields = {field.name for field in dataclasses.fields(Progress)}
+    if not isinstance(stored, dict) or not {"recipe"} <= stored.keys() <= fields:
+        raise TablesError("it does not describe a training")
+    progress = Progress(**stored)
+    numbers: list[object] = [progress.step, progress.sessions, progress.seconds, progress.cpu_s]
+    numbers += [progress.loss, progress.accuracy]
+    sessions: Any = progress.settings
+    described = isinstance(progress.recipe, str) and isinstance(progress.step, int)
+    described &= all(isinstance(number, int | float) for number in numbers)
+    if not described or not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
+        raise TablesError("it does not describe a training")
+    return progress

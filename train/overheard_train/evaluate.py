@@ -1,7 +1,7 @@
-"""Retrieval without the matcher, in the form of Chang et al.'s tables: what training is steered by.
+"""Measure retrieval: how often a degraded query finds its track and position by exhaustive search.
 
-Source: Chang et al. (2010.11910), section 3.4: sequences of segments, whose similarities are summed along the
-diagonal.
+It uses neither matcher nor threshold, and guides training. Source: Chang et al. (2010.11910), section 3.4,
+which sums the similarities of a sequence of segments along the diagonal.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 
 from overheard.errors import ModelError, OverheardError
@@ -20,6 +21,7 @@ from overheard.fingerprint.embedder import Embedder, segments_of
 from overheard.fingerprint.frontend import FloatArray, log_mel, normalize_segments, slice_segments
 from overheard.fingerprint.model import load_model
 from overheard.fingerprint.spec import FingerprintSpec
+from overheard.hear.resampler import to_float
 from overheard_train.checkpoints import Progress, load_checkpoint, restore
 from overheard_train.recipes import Recipe, find_recipe
 
@@ -28,22 +30,28 @@ if TYPE_CHECKING:
 
     from overheard_train.data import Clips, Data
 
-LENGTHS_S = (1, 2, 3, 5, 6, 10)
-STEP_S = 0.5  # between the segments of a query, and of the catalogue
-WINDOW_SAMPLES = 2**17  # a query of 10 s, with what rings into it
-N_ROOMS = (60, 20)
+LENGTHS_S = (1, 2, 3, 5, 6, 10)  # of queries
+STEP_S = 0.5  # between the segments of a query and of the catalogue
+WINDOW_SAMPLES = 2**17  # 16.4 s: a query of 10 s, and the music before it whose reverberation lasts into it
+N_ROOMS = (60, 20)  # variations of measured rooms, synthesized rooms
+NEAR_STEPS = 1.5  # a position that is at most so far away is near, one within EXACT_STEPS exact
+EXACT_STEPS = 0.5
+BATCHED_FROM = 64  # segments; for fewer, calling the model is faster than `predict`
 
-Embed = Callable[[FloatArray], FloatArray]  # log-mel segments (n, n_frames, n_mels) in dB to (n, dim)
+Tracks = npt.NDArray[np.int64]
+Embed = Callable[[FloatArray], FloatArray]  # from log-mel segments (n, n_frames, n_mels) in dB to (n, dim)
 
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval:
-    """How often a degraded query finds its track and place among all clean segments.
+    """How often the best position for a degraded query is correct, among all clean segments.
 
     Attributes
     ----------
-    track : the best place is on the right track
-    exact, near : it is also the right one, to half a step, and to a step more
+    variant : ``float`` network, ``int8`` network, or int8 network and ``code``
+    n_queries, n_catalogue : number of queries, and of segments in the catalogue
+    track : share of queries whose track is correct
+    exact, near : share whose position is also correct, within half a step or one and a half steps
     """
 
     variant: str
@@ -59,11 +67,17 @@ class Retrieval:
 class _Query:
     mel: FloatArray  # (t, n_mels)
     track: int
-    place: float  # in steps of the catalogue, from the track's start
+    position_steps: float  # from the track's start, in steps of the catalogue
 
 
 def load_encoder(checkpoint: Path) -> tuple[keras.Model, Recipe, Progress]:
-    """Rebuild the float32 encoder of a checkpoint; raise OverheardError where it is none."""
+    """Build the float32 encoder of a checkpoint.
+
+    Raises
+    ------
+    OverheardError
+        The checkpoint is missing, damaged, or of an unknown recipe.
+    """
     weights, progress = load_checkpoint(checkpoint)
     recipe = find_recipe(progress.recipe)
     import keras
@@ -85,11 +99,13 @@ def evaluate(
     lengths_s: Sequence[int] = LENGTHS_S,
     seed: int = 5,
 ) -> list[Retrieval]:
-    """Ask degraded queries of a split against every clean segment of that split, by exhaustive search.
+    """Search degraded queries of a split among all clean segments of that split.
 
     Parameters
     ----------
-    model : manifest of the checkpoint's exported model, for the variants "int8" and "code" beside "float"
+    names : of the data
+    model : manifest of the checkpoint's exported model, to measure the variants "int8" and "code" too
+    n_queries : number of queries per length
 
     Raises
     ------
@@ -107,16 +123,20 @@ def evaluate(
         variants |= _int8_variants(model, spec)
     return [
         result
-        for name, (store, hear) in variants.items()
-        for result in _measure(name, store, hear, spec, music, queries)
+        for name, (embed_catalogue, embed_query) in variants.items()
+        for result in _measure(name, embed_catalogue, embed_query, spec, music, queries)
     ]
 
 
 def make_queries(
     spec: FingerprintSpec, data: Data, split: str, length_s: int, n: int, seed: int
 ) -> list[_Query]:
-    """Return degraded moments of a split's tracks, each as often as any other, alike for every recipe."""
-    from overheard_train.pairs.degraded import NO_VARIATION, Degradation, make
+    """Return degraded moments of a split's tracks, equally many of each track.
+
+    They depend on the recipe only through its spec, so that recipes are comparable.
+    """
+    from overheard_train.pairs.degradation import NO_VARIATION, Degradation
+    from overheard_train.pairs.degraded import make
 
     maker = make(
         spec,
@@ -130,16 +150,16 @@ def make_queries(
     )
     rng = np.random.default_rng([seed, length_s])
     rate, step_frames = spec.frontend.sample_rate, _step_frames(spec)
-    found = []
+    queries = []
     for number in range(n):
         track = number % len(maker.music)
         clip = maker.music.clip(track)
         begin = int(rng.integers(max(1, len(clip) - WINDOW_SAMPLES)))
-        window = np.resize(clip[begin : begin + WINDOW_SAMPLES], WINDOW_SAMPLES).astype(np.float32) / 32768
-        (_, heard), start = maker.hear(rng, window, max(length_s * rate, spec.segment_samples))
-        place = (begin + start) % len(clip) / spec.frontend.hop_length / step_frames
-        found.append(_Query(log_mel(heard, spec.frontend), track, place))
-    return found
+        window = to_float(np.resize(clip[begin : begin + WINDOW_SAMPLES], WINDOW_SAMPLES))
+        (_, degraded), start = maker.views_of(rng, window, max(length_s * rate, spec.segment_samples))
+        position_steps = (begin + start) % len(clip) / spec.frontend.hop_length / step_frames
+        queries.append(_Query(log_mel(degraded, spec.frontend), track, position_steps))
+    return queries
 
 
 def _step_frames(spec: FingerprintSpec) -> int:
@@ -149,58 +169,58 @@ def _step_frames(spec: FingerprintSpec) -> int:
 def _float_embed(encoder: keras.Model, spec: FingerprintSpec) -> Embed:
     def embed(segments: FloatArray) -> FloatArray:
         inputs = normalize_segments(segments, spec)[..., None]
-        found: FloatArray = (
-            encoder.predict(inputs, batch_size=256, verbose=0)
-            if len(inputs) > 64
-            else np.asarray(encoder(inputs))
-        )
-        return found
+        embeddings: FloatArray
+        if len(inputs) > BATCHED_FROM:
+            embeddings = encoder.predict(inputs, batch_size=256, verbose=0)
+        else:
+            embeddings = np.asarray(encoder(inputs))
+        return embeddings
 
     return embed
 
 
 def _int8_variants(path: Path, spec: FingerprintSpec) -> dict[str, tuple[Embed, Embed]]:
-    """Return how the int8 network stores and hears, and how it stores through its codes."""
+    """Return how the variants "int8" and "code" embed the catalogue, and how they embed a query."""
     exported = load_model(path)
     if exported.spec != spec:
-        raise ModelError(f"{path} takes other segments than the checkpoint: name its own model")
+        raise ModelError(
+            f"{path} and the checkpoint have different segments", "give the checkpoint's own model"
+        )
     embedder = Embedder(exported, n_threads=2)
 
-    every = max(1, spec.hop_frames // _step_frames(spec))
+    interval = max(1, spec.hop_frames // _step_frames(spec))
 
-    def coded(segments: FloatArray) -> FloatArray:
+    def quantized(segments: FloatArray) -> FloatArray:
         embeddings = embedder.embed(segments)
-        for first in range(min(every, len(embeddings))):  # each a track of one segment a hop, as a pack's
-            coded_track = exported.quantizer.encode_track(embeddings[first::every])
-            embeddings[first::every] = exported.quantizer.decode_track(*coded_track)
+        for first in range(min(interval, len(embeddings))):  # one segment per hop, as in a pack
+            codes = exported.quantizer.encode_track(embeddings[first::interval])
+            embeddings[first::interval] = exported.quantizer.decode_track(*codes)
         return embeddings
 
-    return {"int8": (embedder.embed, embedder.embed), "code": (coded, embedder.embed)}
+    return {"int8": (embedder.embed, embedder.embed), "code": (quantized, embedder.embed)}
 
 
 def _measure(
     name: str,
-    store: Embed,
-    hear: Embed,
+    embed_catalogue: Embed,
+    embed_query: Embed,
     spec: FingerprintSpec,
     music: Clips,
     queries: dict[int, list[_Query]],
 ) -> list[Retrieval]:
-    catalogue, tracks = embed_tracks(store, spec, music)
+    catalogue, tracks = embed_tracks(embed_catalogue, spec, music)
     first = np.searchsorted(tracks, np.arange(len(music)))
     results = []
-    for length_s, asked in queries.items():
-        hits, away = [], []
-        for query in asked:
-            best = find(hear(slice_segments(query.mel, _step_frames(spec), spec)), catalogue, tracks)
+    for length_s, of_length in queries.items():
+        hits, errors = [], []
+        for query in of_length:
+            embeddings = embed_query(slice_segments(query.mel, _step_frames(spec), spec))
+            best = best_position(embeddings, catalogue, tracks)
             hits.append(tracks[best] == query.track)
-            away.append(abs(best - first[query.track] - query.place) if hits[-1] else np.inf)
-        shares = (
-            float(np.mean(hits)),
-            float(np.mean(np.array(away) <= 0.5)),
-            float(np.mean(np.array(away) <= 1.5)),
-        )
-        results.append(Retrieval(name, length_s, len(asked), len(catalogue), *shares))
+            errors.append(abs(best - first[query.track] - query.position_steps) if hits[-1] else np.inf)
+        shares = [float(np.mean(hits))]
+        shares += [float(np.mean(np.array(errors) <= limit)) for limit in (EXACT_STEPS, NEAR_STEPS)]
+        results.append(Retrieval(name, length_s, len(of_length), len(catalogue), *shares))
     return results
 
 
@@ -211,13 +231,18 @@ def embed_tracks(
     step_frames: int | None = None,
     speed: float = 1.0,
     hours: float = math.inf,
-) -> tuple[FloatArray, np.ndarray]:
-    """Return the embeddings ``(n, dim)`` of tracks, half a second apart or as told, and each one's track.
+) -> tuple[FloatArray, Tracks]:
+    """Embed the segments of tracks.
 
     Parameters
     ----------
-    speed : play them faster or slower, as other music
-    hours : where there is more music, some tracks are drawn, always the same
+    step_frames : between segments; by default half a second
+    speed : at which to play the tracks; 1 is the original
+    hours : limit; of more music, tracks are drawn with a fixed seed
+
+    Returns
+    -------
+    Embeddings ``(n, dim)``, and the track of each, ``(n,)``.
 
     Raises
     ------
@@ -226,34 +251,41 @@ def embed_tracks(
     """
     embeddings, tracks = [], []
     for number in music.within(hours, seed=5):
-        samples = music.clip(number).astype(np.float32) / np.float32(32768)
+        samples = to_float(music.clip(number))
         if speed != 1.0:
-            samples = soxr.resample(samples, speed, 1.0, "LQ")
+            samples = np.asarray(soxr.resample(samples, speed, 1.0, "LQ"), dtype=np.float32)
         if len(samples) < spec.segment_samples:
             continue
-        parts = segments_of(samples, step_frames or _step_frames(spec), spec)  # bounds memory
+        parts = segments_of(samples, step_frames or _step_frames(spec), spec)  # in parts, to bound memory
         embeddings.append(embed(np.concatenate(list(parts))))
         tracks.append(np.full(len(embeddings[-1]), number))
     if not embeddings:
-        raise OverheardError("no track is as long as a segment: name more with --data music=FOLDER")
+        raise OverheardError("no track is as long as a segment", "add longer music with --data music=FOLDER")
     return np.concatenate(embeddings), np.concatenate(tracks)
 
 
-def find(query: FloatArray, catalogue: FloatArray, tracks: np.ndarray) -> int:
-    """Return where in the catalogue the query's segments ``(m, dim)`` fit best, one after the other."""
+def best_position(query: FloatArray, catalogue: FloatArray, tracks: Tracks) -> int:
+    """Return the segment of the catalogue at which a query fits best.
+
+    Parameters
+    ----------
+    query : (m, dim) consecutive segments
+    catalogue : (n, dim)
+    tracks : (n,) track of each segment; a position does not reach across the end of a track
+    """
     similarities = catalogue @ query.T  # (n, m)
     total = np.full(len(catalogue), -np.inf, dtype=np.float32)
     m = len(query)
     if len(catalogue) < m:
         return int(np.argmax(similarities[:, 0]))
     sums = np.sum([similarities[k : len(catalogue) - m + 1 + k, k] for k in range(m)], axis=0)
-    whole = tracks[: len(sums)] == tracks[m - 1 :]  # not across the end of a track
-    total[: len(sums)] = np.where(whole, sums, -np.inf)
+    in_one_track = tracks[: len(sums)] == tracks[m - 1 :]
+    total[: len(sums)] = np.where(in_one_track, sums, -np.inf)
     return int(np.argmax(total))
 
 
 def table(results: Sequence[Retrieval]) -> str:
-    """Return the results as a Markdown table, one row a variant and measure."""
+    """Return the results as a Markdown table with one row per variant and measure."""
     lengths = sorted({result.length_s for result in results})
     lines = ["| | | " + " | ".join(f"{length} s" for length in lengths) + " |"]
     lines.append("|---|---|" + "---:|" * len(lengths))

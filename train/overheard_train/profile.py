@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: augmentation in one process against the network on all cores."""
+"""Measure where the time of a training step goes: augmentation in one process, network on all cores."""
 
 from __future__ import annotations
 
@@ -13,27 +13,38 @@ from overheard_train.recipes import Recipe
 
 
 def profile(recipe: Recipe, names: Sequence[str], n_steps: int = 5) -> dict[str, float | str]:
-    """Return milliseconds a pair of augmentation, and segments a second of the network."""
+    """Measure some steps of a recipe.
+
+    Parameters
+    ----------
+    names : of the training data
+    n_steps : steps of the network to average over
+
+    Returns
+    -------
+    Processor milliseconds per pair of augmentation and of the network, and segments per second of the
+    network.
+    """
     maker = make_pairs(recipe, open_data(names))
-    maker.batch(np.random.default_rng(0), recipe.n_pairs)  # also brings the audio into memory
-    before = time.process_time()
+    maker.batch(np.random.default_rng(0), recipe.n_pairs)  # reads the memory-mapped audio once
+    before_s = time.process_time()
     segments, labels = maker.batch(np.random.default_rng(1), recipe.n_pairs)
-    augment_s = time.process_time() - before
+    augmentation_s = time.process_time() - before_s
     import keras
 
-    from overheard_train.trainer import make_model
+    from overheard_train.pair_model import make_model
 
     model = make_model(recipe)
     model.train_on_batch(segments, labels)
-    before, cpu = time.monotonic(), time.process_time()
+    before_s, cpu_before_s = time.monotonic(), time.process_time()
     for _ in range(n_steps):
         model.train_on_batch(segments, labels)
-    network_s, network_cpu_s = time.monotonic() - before, time.process_time() - cpu
+    network_s, network_cpu_s = time.monotonic() - before_s, time.process_time() - cpu_before_s
     return {
         "recipe": recipe.name,
         "precision": keras.config.dtype_policy().name,
         "parameters": int(model.encoder.count_params()),
-        "augmentation_cpu_ms_per_pair": 1e3 * augment_s / recipe.n_pairs,
+        "augmentation_cpu_ms_per_pair": 1e3 * augmentation_s / recipe.n_pairs,
         "network_segments_per_s": n_steps * len(segments) / network_s,
         "network_cpu_ms_per_pair": 1e3 * network_cpu_s / n_steps / recipe.n_pairs,
     }

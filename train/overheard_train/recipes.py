@@ -1,4 +1,4 @@
-"""Training configurations by name: each combines an encoder, a loss and a way of making pairs."""
+"""Training configurations by name: each combines an encoder, a loss and a pair maker."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from overheard.errors import OverheardError
 from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
-from overheard_train.pairs.degraded import NO_VARIATION, Degradation
-from overheard_train.parts import Part
+from overheard_train.pairs.degradation import NO_VARIATION, Degradation
+from overheard_train.registry import Part
+
+DEGRADED = Part("degraded")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,21 +19,24 @@ class Recipe:
 
     Attributes
     ----------
-    source : where it comes from, and what differs from there
-    spec : what a segment is; the exported model carries it, so that recipes may differ
-    encoder, loss, pairs : parts by name, see :mod:`overheard_train.encoders`, :mod:`overheard_train.losses`
-        and :mod:`overheard_train.pairs`
-    n_pairs : pairs a step, each of `views` rows
-    steps : of the whole training; the learning rate's cosine ends there
-    code_bytes, n_cells : of the exported model's quantizer; the first stage alone is its compact code
-    whitening : power of the covariance that the export takes out of the embeddings
+    source : the publication, and what differs from it
+    spec : front-end and segment; the exported model carries it, so that recipes can differ
+    encoder, loss, pairs : components by name, see :mod:`overheard_train.encoders`,
+        :mod:`overheard_train.losses` and :mod:`overheard_train.pairs`
+    n_pairs : pairs per step
+    views : rows per pair: one clean, the others degraded
+    learning_rate : the peak
+    weight_decay, clip_norm : of AdamW; the norm is of all gradients together
+    steps : default length of the training; the learning rate's cosine ends there
+    code_bytes, n_cells : of the exported model's quantizer; the first stage alone is the compact code
+    whitening : power of the embeddings' covariance that the export removes; see docs/experiments.md
     """
 
     name: str
     source: str
     encoder: Part
     loss: Part
-    pairs: Part = Part("degraded")
+    pairs: Part = DEGRADED
     spec: FingerprintSpec = SPEC
     n_pairs: int = 256
     views: int = 2
@@ -45,7 +50,7 @@ class Recipe:
     whitening: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON types."""
+        """Return the recipe as JSON types."""
         return dataclasses.asdict(self)
 
 
@@ -76,8 +81,8 @@ NAFP_PAIRS = Part(
 
 WOO = Recipe(
     "woo",
-    "J. Woo, Neural Fingerprinter (2020): sampled rows and columns of 1.9 s rather than of 30 s, "
-    "which no query of seconds has",
+    "J. Woo, Neural Fingerprinter (2020): samples rows and columns of 1.9 s rather than of 30 s, "
+    "which is longer than a query",
     Part("woo", {"size": 50}),
     Part("triplet", {"margin": 0.2, "negatives": "random"}),
     Part("white_noise"),
@@ -89,21 +94,21 @@ WOO = Recipe(
 )
 NAFP = Recipe(
     "nafp",
-    "Chang et al. (2010.11910) at full width: for a GPU",
+    "Chang et al. (2010.11910) at full width; needs a GPU",
     Part("nafp"),
     Part("nt_xent", {"temperature": 0.05}),
     NAFP_PAIRS,
     NAFP_SPEC,
     learning_rate=1e-3,
 )
-WHITENING = 0.6  # docs/experiments.md
+WHITENING = 0.6  # measured in docs/experiments.md
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
             "overheard",
-            "ours: residual stages, NT-Xent against the batch, half of which are moments alike",
+            "ours: residual stages, NT-Xent within the batch, half of which are similar moments",
             Part("residual", {"widths": (64, 128, 256), "blocks": (1, 2, 2)}),
             Part("nt_xent", {"temperature": 0.06, "shared": 0.5}),
             Part("rivals"),
@@ -111,7 +116,7 @@ RECIPES = {
         ),
         Recipe(
             "overheard-tiny",
-            "ours for a Pi Zero: under 10 million multiply-adds a segment",
+            "ours for a Pi Zero: less than 10 million multiply-adds per segment",
             Part("residual", {"widths": (24, 48, 64), "blocks": (1, 1, 1)}),
             Part("nt_xent", {"temperature": 0.06}),
             weight_decay=1e-5,
@@ -121,13 +126,13 @@ RECIPES = {
         dataclasses.replace(
             WOO,
             name="woo-64",
-            source="as woo, with an embedding of 64 rather than 10",
+            source="as woo, with 64 dimensions rather than 10",
             spec=dataclasses.replace(WOO_SPEC, dim=64),
             code_bytes=Recipe.code_bytes,
         ),
         Recipe(
             "now_playing",
-            "Gfeller et al., Now Playing (1711.10958): ReLU for ELU, sizes chosen by us",
+            "Gfeller et al., Now Playing (1711.10958): ReLU instead of ELU, our choice of sizes",
             Part("now_playing"),
             Part("triplet", {"margin": 0.4, "negatives": "semi_hard"}),
             Part(
@@ -139,8 +144,8 @@ RECIPES = {
         dataclasses.replace(
             NAFP,
             name="nafp-small",
-            source="Chang et al. (2010.11910) at a quarter of its width; ReLU and batch norm for ELU and "
-            "layer norm",
+            source="Chang et al. (2010.11910) at a quarter of its width; ReLU and batch norm instead of ELU "
+            "and layer norm",
             encoder=Part("nafp", {"widths": (32, 32, 64, 64, 128, 128, 256, 256), "hidden": 32}),
         ),
         NAFP,
@@ -155,7 +160,7 @@ RECIPES = {
         ),
         Recipe(
             "trial",
-            "small enough for a test",
+            "for tests: trains in seconds",
             Part("residual", {"widths": (8, 16, 32), "blocks": (0, 0, 0)}),
             Part("nt_xent", {"temperature": 0.06, "queue": 64, "code_bytes": 12}),
             Part("degraded", {"n_rooms": (10, 10)}),
@@ -167,7 +172,13 @@ RECIPES = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return a recipe by name; raise OverheardError that lists them where there is none."""
+    """Return a recipe by name.
+
+    Raises
+    ------
+    OverheardError
+        There is none; the message lists all names.
+    """
     if name not in RECIPES:
-        raise OverheardError(f"no recipe {name}: there are {', '.join(sorted(RECIPES))}")
+        raise OverheardError(f"unknown recipe {name}", f"choose one of {', '.join(sorted(RECIPES))}")
     return RECIPES[name]

@@ -1,26 +1,29 @@
-"""How long a training is, and the learning rate on its way."""
+"""The length of a training and its learning rate at each step."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from overheard.errors import ModelError
 from overheard_train.checkpoints import Progress
 from overheard_train.recipes import Recipe
 
-ROUND_STEPS = 25  # that loss and accuracy are the means of
+ROUND_STEPS = 25  # steps over which loss and accuracy are averaged
+FINAL_SHARE = 0.01  # of the peak: the learning rate at the end of the schedule
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How long a training is; the learning rate's cosine ends where the first of these is used up.
+    """The length of a training. The schedule ends when the first of these limits is reached.
 
     Attributes
     ----------
     steps : batches
-    cpu_minutes : of all processors together: what makes trainings comparable on a busy machine
-    minutes : of wall clock, pauses between sessions not counted
+    cpu_minutes : processor time of all processes; makes trainings comparable on a busy machine
+    minutes : wall clock time, without the pauses between sessions
     """
 
     steps: int | None = None
@@ -28,18 +31,19 @@ class Budget:
     minutes: float | None = None
 
     def spent(self, steps: int, cpu_s: float, seconds: float) -> float:
-        """Return the share that is used up."""
-        pairs = ((steps, self.steps), (cpu_s / 60, self.cpu_minutes), (seconds / 60, self.minutes))
-        return max((used / whole for used, whole in pairs if whole), default=1.0)
+        """Return the share of the budget that is used up; 1 or more at the end."""
+        limits = ((steps, self.steps), (cpu_s / 60, self.cpu_minutes), (seconds / 60, self.minutes))
+        return max((used / limit for used, limit in limits if limit), default=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """A budget, and where in the training it began.
+    """A budget, and the progress of the training when the schedule began.
 
     Attributes
     ----------
-    learning_rate_scale : of the recipe's peak
+    learning_rate_scale : multiplies the recipe's peak learning rate
+    from_step, from_cpu_s, from_seconds : progress at the beginning
     """
 
     budget: Budget
@@ -58,15 +62,69 @@ class Schedule:
 
     @classmethod
     def of(cls, progress: Progress) -> Schedule:
-        """Return the schedule of a training's last session; raise ModelError where it names none."""
-        try:
-            stored = dict(progress.settings[-1]["schedule"])
-            return cls(Budget(**stored.pop("budget")), **stored)
-        except (LookupError, TypeError, ValueError) as error:
-            raise ModelError("the checkpoint tells no schedule: begin a new one with --restart") from error
+        """Return the schedule of a training's last session.
+
+        Raises
+        ------
+        ModelError
+            The checkpoint does not record one.
+        """
+        stored: Any = progress.settings[-1].get("schedule") if progress.settings else None
+        if not _has_numbers(stored, cls, but="budget") or not _has_numbers(stored["budget"], Budget):
+            raise ModelError("the checkpoint records no schedule", "begin a new schedule with --restart")
+        return cls(**{**stored, "budget": Budget(**stored["budget"])})
+
+
+def _has_numbers(stored: Any, kind: type, but: str = "") -> bool:
+    """Tell whether JSON holds numbers, or nothing, for fields of a dataclass, and no other fields."""
+    if not isinstance(stored, Mapping) or (but and but not in stored):
+        return False
+    names = {field.name for field in dataclasses.fields(kind)}
+    numbers = [value for name, value in stored.items() if name != but]
+    return stored.keys() <= names and all(isinstance(n, int | float | None) for n in numbers)
+
+
+def session_schedule(
+    progress: Progress,
+    recipe: Recipe,
+    budget: Budget | None = None,
+    restart: bool = False,
+    learning_rate_scale: float | None = None,
+) -> Schedule:
+    """Return the schedule of the next session.
+
+    A resumed training continues its schedule; `budget` and `learning_rate_scale` replace their values in it.
+    A new or restarted training begins a schedule; by default it has the recipe's number of steps.
+
+    Raises
+    ------
+    ModelError
+        The training to continue records no schedule.
+    """
+    if progress.settings and not restart:
+        current = Schedule.of(progress)
+        return dataclasses.replace(
+            current,
+            budget=budget or current.budget,
+            learning_rate_scale=learning_rate_scale or current.learning_rate_scale,
+        )
+    return Schedule(
+        budget or Budget(steps=recipe.steps),
+        learning_rate_scale or 1.0,
+        progress.step,
+        progress.cpu_s,
+        progress.seconds,
+    )
 
 
 def learning_rate_at(done: float, step: int, recipe: Recipe) -> float:
-    """Linear warm-up over the first steps, and a cosine to 1% as ``done`` goes from 0 to 1."""
-    warm = min(1.0, (step + 1) / recipe.warmup_steps)
-    return recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+    """Return the learning rate: a linear warm-up, and a cosine from the peak to 1% of it.
+
+    Parameters
+    ----------
+    done : share of the budget that is used up, from 0 to 1
+    step : steps since the optimizer started
+    """
+    warm_up = min(1.0, (step + 1) / recipe.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return recipe.learning_rate * warm_up * (FINAL_SHARE + (1 - FINAL_SHARE) * cosine)

@@ -20,7 +20,7 @@ from overheard_bench import corpus as corpora
 from overheard_bench import score
 from overheard_bench.corpus import SAMPLE_RATE, Corpus
 from overheard_bench.peers.base import LEAST_SCORE, Answers, Candidate, Peer, PeerError, Setting
-from protocol import Query
+from overheard_bench.protocol import Query
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +161,7 @@ def choose_threshold(scores: Iterable[float]) -> int:
     minimum of its own.
     """
     ranked = sorted(scores, reverse=True)
-    allowed = int(len(ranked) * score.OUT_OF_CATALOGUE_BAR / 100)
+    allowed = int(len(ranked) * score.MAX_FALSE_POSITIVES_PERCENT / 100)
     first_too_many = ranked[allowed] if allowed < len(ranked) else -math.inf
     return LEAST_SCORE if first_too_many < LEAST_SCORE else math.floor(first_too_many) + 1
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from overheard.demo.synth import Piece
     from overheard.events import Event
     from overheard.fingerprint.frontend import FloatArray
-    from overheard.recognize.pipeline import Listener
+    from overheard.recognize.listener import Listener
 
 PACK = "demo"
 

@@ -19,7 +19,7 @@ from overheard.settings import Settings
 from overheard.text import one_line, short_clock, size
 
 if TYPE_CHECKING:
-    from overheard.index.run import IndexReport, Progress
+    from overheard.index.report import IndexReport, Progress
 
 DONE, NOTHING_INDEXED, INTERRUPTED = 0, 2, 130
 

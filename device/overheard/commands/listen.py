@@ -16,7 +16,7 @@ from overheard.text import one_line
 
 if TYPE_CHECKING:
     from overheard.hear.source import AudioSource
-    from overheard.sinks import Sink
+    from overheard.sinks.runner import Sink
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,5 +1,5 @@
-"""Sound in: microphone, monitor, file or standard input to blocks of 8 kHz mono, and the level gate.
+"""Read audio from a microphone, monitor, file or standard input; gate it by its level.
 
-Input: a source that the user names. Output: `Block` (int16, mono, 8 kHz) and `Gap`; whole files as float32.
+Input: the user's choice of a source. Output: `Block` (int16, mono, 8 kHz) and `Gap`; decoded files: float32.
 May import: the base modules, and `fingerprint.spec` for the sample rate.
 """

@@ -1,7 +1,8 @@
-"""Decode audio files to mono float32.
+"""Decode audio files to mono float32 blocks at one sample rate, in bounded memory.
 
-Decoding is PyAV on one thread (indexing runs one process per core), channels are averaged before a streaming
-soxr resampler sees them, and seconds are batched: numpy calls for each frame would cost as much as decoding.
+PyAV decodes on one thread, because indexing runs one process per core. The channels are averaged before the
+streaming soxr resampler, so that only one channel is resampled. Frames are processed in batches of seconds:
+NumPy calls for single frames cost as much time as decoding.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import av
@@ -20,10 +22,11 @@ from overheard.errors import AudioError
 from overheard.text import clean
 
 _log = logging.getLogger(__name__)
-_MAX_LEVEL = 1e6  # 120 dB over full scale
+
+_MAX_AMPLITUDE = 1e6  # 120 dB above full scale; squares of larger float32 samples can overflow
 _BATCH_S = 5.0
-_MAX_BROKEN_READS = 100  # a file with more holes than this is not worth reading on
-# Nothing leaves this machine: a playlist that is named .mp3 must not make the decoder open a network address.
+_MAX_CONTAINER_ERRORS = 100  # a container that is damaged in more positions than this is given up
+# Only local files: a playlist with the suffix .mp3 must not make the decoder open a network address.
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
 
 
@@ -33,135 +36,155 @@ def decode(path: str | os.PathLike[str], sample_rate: int = 8000) -> Iterator[np
     Parameters
     ----------
     path : path-like
-        Any file that ffmpeg's libraries read; the first audio stream counts.
+        Any file that ffmpeg's libraries can read. The first audio stream is decoded.
     sample_rate : int
-        Wanted rate in Hz.
+        Sample rate of the output in Hz.
 
     Yields
     ------
     ndarray, (n,) float32
-        Mean of the channels, nominally in [-1, 1], a few seconds each.
+        Mean of the channels, nominally in [-1, 1], a few seconds per block.
 
     Raises
     ------
     AudioError
         If the file is missing, empty, not audio, or mostly damaged. Single damaged packets are skipped.
     """
-    name = os.fspath(path)
     resampler: soxr.ResampleStream | None = None
-    rate = 0
-    for frames in _batches(name):
-        if resampler is not None and frames[0].sample_rate != rate:  # chained streams may change their rate
+    input_rate = 0
+    for frames in _batches(os.fspath(path)):
+        if resampler is not None and frames[0].sample_rate != input_rate:  # chained streams may change it
             yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             resampler = None
-        rate = frames[0].sample_rate
+        input_rate = frames[0].sample_rate
         mono = _downmix(frames)
-        if rate == sample_rate:
+        if input_rate == sample_rate:
             yield from _nonempty(mono)
             continue
         if resampler is None:
-            resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+            resampler = soxr.ResampleStream(input_rate, sample_rate, 1, dtype="float32", quality="HQ")
         yield from _nonempty(resampler.resample_chunk(mono))
     if resampler is not None:
         yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
 def load(path: str | os.PathLike[str], sample_rate: int = 8000) -> npt.NDArray[np.float32]:
-    """Decode a whole audio file.
+    """Decode an audio file into one array.
+
+    Parameters
+    ----------
+    path : path-like
+        As for :func:`decode`.
+    sample_rate : int
+        Sample rate of the output in Hz.
 
     Returns
     -------
     ndarray, (n,) float32
-        Mono at `sample_rate`.
+        Mean of the channels at `sample_rate`, nominally in [-1, 1].
 
     Raises
     ------
     AudioError
-        As :func:`decode`.
+        As for :func:`decode`.
     """
     blocks = list(decode(path, sample_rate))
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)  # a few samples resample to none
+    # A few input samples may resample to no output sample.
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def _batches(name: str) -> Iterator[list[Any]]:
-    """Yield lists of decoded frames of one rate, format and channel count, some seconds long together."""
+def _batches(path: str) -> Iterator[list[Any]]:
+    """Yield lists of decoded frames, seconds long, with one sample rate, format and channel count each."""
     batch: list[Any] = []
     n_samples = 0
-    kind: tuple[Any, ...] = ()
-    for frame in _frames(name):
-        frame_kind = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
-        if batch and (frame_kind != kind or n_samples >= _BATCH_S * frame.sample_rate):
+    batch_format: tuple[Any, ...] = ()
+    for frame in _frames(path):
+        frame_format = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
+        if batch and (frame_format != batch_format or n_samples >= _BATCH_S * frame.sample_rate):
             yield batch
             batch, n_samples = [], 0
-        kind = frame_kind
+        batch_format = frame_format
         batch.append(frame)
         n_samples += frame.samples
     if batch:
         yield batch
 
 
-def _frames(name: str) -> Iterator[Any]:
+def _frames(path: str) -> Iterator[Any]:
     try:
-        if os.path.isfile(name) and os.path.getsize(name) == 0:
-            raise AudioError(f"{clean(name)}: the file is empty")
-        # An absolute path, since "a:b.ogg" would be taken for a protocol.
-        with av.open(os.path.abspath(name), options=_OPEN_OPTIONS, metadata_errors="ignore") as container:
+        file = Path(path)
+        if file.is_file() and file.stat().st_size == 0:
+            raise AudioError(f"{clean(path)}: the file is empty")
+        # ffmpeg takes the "a:" of a relative path "a:b.ogg" for a protocol. Path.absolute, unlike
+        # Path.resolve, keeps the name that the user gave.
+        with av.open(str(file.absolute()), options=_OPEN_OPTIONS, **_metadata_options()) as container:
             if not container.streams.audio:
-                raise AudioError(f"{clean(name)}: there is no audio in it")
-            yield from _decode_packets(container, clean(name))
+                raise AudioError(f"{clean(path)}: no audio in this file")
+            yield from _decode_packets(container, clean(path))
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"{clean(name)}: cannot be read as audio ({reason})") from error
+        raise AudioError(f"{clean(path)}: cannot be read as audio ({reason})") from error
 
 
-def _decode_packets(container: Any, shown_name: str) -> Iterator[Any]:
+def _metadata_options() -> dict[str, Any]:
+    """Return arguments of `av.open` that let it open files whose tags are not valid UTF-8.
+
+    Before PyAV 19, `av.open` raises UnicodeDecodeError for such a file unless `metadata_errors` is set.
+    PyAV 19 decodes tags with surrogateescape and has no such argument. Source: PyAV pull request 2386.
+    """
+    major = int(av.__version__.partition(".")[0])
+    return {"metadata_errors": "ignore"} if major < 19 else {}
+
+
+def _decode_packets(container: Any, shown_path: str) -> Iterator[Any]:
     stream = container.streams.audio[0]
     stream.codec_context.thread_count = 1
-    good = broken = broken_reads = 0
+    n_frames = n_damaged_packets = n_container_errors = 0
     at_end = False
-    while not at_end and broken_reads < _MAX_BROKEN_READS:
+    while not at_end and n_container_errors < _MAX_CONTAINER_ERRORS:
         try:
             for packet in container.demux(stream):
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError:
-                    broken += 1
+                    n_damaged_packets += 1
                     continue
                 for frame in frames:
                     if frame.samples and frame.sample_rate:
-                        good += 1
+                        n_frames += 1
                         yield frame
             at_end = True
-        except av.error.InvalidDataError:  # a hole in the container: go on behind it
-            broken_reads += 1
-    if good == 0:
-        raise AudioError(f"{shown_name}: there is no audio in it")
-    if broken > good:
-        raise AudioError(f"{shown_name}: most of it is damaged ({broken} of {broken + good} packets)")
-    if broken or broken_reads:
-        _log.warning("%s: %d damaged packets were skipped", shown_name, broken + broken_reads)
+        except av.error.InvalidDataError:  # the container is damaged here: continue behind the damage
+            n_container_errors += 1
+    if n_frames == 0:
+        raise AudioError(f"{shown_path}: no audio in this file")
+    if n_damaged_packets > n_frames:
+        total = n_damaged_packets + n_frames
+        raise AudioError(f"{shown_path}: mostly damaged ({n_damaged_packets} of {total} packets)")
+    if n_damaged_packets or n_container_errors:
+        _log.warning("%s: skipped %d damaged packets", shown_path, n_damaged_packets + n_container_errors)
 
 
 def _downmix(frames: Sequence[Any]) -> npt.NDArray[np.float32]:
-    """Average the channels of frames of one format: (n,) float32."""
+    """Average the channels of frames that have one format; return `(n,)` float32."""
     n_channels = frames[0].layout.nb_channels
     samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
     if not frames[0].format.is_planar:
         samples = samples.reshape(-1, n_channels).T
-    offset, scale = 0.0, 1.0
-    if samples.dtype.kind == "u":  # 8 bit audio is unsigned
-        offset, scale = 128.0, 128.0
+    offset, full_scale = 0.0, 1.0
+    if samples.dtype.kind == "u":  # 8-bit audio is unsigned
+        offset, full_scale = 128.0, 128.0
     elif samples.dtype.kind == "i":
-        scale = -float(np.iinfo(samples.dtype).min)
+        full_scale = -float(np.iinfo(samples.dtype).min)
     mono: npt.NDArray[np.float32] = samples[0].astype(np.float32)
     for channel in samples[1:]:
         mono += channel
-    mono *= np.float32(1.0 / (scale * n_channels))
+    mono *= np.float32(1.0 / (full_scale * n_channels))
     if offset:
-        mono -= np.float32(offset / scale)
-    if not np.abs(mono).max(initial=0) <= _MAX_LEVEL:  # float files may hold NaN, or what has no square
+        mono -= np.float32(offset / full_scale)
+    if not np.abs(mono).max(initial=0) <= _MAX_AMPLITUDE:  # float files may contain NaN and huge values
         np.nan_to_num(mono, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        np.clip(mono, -_MAX_LEVEL, _MAX_LEVEL, out=mono)
+        np.clip(mono, -_MAX_AMPLITUDE, _MAX_AMPLITUDE, out=mono)
     return mono
 
 

@@ -1,4 +1,4 @@
-"""The inputs that PortAudio and the sound server know, and how each is asked for."""
+"""List and find audio inputs of PortAudio and of the sound server (PulseAudio or PipeWire)."""
 
 from __future__ import annotations
 
@@ -13,73 +13,88 @@ from overheard.errors import AudioError
 
 log = logging.getLogger(__name__)
 
-_MONITOR = "@DEFAULT_MONITOR@"  # what PulseAudio and PipeWire call the monitor of the default sink
-_SERVER_DEVICES = ("pulse", "pipewire")  # ALSA's names for the way to a sound server
+_DEFAULT_MONITOR = "@DEFAULT_MONITOR@"  # PulseAudio's and PipeWire's name for the default sink's monitor
+_SERVER_DEVICES = ("pulse", "pipewire")  # ALSA's names for the devices that lead to the sound server
+_PACTL_TIMEOUT_S = 5.0  # pactl waits forever for a sound server that hangs
+_LIST_INPUTS = "run `overheard devices` to list the inputs"
 
 
 @dataclasses.dataclass(frozen=True)
 class InputDevice:
-    """What `overheard devices` says about one input."""
+    """One row of `overheard devices`."""
 
-    input: str  # what --input takes
+    input: str  # value for --input
     name: str
-    host: str
+    host: str  # PortAudio's host API, such as ALSA
     channels: int
-    sample_rate: int
+    sample_rate: int  # Hz; 0 if unknown
     default: bool = False
 
 
 def find_device(spec: str) -> tuple[int | None, dict[str, str]]:
-    """Return PortAudio's number for an input (None: its default) and the environment to open it in.
+    """Find an input.
+
+    Parameters
+    ----------
+    spec : str
+        ``default``, ``monitor``, ``pulse:NAME``, a device number, or part of a device name.
+
+    Returns
+    -------
+    index : int or None
+        PortAudio's device number; None for its default input.
+    variables : dict
+        Environment variables to set while the device is opened.
 
     Raises
     ------
     AudioError
-        If there is no such input, or several.
+        If no input or more than one input matches.
     """
     sd = load_portaudio()
     devices = [(i, d) for i, d in enumerate(sd.query_devices()) if d["max_input_channels"] > 0]
     if spec == "monitor" or spec.startswith("pulse:"):
-        wanted = _MONITOR if spec == "monitor" else spec.removeprefix("pulse:")
-        return _find_server(devices, wanted)
+        source = _DEFAULT_MONITOR if spec == "monitor" else spec.removeprefix("pulse:")
+        return _find_server(devices, source)
     if not devices:
-        raise AudioError("there is no sound input; plug in a microphone, or see `overheard devices`")
+        raise AudioError("there is no audio input", f"plug in a microphone, or {_LIST_INPUTS}")
     if spec == "default":
         try:
             sd.query_devices(None, "input")
             return None, {}
         except (sd.PortAudioError, ValueError):
             return devices[0][0], {}
-    found = [i for i, d in devices if spec == (str(i) if spec.isdigit() else d["name"])]
-    # The number in "(hw:1,0)" is another after the device was plugged in elsewhere.
+    matches = [i for i, d in devices if spec == (str(i) if spec.isdigit() else d["name"])]
+    # The ALSA card number in "(hw:1,0)" changes when the device is plugged into another port.
     stem = spec.split(" (hw:")[0].lower()
-    found = found or [i for i, d in devices if stem in d["name"].lower() and not spec.isdigit()]
-    if len(found) == 1:
-        return found[0], {}
-    if found:
-        names = ", ".join(f"{i} ({d['name']})" for i, d in devices if i in found)
-        raise AudioError(f"several inputs are named like {spec}: take one by its number: {names}")
-    raise AudioError(f"no sound input {spec}; `overheard devices` lists them")
+    matches = matches or [i for i, d in devices if stem in d["name"].lower() and not spec.isdigit()]
+    if len(matches) == 1:
+        return matches[0], {}
+    if matches:
+        names = ", ".join(f"{i} ({d['name']})" for i, d in devices if i in matches)
+        raise AudioError(f"{spec} matches several inputs: {names}", "select one by its number")
+    raise AudioError(f"no audio input matches {spec}", _LIST_INPUTS)
 
 
-def _find_server(devices: list[tuple[int, Any]], wanted: str) -> tuple[int, dict[str, str]]:
-    """Find the way to the sound server, and how it is told which source is meant."""
+def _find_server(devices: list[tuple[int, Any]], source: str) -> tuple[int, dict[str, str]]:
+    """Find the device that leads to the sound server, and the variables that select one of its sources."""
     for server in _SERVER_DEVICES:
         for index, device in devices:
             if device["name"] != server:
                 continue
             if server == "pulse":
-                return index, {"PULSE_SOURCE": wanted}
-            props = "stream.capture.sink = true" if wanted == _MONITOR else f'target.object = "{wanted}"'
+                return index, {"PULSE_SOURCE": source}
+            monitor = source == _DEFAULT_MONITOR
+            props = "stream.capture.sink = true" if monitor else f'target.object = "{source}"'
             return index, {"PIPEWIRE_ALSA": "{ " + props + " }"}
     raise AudioError(
-        "no PulseAudio or PipeWire is within reach; install libasound2-plugins, "
-        "and run overheard as the user whose sound it is"
+        "neither PulseAudio nor PipeWire can be reached",
+        "install libasound2-plugins, and run overheard as the user who is logged in to the desktop",
     )
 
 
 def list_inputs() -> list[InputDevice]:
-    """Return every input that `--input` can name.
+    """List every input that `--input` accepts.
 
     Raises
     ------
@@ -92,24 +107,26 @@ def list_inputs() -> list[InputDevice]:
     except (sd.PortAudioError, ValueError):
         default = -1
     hosts = [str(host["name"]) for host in sd.query_hostapis()]
-    found = []
+    inputs = []
     for i, d in enumerate(sd.query_devices()):
         channels, rate = int(d["max_input_channels"]), round(d["default_samplerate"])
         if channels > 0:
-            found.append(InputDevice(str(i), d["name"], hosts[d["hostapi"]], channels, rate, i == default))
-    if any(device.name in _SERVER_DEVICES for device in found):
-        found += _server_sources()
-    return found
+            inputs.append(InputDevice(str(i), d["name"], hosts[d["hostapi"]], channels, rate, i == default))
+    if any(device.name in _SERVER_DEVICES for device in inputs):
+        inputs += _server_sources()
+    return inputs
 
 
 def _server_sources() -> list[InputDevice]:
-    """Ask the sound server for its sources, where the tool for that is installed."""
-    found = [InputDevice("monitor", "what the default output plays", "sound server", 2, 0)]
+    """List the sources of the sound server, if `pactl` is installed."""
+    sources = [InputDevice("monitor", "the computer's own audio output", "sound server", 2, 0)]
     if shutil.which("pactl") is None:
-        return found
+        return sources
     try:
         command = ["pactl", "list", "short", "sources"]
-        out = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
+        out = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PACTL_TIMEOUT_S, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         log.debug("pactl: %s", error)
         return []
@@ -118,24 +135,30 @@ def _server_sources() -> list[InputDevice]:
         if len(fields) >= 4:
             words = fields[3].split()  # such as "s16le 2ch 44100Hz"
             channels, rate = (int("".join(filter(str.isdigit, word)) or 0) for word in words[1:3])
-            found.append(InputDevice(f"pulse:{fields[1]}", fields[1], "sound server", channels, rate))
-    return found
+            sources.append(InputDevice(f"pulse:{fields[1]}", fields[1], "sound server", channels, rate))
+    return sources
 
 
 def refresh_devices() -> None:
-    """Make PortAudio look for devices again: it does so only when it starts. Ends all its streams."""
+    """Restart PortAudio, which lists devices only when it starts. This ends all its streams.
+
+    Raises
+    ------
+    AudioError
+        If PortAudio does not start again.
+    """
     sd = load_portaudio()
-    # There is no public way; upstream names this one (python-sounddevice issue 125).
-    with contextlib.suppress(sd.PortAudioError):  # it is not running if the last try failed half-way
+    # sounddevice has no public function for this; its author recommends these two (issue 125).
+    with contextlib.suppress(sd.PortAudioError):  # PortAudio is not running if the previous restart failed
         sd._terminate()
     try:
         sd._initialize()
     except sd.PortAudioError as error:
-        raise AudioError(f"PortAudio does not start again: {reason(error)}") from error
+        raise AudioError(f"PortAudio does not restart: {error_text(error)}") from error
 
 
 def load_portaudio() -> Any:
-    """Import sounddevice, which starts PortAudio.
+    """Import sounddevice, which starts PortAudio; return the module.
 
     Raises
     ------
@@ -145,10 +168,10 @@ def load_portaudio() -> Any:
     try:
         import sounddevice
     except OSError as error:
-        raise AudioError("PortAudio is missing; install it, as with `apt install libportaudio2`") from error
+        raise AudioError("PortAudio is missing", "install it: `sudo apt install libportaudio2`") from error
     return sounddevice
 
 
-def reason(error: Exception | None) -> str:
-    """Return what a PortAudioError says, without its numbers."""
+def error_text(error: Exception | None) -> str:
+    """Return the message of a PortAudioError without its error codes."""
     return str(error).split(" [PaErrorCode")[0].replace("Error opening RawInputStream: ", "")

@@ -1,4 +1,4 @@
-"""What decides whether anything is computed at all: the level of the sound."""
+"""Decide from the sound level whether audio is processed any further."""
 
 from __future__ import annotations
 
@@ -10,51 +10,59 @@ import numpy.typing as npt
 from overheard.fingerprint.spec import SPEC
 from overheard.settings import GateSettings
 
-CHUNK_S = 0.1  # the level is that of chunks this long, however long the blocks are
-_FLOOR = 1e-12
+LEVEL_WINDOW_S = 0.1  # the level is measured over windows of this length, whatever the block size
+_MIN_POWER = 1e-12  # -120 dB of full scale, below the quantization noise of 16-bit audio (-101 dB)
 
 
 class LevelGate:
-    """Open while the sound is louder than a level, with hysteresis and a hang-over.
+    """Gate that opens above one level and closes below another, after a hang-over time.
 
-    Levels are in dB of full scale (a square wave of amplitude 1 has 0 dB), without the DC offset that cheap
-    converters have. Digital silence never opens the gate. What comes out does not depend on the block size.
+    Levels are in dB of full scale: a square wave of amplitude 1 has 0 dB. The DC offset of cheap converters
+    is ignored. Digital silence never opens the gate. The result does not depend on the block size.
+
+    Parameters
+    ----------
+    settings : GateSettings, optional
+        Levels in dB of full scale and hang-over in seconds.
+    sample_rate : int, optional
+        In Hz; the fingerprint's sample rate if omitted.
     """
 
     def __init__(self, settings: GateSettings | None = None, sample_rate: int | None = None) -> None:
         settings = settings or GateSettings()
         rate = sample_rate or SPEC.frontend.sample_rate
-        self._chunk = max(1, round(CHUNK_S * rate))
+        self._window_samples = max(1, round(LEVEL_WINDOW_S * rate))
         self._open_db = settings.open_db
         self._close_db = settings.close_db
-        self._hang_chunks = math.ceil(settings.hang_s / CHUNK_S - 1e-9)
+        self._hang_windows = math.ceil(settings.hang_s / LEVEL_WINDOW_S - 1e-9)
         self.reset()
 
     def reset(self) -> None:
-        """Close, and forget what was heard."""
+        """Close the gate and discard buffered samples."""
         self._rest = np.zeros(0, np.float32)
-        self._quiet_chunks = 0
+        self._quiet_windows = 0
         self._open = False
         self._level_db = -math.inf
 
     @property
     def is_open(self) -> bool:
-        """Whether the gate is open after the last whole chunk."""
+        """Whether the gate is open after the last complete window."""
         return self._open
 
     @property
     def level_db(self) -> float:
-        """Level of the last whole chunk in dB of full scale."""
+        """Level of the last complete window in dB of full scale."""
         return self._level_db
 
     def process(self, block: npt.NDArray[np.float32]) -> bool:
-        """Take the next block, `(n,)` in [-1, 1]; return whether the gate was open in any of it."""
+        """Process the next block, `(n,)` in [-1, 1]; return whether the gate was open at any time in it."""
         samples = np.concatenate([self._rest, block]) if self._rest.size else block
-        n_chunks = samples.size // self._chunk
-        whole = samples[: n_chunks * self._chunk].reshape(n_chunks, self._chunk)
-        self._rest = samples[n_chunks * self._chunk :].copy()
+        n_windows = samples.size // self._window_samples
+        n_complete = n_windows * self._window_samples
+        windows = samples[:n_complete].reshape(n_windows, self._window_samples)
+        self._rest = samples[n_complete:].copy()
         was_open = self._open
-        for level in levels_db(whole):
+        for level in levels_db(windows):
             self._level_db = float(level)
             self._step(self._level_db)
             was_open |= self._open
@@ -63,29 +71,39 @@ class LevelGate:
     def _step(self, level_db: float) -> None:
         if level_db >= (self._close_db if self._open else self._open_db):
             self._open = True
-            self._quiet_chunks = 0
+            self._quiet_windows = 0
         elif self._open:
-            self._quiet_chunks += 1
-            self._open = self._quiet_chunks <= self._hang_chunks
+            self._quiet_windows += 1
+            self._open = self._quiet_windows <= self._hang_windows
 
 
-def levels_db(chunks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return each row's level `(m,)` in dB of full scale, without its mean."""
-    power = np.var(chunks, axis=1, dtype=np.float64)
+def levels_db(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Measure the level of each window without its mean.
+
+    Parameters
+    ----------
+    windows : ndarray, (m, n) float32
+        One window per row, in [-1, 1].
+
+    Returns
+    -------
+    ndarray, (m,) float64
+        Levels in dB of full scale; -inf for digital silence.
+    """
+    power = np.var(windows, axis=1, dtype=np.float64)
     with np.errstate(divide="ignore"):
-        return np.where(power > _FLOOR, 10 * np.log10(np.maximum(power, _FLOOR)), -np.inf)
+        return np.where(power > _MIN_POWER, 10 * np.log10(np.maximum(power, _MIN_POWER)), -np.inf)
 
 
 class MusicDetector:
-    """Say whether a sound may be music. This one is a placeholder: it lets everything pass.
+    """Placeholder for a learned music detector: it accepts every block.
 
-    It stands where a learned detector will, so that the pipeline has its place in the right order: level
-    first, then this, then the front-end and the model.
+    The pipeline calls it after the level gate and before the front-end and the model.
     """
 
     def process(self, block: npt.NDArray[np.float32]) -> bool:
-        """Take the next block, `(n,)` in [-1, 1]; return True, always."""
+        """Process the next block, `(n,)` in [-1, 1]; return True."""
         return True
 
     def reset(self) -> None:
-        """Forget what was heard: nothing is."""
+        """Do nothing: the placeholder has no state."""

@@ -1,4 +1,4 @@
-"""Live sound through PortAudio: microphones, and the monitors of PulseAudio and PipeWire."""
+"""Capture live audio through PortAudio: microphones, and monitors of PulseAudio and PipeWire."""
 
 from __future__ import annotations
 
@@ -12,49 +12,59 @@ from typing import Any
 import numpy as np
 
 from overheard.errors import AudioError
-from overheard.hear.devices import find_device, load_portaudio, reason, refresh_devices
+from overheard.hear.devices import error_text, find_device, load_portaudio, refresh_devices
 from overheard.hear.resampler import Resampler
-from overheard.hear.source import NOTHING, SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap
+from overheard.hear.source import EMPTY_BLOCK, SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap
 from overheard.process import environment
 
 log = logging.getLogger(__name__)
 
-# PortAudio wakes this process about every third of its latency; 0.5 s costs a tenth of what "high" does.
+# PortAudio wakes this process about three times per latency: 0.5 s costs a tenth of the time of "high".
 _LATENCY_S = 0.5
 _POLL_S = 0.25
-_START_S = 8.0  # a monitor may take seconds until its first block
-_STALL_S = 4.0  # a device that delivers nothing for so long is gone
-_TELL_S = 60.0  # dropped sound is told no more often
+_START_TIMEOUT_S = 8.0  # a monitor may need seconds until its first block
+_STALL_TIMEOUT_S = 4.0  # a device that delivers no audio for this long is lost
+_DROP_WARNING_INTERVAL_S = 60.0
+_MAX_OVERFLOW_S = 60.0  # longer gaps come from drivers with wrong time stamps
 _FALLBACK_RATES = (48000, 44100, 16000, SAMPLE_RATE)
 
 
 class SampleQueue:
-    """Bounded queue from the capture callback: full, it drops the oldest and marks where."""
+    """Bounded queue between the capture callback and the reader.
+
+    A full queue drops its oldest samples, counts them, and marks the gap.
+
+    Parameters
+    ----------
+    max_samples : int
+        Capacity, at the device's sample rate.
+    """
 
     def __init__(self, max_samples: int) -> None:
-        self._max = max_samples
+        self._max_samples = max_samples
         self._lock = threading.Lock()
-        self._items: collections.deque[tuple[int, int, bytes]] = collections.deque()  # lost before, samples
-        self._n = 0
-        self._lost_next = 0
+        # Each item: samples lost before it, its own samples, its data.
+        self._items: collections.deque[tuple[int, int, bytes]] = collections.deque()
+        self._n_samples = 0
+        self._lost_before_first = 0
         self.dropped_samples = 0
 
     def put(self, data: bytes, n_samples: int, lost_before: int = 0) -> None:
-        """Append; called by PortAudio's thread, so it only copies and counts."""
+        """Append data. PortAudio's thread calls this, so it only copies and counts."""
         with self._lock:
             self._items.append((lost_before, n_samples, data))
-            self._n += n_samples
-            while self._n > self._max and len(self._items) > 1:
+            self._n_samples += n_samples
+            while self._n_samples > self._max_samples and len(self._items) > 1:
                 lost, n, _ = self._items.popleft()
-                self._n -= n
-                self._lost_next += lost + n
+                self._n_samples -= n
+                self._lost_before_first += lost + n
                 self.dropped_samples += n
 
     def drain(self) -> list[tuple[int, bytes]]:
-        """Take all: runs of joined data, each with the number of samples lost before it."""
+        """Remove everything; return runs of joined data, each with the number of samples lost before it."""
         with self._lock:
-            items, lost = self._items, self._lost_next
-            self._items, self._n, self._lost_next = collections.deque(), 0, 0
+            items, lost = self._items, self._lost_before_first
+            self._items, self._n_samples, self._lost_before_first = collections.deque(), 0, 0
         runs: list[tuple[int, list[bytes]]] = []
         for lost_before, _, data in items:
             lost += lost_before
@@ -67,10 +77,17 @@ class SampleQueue:
 
 
 class MicrophoneSource(AudioSource):
-    """A live input, at its own rate, resampled to 8 kHz mono.
+    """Live input at its own sample rate, resampled to 8 kHz mono.
 
-    After `DeviceLost`, calling `blocks` again makes PortAudio look for devices anew and tries to open the
-    same one, by name, since numbers change when a device is plugged in again.
+    After `DeviceLost`, the next call of `blocks` refreshes PortAudio's list of devices and tries to open the
+    same device. It finds the device by name, since numbers change when a device is plugged in again.
+
+    Parameters
+    ----------
+    spec : str
+        As for :func:`overheard.hear.devices.find_device`.
+    queue_s : float
+        Capacity of the queue in seconds.
 
     Raises
     ------
@@ -90,17 +107,17 @@ class MicrophoneSource(AudioSource):
         self._device_name = str(info["name"])
         self.name = spec if spec == "monitor" or spec.startswith("pulse:") else self._device_name
         self.dropped_samples = 0
-        self._tell_again_s = 0.0
+        self._next_drop_warning_s = 0.0
 
     def blocks(self) -> Iterator[Block | Gap]:
-        """Open the device and yield four times a second what it delivered."""
+        """Open the device; four times a second, yield the audio that arrived."""
         try:
             if self._lost:
                 refresh_devices()
             stream, queue, channels = self._open()
         except AudioError as error:
             if self._lost:
-                raise DeviceLost(str(error)) from error
+                raise DeviceLost(error.problem, error.remedy) from error
             raise
         self._lost = False
         try:
@@ -109,9 +126,9 @@ class MicrophoneSource(AudioSource):
             _close(stream)
 
     def _open(self) -> tuple[Any, SampleQueue, int]:
-        """Open at the device's own rate, or the next that works; mono, or stereo to be averaged."""
+        """Open the device at its own sample rate or the next one that works, in mono or else stereo."""
         sd = load_portaudio()
-        index, self._env = find_device(self._spec if not self._lost else self._again())
+        index, self._env = find_device(self._reopen_spec() if self._lost else self._spec)
         info = sd.query_devices(index, "input")
         rates = dict.fromkeys([round(info["default_samplerate"]), *_FALLBACK_RATES])
         failure: Exception | None = None
@@ -121,10 +138,13 @@ class MicrophoneSource(AudioSource):
                     return (*self._start(sd, index, rate, channels), channels)
                 except sd.PortAudioError as error:
                     failure = failure or error
-        raise AudioError(f"{self.name} cannot be opened: {reason(failure)}; see `overheard devices`")
+        raise AudioError(
+            f"{self.name} cannot be opened: {error_text(failure)}",
+            "run `overheard devices` and select another input",
+        )
 
-    def _again(self) -> str:
-        """Return how to ask for the device that was lost."""
+    def _reopen_spec(self) -> str:
+        """Return the spec that finds a lost device again."""
         return self._device_name if self._spec.isdigit() else self._spec
 
     def _start(self, sd: Any, index: int | None, rate: int, channels: int) -> tuple[Any, SampleQueue]:
@@ -135,13 +155,15 @@ class MicrophoneSource(AudioSource):
             nonlocal expected_s
             lost = 0
             now_s = times.inputBufferAdcTime
-            if status.input_overflow:  # how much is gone only the clock says, and not every driver's does
+            if (
+                status.input_overflow
+            ):  # only the time stamps tell how much is lost, and some drivers lack them
                 late_s = now_s - expected_s if expected_s is not None else 0.0
-                lost = max(1, round(min(late_s, 60.0) * rate))
+                lost = max(1, round(min(late_s, _MAX_OVERFLOW_S) * rate))
             expected_s = now_s + n_samples / rate
             queue.put(bytes(data), n_samples, lost)
 
-        with environment(self._env):  # the sound server's client reads it when it connects
+        with environment(self._env):  # the sound server's client library reads it when it connects
             stream = sd.RawInputStream(
                 samplerate=rate,
                 blocksize=0,
@@ -162,12 +184,12 @@ class MicrophoneSource(AudioSource):
     def _read(self, stream: Any, queue: SampleQueue, channels: int) -> Iterator[Block | Gap]:
         rate = round(stream.samplerate)
         resampler = Resampler(rate, channels)
-        heard_s, patience_s = time.monotonic(), _START_S
+        last_audio_s, timeout_s = time.monotonic(), _START_TIMEOUT_S
         while not self._closed.wait(_POLL_S):
             runs = queue.drain()
             if runs:
-                heard_s, patience_s = time.monotonic(), _STALL_S
-                self._tell_dropped(queue.dropped_samples, rate, heard_s)
+                last_audio_s, timeout_s = time.monotonic(), _STALL_TIMEOUT_S
+                self._warn_of_drops(queue.dropped_samples, rate, last_audio_s)
             for lost, data in runs:
                 if lost:
                     resampler.reset()
@@ -175,15 +197,15 @@ class MicrophoneSource(AudioSource):
                 yield resampler.process(np.frombuffer(data, np.int16))
             if runs:
                 continue
-            yield NOTHING
-            if not stream.active or time.monotonic() - heard_s > patience_s:
+            yield EMPTY_BLOCK
+            if not stream.active or time.monotonic() - last_audio_s > timeout_s:
                 self._lost = True
-                raise DeviceLost(f"{self.name} delivers nothing any more")
+                raise DeviceLost(f"{self.name} no longer delivers audio")
 
-    def _tell_dropped(self, n_samples: int, rate: int, now_s: float) -> None:
-        if n_samples > self.dropped_samples and now_s >= self._tell_again_s:
-            log.warning("recognition is too slow: %.1f s of sound dropped", n_samples / rate)
-            self._tell_again_s = now_s + _TELL_S
+    def _warn_of_drops(self, n_samples: int, rate: int, now_s: float) -> None:
+        if n_samples > self.dropped_samples and now_s >= self._next_drop_warning_s:
+            log.warning("recognition is too slow: dropped %.1f s of audio", n_samples / rate)
+            self._next_drop_warning_s = now_s + _DROP_WARNING_INTERVAL_S
         self.dropped_samples = n_samples
 
 

@@ -1,4 +1,4 @@
-"""Open the audio source that a user named: microphone, monitor, file or standard input."""
+"""Create the audio source for a user's input setting: microphone, monitor, file or standard input."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from overheard.settings import Settings
 
 
 def open_source(spec: str, settings: Settings, realtime: bool = False) -> AudioSource:
-    """Make the source that a user named.
+    """Create an audio source.
 
     Parameters
     ----------
-    spec
-        ``default``: the microphone that the system prefers. ``monitor``: what the computer itself plays.
-        ``pulse:NAME``: a source of PulseAudio or PipeWire. ``-``: standard input, WAV or raw 16-bit mono at
-        8 kHz. A file. A device's number or part of its name, as `overheard devices` lists them.
-    settings
-        The queue's length is `settings.listen.queue_s`.
-    realtime
-        Whether a file is read as fast as it would play, not as fast as possible.
+    spec : str
+        One of these, checked in this order:
+
+        - ``-``: standard input, WAV or raw 16-bit mono at 8 kHz
+        - ``default``: the system's default microphone
+        - ``monitor``: the computer's own audio output
+        - ``pulse:NAME``: a source of PulseAudio or PipeWire
+        - the path of an audio file
+        - the number of a device or part of its name, as `overheard devices` lists them
+    settings : Settings
+        `settings.listen.queue_s` is the length of a microphone's queue in seconds.
+    realtime : bool
+        Whether to read a file at normal speed instead of as fast as possible.
 
     Raises
     ------
@@ -36,7 +41,7 @@ def open_source(spec: str, settings: Settings, realtime: bool = False) -> AudioS
     if spec not in ("default", "monitor") and Path(spec).is_file():
         return FileSource(Path(spec), realtime)
     if "/" in spec and not spec.startswith("pulse:"):
-        raise AudioError(f"{spec}: no such sound file")
+        raise AudioError(f"{spec}: no such audio file")
     from overheard.hear.microphone import MicrophoneSource
 
     return MicrophoneSource(spec, settings.listen.queue_s)

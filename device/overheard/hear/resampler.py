@@ -1,4 +1,4 @@
-"""Samples of any rate and layout to blocks of 8 kHz mono."""
+"""Convert samples of any sample rate and channel count to blocks of 8 kHz mono."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ import numpy.typing as npt
 
 from overheard.hear.source import SAMPLE_RATE, Block
 
+_FULL_SCALE = np.float32(32768)  # int16 -32768 is float -1, the convention of ffmpeg and libsndfile
+
 
 class Resampler:
-    """Streaming conversion of interleaved samples of any rate to blocks of int16 mono at 8 kHz."""
+    """Streaming conversion to int16 mono at 8 kHz.
+
+    Parameters
+    ----------
+    rate : int
+        Sample rate of the input in Hz.
+    channels : int
+        Number of interleaved channels of the input; their mean is the output.
+    """
 
     def __init__(self, rate: int, channels: int) -> None:
         self._rate = rate
@@ -17,19 +27,34 @@ class Resampler:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what came before, as after a gap."""
+        """Discard the resampler's state; call it after a gap."""
         self._stream = None
         if self._rate != SAMPLE_RATE:
-            import soxr  # here, since a device that delivers 8 kHz does not need it
+            import soxr  # imported here: a device that delivers 8 kHz does not need it
 
             self._stream = soxr.ResampleStream(self._rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
 
     def process(self, samples: npt.NDArray[np.int16] | npt.NDArray[np.float32], last: bool = False) -> Block:
-        """Convert the next samples, interleaved `(n * channels,)`: int16, or float32 in [-1, 1]."""
-        is_int = samples.dtype == np.int16
-        if is_int and self._stream is None and self._channels == 1:
-            return samples.astype(np.int16, copy=False)
-        floats = samples.astype(np.float32) / np.float32(32768 if is_int else 1)
+        """Convert the next samples.
+
+        Parameters
+        ----------
+        samples : ndarray, (n * channels,)
+            Interleaved int16, or float32 in [-1, 1].
+        last : bool
+            Whether these samples are the last ones, so that the resampler flushes its delay.
+
+        Returns
+        -------
+        ndarray, (m,) int16
+            May be empty.
+        """
+        if samples.dtype == np.int16:
+            if self._stream is None and self._channels == 1:
+                return samples.astype(np.int16, copy=False)
+            floats = to_float(samples)
+        else:
+            floats = samples.astype(np.float32)
         if self._channels > 1:
             floats = floats.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
         if self._stream is not None:
@@ -38,11 +63,11 @@ class Resampler:
 
 
 def to_int16(samples: npt.NDArray[np.float32]) -> Block:
-    """Round float samples in [-1, 1] to int16, clipping what lies outside."""
-    block: Block = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+    """Round float samples in [-1, 1] to int16; values outside are clipped."""
+    block: Block = np.clip(np.rint(samples * _FULL_SCALE), -32768, 32767).astype(np.int16)
     return block
 
 
-def to_float(block: Block) -> npt.NDArray[np.float32]:
-    """Return a block as float32 in [-1, 1]."""
-    return block.astype(np.float32) / np.float32(32768)
+def to_float(block: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Convert int16 samples to float32 in [-1, 1]."""
+    return block.astype(np.float32) / _FULL_SCALE

@@ -1,4 +1,4 @@
-"""What every audio source has in common: blocks of 8 kHz mono, gaps, and how it ends."""
+"""Define the interface of audio sources: blocks of 8 kHz mono, gaps, and loss of the device."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from overheard.fingerprint.spec import SPEC
 
 SAMPLE_RATE = SPEC.frontend.sample_rate
 BLOCK_S = 0.25
-Block = npt.NDArray[np.int16]  # (n,) mono at SAMPLE_RATE; an empty one only says that nothing came yet
-NOTHING: Block = np.zeros(0, np.int16)
+Block = npt.NDArray[np.int16]  # (n,) mono at SAMPLE_RATE
+EMPTY_BLOCK: Block = np.zeros(0, np.int16)  # a waiting source yields it, so that its reader can stop
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """Sound that was lost, so that what follows does not join what came before."""
+    """Audio that was lost between two blocks."""
 
-    n_samples: int
+    n_samples: int  # at SAMPLE_RATE
 
 
 class DeviceLost(AudioError):
-    """A device that worked is gone; `blocks` may be called again to look for it."""
+    """A device stopped working. Call `blocks` again to try to reopen it."""
 
 
 class AudioSource(abc.ABC):
-    """A source of sound.
+    """Source of audio.
 
     Attributes
     ----------
-    name
-        What the history calls it.
-    live
-        Whether its second is a second of the wall clock.
+    name : str
+        Name of the source in the history.
+    live : bool
+        Whether the source delivers audio in real time, such as a microphone, and not as fast as it is read.
     """
 
     name: str = ""
@@ -49,18 +49,18 @@ class AudioSource(abc.ABC):
 
     @abc.abstractmethod
     def blocks(self) -> Iterator[Block | Gap]:
-        """Open the source and yield what it delivers until it ends or is closed.
+        """Open the source and yield its audio until it ends or is closed.
 
-        A source that waits yields an empty block at least twice a second, so that its reader can stop.
+        A source that waits for audio yields `EMPTY_BLOCK` at least twice a second.
 
         Raises
         ------
         AudioError
-            If it cannot be opened or read.
+            If the source cannot be opened or read.
         DeviceLost
-            If it was lost meanwhile.
+            If the device stops working after it was opened.
         """
 
     def close(self) -> None:
-        """Let `blocks` end soon; may be called from any thread."""
+        """Make `blocks` end soon. Any thread may call this."""
         self._closed.set()

@@ -1,4 +1,4 @@
-"""Sound from standard input: WAV, or raw 16-bit little-endian mono at 8 kHz."""
+"""Read audio from standard input: WAV, or raw 16-bit little-endian mono at 8 kHz."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ import numpy.typing as npt
 
 from overheard.errors import AudioError
 from overheard.hear.resampler import Resampler
-from overheard.hear.source import NOTHING, SAMPLE_RATE, AudioSource, Block, Gap
+from overheard.hear.source import EMPTY_BLOCK, SAMPLE_RATE, AudioSource, Block, Gap
 
 _POLL_S = 0.25
 _READ_BYTES = 1 << 16
+_MAX_HEADER_BYTES = 1 << 20  # a header may contain cover art; a longer one is not a WAV header
+_STREAM_BYTES = 0x7FFF0000  # programs that write to a pipe put a size near 2 or 4 GiB into the header
+_MIN_RATE_HZ, _MAX_RATE_HZ = 1000, 768000
 _OTHER_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF"}
-_HINT = "pipe WAV instead, as `ffmpeg -i FILE -f wav -` writes it"
-# (format tag, bits): numpy type, what is subtracted and full scale; 24 bits are widened to 32
-_TYPES = {
+_PIPE_WAV = "pipe WAV into it: `ffmpeg -i FILE -f wav - | overheard listen --input -`"
+# (format tag, bits): NumPy type, offset, full scale. 24-bit samples are widened to 32 bits.
+_SAMPLE_TYPES = {
     (1, 8): ("u1", 128.0, 128.0),
     (1, 16): ("<i2", 0.0, 32768.0),
     (1, 24): ("<i4", 0.0, 2147483648.0),
@@ -29,15 +32,16 @@ _TYPES = {
     (3, 32): ("<f4", 0.0, 1.0),
     (3, 64): ("<f8", 0.0, 1.0),
 }
+_EXTENSIBLE = 0xFFFE  # WAVE_FORMAT_EXTENSIBLE: the format tag is in the extension
 
 
 @dataclasses.dataclass(frozen=True)
 class WavFormat:
-    """What a WAV header says."""
+    """Sample format of a WAV file."""
 
-    tag: int  # 1 integers, 3 floats
+    tag: int  # 1: integer, 3: float
     channels: int
-    rate: int
+    rate: int  # Hz
     bits: int
 
     @property
@@ -46,22 +50,28 @@ class WavFormat:
         return self.channels * self.bits // 8
 
     def decode(self, data: bytes) -> npt.NDArray[np.float32] | npt.NDArray[np.int16]:
-        """Turn whole frames into interleaved samples: int16 as they are, others float32 in [-1, 1]."""
-        kind, zero, scale = _TYPES[self.tag, self.bits]
-        if kind == "<i2":
+        """Convert complete frames to interleaved samples: 16-bit to int16, others to float32 in [-1, 1]."""
+        dtype, offset, full_scale = _SAMPLE_TYPES[self.tag, self.bits]
+        if dtype == "<i2":
             return np.frombuffer(data, "<i2").astype(np.int16, copy=False)
         if self.bits == 24:
-            wide = np.zeros((len(data) // 3, 4), np.uint8)
-            wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-            data = wide.tobytes()
-        return ((np.frombuffer(data, kind).astype(np.float64) - zero) / scale).astype(np.float32)
+            widened = np.zeros((len(data) // 3, 4), np.uint8)
+            widened[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            data = widened.tobytes()
+        return ((np.frombuffer(data, dtype).astype(np.float64) - offset) / full_scale).astype(np.float32)
 
 
 RAW = WavFormat(tag=1, channels=1, rate=SAMPLE_RATE, bits=16)
 
 
 class StdinSource(AudioSource):
-    """Standard input; its seconds are counted from the samples, whatever the wall clock says."""
+    """Standard input as a source. Its clock counts samples and ignores the wall clock.
+
+    Parameters
+    ----------
+    fd : int, optional
+        File descriptor to read instead of standard input.
+    """
 
     name = "stdin"
 
@@ -72,44 +82,45 @@ class StdinSource(AudioSource):
         self._ended = False
 
     def blocks(self) -> Iterator[Block | Gap]:
-        """Yield what comes, as it comes."""
+        """Yield audio as it arrives."""
         while not self._ended and len(self._buffer) < 4:
             yield from self._fill()
-        form, left = RAW, None
+        wav, remaining_bytes = RAW, None
         if bytes(self._buffer[:4]) in (b"RIFF", b"RF64"):
             while (header := parse_header(self._buffer)) is None:
                 if self._ended:
-                    raise AudioError("standard input: the WAV header is cut off")
+                    raise AudioError("standard input: the WAV header is incomplete")
                 yield from self._fill()
-            form, left, start = header
-            del self._buffer[:start]
+            wav, remaining_bytes, header_bytes = header
+            del self._buffer[:header_bytes]
         else:
-            self._refuse_other()
-        resampler = Resampler(form.rate, form.channels)
+            self._reject_other_formats()
+        resampler = Resampler(wav.rate, wav.channels)
         while True:
-            n_bytes = len(self._buffer) if left is None else min(left, len(self._buffer))
-            n_bytes -= n_bytes % form.frame_bytes
+            available = len(self._buffer)
+            n_bytes = available if remaining_bytes is None else min(remaining_bytes, available)
+            n_bytes -= n_bytes % wav.frame_bytes
             if n_bytes:
-                yield resampler.process(form.decode(bytes(self._buffer[:n_bytes])))
+                yield resampler.process(wav.decode(bytes(self._buffer[:n_bytes])))
                 del self._buffer[:n_bytes]
-                left = None if left is None else left - n_bytes
-            if self._ended or (left is not None and left < form.frame_bytes):
+                remaining_bytes = None if remaining_bytes is None else remaining_bytes - n_bytes
+            if self._ended or (remaining_bytes is not None and remaining_bytes < wav.frame_bytes):
                 break
             yield from self._fill()
-        if form.rate != SAMPLE_RATE:
+        if wav.rate != SAMPLE_RATE:
             yield resampler.process(np.zeros(0, np.float32), last=True)
 
-    def _refuse_other(self) -> None:
+    def _reject_other_formats(self) -> None:
         for magic, name in _OTHER_FORMATS.items():
             if self._buffer.startswith(magic):
-                raise AudioError(f"standard input is {name}: {_HINT}")
+                raise AudioError(f"standard input is {name}, not WAV", _PIPE_WAV)
 
     def _fill(self) -> Iterator[Block]:
-        """Read once; yield an empty block when nothing came for a moment, so that the reader can stop."""
+        """Read once. Yield an empty block if nothing arrives in time, so that the reader can stop."""
         if self._closed.is_set():
             self._ended = True
         elif not _readable(self._fd):
-            yield NOTHING
+            yield EMPTY_BLOCK
         else:
             try:
                 data = os.read(self._fd, _READ_BYTES)
@@ -120,52 +131,59 @@ class StdinSource(AudioSource):
 
 
 def _readable(fd: int) -> bool:
-    if os.name == "nt":  # select takes sockets only there
+    if os.name == "nt":  # on Windows, select accepts only sockets
         return True
     return bool(select.select([fd], [], [], _POLL_S)[0])
 
 
 def parse_header(data: bytes | bytearray) -> tuple[WavFormat, int | None, int] | None:
-    """Read a WAV header.
+    """Parse a WAV header.
+
+    Parameters
+    ----------
+    data : bytes or bytearray
+        The first bytes of the file, as many as are available.
 
     Returns
     -------
-    Format, bytes of sound (None: until the end, as programs write that do not know yet) and where it starts;
-    None if the header is not complete.
+    tuple or None
+        Format, number of audio bytes (None: up to the end of the file), and length of the header in bytes.
+        None if `data` ends before the header does.
 
     Raises
     ------
     AudioError
-        If the format is none that this reads.
+        If the file is not WAV or its sample format is not supported.
     """
     if len(data) < 12:
         return None
     if data[8:12] != b"WAVE":
-        raise AudioError(f"standard input is RIFF but no WAV: {_HINT}")
-    at, form = 12, None
-    while len(data) >= at + 8:
-        name, size = struct.unpack_from("<4sI", data, at)
-        if name == b"data":
-            if form is None:
-                raise AudioError("standard input: the WAV header lacks its format")
-            endless = size == 0 or size >= 0x7FFF0000 or data[:4] == b"RF64"
-            return form, None if endless else size, at + 8
-        if name == b"fmt ":
-            if len(data) < at + 8 + size:
+        raise AudioError("standard input is RIFF, but not WAV", _PIPE_WAV)
+    offset, wav = 12, None
+    while len(data) >= offset + 8:
+        chunk_id, size = struct.unpack_from("<4sI", data, offset)
+        if chunk_id == b"data":
+            if wav is None:
+                raise AudioError("standard input: the WAV header does not state a format", _PIPE_WAV)
+            endless = size == 0 or size >= _STREAM_BYTES or data[:4] == b"RF64"
+            return wav, None if endless else size, offset + 8
+        if chunk_id == b"fmt ":
+            if len(data) < offset + 8 + size:
                 return None
-            form = _parse_format(bytes(data[at + 8 : at + 8 + size]))
-        at += 8 + size + size % 2
-    if at > 1 << 20:
-        raise AudioError("standard input: no sound in the first megabyte of the WAV")
+            wav = _parse_format(bytes(data[offset + 8 : offset + 8 + size]))
+        offset += 8 + size + size % 2
+    if offset > _MAX_HEADER_BYTES:
+        raise AudioError("standard input: no audio in the first megabyte of the WAV file", _PIPE_WAV)
     return None
 
 
 def _parse_format(data: bytes) -> WavFormat:
     if len(data) < 16:
-        raise AudioError("standard input: the WAV header's format is cut off")
+        raise AudioError("standard input: the format in the WAV header is incomplete", _PIPE_WAV)
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data)
-    if tag == 0xFFFE and len(data) >= 26:  # "extensible": the real tag follows
+    if tag == _EXTENSIBLE and len(data) >= 26:
         (tag,) = struct.unpack_from("<H", data, 24)
-    if (tag, bits) not in _TYPES or channels < 1 or not 1000 <= rate <= 768000:
-        raise AudioError(f"standard input: WAV of kind {tag}, {bits} bits, {rate} Hz is not read: {_HINT}")
+    if (tag, bits) not in _SAMPLE_TYPES or channels < 1 or not _MIN_RATE_HZ <= rate <= _MAX_RATE_HZ:
+        problem = f"standard input: WAV format {tag} with {channels} channels, {bits} bits, {rate} Hz"
+        raise AudioError(f"{problem} is not supported", _PIPE_WAV)
     return WavFormat(tag, channels, rate, bits)

@@ -1,5 +1,5 @@
-"""Audio files to a pack: find them, fingerprint them in worker processes, and write the pack.
+"""Fingerprint audio files in worker processes and write them into a pack.
 
-Input: folders of audio files. Output: a pack, and a report.
+Input: folders of audio files. Output: a pack and a report.
 May import: the base modules, `hear`, `fingerprint` and `catalogue`.
 """

@@ -1,4 +1,4 @@
-"""The work journal of indexing: a SQLite file beside the pack, one commit a track."""
+"""Save each fingerprinted track in a SQLite file beside the pack until the pack is written."""
 
 from __future__ import annotations
 
@@ -22,87 +22,101 @@ CREATE TABLE IF NOT EXISTS tracks (
 );
 """
 _FORMAT = 1
+_LOCK_TIMEOUT_S = 0.5  # another process keeps its lock for a whole run, so waiting longer does not help
 
 
 class Journal:
-    """Tracks that are fingerprinted but not yet in the pack; while it is open nobody else can open it."""
+    """Tracks that are fingerprinted but not yet in the pack.
 
-    def __init__(self, path: Path, digest: str) -> None:
-        """Open or make a journal.
+    An open journal is locked, so that two processes cannot write the same pack.
 
-        Parameters
-        ----------
-        path : Path
-            The SQLite file.
-        digest : str
-            What fingerprints depend on: model and length of code; what was made for others is discarded.
+    Parameters
+    ----------
+    path : Path
+        The SQLite file; created if it does not exist.
+    key : str
+        Model digest and code length. Tracks that were saved under another key are discarded.
+
+    Raises
+    ------
+    PackError
+        If another process has locked the journal, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path = path
+        with self._user_errors():
+            try:
+                self._db = _connect(path, key)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                path.unlink()  # not a database, or a damaged one: its tracks are fingerprinted again
+                self._db = _connect(path, key)
+
+    def add(self, entry: TrackEntry) -> None:
+        """Save one track. It survives a power cut once this method returns.
 
         Raises
         ------
         PackError
-            If another process holds it, or it cannot be written.
+            If the disk is full.
         """
-        self.path = path
-        with self._explained():
-            try:
-                self._db = _connect(path, digest)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                path.unlink()  # not a database: a torn file, whose tracks are fingerprinted once more
-                self._db = _connect(path, digest)
-
-    def add(self, entry: TrackEntry) -> None:
-        """Keep one track, safe against power loss when this returns. Raises PackError if the disk is full."""
         row = (
             os.fsencode(entry.path),
             json.dumps(metadata_of(entry)),
             entry.packed_cells.astype("<u2").tobytes(),
             entry.codes.tobytes(),
         )
-        with self._explained(), self._db:
+        with self._user_errors(), self._db:
             self._db.execute("INSERT OR REPLACE INTO tracks VALUES (?, ?, ?, ?)", row)
 
     def entries(self) -> dict[str, TrackEntry]:
-        """Return the kept tracks by path."""
-        with self._explained():
+        """Return the saved tracks by path."""
+        with self._user_errors():
             rows = self._db.execute("SELECT metadata, cells, codes FROM tracks").fetchall()
         entries = (_entry(*row) for row in rows)
         return {entry.path: entry for entry in entries}
 
     def close(self) -> None:
-        """Let go of it; what it holds stays for the next run."""
+        """Release the lock; the saved tracks stay for the next run."""
         self._db.close()
 
     def remove(self) -> None:
-        """Delete it, when its tracks are in the pack."""
-        # SQLite's own rollback file first: it must not outlive its database.
+        """Delete the journal, after its tracks were written to the pack."""
+        # SQLite's rollback file first: alone, it would be applied to the next journal of this name.
         for path in (self.path.with_name(self.path.name + "-journal"), self.path):
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()  # before closing, which would let another process in
+                path.unlink()  # before the lock is released, so that no other process opens the old file
         self._db.close()
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _user_errors(self) -> Iterator[None]:
+        """Raise PackError for errors that the user can fix."""
         try:
             yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
-                raise PackError(f"{self.path}: another overheard is indexing into this pack") from error
-            raise PackError(f"{self.path}: cannot be written ({error})") from error
+                raise PackError(
+                    f"{self.path}: another overheard process is indexing into this pack",
+                    "wait for it, or choose another pack with --pack",
+                ) from error
+            raise PackError(
+                f"{self.path}: cannot be written ({error})", "check free disk space and permissions"
+            ) from error
 
 
-def _connect(path: Path, digest: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=0.5)
+def _connect(path: Path, key: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("BEGIN EXCLUSIVE")
         for statement in filter(str.strip, _SCHEMA.split(";")):
             db.execute(statement)
-        known: dict[str, Any] = dict(db.execute("SELECT name, value FROM facts").fetchall())
-        facts = {"format": str(_FORMAT), "digest": digest}
-        if known != facts:
+        saved_facts: dict[str, Any] = dict(db.execute("SELECT name, value FROM facts").fetchall())
+        facts = {"format": str(_FORMAT), "digest": key}
+        if saved_facts != facts:
             db.execute("DELETE FROM tracks")
             db.execute("DELETE FROM facts")
             db.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())

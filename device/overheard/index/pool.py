@@ -1,7 +1,7 @@
 """Fingerprint many files in worker processes.
 
-Each worker loads the model once. Workers are spawned, not forked, so that they behave the same everywhere;
-they end when the process that started them is gone, even when it was killed.
+Each worker loads the model once. Workers are spawned, not forked, so that they behave the same on every
+platform. They end when the parent process ends, even if it was killed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ from overheard.catalogue.track_list import TrackEntry
 from overheard.errors import AudioError
 from overheard.index.worker import Cancelled, Fingerprinter, fingerprint_file
 from overheard.process import ONE_THREAD, environment
+from overheard.text import clean
+
+_log = logging.getLogger(__name__)
+_POLL_S = 0.2  # time until `stop` takes effect
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A file's track, or the reason why there is none."""
+    """Track of a file, or the reason why there is none."""
 
     path: Path
     entry: TrackEntry | None
@@ -39,33 +43,38 @@ class Outcome:
 def fingerprint_files(
     paths: Sequence[Path], make: Callable[[], Fingerprinter], jobs: int, stop: Callable[[], bool]
 ) -> Generator[Outcome, None, None]:
-    """Fingerprint files, each result as soon as it is there, in no order.
+    """Fingerprint files.
 
     Parameters
     ----------
     paths : sequence of Path
         The files.
     make : callable
-        Makes the fingerprinter, once in each process; must be picklable.
+        Creates the fingerprinter, once in each process; must be picklable.
     jobs : int
-        Worker processes; 0 works in this one.
+        Number of worker processes; 0 fingerprints in this process.
     stop : callable
-        Asked now and then; once true, what is begun is given up.
+        Polled several times a second; if true, files in progress are abandoned and the generator ends.
+
+    Yields
+    ------
+    Outcome
+        One per file, in the order in which the files are finished.
     """
     if jobs == 0:
-        yield from _here(paths, make, stop)
+        yield from _in_this_process(paths, make, stop)
         return
     todo = deque(paths)
-    with environment(ONE_THREAD):  # workers share the cores already
+    with environment(ONE_THREAD):  # there are as many workers as cores already
         while todo and not stop():
             suspects = yield from _in_pool(todo, make, jobs, stop)
-            for path in suspects:  # one of them took its process down: find out which
+            for path in suspects:  # a worker died on one of these files: try each alone
                 alone = deque([path])
                 if not stop() and (yield from _in_pool(alone, make, 1, stop)):
                     yield Outcome(path, None, "decoding it crashed or took too much memory")
 
 
-def _here(
+def _in_this_process(
     paths: Sequence[Path], make: Callable[[], Fingerprinter], stop: Callable[[], bool]
 ) -> Iterator[Outcome]:
     fingerprinter = make()
@@ -79,17 +88,18 @@ def _here(
 def _in_pool(
     todo: deque[Path], make: Callable[[], Fingerprinter], jobs: int, stop: Callable[[], bool]
 ) -> Generator[Outcome, None, list[Path]]:
-    """Empty `todo`; return what was being worked on when a worker died, else nothing."""
+    """Process `todo` until it is empty; if a worker dies, return the files that were in progress."""
     context = multiprocessing.get_context("spawn")
     cancel = context.Event()
     pending: dict[Future[Outcome | None], Path] = {}
-    pool = ProcessPoolExecutor(min(jobs, len(todo)), context, _start_worker, (make, cancel))
+    arguments = (make, cancel, logging.getLogger("overheard").isEnabledFor(logging.DEBUG))
+    pool = ProcessPoolExecutor(min(jobs, len(todo)), context, _start_worker, arguments)
     try:
         while (todo or pending) and not stop():
             while todo and len(pending) < 2 * jobs:
                 future = pool.submit(_work, todo[0])
                 pending[future] = todo.popleft()
-            done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            done, _ = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
                 outcome = future.result()
                 del pending[future]
@@ -103,24 +113,30 @@ def _in_pool(
     return []
 
 
+# State of a worker process; a pool's initializer can pass it to the tasks only by globals.
 _fingerprinter: Fingerprinter
 _cancel: Event
 
 
-def _start_worker(make: Callable[[], Fingerprinter], cancel: Event) -> None:
+def _start_worker(make: Callable[[], Fingerprinter], cancel: Event, verbose: bool) -> None:
     global _fingerprinter, _cancel
     follow_parent()
-    logging.getLogger("overheard").setLevel(logging.ERROR)  # the progress bar owns the terminal
+    if verbose:  # as the parent logs with --verbose
+        logging.basicConfig(level=logging.DEBUG, format="overheard: %(name)s: %(message)s")
+    else:  # other lines would break the parent's progress bar; the report lists the files that failed
+        logging.getLogger("overheard").setLevel(logging.ERROR)
     _fingerprinter, _cancel = make(), cancel
 
 
 def follow_parent() -> None:
-    """Leave Ctrl-C, in a worker process, to the parent; end when that is gone, even when it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    """Make this worker process ignore Ctrl-C and end when its parent ends, even if the parent is killed."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to every process; the parent acts on it
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _die_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for([parent.sentinel])
@@ -138,8 +154,12 @@ def _outcome(path: Path, fingerprinter: Fingerprinter, cancelled: Callable[[], b
     try:
         return Outcome(path, fingerprint_file(path, fingerprinter, cancelled))
     except AudioError as error:
-        return Outcome(path, None, str(error).removeprefix(f"{path}: "))
+        return Outcome(path, None, str(error).removeprefix(f"{clean(str(path))}: "))
     except Cancelled:
         raise
-    except Exception as error:  # whatever one file does to a decoder, the others go on
-        return Outcome(path, None, f"{type(error).__name__}: {error}")
+    # One file must not end the run over thousands of others, so even a bug becomes an outcome. The report
+    # names it as an unexpected error, and --verbose logs the traceback.
+    except Exception as error:  # noqa: BLE001
+        _log.debug("%s: unexpected error", clean(str(path)), exc_info=True)
+        reason = f"unexpected {type(error).__name__}: {error}; run `overheard -v index` to see the traceback"
+        return Outcome(path, None, reason)

@@ -1,4 +1,4 @@
-"""Find the audio files in folders."""
+"""Find the audio files in folders, including linked folders, each file once."""
 
 from __future__ import annotations
 
@@ -13,86 +13,89 @@ from overheard.text import clean
 
 _log = logging.getLogger(__name__)
 AUDIO_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".wave",
-        ".flac",
-        ".mp3",
-        ".mp2",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".m4a",
-        ".m4b",
-        ".mp4",
-        ".aac",
-        ".wma",
-        ".aiff",
-        ".aif",
-        ".aifc",
-        ".ape",
-        ".wv",
-    ]
+    (
+        *(".wav", ".wave", ".aiff", ".aif", ".aifc"),
+        *(".flac", ".ape", ".wv"),
+        *(".mp3", ".mp2", ".aac", ".m4a", ".m4b", ".mp4"),
+        *(".ogg", ".oga", ".opus", ".wma"),
+    )
 )
 
 
 def find_audio(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """List the audio files in folders (and single files), sorted, each real file once.
+    """List the audio files in folders.
+
+    Parameters
+    ----------
+    folders : iterable of path-like
+        Folders, with everything below them, and single files.
+
+    Returns
+    -------
+    list of Path
+        Absolute paths, sorted. A file that can be reached by several paths is listed once. Hidden files and
+        folders are skipped; unreadable subfolders are logged and skipped.
 
     Raises
     ------
     AudioError
-        If one of `folders` does not exist. Folders inside that cannot be read are logged and left out.
+        If one of `folders` does not exist.
     """
     return scan_audio(folders)[0]
 
 
+def scan_audio(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """List audio files as :func:`find_audio` does, and the (path, reason) of each unreadable subfolder."""
+    problems: list[tuple[str, str]] = []
+    path_by_real_path: dict[str, Path] = {}
+    for folder in folders:
+        root = absolute(folder)
+        if not root.exists():
+            raise AudioError(f"{clean(str(root))}: no such file or folder")
+        for path in _walk(root, problems) if root.is_dir() else [root]:
+            real = os.path.realpath(path)
+            if real not in path_by_real_path or real == str(path):  # prefer the file itself to a link
+                path_by_real_path[real] = path
+    return sorted(path_by_real_path.values(), key=os.fsencode), problems
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path without ``..`` that keeps symbolic links."""
+    # Path.absolute keeps "..", and Path.resolve replaces links by their targets.
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
 def file_size(path: Path) -> int:
-    """Return a file's size in bytes, 0 where it is gone."""
+    """Return a file's size in bytes, 0 if it does not exist."""
     try:
         return path.stat().st_size
     except OSError:
         return 0
 
 
-def scan_audio(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[tuple[str, str]]]:
-    """As :func:`find_audio`, and also the (path, reason) of folders inside that could not be read."""
-    problems: list[tuple[str, str]] = []
-    found: dict[str, Path] = {}
-    for folder in folders:
-        root = Path(os.path.abspath(folder))
-        if not root.exists():
-            raise AudioError(f"{clean(str(root))}: no such file or folder")
-        for path in [root] if not root.is_dir() else _walk(root, problems):
-            real = os.path.realpath(path)
-            if real not in found or real == str(path):  # rather the file itself than a link to it
-                found[real] = path
-    return sorted(found.values(), key=os.fsencode), problems
-
-
 def _walk(root: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:
-    def unreadable(error: OSError) -> None:
+    def skip(error: OSError) -> None:
         _log.warning("%s: %s", error.filename, error.strerror)
         problems.append((str(error.filename), error.strerror or "cannot be read"))
 
-    seen: set[str] = set()
-    for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=True):
+    visited: set[str] = set()
+    for folder, subfolders, names in os.walk(root, onerror=skip, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back up
+        if real in visited:  # a link to a folder above it would never end
             subfolders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
-            # A leading dot is hidden, or macOS's resource fork (._song.mp3), which is no audio.
-            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
-                path = Path(folder, name)
-                if _is_regular(path):
-                    yield path
+            # Names with a leading dot are hidden, or macOS resource forks (._song.mp3), which are not audio.
+            path = Path(folder, name)
+            if path.suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".") and _is_regular(path):
+                yield path
 
 
 def _is_regular(path: Path) -> bool:
+    """Return whether this is a file that reading does not block on, such as a FIFO."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
-        return True  # let reading it name the reason
+        return True  # decoding it reports the reason

@@ -1,4 +1,4 @@
-"""Events as JSON, one object to a line."""
+"""Write events as JSON lines, one object per line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from overheard.events import (
     Silence,
     Track,
 )
-from overheard.sinks import SinkClosed
+from overheard.sinks.runner import SinkClosed
 
 _NAMES = {
     PlayStarted: "play_started",
@@ -30,10 +30,19 @@ _NAMES = {
 class JsonLinesSink:
     """Write each event as one line and flush it.
 
-    Plays: ``{"event": "play_started" (or "_updated", "_ended"), "started_at", "ended_at", "play"}``, the
-    play as `overheard identify --json` prints it. Unknown music: ``{"event": "music_unknown", "started_at",
-    "ended_at", "start_s", "end_s"}``. Silence: ``{"event": "silence", "started_at", "start_s"}``. What ends
-    in ``_at`` is UTC, what ends in ``_s`` are seconds of the source.
+    Keys besides ``event``:
+
+    - ``play_started``, ``play_updated``, ``play_ended``: ``started_at``, ``ended_at``, ``play``
+    - ``music_unknown``: ``started_at``, ``ended_at``, ``start_s``, ``end_s``
+    - ``silence``: ``started_at``, ``start_s``
+
+    `play` has the same form as in `overheard identify --json`. Keys that end in ``_at`` are UTC times, keys
+    that end in ``_s`` are seconds on the source's clock.
+
+    Parameters
+    ----------
+    stream : text file
+        Receives the lines.
     """
 
     name = "json"
@@ -42,11 +51,11 @@ class JsonLinesSink:
         self._stream = stream
 
     def handle(self, event: Event, started: float) -> None:
-        """Write one line."""
+        """Write the event as one line."""
         write_line(self._stream, json.dumps(to_json(event, started)))
 
     def close(self) -> None:
-        """Every line is already flushed."""
+        """Do nothing: every line is already flushed."""
 
 
 def write_line(stream: TextIO, line: str) -> None:
@@ -55,7 +64,7 @@ def write_line(stream: TextIO, line: str) -> None:
     Raises
     ------
     SinkClosed
-        If nobody reads any more.
+        If the reader of the stream is gone.
     """
     try:
         stream.write(line + "\n")
@@ -65,7 +74,7 @@ def write_line(stream: TextIO, line: str) -> None:
 
 
 def to_json(event: Event, started: float) -> dict[str, Any]:
-    """Return an event as plain JSON types; `started` is the Unix time of the source's second 0."""
+    """Convert an event to JSON types; `started` is the Unix time at which the source's clock was 0."""
     values: dict[str, Any] = {"event": _NAMES[type(event)]}
     if isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
         values["started_at"] = iso_utc(started + event.play.start_s)
@@ -82,7 +91,7 @@ def to_json(event: Event, started: float) -> dict[str, Any]:
 
 
 def play_json(play: Play) -> dict[str, Any]:
-    """Return a play with its track as plain JSON types."""
+    """Convert a play and its track to JSON types."""
     return {
         "start_s": round(play.start_s, 3),
         "end_s": round(play.end_s, 3),
@@ -94,11 +103,11 @@ def play_json(play: Play) -> dict[str, Any]:
 
 
 def track_json(track: Track) -> dict[str, str]:
-    """Return what identifies a track."""
+    """Convert a track to JSON types, without its duration."""
     return {name: getattr(track, name) for name in ("id", "title", "artist", "album", "path", "pack")}
 
 
 def iso_utc(unix_time: float) -> str:
-    """Write a Unix time as ISO 8601 in UTC, of fixed width, so that text order is time order."""
+    """Format a Unix time as ISO 8601 in UTC, with a fixed width so that text sorts by time."""
     when = datetime.datetime.fromtimestamp(unix_time, datetime.timezone.utc)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

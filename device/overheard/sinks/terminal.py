@@ -1,4 +1,4 @@
-"""Plays as lines for people."""
+"""Write plays as lines of text for people."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from overheard.text import one_line, short_clock
 
 
 class TerminalSink:
-    """Write a line when a play starts and one when it ends; unknown music once in a stretch.
+    """Write a line when a play starts, when it ends, and when unknown music starts.
 
-    Each line is flushed, so that a pipe and the journal have it at once.
+    Each line is flushed, so that pipes and system logs receive it immediately.
+
+    Parameters
+    ----------
+    stream : text file
+        Receives the lines.
     """
 
     name = "terminal"
@@ -22,32 +27,32 @@ class TerminalSink:
         self._stream = stream
 
     def handle(self, event: Event, started: float) -> None:
-        """Write the event's line, where it has one."""
+        """Write the line of an event, if it has one."""
         line = to_line(event, started)
         if line is not None:
             write_line(self._stream, line)
 
     def close(self) -> None:
-        """Every line is already flushed."""
+        """Do nothing: every line is already flushed."""
 
 
 def to_line(event: Event, started: float) -> str | None:
-    """Return what is printed of an event; `started` is the Unix time of the source's second 0."""
+    """Format an event; `started` is the Unix time at which the source's clock was 0."""
     if isinstance(event, PlayStarted):
         play = event.play
         position = f"(at {short_clock(play.offset_s)}, {play.confidence:.0%})"
         return f"{local_clock(started + play.start_s)}  {_name(play)}  {position}"
     if isinstance(event, PlayEnded):
         play = event.play
-        heard = short_clock(round(play.end_s - play.start_s))
-        return f"{local_clock(started + play.end_s)}  {_name(play)}  ended after {heard}"
+        duration = short_clock(round(play.end_s - play.start_s))
+        return f"{local_clock(started + play.end_s)}  {_name(play)}  ended after {duration}"
     if isinstance(event, MusicUnknown):
         return f"{local_clock(started + event.start_s)}  unknown music"
     return None
 
 
 def local_clock(unix_time: float) -> str:
-    """Write a Unix time as the wall clock's ``hh:mm:ss``."""
+    """Format a Unix time as local time, ``hh:mm:ss``."""
     return datetime.datetime.fromtimestamp(unix_time).strftime("%H:%M:%S")
 
 

@@ -1,8 +1,11 @@
-"""Recordings to train and to validate on: found, decoded once, and checked to be apart."""
+"""List the recordings for training and validation, decode them once, and check that splits are disjoint.
+
+Input: folders of recordings. Output: memory-mapped samples by kind and split.
+"""
 
 from overheard_train.data.cache import Clips, default_cache_dir
 from overheard_train.data.command import add_data_argument, check_parser, run_check
-from overheard_train.data.opened import Data, open_data
+from overheard_train.data.dataset import Data, open_data
 from overheard_train.data.sources import KINDS, SPLITS, Recording
 from overheard_train.data.splits import Finding, SplitReport, check_splits
 

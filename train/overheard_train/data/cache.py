@@ -1,4 +1,4 @@
-"""Recordings as one memory-mapped int16 array, decoded once into a cache outside git."""
+"""Decode recordings once into a cache, and map them as one int16 array."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ import numpy.typing as npt
 
 from overheard.errors import AudioError
 from overheard.fingerprint.spec import SPEC
-from overheard_train.data.decode import Decoded, Int16Array, Load, decode_files, load
+from overheard_train.data.decode import NO_SOUND, Decoded, Int16Array, Load, decode_files, load
 from overheard_train.data.journal import Journal
 
 log = logging.getLogger(__name__)
 
+FORMAT = 2  # of the cache; 2: full scale is 32,768 as everywhere else, not 32,767
 JOBS = 2
-_REPORT_S = 30.0
-Stamp = tuple[int, int]
+REPORT_INTERVAL_S = 30.0
+Stamp = tuple[int, int]  # size in bytes, time of modification in ns
 
 
 def default_cache_dir() -> Path:
-    """Return where decoded audio is kept: ``$OVERHEARD_CACHE_DIR`` or ``~/.cache/overheard``."""
+    """Return the folder for decoded audio: ``$OVERHEARD_CACHE_DIR`` or ``~/.cache/overheard``."""
     return Path(os.environ.get("OVERHEARD_CACHE_DIR") or Path.home() / ".cache" / "overheard")
 
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """Many recordings end to end in one array.
+    """Recordings, one after the other in one array.
 
     Attributes
     ----------
     samples : (n,) int16 memory map
-    starts : (n_clips + 1,) int64, in samples
-    paths : one a clip, as :meth:`overheard_train.data.Data.name` calls it
-    unreadable : path and reason of each recording that is left out
+    starts : (n_clips + 1,) int64, first sample of each recording, and the end
+    paths : name of each recording, see :meth:`overheard_train.data.Data.name`
+    unreadable : name and reason of each recording that could not be decoded
     """
 
     samples: Int16Array
@@ -50,7 +51,7 @@ class Clips:
     unreadable: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
-        """Return how many recordings there are."""
+        """Return the number of recordings."""
         return len(self.paths)
 
     def clip(self, index: int) -> Int16Array:
@@ -58,12 +59,12 @@ class Clips:
         return self.samples[self.starts[index] : self.starts[index + 1]]
 
     def hours_of(self, numbers: Sequence[int]) -> float:
-        """Return how long some of them are together."""
+        """Return the total duration of some recordings, in hours."""
         lengths = np.diff(self.starts)[list(numbers)]
         return float(lengths.sum()) / SPEC.frontend.sample_rate / 3600
 
     def within(self, hours: float, seed: int) -> npt.NDArray[np.int64]:
-        """Return numbers of recordings, drawn by chance, of so many hours at most: in order, at least one."""
+        """Draw recordings of at most `hours` in total, but at least one; return their numbers in order."""
         order = np.random.default_rng(seed).permutation(len(self))
         ends = np.cumsum(np.diff(self.starts)[order])
         n = int(np.sum(ends <= hours * 3600 * SPEC.frontend.sample_rate))
@@ -72,12 +73,12 @@ class Clips:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What a cache is to hold.
+    """The contents of a cache.
 
     Attributes
     ----------
-    names : what the clips are called, one a file
-    normalize : bring each recording's peak to full scale
+    names : name of each file's recording
+    normalize : scale the peak of each recording to full scale
     """
 
     names: tuple[str, ...]
@@ -85,38 +86,38 @@ class Listing:
     normalize: bool = False
 
     def stamps(self) -> list[Stamp]:
-        """Return size and time of each file: what tells that it is the one which was decoded."""
+        """Return size and time of each file, which change if the file does."""
         return [_stamp(path) for path in self.files]
 
 
 def cached_clips(base: Path, listing: Listing, jobs: int = JOBS, loader: Load = load) -> Clips:
-    """Map a cache; decode what it lacks before, taking up what an interrupted run left.
+    """Map a cache; first decode recordings that it lacks, and continue an interrupted run.
 
     Parameters
     ----------
     base : the cache is ``BASE.s16`` and ``BASE.json``
-    jobs : processes that decode
-    loader : loads a file
+    jobs : number of processes
+    loader : see :func:`~overheard_train.data.decode.decode`
 
     Raises
     ------
     AudioError
-        Not a single recording can be read.
+        No recording can be decoded.
     """
     stamps = listing.stamps()
     index = _read_index(base)
     if not _fits(index, listing, stamps):
         base.parent.mkdir(parents=True, exist_ok=True)
-        key = hashlib.sha256(json.dumps([listing.names, stamps, listing.normalize]).encode()).hexdigest()
-        journal = Journal(base, key)
+        contents = [FORMAT, listing.names, stamps, listing.normalize]
+        journal = Journal(base, hashlib.sha256(json.dumps(contents).encode()).hexdigest())
         try:
             index = _read_index(base)
-            if _fits(index, listing, stamps):  # another process decoded it meanwhile
+            if _fits(index, listing, stamps):  # another process decoded it while this one waited
                 journal.discard()
             else:
                 index = _fill(journal, listing, stamps, index, jobs, loader)
         finally:
-            journal.leave()
+            journal.close()
     return _map(base, index)
 
 
@@ -128,26 +129,28 @@ def _fill(
     jobs: int,
     loader: Load,
 ) -> dict[str, Any]:
-    """Decode what the journal lacks, and make the cache of it; return its index."""
+    """Decode the recordings that the journal lacks, turn it into the cache, and return the index."""
     names, done = listing.names, len(journal.lengths)
-    log.info(
-        "decoding %d recordings into %s%s", len(names), journal.base, f", {done} are there" if done else ""
-    )
-    told = time.monotonic()
+    resumed = f"; {done} are done" if done else ""
+    log.info("decoding %d recordings into %s%s", len(names), journal.base, resumed)
+    reported_at = time.monotonic()
     for decoded in _decoded(listing, stamps, done, _old_clips(journal.base, old), jobs, loader):
         if decoded.samples is None:
-            log.warning("%s cannot be read and is left out: %s", names[len(journal.lengths)], decoded.reason)
+            log.warning(
+                "%s is ignored, because it cannot be decoded: %s", names[len(journal.lengths)], decoded.reason
+            )
         journal.add(decoded)
-        if time.monotonic() > told + _REPORT_S:
-            told = time.monotonic()
+        if time.monotonic() > reported_at + REPORT_INTERVAL_S:
+            reported_at = time.monotonic()
             log.info("%d of %d", len(journal.lengths), len(names))
     starts = [0, *np.cumsum(journal.lengths, dtype=np.int64).tolist()]
     unreadable = {str(number): reason for number, reason in journal.reasons.items()}
-    index = {"paths": list(names), "stamps": stamps, "starts": starts, "unreadable": unreadable}
+    index = {"format": FORMAT, "paths": list(names), "stamps": stamps, "starts": starts}
+    index["unreadable"] = unreadable
     if not starts[-1]:
         journal.discard()
-        first = f", the first, {names[0]}: {journal.reasons[0]}" if names else ""
-        raise AudioError(f"none of {len(names)} recordings can be read{first}")
+        first = f"; the first is {names[0]}: {journal.reasons[0]}" if names else ""
+        raise AudioError(f"none of {len(names)} recordings can be decoded{first}")
     journal.finish(index)
     return index
 
@@ -160,10 +163,10 @@ def _decoded(
     jobs: int,
     loader: Load,
 ) -> Iterator[Decoded]:
-    """Yield the recordings from number `done` on, from the old cache where they are unchanged."""
+    """Yield the recordings from number `done` on; unchanged ones come from the old cache."""
     keys = list(zip(listing.names, stamps, strict=True))
-    lacking = [path for path, key in zip(listing.files[done:], keys[done:], strict=True) if key not in old]
-    new = decode_files(lacking, listing.normalize, jobs, loader)
+    missing = [path for path, key in zip(listing.files[done:], keys[done:], strict=True) if key not in old]
+    new = decode_files(missing, listing.normalize, jobs, loader)
     try:
         for key in keys[done:]:
             yield old[key] if key in old else next(new)
@@ -172,41 +175,52 @@ def _decoded(
 
 
 def _old_clips(base: Path, index: dict[str, Any]) -> dict[tuple[str, Stamp], Decoded]:
-    """Return the recordings of the cache that is about to be replaced."""
+    """Return the recordings of a cache that is about to be replaced."""
     if not index:
         return {}
-    starts, reasons = index["starts"], index.get("unreadable", {})
+    starts, reasons = index["starts"], index["unreadable"]
     samples = np.memmap(base.with_suffix(".s16"), dtype=np.int16, mode="r")
     clips = {}
     for number, (name, stamp) in enumerate(zip(index["paths"], index["stamps"], strict=True)):
         start, stop = starts[number], starts[number + 1]
-        found = Decoded(samples[start:stop], "") if stop > start else Decoded(None, _reason(reasons, number))
-        clips[name, (stamp[0], stamp[1])] = found
+        clip = Decoded(samples[start:stop], "") if stop > start else Decoded(None, _reason(reasons, number))
+        clips[name, (stamp[0], stamp[1])] = clip
     return clips
 
 
 def _read_index(base: Path) -> dict[str, Any]:
-    """Return the index of a cache; nothing where it is missing or damaged."""
+    """Return the index of a cache; an empty one if it is missing, damaged or of another format."""
     try:
-        index: dict[str, Any] = json.loads(base.with_suffix(".json").read_text(encoding="utf-8"))
-        starts, n_files = index["starts"], len(index["paths"])
-        whole = base.with_suffix(".s16").stat().st_size == 2 * starts[-1]
-        fits = len(index["stamps"]) == n_files == len(starts) - 1
-        return index if whole and fits and isinstance(index.get("unreadable", {}), dict) else {}
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        index = json.loads(base.with_suffix(".json").read_text(encoding="utf-8"))
+        n_bytes = base.with_suffix(".s16").stat().st_size
+    except (OSError, ValueError):
         return {}
+    if not isinstance(index, dict) or index.get("format") != FORMAT or not _is_index(index):
+        return {}
+    return index if n_bytes == 2 * index["starts"][-1] else {}
+
+
+def _is_index(index: dict[str, Any]) -> bool:
+    """Tell whether the lists of an index have the expected types and lengths."""
+    lists = [index.get(name) for name in ("paths", "stamps", "starts")]
+    if not all(isinstance(items, list) for items in lists) or not isinstance(index.get("unreadable"), dict):
+        return False
+    paths, stamps, starts = (items or [] for items in lists)
+    typed = all(isinstance(start, int) for start in starts)
+    typed &= all(isinstance(stamp, list) and list(map(type, stamp)) == [int, int] for stamp in stamps)
+    return typed and len(stamps) == len(paths) == len(starts) - 1
 
 
 def _fits(index: dict[str, Any], listing: Listing, stamps: list[Stamp]) -> bool:
     if not index:
         return False
-    found = [tuple(stamp) for stamp in index["stamps"]]
-    return tuple(index["paths"]) == listing.names and found == stamps
+    indexed = [tuple(stamp) for stamp in index["stamps"]]
+    return tuple(index["paths"]) == listing.names and indexed == stamps
 
 
 def _map(base: Path, index: dict[str, Any]) -> Clips:
     starts = np.array(index["starts"], dtype=np.int64)
-    lengths, reasons = np.diff(starts), index.get("unreadable", {})
+    lengths, reasons = np.diff(starts), index["unreadable"]
     readable = np.flatnonzero(lengths)
     return Clips(
         np.memmap(base.with_suffix(".s16"), dtype=np.int16, mode="r"),
@@ -217,12 +231,12 @@ def _map(base: Path, index: dict[str, Any]) -> Clips:
 
 
 def _reason(reasons: dict[str, str], number: int) -> str:
-    return reasons.get(str(number), "it holds no sound")
+    return reasons.get(str(number), NO_SOUND)
 
 
 def _stamp(path: Path) -> Stamp:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
-        return 0, 0  # reading it says why
-    return found.st_size, found.st_mtime_ns
+        return 0, 0  # decoding it reports the reason
+    return status.st_size, status.st_mtime_ns

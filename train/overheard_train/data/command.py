@@ -1,4 +1,4 @@
-"""``overheard-train data``: what there is to train on, what cannot be read, what is on both sides."""
+"""``overheard-train data``: list the training data, and check that its splits have nothing in common."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from overheard.text import one_line
-from overheard_train.arguments import positive
+from overheard_train.argument_types import positive_int
+from overheard_train.checkout import default_corpus
 from overheard_train.data.cache import Clips
-from overheard_train.data.opened import Data, open_data
+from overheard_train.data.dataset import Data, open_data
 from overheard_train.data.sources import SPLITS
 from overheard_train.data.splits import TOGETHER, check_splits
 
-DEFAULT_DATA = "../shared/corpus"
-_MAX_UNREADABLE = 20  # that are listed
+MAX_LISTED = 20  # files that cannot be decoded
 
 
 class _AddName(argparse.Action):
-    """Append, where the first name takes the default's place."""
+    """Append to a list; the first name replaces the default."""
 
     def __call__(
         self,
@@ -33,38 +33,36 @@ class _AddName(argparse.Action):
 
 
 def add_data_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data``, which may be repeated; ``args.data`` is what :func:`open_data` takes."""
+    """Add ``--data``, which can be repeated; pass ``args.data`` to :func:`open_data`."""
     parser.add_argument(
         "--data",
         action=_AddName,
-        default=[DEFAULT_DATA],
+        default=[str(default_corpus())],
         metavar="[KIND=]FOLDER",
-        help="a corpus with manifest.csv, FMA's root, MUSAN's root, or any folder of a KIND: music (the "
-        "default), noise, speech, ir_room, ir_room_synth, ir_mic; may be repeated (default: "
-        f"{DEFAULT_DATA})",
+        help="a corpus with manifest.csv, the root of FMA or MUSAN, or any folder of a KIND: music (the "
+        "default), noise, speech, ir_room, ir_room_synth, ir_mic; can be repeated (default: "
+        "$OVERHEARD_CORPUS, or the folder corpus)",
     )
 
 
 def check_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the sub-command ``data`` to what ``add_subparsers`` returned."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "data", help="decode the data and say what there is of it"
-    )
+    """Add the subcommand ``data`` to the result of ``add_subparsers``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("data", help="decode and list the training data")
     add_data_argument(parser)
-    parser.add_argument("--check", action="store_true", help="look for what is in both train and valid")
+    parser.add_argument("--check", action="store_true", help="look for recordings that are in both splits")
     parser.add_argument(
-        "--model", type=Path, help="manifest of a model other than the shipped one, for --check"
+        "--model", type=Path, help="manifest of the model for --check (default: the shipped one)"
     )
-    parser.add_argument("--jobs", type=positive, default=2, help="processes that decode and fingerprint")
+    parser.add_argument("--jobs", type=positive_int, default=2, help="number of processes (default: 2)")
     return parser
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print what there is; with ``--check`` also what is on both sides.
+    """List the data; with ``--check``, also list what the splits have in common.
 
     Returns
     -------
-    0, or 1 where something is on both sides
+    0, or 1 if the splits have something in common
 
     Raises
     ------
@@ -73,23 +71,23 @@ def run_check(args: argparse.Namespace) -> int:
     """
     data = open_data(args.data, jobs=args.jobs)
     unreadable = _print_summary(data)
-    for path, reason in unreadable[:_MAX_UNREADABLE]:
+    for path, reason in unreadable[:MAX_LISTED]:
         print(f"unreadable: {one_line(path)}: {one_line(reason)}")
-    if len(unreadable) > _MAX_UNREADABLE:
-        print(f"unreadable: {len(unreadable) - _MAX_UNREADABLE} more")
+    if len(unreadable) > MAX_LISTED:
+        print(f"unreadable: {len(unreadable) - MAX_LISTED} more")
     if not args.check:
         return 0
     report = check_splits(data, args.model, args.jobs)
-    if report.apart:
-        print("nothing is on both sides")
+    if report.disjoint:
+        print("train and valid have nothing in common")
         return 0
     print(report.table())
-    print(f"on both sides: {len(report.findings)}")
+    print(f"in both splits: {len(report.findings)}")
     return 1
 
 
 def _print_summary(data: Data) -> list[tuple[str, str]]:
-    """Print a line for each kind and split that has recordings; return what could not be read."""
+    """Print a line per kind and split; return name and reason of recordings that cannot be decoded."""
     unreadable: list[tuple[str, str]] = []
     print(f"{'kind':<14}{'split':<6}{'recordings':>11}{'hours':>9}{'unreadable':>11}{'groups':>8}")
     for kinds in TOGETHER:
@@ -106,8 +104,8 @@ def _print_summary(data: Data) -> list[tuple[str, str]]:
 
 def _row(data: Data, kind: str, split: str, clips: Clips) -> str:
     recordings = {data.name(recording): recording for recording in data.of([kind], split)}
-    mine = [number for number, path in enumerate(clips.paths) if path in recordings]
-    lost = sum(path in recordings for path, _ in clips.unreadable)
-    hours = clips.hours_of(mine)
-    groups = len({recordings[clips.paths[number]].group for number in mine})
-    return f"{kind:<14}{split:<6}{len(mine):>11}{hours:>9.2f}{lost:>11}{groups:>8}"
+    numbers = [number for number, path in enumerate(clips.paths) if path in recordings]
+    n_unreadable = sum(path in recordings for path, _ in clips.unreadable)
+    hours = clips.hours_of(numbers)
+    groups = len({recordings[clips.paths[number]].group for number in numbers})
+    return f"{kind:<14}{split:<6}{len(numbers):>11}{hours:>9.2f}{n_unreadable:>11}{groups:>8}"

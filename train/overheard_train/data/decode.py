@@ -1,4 +1,4 @@
-"""Audio files to int16, in some processes that end with the one that started them."""
+"""Decode audio files to int16, in worker processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import soxr
 from overheard.errors import AudioError
 from overheard.fingerprint.spec import SPEC
 from overheard.hear import decode as audio
+from overheard.hear.resampler import to_int16
 from overheard.index.pool import follow_parent
 from overheard.index.scan import file_size
 from overheard.process import ONE_THREAD, environment
@@ -26,66 +27,90 @@ Int16Array = npt.NDArray[np.int16]
 FloatArray = npt.NDArray[np.float32]
 Load = Callable[[Path, int], FloatArray]
 
-MIN_POOL_BYTES = 8 << 20  # to start processes for less takes longer than to decode it here
-# What scipy lets through when a .mat file is damaged or holds something else.
-_MATLAB_ERRORS = (OSError, ValueError, TypeError, LookupError, NotImplementedError, ArithmeticError)
+MIN_POOL_BYTES = 8 << 20  # decoding less takes less time than starting processes
+CRASHED = "decoding it crashed or took too much memory"
+NO_SOUND = "it holds no sound"
 
 
 class Decoded(NamedTuple):
-    """The sound of a file, ``(n,)`` int16 at the front-end's rate and never empty, or why there is none."""
+    """The samples of a file, or the reason why there are none.
+
+    Attributes
+    ----------
+    samples : (n,) int16 at the front-end's sample rate, not empty; None if the file cannot be decoded
+    reason : empty if it can
+    """
 
     samples: Int16Array | None
     reason: str
 
 
 def load(path: Path, sample_rate: int) -> FloatArray:
-    """Load a recording, or a response in the form of the Aachen collection (``.mat`` with ``h_air``).
+    """Load a recording, or an impulse response of the Aachen collection (``.mat`` with ``h_air``).
 
     Returns
     -------
-    (n,) float32, the mean of its channels
+    (n,) float32, the mean of all channels
 
     Raises
     ------
     AudioError
-        It cannot be read.
+        The file cannot be read.
     """
     if path.suffix.lower() != ".mat":
         return audio.load(path, sample_rate)
+    response, rate = _read_matlab(path)
+    mono = response.reshape(min(response.shape), -1).mean(axis=0, dtype=np.float32)
+    return np.asarray(soxr.resample(mono, rate, sample_rate), dtype=np.float32)
+
+
+def _read_matlab(path: Path) -> tuple[FloatArray, float]:
+    """Return an Aachen response, ``(n, m)`` with channels in the shorter dimension, and its sample rate."""
+    format_error = f"{path}: not a response in the format of the Aachen collection"
     try:
         tables = scipy.io.loadmat(path, variable_names=["h_air", "air_info"])
-        response = np.asarray(tables["h_air"], dtype=np.float32)
-        rate = float(tables["air_info"]["fs"].item().item())
-        response = response.reshape(min(response.shape), -1) if response.ndim == 2 else response[None]
-        return np.asarray(soxr.resample(response.mean(axis=0), rate, sample_rate), dtype=np.float32)
-    except _MATLAB_ERRORS as error:
-        raise AudioError(f"{path}: holds no response as the Aachen collection keeps it ({error})") from error
+    except Exception as error:  # scipy raises errors of many types for damaged files
+        raise AudioError(f"{format_error} ({error})") from error
+    response, info = tables.get("h_air"), tables.get("air_info")
+    if response is None or response.dtype.kind not in "iuf" or response.ndim != 2 or not response.size:
+        raise AudioError(f"{format_error} (no matrix h_air)")
+    if info is None or info.dtype.names is None or "fs" not in info.dtype.names or info.size != 1:
+        raise AudioError(f"{format_error} (no air_info.fs)")
+    rate = np.asarray(info["fs"].item())
+    if rate.size != 1 or rate.dtype.kind not in "iuf" or not 0 < rate.item() < np.inf:
+        raise AudioError(f"{format_error} (no sample rate in air_info.fs)")
+    return response.astype(np.float32), float(rate.item())
 
 
 def decode(path: Path, normalize: bool = False, loader: Load = load) -> Decoded:
-    """Decode a file; `normalize` brings its peak to full scale, so that a quiet response keeps its tail."""
+    """Decode a file.
+
+    Parameters
+    ----------
+    normalize : scale the peak to full scale, so that int16 keeps the tail of a quiet response
+    loader : loads a file at a sample rate
+    """
     try:
         waveform = loader(path, SPEC.frontend.sample_rate)
     except AudioError as error:
-        return Decoded(None, str(error).removeprefix(f"{path}: "))
+        return Decoded(None, error.problem.removeprefix(f"{path}: "))
     if not len(waveform):
-        return Decoded(None, "it holds no sound")
+        return Decoded(None, NO_SOUND)
     peak = float(np.abs(waveform).max())
     if normalize and peak > 0:
         waveform = waveform / np.float32(peak)
-    samples: Int16Array = np.clip(np.rint(waveform * 32767), -32768, 32767).astype(np.int16)
-    return Decoded(samples, "")
+    return Decoded(to_int16(waveform), "")
 
 
 def decode_files(
     paths: Sequence[Path], normalize: bool = False, jobs: int = 2, loader: Load = load
 ) -> Generator[Decoded, None, None]:
-    """Decode files in order; no more than two a process are in memory at a time.
+    """Decode files, and yield them in order; at most two per process are in memory.
 
     Parameters
     ----------
-    jobs : processes; 1 works in this one, and so does what is little
-    loader : loads a file; a function of a module where there are several processes
+    normalize, loader : see :func:`decode`; with several processes, the loader must be picklable
+    jobs : number of processes; 1, or little data, uses the current process
     """
     if jobs <= 1 or sum(map(file_size, paths)) < MIN_POOL_BYTES:
         for path in paths:
@@ -95,24 +120,22 @@ def decode_files(
     with environment(ONE_THREAD):
         while todo:
             suspects = yield from _in_pool(todo, normalize, jobs, loader)
-            for path in suspects:  # one of them took its process down: find out which
+            for path in suspects:  # one of them crashed the process: decode each in a process of its own
                 if (yield from _in_pool(deque([path]), normalize, 1, loader)):
-                    yield Decoded(None, "decoding it crashed or took too much memory")
+                    yield Decoded(None, CRASHED)
 
 
 def _in_pool(
     todo: deque[Path], normalize: bool, jobs: int, loader: Load
 ) -> Generator[Decoded, None, list[Path]]:
-    """Empty `todo`; return what was being worked on when a process died, else nothing."""
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would keep the cache's lock, and copy threads' locks
+    """Decode all of `todo`; if a process dies, return the files that were being decoded."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads, and the cache's lock
     pending: deque[tuple[Path, Future[Decoded]]] = deque()
     pool = ProcessPoolExecutor(min(jobs, len(todo)), context, follow_parent)
     try:
         while todo or pending:
             while todo and len(pending) < 2 * jobs:
-                future = pool.submit(decode, todo[0], normalize, loader)  # raises where a worker has died
+                future = pool.submit(decode, todo[0], normalize, loader)  # raises if a worker died
                 pending.append((todo.popleft(), future))
             decoded = pending[0][1].result()
             pending.popleft()

@@ -1,8 +1,8 @@
-"""The Free Music Archive's layout: tables in ``fma_metadata``, audio in ``fma_small`` to ``fma_full``.
+"""Read the layout of the Free Music Archive: tables in ``fma_metadata``, audio in ``fma_small`` and others.
 
-Source: Defferrard et al., FMA: A Dataset for Music Analysis, ISMIR 2017, and mdeff/fma's ``utils.py``:
-``tracks.csv`` has two rows of column names and one that names the index, ``track_id``; track 2 of
-``fma_small`` is ``fma_small/000/000002.mp3``.
+Source: Defferrard et al., FMA: A Dataset for Music Analysis, ISMIR 2017, and mdeff/fma's ``utils.py``.
+``tracks.csv`` begins with two rows of column names and one with the name of the index, ``track_id``. Track 2
+of ``fma_small`` is ``fma_small/000/000002.mp3``.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from overheard.index.scan import AUDIO_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-# Where a track is in several, the earliest of these is taken: whole, then cut to 30 s.
+# A track that is in several is read from the first of these: full tracks before cuts of 30 s.
 SUBSETS = ("fma_full", "fma_large", "fma_medium", "fma_small")
 SPLITS = ("training", "validation", "test")
-_MAX_FIELD = 16 << 20  # artists' biographies
+_MAX_FIELD = 16 << 20  # characters; biographies of artists are long
 _SPLIT, _ARTIST, _NAME = ("set", "split"), ("artist", "id"), ("artist", "name")
 
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """A track whose audio is there.
+    """A track that is in the tables and in an audio folder.
 
     Attributes
     ----------
-    split : ``training``, ``validation`` or ``test``; FMA has no artist in two of them
-    artist : FMA's number of the artist, or the name where the table has no number
+    split : ``training``, ``validation`` or ``test``; no artist is in two of them
+    artist : the artist's number, or the name if the table has no number
     """
 
     path: Path
@@ -43,36 +43,36 @@ class Track:
 
 
 def is_fma(root: Path) -> bool:
-    """Tell a root of FMA, and each of its audio folders, by the names."""
+    """Tell whether a folder is the root of FMA or one of its audio folders, by name."""
     return _is_subset(root) or any((root / subset).is_dir() for subset in SUBSETS)
 
 
 def find_tables(root: Path) -> Path | None:
-    """Return ``tracks.csv`` of a root of FMA, or of one of its audio folders; None where there is none."""
+    """Return ``tracks.csv`` for the root of FMA or one of its audio folders; None if there is none."""
     if not is_fma(root):
         return None
-    places = [root, root.absolute().parent] if _is_subset(root) else [root]
-    tables = [place / folder / "tracks.csv" for place in places for folder in ("fma_metadata", ".")]
+    roots = [root, root.absolute().parent] if _is_subset(root) else [root]
+    tables = [parent / folder / "tracks.csv" for parent in roots for folder in ("fma_metadata", ".")]
     return next((path for path in tables if path.is_file()), None)
 
 
 def _is_subset(root: Path) -> bool:
-    return Path(os.path.abspath(root)).name in SUBSETS
+    return Path(os.path.normpath(root.absolute())).name in SUBSETS
 
 
 def list_tracks(root: Path) -> list[Track]:
-    """List the tracks that the tables and the audio folders both have.
+    """List the tracks that are both in ``tracks.csv`` and in an audio folder.
 
     Raises
     ------
     AudioError
-        ``tracks.csv`` is missing, unreadable or something else.
+        ``tracks.csv`` is missing, unreadable, or lacks columns.
     """
     tables = find_tables(root)
     if tables is None:
         raise AudioError(
-            f"{root} lacks FMA's fma_metadata/tracks.csv: unpack fma_metadata.zip beside the audio, "
-            f"or name it music={root} to split it by folder"
+            f"{root} lacks FMA's fma_metadata/tracks.csv",
+            f"unpack fma_metadata.zip beside the audio, or give --data music={root} to split it by folder",
         )
     files = _audio_files(root)
     tracks = [
@@ -81,7 +81,7 @@ def list_tracks(root: Path) -> list[Track]:
         if number in files
     ]
     if files:
-        log.warning("%s: %d files are left out: %s does not list them", root, len(files), tables.name)
+        log.warning("%s: %d files are ignored; %s does not list them", root, len(files), tables.name)
     return tracks
 
 
@@ -96,24 +96,28 @@ def _audio_files(root: Path) -> dict[int, Path]:
 
 
 def _read_tracks(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield number, split and artist of each track that has them."""
+    """Yield number, split and artist of each track that has a split."""
     try:
-        with _long_fields(), open(path, newline="", encoding="utf-8-sig") as file:
+        with _long_fields(), path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file)
-            split, artist, name = _columns(path, next(rows, []), next(rows, []))
+            columns = split, artist, name = _columns(path, next(rows, []), next(rows, []))
             for row in rows:
-                if row and row[0].isdecimal() and row[split] in SPLITS:  # not the row that says track_id
+                if not row or not row[0].isdecimal():  # such as the row with track_id
+                    continue
+                if len(row) <= max(columns):
+                    raise csv.Error(f"line {rows.line_num} has {len(row)} columns")
+                if row[split] in SPLITS:
                     yield int(row[0]), row[split], row[artist] or row[name] or f"of {row[0]}"
-    except (OSError, UnicodeDecodeError, csv.Error, IndexError) as error:
-        raise AudioError(f"{path} is unreadable ({error}): unpack fma_metadata.zip anew") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AudioError(f"{path} is unreadable ({error})", "unpack fma_metadata.zip again") from error
 
 
 def _columns(path: Path, groups: list[str], names: list[str]) -> tuple[int, int, int]:
-    """Return where split, artist's number and artist's name are."""
-    columns = {pair: place for place, pair in enumerate(zip(groups, names, strict=False))}
+    """Return the columns of the split, the artist's number and the artist's name."""
+    columns = {pair: index for index, pair in enumerate(zip(groups, names, strict=False))}
     if _SPLIT not in columns or not {_ARTIST, _NAME} & set(columns):
         raise AudioError(
-            f"{path} has no columns (set, split) and (artist, id): take tracks.csv of fma_metadata.zip"
+            f"{path} has no columns (set, split) and (artist, id)", "use tracks.csv of fma_metadata.zip"
         )
     artist = columns.get(_ARTIST, columns.get(_NAME, 0))
     return columns[_SPLIT], artist, columns.get(_NAME, artist)

@@ -1,7 +1,7 @@
-"""Which recordings belong together: one album or artist, one room, one source recording, one speaker.
+"""Find recordings that belong together: one artist or album, one room, one source recording, one speaker.
 
-A split that puts a group on both sides tests on what it trained on. Collections that name their files in a
-way of their own are known by it (``_NAMED``); what is left falls back on folders and numbered names.
+A group must be in one split only, or validation measures memory. Known collections have file names that
+identify the group (``_COLLECTIONS``). Other files are grouped by folder and by numbered names.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
-VALID_SHARE = 10  # one group in so many is `valid`
+VALID_INTERVAL = 10  # one group in ten is `valid`
 _SOUND = ("music", "noise", "speech")
 _ROOMS = ("ir_room", "ir_room_synth", "ir_mic")
 
-# (kinds, what the stem looks like, the group). The Aachen responses say room, position and channel; MIT's
-# survey and MUSAN have one file a room or a recording; AudioSet cuts clips from videos, ESC and UrbanSound
-# from Freesound recordings; LibriSpeech and RAVDESS number their speakers.
-_NAMED = [
+# (kinds, pattern of the file name's stem, group). Names of the Aachen responses (AIR) contain room, position
+# and channel. MIT's survey has one file per room, MUSAN one per recording. AudioSet cuts clips from videos,
+# ESC and UrbanSound from Freesound recordings. LibriSpeech and RAVDESS number their speakers.
+_COLLECTIONS = [
     (
         _ROOMS,
         r"(?:air_type\d_)?air_(?:binaural|phone)(?:_bt)?_([a-z_]+?)\d*(?:_(?:hfrp|hhp))?(?:_\d+)*",
@@ -32,13 +32,13 @@ _NAMED = [
     (("speech",), r"(\d+)-\d+-\d{4}", "LibriSpeech {}"),
     (("speech",), r"\d\d(?:-\d\d){5}-(\d\d)", "RAVDESS {}"),
 ]
-_PATTERNS = [(kinds, re.compile(pattern), group) for kinds, pattern, group in _NAMED]
+_PATTERNS = [(kinds, re.compile(pattern), group) for kinds, pattern, group in _COLLECTIONS]
 
-# Folders that hold one room in several formats, or one album on several discs: they are no group.
+# Folders for one format of a room, or one disc of an album, are not groups.
 _FORMAT_FOLDER = re.compile(
     r"mono|stereo|binaural|omni|ortf|[bx]-?format|ambisonics?|surround.{0,5}|(?:cd|dis[ck])[ _-]?\d+", re.I
 )
-# What numbers a take or names a channel at the end of a file's name.
+# The number of a take or the name of a channel, at the end of a file's name.
 _MARK = re.compile(
     r"[-_ .]*(?:(?<![a-z])(?:ch|chan|channel|take|pos|mic)?[-_ .]?\d+[a-z]?|\d+"
     r"|[-_ .](?:l|r|left|right|mono|stereo|omni|ortf|bformat|b[-_]format|x|y|z|w))$",
@@ -46,32 +46,32 @@ _MARK = re.compile(
 )
 
 
-def named_group(kind: str, stem: str) -> str | None:
-    """Return the group that a known collection's way of naming files tells, else None."""
+def collection_group(kind: str, stem: str) -> str | None:
+    """Return the group that the file name of a known collection identifies; None for other files."""
     for kinds, pattern, group in _PATTERNS:
-        found = pattern.fullmatch(stem) if kind in kinds else None
-        if found:
-            return group.format(found[1])
+        match = pattern.fullmatch(stem) if kind in kinds else None
+        if match:
+            return group.format(match[1])
     return None
 
 
 def folder_group(kind: str, path: PurePath) -> str:
-    """Return the group of a file by its place in a folder of its kind.
+    """Return the group of a file from its path within a folder of one kind.
 
     Music
-        The artist's folder where there are folders of artists with albums in them, else the album's folder; a
-        file that lies in no folder is by itself. ``CD 1`` is part of its album.
+        The artist's folder if it contains albums, or else the album's folder; ``CD 1`` is part of its album.
+        A file outside of folders is a group of its own.
     Rooms and microphones
-        The folder, which is the venue, whatever formats it comes in (``mono``, ``b-format``); where there is
-        none, the name less trailing numbers and channel marks: ``hall_2_left`` is ``hall``.
+        The folder, which is the venue, without folders for formats (``mono``, ``b-format``). Outside of
+        folders, the name without trailing numbers and channel marks: ``hall_2_left`` is ``hall``.
     Noise and speech
-        The folder and the name less trailing numbers and channel marks: ``cafe/ch01`` to ``cafe/ch16`` are
-        one, and so are ``street-1`` and ``street-2``, but not ``cafe/dishes`` and ``cafe/till``.
+        The folder, and the name without trailing numbers and channel marks: ``cafe/ch01`` to ``cafe/ch16``
+        are one group, so are ``street-1`` and ``street-2``, but ``cafe/dishes`` and ``cafe/till`` are two.
 
     Parameters
     ----------
-    kind : what the folder holds
-    path : relative to it
+    kind : of all files in the folder
+    path : relative to the folder
     """
     folders = [folder for folder in path.parts[:-1] if not _FORMAT_FOLDER.fullmatch(folder)]
     if kind == "music":
@@ -83,7 +83,7 @@ def folder_group(kind: str, path: PurePath) -> str:
 
 
 def bare_stem(stem: str) -> str:
-    """Return a file's name less trailing numbers and channel marks; nothing where no letter is left."""
+    """Return a stem without trailing numbers and channel marks; an empty string if no letter is left."""
     while True:
         shorter = _MARK.sub("", stem)
         if shorter == stem:
@@ -94,15 +94,16 @@ def bare_stem(stem: str) -> str:
 def split_groups(groups: Iterable[str]) -> Mapping[str, str]:
     """Return ``train`` or ``valid`` for each group.
 
-    Its hash decides, for one group in ten on average, whatever other groups there are. Only where that leaves
-    a side empty the group nearest to the limit goes there: two groups are enough, a single one is `train`.
+    The group's hash decides, independently of other groups; one group in ten is `valid` on average. If this
+    leaves a split empty, the group with the nearest hash moves there. A single group is `train`.
     """
-    order = sorted(set(groups), key=_rank)
-    n_valid = sum(_rank(group) < 1 / VALID_SHARE for group in order)
+    order = sorted(set(groups), key=_hash)
+    n_valid = sum(_hash(group) < 1 / VALID_INTERVAL for group in order)
     n_valid = min(max(1, n_valid), len(order) - 1)
-    return {group: "valid" if place < n_valid else "train" for place, group in enumerate(order)}
+    return {group: "valid" if rank < n_valid else "train" for rank, group in enumerate(order)}
 
 
-def _rank(group: str) -> float:
+def _hash(group: str) -> float:
+    """Return a hash from 0 to 1."""
     digest = hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

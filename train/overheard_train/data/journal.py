@@ -1,4 +1,4 @@
-"""The work journal of a cache: what is decoded and on the disk, so that an interrupted run goes on there."""
+"""The journal of a cache that is being filled, so that an interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -11,51 +11,52 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from overheard.files import atomic_write
 from overheard_train.data.decode import Decoded
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
-_SYNC_BYTES = 32 << 20
-_SYNC_S = 5.0
+SYNC_INTERVAL_BYTES = 32 << 20
+SYNC_INTERVAL_S = 5.0
 
 
 class Journal:
-    """Samples on their way into a cache, and a line for each recording that is whole.
+    """The samples decoded so far, and a line for each recording.
 
-    While one is open no other process can open it; a second one waits. Lines are written after the samples
-    that they vouch for are on the disk.
+    Only one process can have it open; others wait. A recording's line is written after its samples are on the
+    disk.
 
     Attributes
     ----------
-    lengths : samples of each recording that is done, in order; 0 for one that could not be read
+    lengths : number of samples of each decoded recording, in order; 0 if it could not be read
     reasons : by the recording's number, why it could not be read
     """
 
     def __init__(self, base: Path, key: str) -> None:
-        """Open or make ``BASE.journal`` and ``BASE.s16.partial``.
+        """Open or create ``BASE.journal`` and ``BASE.s16.partial``.
 
         Parameters
         ----------
-        key : tells what is decoded; what is left of something else is discarded
+        key : identifies the recordings; the journal of other recordings is discarded
         """
         self.base, self._key = base, key
         self.lengths: list[int] = []
         self.reasons: dict[int, str] = {}
-        self._lines: list[str] = []  # whose samples may not be on the disk yet
+        self._lines: list[str] = []  # not yet written
         self._unsynced, self._synced_at = 0, time.monotonic()
         self._file = _open_locked(base.with_suffix(".journal"))
         try:
-            self._samples = self._take_up()
+            self._samples = self._open_samples()
             self.sync()
         except BaseException:
             self._file.close()
             raise
 
-    def _take_up(self) -> IO[bytes]:
-        """Read what an earlier run did, as far as its samples are there."""
+    def _open_samples(self) -> IO[bytes]:
+        """Open the samples, and read the lines of an interrupted run as far as their samples are there."""
         partial = self.base.with_suffix(".s16.partial")
-        samples = open(partial, "r+b" if partial.exists() else "w+b")
+        samples = partial.open("r+b" if partial.exists() else "w+b")
         total, available = 0, os.fstat(samples.fileno()).st_size // 2
         for length, reason in _read_lines(self._file, self._key):
             if total + length > available:
@@ -76,46 +77,44 @@ class Journal:
         self._lines.append(json.dumps([length, reason]))
 
     def add(self, decoded: Decoded) -> None:
-        """Keep the next recording."""
+        """Append the next recording."""
         samples, reason = decoded
         if samples is not None:
             self._samples.write(samples.tobytes())
             self._unsynced += samples.nbytes
         self._note(0 if samples is None else len(samples), reason)
-        if self._unsynced > _SYNC_BYTES or time.monotonic() > self._synced_at + _SYNC_S:
+        if self._unsynced > SYNC_INTERVAL_BYTES or time.monotonic() > self._synced_at + SYNC_INTERVAL_S:
             self.sync()
 
     def sync(self) -> None:
-        """Bring all that is done to the disk, samples first."""
+        """Write everything to the disk, samples first."""
         _flush(self._samples)
         self._file.write("".join(line + "\n" for line in self._lines).encode())
         _flush(self._file)
         self._lines, self._unsynced, self._synced_at = [], 0, time.monotonic()
 
     def finish(self, index: dict[str, Any]) -> None:
-        """Make the cache of it: ``BASE.s16`` and ``BASE.json``, each whole or not at all."""
+        """Turn the journal into the cache: ``BASE.s16`` and ``BASE.json``."""
         self.sync()
-        written = self.base.with_suffix(".json.partial")
-        with open(written, "w", encoding="utf-8") as file:
-            json.dump(index, file)
-            _flush(file)
-        # A crash between these must not leave an old index beside new samples.
-        self.base.with_suffix(".json").unlink(missing_ok=True)
-        os.replace(self.base.with_suffix(".s16.partial"), self.base.with_suffix(".s16"))
-        os.replace(written, self.base.with_suffix(".json"))
-        self.base.with_suffix(".journal").unlink()  # before it is closed, which would let another process in
+        with atomic_write(self.base.with_suffix(".json")) as file:
+            file.write(json.dumps(index).encode())
+            file.flush()  # fails here if the disk is full, before the samples are renamed
+            # An old index beside new samples would be wrong: delete it first.
+            self.base.with_suffix(".json").unlink(missing_ok=True)
+            self.base.with_suffix(".s16.partial").replace(self.base.with_suffix(".s16"))
+        self.base.with_suffix(".journal").unlink()  # before closing, which would let another process in
         self._close()
 
     def discard(self) -> None:
-        """Forget all that is done."""
+        """Delete the journal and the samples."""
         for suffix in (".s16.partial", ".journal"):
             self.base.with_suffix(suffix).unlink(missing_ok=True)
         self._close()
 
-    def leave(self) -> None:
-        """Let go of it; what is done stays for the next run."""
+    def close(self) -> None:
+        """Close the journal, and keep it for the next run."""
         if not self._file.closed:
-            with contextlib.suppress(OSError):  # as when the disk is full
+            with contextlib.suppress(OSError):  # such as a full disk
                 self.sync()
             self._close()
 
@@ -126,8 +125,9 @@ class Journal:
 
 
 def _open_locked(path: Path) -> IO[bytes]:
+    """Open and lock the journal; wait for another process that has it."""
     while True:
-        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
         try:
             _lock(file, path)
             with contextlib.suppress(FileNotFoundError):
@@ -136,32 +136,38 @@ def _open_locked(path: Path) -> IO[bytes]:
         except BaseException:
             file.close()
             raise
-        file.close()  # the process that had it was done with it and removed it
+        file.close()  # the other process has finished and deleted it
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.info("%s: another process is decoding this; waiting for it", path)
+        log.info("%s: waiting for another process that decodes these recordings", path)
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _read_lines(file: IO[bytes], key: str) -> list[tuple[int, str]]:
-    """Return length and reason of each recording that a journal of this key vouches for."""
-    found: list[tuple[int, str]] = []
+    """Return length and reason of each recording in a journal with this key, up to the first damaged line."""
     try:
-        lines = file.read().decode().split("\n")[:-1]  # a torn last line has no end
-        if not lines or json.loads(lines[0]) != {"version": VERSION, "key": key}:
-            return []
-        for line in lines[1:]:
-            length, reason = json.loads(line)
-            found.append((int(length), str(reason)))
-    except (ValueError, TypeError):
-        pass  # torn in the middle, as by a power cut: what precedes it counts
-    return found
+        lines = file.read().decode().split("\n")[:-1]  # an incomplete last line has no end
+        parsed = [json.loads(line) for line in lines[:1]]
+    except ValueError:
+        return []
+    if parsed != [{"version": VERSION, "key": key}]:
+        return []
+    recordings: list[tuple[int, str]] = []
+    for line in lines[1:]:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(entry, list) or list(map(type, entry)) != [int, str]:
+            break
+        recordings.append((entry[0], entry[1]))
+    return recordings
 
 
-def _flush(file: IO[Any]) -> None:
+def _flush(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What the user names to a list of recordings: corpora with a manifest, FMA, MUSAN, any folder of audio."""
+"""List the recordings of a source: a corpus with a manifest, FMA, MUSAN, or any folder of audio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from overheard.errors import AudioError
 from overheard.index.scan import find_audio
 from overheard_train.data import fma
-from overheard_train.data.groups import folder_group, named_group, split_groups
+from overheard_train.data.groups import collection_group, folder_group, split_groups
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +24,14 @@ MUSAN_PARTS = ("music", "noise", "speech")
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One file.
+    """A file of training or validation data.
 
     Attributes
     ----------
     kind : of :data:`KINDS`
     split : ``train`` or ``valid``
-    group : what it must not be parted from: an artist, an album, a room, a source recording, a speaker
-    root : the folder that was named
+    group : artist, album, room, source recording or speaker; all files of a group should be in one split
+    root : folder of the source
     """
 
     kind: str
@@ -43,12 +43,12 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What one name stands for.
+    """A folder of recordings and its layout.
 
     Attributes
     ----------
     layout : ``manifest``, ``fma``, ``musan`` or ``folder``
-    kind : the only kind that is taken from it; None for all that it has
+    kind : the only kind to use; None uses all kinds
     """
 
     layout: str
@@ -57,48 +57,50 @@ class Source:
 
     @property
     def tag(self) -> str:
-        """What tells it from other sources, wherever the program was started."""
+        """A text that identifies the source, independent of the current folder."""
         return f"{self.layout} {self.kind or ''} {os.path.realpath(self.root)}"
 
     def recordings(self) -> list[Recording]:
-        """List its files.
+        """List the files.
 
         Raises
         ------
         AudioError
-            It cannot be read, or holds nothing of the kind.
+            The folder cannot be read, or holds no files of the kind.
         """
         list_files = {"manifest": _manifest, "fma": _fma, "musan": _musan, "folder": _folder}[self.layout]
-        found = [r for r in list_files(self) if self.kind in (None, r.kind)]
-        if not found:
-            raise AudioError(f"{self.root} holds no {self.kind or 'audio'}: name another folder with --data")
-        return found
+        recordings = [r for r in list_files(self) if self.kind in (None, r.kind)]
+        if not recordings:
+            raise AudioError(
+                f"{self.root} holds no {self.kind or 'audio'}", "give another folder with --data"
+            )
+        return recordings
 
 
 def parse(name: str) -> Source:
-    """Tell what a name stands for: ``FOLDER``, ``KIND=FOLDER`` or ``musan=FOLDER``.
+    """Parse the name of a source: ``FOLDER``, ``KIND=FOLDER`` or ``musan=FOLDER``.
 
-    A folder with ``manifest.csv`` is a corpus, one with FMA's tables is FMA, one with the parts ``music``,
-    ``noise`` and ``speech`` is MUSAN, any other is music.
+    A folder with ``manifest.csv`` is a corpus, one with FMA's tables is FMA, one with the folders ``music``,
+    ``noise`` and ``speech`` is MUSAN. Any other folder is music.
 
     Raises
     ------
     AudioError
         There is no such folder or kind.
     """
-    label, equals, place = name.partition("=")
-    if not equals or os.path.isdir(os.path.expanduser(name)):
-        label, place = "", name
+    label, equals, folder = name.partition("=")
+    if not equals or Path(name).expanduser().is_dir():
+        label, folder = "", name
     elif label not in (*KINDS, "musan"):
-        raise AudioError(f"{name}: {label} is no kind of data; there are {', '.join(KINDS)} and musan")
-    root = Path(os.path.expanduser(place))
-    if not place or not root.is_dir():
-        raise AudioError(f"there is no folder {root if place else name}: name one that there is with --data")
+        raise AudioError(f"{name}: {label} is not a kind of data", f"use {', '.join(KINDS)} or musan")
+    root = Path(folder).expanduser()
+    if not folder or not root.is_dir():
+        raise AudioError(f"there is no folder {root if folder else name}", "give an existing one with --data")
     kind = label if label in KINDS else None
     if label == "musan":
         if not any((root / part).is_dir() for part in MUSAN_PARTS):
             folders = ", ".join(MUSAN_PARTS)
-            raise AudioError(f"{root} is not MUSAN, with the folders {folders}: name its root")
+            raise AudioError(f"{root} is not MUSAN: it has none of the folders {folders}", "give its root")
         return Source("musan", root)
     if (root / MANIFEST).is_file():
         return Source("manifest", root, kind)
@@ -110,53 +112,51 @@ def parse(name: str) -> Source:
 
 
 def find_recordings(sources: Sequence[Source]) -> list[Recording]:
-    """List the files of several sources; what two of them hold is the first one's."""
-    found: list[Recording] = []
-    taken: set[tuple[str, str]] = set()
+    """List the files of several sources; a file that is in two of them belongs to the first."""
+    recordings: list[Recording] = []
+    known: set[tuple[str, str]] = set()
     for source in sources:
         new = source.recordings()
         if len(sources) > 1:
             keys = [(recording.kind, os.path.realpath(recording.path)) for recording in new]
-            new = [recording for recording, key in zip(new, keys, strict=True) if key not in taken]
-            taken.update(keys)
-        found += new
-    return found
+            new = [recording for recording, key in zip(new, keys, strict=True) if key not in known]
+            known.update(keys)
+        recordings += new
+    return recordings
 
 
 def _manifest_rows(root: Path) -> list[dict[str, str]]:
     path = root / MANIFEST
-    if not root.is_dir():
-        raise AudioError(f"there is no corpus in {root}: name its folder with --data")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except FileNotFoundError as error:
-        raise AudioError(f"{root} has no manifest.csv: name the corpus with --data") from error
+        raise AudioError(f"{path} does not exist", "give the folder of a corpus with --data") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AudioError(f"{path} is unreadable ({error}): mend it or take a new copy") from error
+        raise AudioError(f"{path} is unreadable ({error})", "correct it, or copy it again") from error
     needed = ("kind", "split", "path")
     if rows and not set(needed) <= set(rows[0]):
-        raise AudioError(f"{path} needs the columns kind, split and path")
+        raise AudioError(f"{path} lacks the columns kind, split and path")
     if not rows:
-        raise AudioError(f"{path} lists nothing: complete it or take a new copy")
+        raise AudioError(f"{path} lists no files", "complete it, or copy it again")
     if not all(row[name] and "\0" not in row[name] for row in rows for name in needed):
-        raise AudioError(f"{path} has rows without a kind, a split or a path: complete them")
+        raise AudioError(f"{path} has rows without a kind, a split or a path", "complete them")
     return rows
 
 
 def _manifest(source: Source) -> Iterator[Recording]:
-    """List what a manifest lists; its column ``group``, where it has one, says what belongs together."""
-    left_out = 0
+    """List the files of a manifest; an optional column ``group`` names their groups."""
+    n_ignored = 0
     for row in _manifest_rows(source.root):
         if row["kind"] not in KINDS or row["split"] not in SPLITS:
-            left_out += 1
+            n_ignored += 1
             continue
         path = source.root / row["path"]
         group = row.get("group") and f"{source.root}: {row['group']}"
-        group = group or named_group(row["kind"], path.stem) or str(path)
+        group = group or collection_group(row["kind"], path.stem) or str(path)
         yield Recording(row["kind"], row["split"], path, group, source.root)
-    if left_out:
-        log.warning("%s: %d rows of another kind or split are left out", source.root / MANIFEST, left_out)
+    if n_ignored:
+        log.warning("%s: %d rows of another kind or split are ignored", source.root / MANIFEST, n_ignored)
 
 
 def _fma(source: Source) -> Iterator[Recording]:
@@ -188,22 +188,27 @@ def _folder(source: Source) -> Iterator[Recording]:
 
 
 def _split(kind: str, root: Path, known: dict[str, str]) -> Iterator[Recording]:
-    """List a folder of one kind; `known` are groups by the file's stem. A hash of the group is the split."""
-    paths = find_audio([root])
-    if kind.startswith("ir_"):  # as the Aachen responses are handed out
-        paths += sorted(path for path in root.rglob("*.mat") if not path.name.startswith("."))
-    top = Path(os.path.abspath(root))
-    global_names = [known.get(path.stem) or named_group(kind, path.stem) for path in paths]
+    """List a folder of one kind, and split it by a hash of each file's group.
+
+    Parameters
+    ----------
+    known : groups by stem, if a collection lists them
+    """
+    top = Path(os.path.normpath(root.absolute()))
+    paths = find_audio([top])
+    if kind.startswith("ir_"):  # the format of the Aachen responses
+        paths += sorted(path for path in top.rglob("*.mat") if not path.name.startswith("."))
+    global_names = [known.get(path.stem) or collection_group(kind, path.stem) for path in paths]
     names = [
-        name or folder_group(kind, Path(os.path.abspath(path)).relative_to(top))
+        name or folder_group(kind, path.relative_to(top))
         for path, name in zip(paths, global_names, strict=True)
     ]
     splits = split_groups(names)
     if len(paths) > 1 and len(splits) == 1:
         log.warning(
-            "%s: its %d files seem to belong together (%s), so that all are train; "
-            "a manifest.csv can say otherwise",
-            *(root, len(paths), names[0]),
+            "%s: all %d files are in one group (%s) and therefore in the split train; "
+            "add a %s with the column split to divide them",
+            *(root, len(paths), names[0], MANIFEST),
         )
     for path, name, is_global in zip(paths, names, global_names, strict=True):
         yield Recording(kind, splits[name], path, name if is_global else f"{root}: {name}", root)

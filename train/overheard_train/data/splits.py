@@ -1,4 +1,4 @@
-"""Check that nothing is on both sides of the split: no file, sound, room, noise, or copy of a track."""
+"""Check that the splits `train` and `valid` have no file, sound, group, room or copy in common."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pathlib import Path
 
 import numpy as np
 
-from overheard_train.data.alike import alike_responses
 from overheard_train.data.copies import Sounds, find_copies
-from overheard_train.data.opened import Data
+from overheard_train.data.dataset import Data
+from overheard_train.data.duplicate_responses import duplicate_responses
 from overheard_train.data.sources import KINDS, SPLITS, Recording
 
 log = logging.getLogger(__name__)
 
-# Decoded together, as training asks for them.
+# Kinds that training reads together, and that therefore share a cache.
 TOGETHER = (("music",), ("noise",), ("speech",), ("ir_room", "ir_room_synth"), ("ir_mic",))
 ROOMS, MICROPHONES, SOUNDS = TOGETHER[3], TOGETHER[4], ("music", "noise", "speech")
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A pair that is on both sides.
+    """Two files, one of each split, that have something in common.
 
     Attributes
     ----------
     reason : ``file``, ``sound`` (the same samples), ``group`` (room, source recording, artist, speaker),
-        ``copy`` (the same recording, however encoded), ``version`` (of one piece) or ``response``
+        ``copy`` (the same recording in any format), ``version`` (of one piece) or ``response``
     kind : of the `valid` recording
     train, valid : the files
-    strength : how sure, up to 1: correlation, or the share of the track that is named
+    strength : at most 1: the correlation, or the share of the track that is recognized
     """
 
     reason: str
@@ -45,23 +45,23 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class SplitReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes
     ----------
-    counts : by kind, how many recordings of `train` and of `valid` were compared
+    counts : by kind, the number of recordings of `train` and of `valid` that were compared
     """
 
     findings: tuple[Finding, ...]
     counts: dict[str, tuple[int, int]]
 
     @property
-    def apart(self) -> bool:
-        """Tell whether nothing is on both sides."""
+    def disjoint(self) -> bool:
+        """Whether the splits have nothing in common."""
         return not self.findings
 
     def table(self) -> str:
-        """Return the findings, a line each, the surest of a kind first."""
+        """Return one line per finding, by kind and strength."""
         order = sorted(
             self.findings, key=lambda f: (KINDS.index(f.kind), f.reason, -f.strength, str(f.valid))
         )
@@ -74,33 +74,34 @@ class SplitReport:
 
 
 def check_splits(data: Data, model: Path | None = None, jobs: int = 2) -> SplitReport:
-    """Compare `train` with `valid`; what is not decoded yet is decoded.
+    """Compare `train` with `valid`; recordings that the cache lacks are decoded.
 
     Parameters
     ----------
-    model : manifest of the model that proposes copies; the shipped one where None
-    jobs : processes that fingerprint
+    model : manifest of the model that proposes copies; by default the shipped one
+    jobs : number of processes that fingerprint
 
     Raises
     ------
     AudioError
-        A kind has recordings, but not a single one that can be read.
+        A kind has recordings, but none that can be decoded.
     """
     train, valid = ([pair for kinds in TOGETHER for pair in _sounds(data, kinds, split)] for split in SPLITS)
     counts = {kind: (_count(train, kind), _count(valid, kind)) for kind in KINDS}
     findings = [*_same_files(data), *_same_sounds(train, valid), *_same_groups(data)]
     for kinds in (ROOMS, MICROPHONES):
         findings += _same_responses(_only(train, kinds), _only(valid, kinds))
-    heard, asked = _only(train, SOUNDS), _only(valid, SOUNDS)
-    log.info("fingerprints: %d recordings of train, %d of valid", len(heard), len(asked))
-    for copy in find_copies(heard, asked, data.cache_path("check"), model, jobs):
-        reason, strength = ("copy", copy.correlation) if copy.is_same_recording else ("version", copy.named)
+    train_sounds, valid_sounds = _only(train, SOUNDS), _only(valid, SOUNDS)
+    log.info("fingerprinting %d recordings of train and %d of valid", len(train_sounds), len(valid_sounds))
+    for copy in find_copies(train_sounds, valid_sounds, data.cache_path("check"), model, jobs):
+        is_copy = copy.is_same_recording
+        reason, strength = ("copy", copy.correlation) if is_copy else ("version", copy.recognized)
         findings.append(Finding(reason, copy.valid.kind, copy.train.path, copy.valid.path, strength))
     return SplitReport(_without_repeats(findings), counts)
 
 
 def _sounds(data: Data, kinds: Sequence[str], split: str) -> Sounds:
-    """Return the readable recordings with their samples, ``(n,)`` int16."""
+    """Return the recordings that can be decoded, with their samples, ``(n,)`` int16."""
     recordings = data.of(kinds, split)
     if not recordings:
         return []
@@ -134,7 +135,7 @@ def _same_sounds(train: Sounds, valid: Sounds) -> Iterator[Finding]:
 
 
 def _same_groups(data: Data) -> Iterator[Finding]:
-    """Yield one pair for each group that is on both sides."""
+    """Yield one pair for each group that is in both splits."""
     train: dict[tuple[str, str], Recording] = {}
     for recording in data.of(KINDS, "train"):
         train.setdefault((recording.kind, recording.group), recording)
@@ -146,14 +147,14 @@ def _same_groups(data: Data) -> Iterator[Finding]:
 
 def _same_responses(train: Sounds, valid: Sounds) -> Iterator[Finding]:
     responses = [[samples.astype(np.float32) for _, samples in side] for side in (train, valid)]
-    pairs = alike_responses(responses[0], responses[1])
+    pairs = duplicate_responses(responses[0], responses[1])
     for number, other, correlation in pairs:
         recording = valid[other][0]
         yield Finding("response", recording.kind, train[number][0].path, recording.path, correlation)
 
 
 def _without_repeats(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Keep the first finding of each pair: the plainest reason comes first."""
+    """Keep the first finding of each pair; the simplest reasons come first."""
     first: dict[tuple[Path, Path], Finding] = {}
     for finding in findings:
         first.setdefault((finding.train, finding.valid), finding)

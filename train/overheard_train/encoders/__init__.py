@@ -1,11 +1,11 @@
-"""Encoders by name. One more is a file beside these and a line here."""
+"""Encoders by name. To add one, add a module here and a line to ``ENCODERS``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard_train.parts import Part, pick
+from overheard_train.registry import Part, find_factory
 
 if TYPE_CHECKING:
     import keras
@@ -19,5 +19,5 @@ ENCODERS = {
 
 
 def build_encoder(part: Part, spec: FingerprintSpec) -> keras.Model:
-    """Build an encoder: (batch, n_frames, n_mels, 1) to (batch, dim), unit norm, float32."""
-    return pick(ENCODERS, part, "encoder")(spec, **part.options)
+    """Build an encoder: from (batch, n_frames, n_mels, 1) to (batch, dim), float32 of unit norm."""
+    return find_factory(ENCODERS, part, "encoder")(spec, **part.options)

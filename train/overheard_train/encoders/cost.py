@@ -1,4 +1,4 @@
-"""What an encoder costs the device: multiply-adds, and weights, a byte each once they are int8."""
+"""Count what an encoder costs a device: multiply-adds, and weights of one byte each after int8 export."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from keras import layers
 
 
 def multiply_adds(encoder: keras.Model) -> int:
-    """Return the multiply-adds of one segment; batch norms are folded, and the rest is small beside these."""
+    """Return the multiply-adds per segment of convolutions and dense layers.
+
+    The export folds batch norms into them; all other layers cost little in comparison.
+    """
     total = 0
     for layer in _with_kernels(encoder):
-        places = math.prod(layer.output.shape[1:-1])  # (height, width), or none of a dense layer
-        total += places * math.prod(layer.kernel.shape)  # (..., inputs of a group, outputs)
+        positions = math.prod(layer.output.shape[1:-1])  # (height, width), empty for a dense layer
+        total += positions * math.prod(layer.kernel.shape)  # (..., input channels per group, output channels)
     return int(total)
 
 
 def n_kernel_weights(encoder: keras.Model) -> int:
-    """Return how many weights the kernels have; biases are some hundreds more, of four bytes each."""
+    """Return the number of weights in all kernels; a few hundred biases of four bytes come on top."""
     return int(sum(math.prod(layer.kernel.shape) for layer in _with_kernels(encoder)))
 
 

@@ -1,4 +1,4 @@
-"""Chang et al.'s Neural Audio Fingerprint: separable convolutions, divide and encode."""
+"""The encoder of Chang et al.'s Neural Audio Fingerprint: separable convolutions, divide and encode."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def nafp(
 ) -> keras.Model:
     """Build the encoder of Chang et al. (2010.11910), section 2.2 and table 1.
 
-    Batch norm and ReLU stand for its layer norm and ELU, which int8 conversion breaks into hundreds of
+    Batch norm and ReLU replace its layer norm and ELU, which int8 conversion splits into hundreds of
     operators.
 
     Parameters
     ----------
     widths : channels of the eight blocks, each a 1x3 and a 3x1 convolution with stride 2
-    hidden : units a slice in the first level of the projection
+    hidden : units per slice in the first level of the projection
 
     Returns
     -------
-    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), unit norm, float32
+    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), float32 of unit norm
     """
     inputs = keras.Input((spec.n_frames, spec.frontend.n_mels, 1), name="log_mel")
     x = inputs

@@ -1,4 +1,4 @@
-"""Google's Now Playing: a stack of convolutions and a two-level divide-and-encode block."""
+"""The encoder of Google's Now Playing: convolutions and a two-level divide-and-encode block."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def now_playing(
 ) -> keras.Model:
     """Build the encoder of Now Playing (1711.10958), section 3.
 
-    The paper gives no sizes. ReLU stands for its ELU, which int8 conversion breaks into three operators.
+    The paper gives no sizes. ReLU replaces its ELU, which int8 conversion breaks into three operators.
 
     Parameters
     ----------
-    widths : channels of the convolutions, each of which halves time and frequency
-    hidden : units a slice in the first level of the block
+    widths : channels of the convolutions, each halves time and frequency
+    hidden : units per slice in the first level of the block
 
     Returns
     -------
-    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), unit norm, float32
+    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), float32 of unit norm
     """
     inputs = keras.Input((spec.n_frames, spec.frontend.n_mels, 1), name="log_mel")
     x = inputs

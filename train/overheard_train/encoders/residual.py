@@ -1,4 +1,4 @@
-"""Ours: a patch stem, 3x3 residual stages, which two CPU cores train fast, and an L2 projection."""
+"""Our encoder: a patch stem, stages of 3x3 residual blocks, and a normalized projection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def residual(
     widths: tuple[int, ...] = (64, 128, 256),
     blocks: tuple[int, ...] = (1, 1, 1),
 ) -> keras.Model:
-    """Build the encoder: normalized log-mel segments to embeddings.
+    """Build the encoder; two processor cores train it fast.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def residual(
 
     Returns
     -------
-    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), unit norm, float32
+    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), float32 of unit norm
     """
     inputs = keras.Input((spec.n_frames, spec.frontend.n_mels, 1), name="log_mel")
     x = layers.Conv2D(widths[0], 4, 4, use_bias=False)(inputs)  # (n_frames / 4, n_mels / 4, widths[0])

@@ -1,4 +1,4 @@
-"""J. Woo's: three plain convolutions with max pooling, a wide dense layer and an L2 projection."""
+"""J. Woo's encoder: three convolutions with max pooling, a wide dense layer, a normalized projection."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def woo(spec: FingerprintSpec, size: int = 50, hidden: int = 4096) -> keras.Mode
 
     Parameters
     ----------
-    size : of the random sample of rows and columns that the network sees: 50 or 128
+    size : number of random rows and columns that the network sees: 50 or 128
     hidden : units of the dense layer
 
     Returns
     -------
-    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), unit norm, float32
+    keras.Model from (batch, n_frames, n_mels, 1) to (batch, dim), float32 of unit norm
     """
     small, large = regularizers.L2(2e-4), regularizers.L2(1e-3)
     options = {"activation": "relu", "kernel_initializer": "he_uniform"}

@@ -1,16 +1,16 @@
-"""Losses by name. One more is a file beside these and a line here.
+"""Losses by name. To add one, add a module here and a line to ``LOSSES``.
 
-A loss is a layer that is called with embeddings ``(n, dim)``, float32 of unit norm, and labels ``(n, 2)``,
-int32: the pair and the track of each row. Rows of one pair are the same moment of one track, the first of
-them as the catalogue holds it. It returns the loss, a scalar, and how often the nearest other row is of the
-same pair.
+A loss is a Keras layer. Its inputs are embeddings ``(n, dim)``, float32 of unit norm, and labels ``(n, 2)``
+int32: pair and track of each row. The rows of one pair are the same moment of one track; the first is as the
+catalogue holds it. Its outputs are the loss, a scalar, and the accuracy: the share of rows whose nearest
+other row is of the same pair.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from overheard_train.parts import Part, pick
+from overheard_train.registry import Part, find_factory
 
 if TYPE_CHECKING:
     import keras
@@ -22,6 +22,6 @@ LOSSES = {
 
 
 def make_loss(part: Part) -> keras.layers.Layer:
-    """Make a loss."""
-    layer: keras.layers.Layer = pick(LOSSES, part, "loss")(**part.options)
+    """Create a loss."""
+    layer: keras.layers.Layer = find_factory(LOSSES, part, "loss")(**part.options)
     return layer

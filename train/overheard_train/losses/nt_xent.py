@@ -1,4 +1,6 @@
-"""Normalized temperature-scaled cross entropy, with negatives of earlier batches, and through a code."""
+# mypy: allow-subclassing-any
+# Keras has no type information: its layers are of type Any, which strict mypy does not let us subclass.
+"""NT-Xent, the normalized temperature-scaled cross entropy, with optional queue and quantization."""
 
 from __future__ import annotations
 
@@ -9,24 +11,25 @@ from keras import ops
 
 from overheard_train.losses.code import ProductCode
 
-NEVER = -1e9  # a logit that takes no part
+EXCLUDED = -1e9  # a logit that does not contribute
 
 
 class NTXent(keras.layers.Layer):
     """Contrast each row with all others of the batch, and with a queue of earlier catalogue rows.
 
-    Sources: Chen et al., SimCLR (2002.05709), eq. 1; for audio Chang et al. (2010.11910), 2.1; the mean over
-    several positives is Khosla et al. (2004.11362), eq. 2; the queue Wang et al. (1912.06798).
+    Sources: Chen et al., SimCLR (2002.05709), eq. 1; Chang et al. (2010.11910), section 2.1, for audio;
+    Khosla et al. (2004.11362), eq. 2, for the mean over positives; Wang et al. (1912.06798) for the queue.
 
     Parameters
     ----------
-    temperature : smaller looks harder at the nearest negatives
-    queue : earlier embeddings that serve as negatives too; those of a row's own track do not
-    code_bytes : quantize every second catalogue row to so many bytes, so that embeddings learn to survive it
+    temperature : a smaller one gives more weight to the nearest negatives
+    queue : number of earlier embeddings that are negatives too, except those of a row's own track
+    code_bytes : quantize every second catalogue row to this many bytes, so that embeddings tolerate it; 0
+        quantizes none
     commitment : weight of the mean squared distance between a row and its code
-    views : rows of each pair; the batch holds all pairs' first rows, then all second ones, and so on
-    shared : weight of the comparison with what all rows' negatives are on average, rather than a row's own:
-        a match is named by a threshold, which is the same for all queries
+    views : rows per pair; the batch holds the first rows of all pairs, then all second rows, and so on
+    shared : weight, from 0 to 1, of a comparison with the mean of all rows' negatives instead of a row's own;
+        recognition uses one threshold for all queries
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class NTXent(keras.layers.Layer):
         self.code = ProductCode(code_bytes) if code_bytes else None
 
     def build(self, embeddings: tuple[int | None, ...], *_: Any) -> None:
-        """Make the empty queue for embeddings ``(n, dim)``."""
+        """Create codebooks and an empty queue for embeddings ``(n, dim)``."""
         if self.code is not None:
             self.code.build(embeddings)
         if self.queue_size:
@@ -64,49 +67,63 @@ class NTXent(keras.layers.Layer):
         pairs, tracks = labels[:, 0], labels[:, 1]
         penalty = 0.0
         if self.code is not None:
-            embeddings, penalty = self._coded(embeddings, pairs)
+            embeddings, penalty = quantize_catalogue_rows(self.code, embeddings, pairs, self.views)
         logits = ops.matmul(embeddings, ops.transpose(embeddings)) / self.temperature
         itself = ops.eye(ops.shape(embeddings)[0], dtype="float32")
-        positive = ops.cast(ops.equal(pairs[:, None], pairs[None, :]), "float32") - itself
+        is_positive = ops.cast(ops.equal(pairs[:, None], pairs[None, :]), "float32") - itself
         same_track = ops.cast(ops.equal(tracks[:, None], tracks[None, :]), "float32")
-        logits = logits + NEVER * (same_track - positive)  # itself, and moments that may well sound the same
-        every = logits
+        logits = logits + EXCLUDED * (same_track - is_positive)  # other moments of a track can sound the same
+        all_logits = logits
         if self.queue_size:
-            every = ops.concatenate([logits, self._queued(embeddings, tracks)], axis=1)
+            all_logits = ops.concatenate([logits, self._queued(embeddings, tracks)], axis=1)
             self._enqueue(embeddings, tracks)
-        wanted = ops.sum(logits * positive, axis=1) / ops.sum(positive, axis=1)
-        loss = ops.mean(ops.logsumexp(every, axis=1) - wanted)
+        positive_logit = ops.sum(logits * is_positive, axis=1) / ops.sum(is_positive, axis=1)
+        loss = ops.mean(ops.logsumexp(all_logits, axis=1) - positive_logit)
         if self.shared:
-            loss = (1 - self.shared) * loss + self.shared * self._against_all(logits, positive, wanted)
-        hits = ops.take_along_axis(positive, ops.argmax(logits, axis=1)[:, None], axis=1)
+            loss = (1 - self.shared) * loss + self.shared * self._shared_loss(
+                logits, is_positive, positive_logit
+            )
+        hits = ops.take_along_axis(is_positive, ops.argmax(logits, axis=1)[:, None], axis=1)
         return loss + self.commitment * penalty, ops.mean(hits)
 
-    def _against_all(self, logits: Any, positive: Any, wanted: Any) -> Any:
-        """Contrast each row's positive with the mean row's negatives: one threshold has to fit all rows."""
-        negatives = ops.logsumexp(logits + NEVER * positive)
+    def _shared_loss(self, logits: Any, is_positive: Any, positive_logit: Any) -> Any:
+        """Contrast each row's positives with the mean of all rows' negatives."""
+        negatives = ops.logsumexp(logits + EXCLUDED * is_positive)
         rows = ops.cast(ops.shape(logits)[0], "float32")
-        return ops.mean(ops.logaddexp(wanted, negatives - ops.log(rows)) - wanted)
-
-    def _coded(self, embeddings: Any, pairs: Any) -> tuple[Any, Any]:
-        """Quantize the catalogue row of every second pair: the query's is never stored."""
-        n_pairs = ops.shape(embeddings)[0] // self.views
-        stored, heard = embeddings[:n_pairs], embeddings[n_pairs:]
-        coded, distance = self.code(stored)
-        chosen = ops.cast(pairs[:n_pairs, None] % 2 == 0, "float32")
-        return ops.concatenate([chosen * coded + (1 - chosen) * stored, heard], axis=0), distance
+        return ops.mean(ops.logaddexp(positive_logit, negatives - ops.log(rows)) - positive_logit)
 
     def _queued(self, embeddings: Any, tracks: Any) -> Any:
         logits = ops.matmul(embeddings, ops.transpose(self.queue)) / self.temperature
-        kept = ops.logical_and(
-            ops.not_equal(tracks[:, None], self.queue_tracks[None, :]), self.queue_tracks[None, :] >= 0
-        )
-        return ops.where(kept, logits, NEVER)
+        queued = self.queue_tracks[None, :]  # -1 in the empty part
+        kept = ops.logical_and(ops.not_equal(tracks[:, None], queued), queued >= 0)
+        return ops.where(kept, logits, EXCLUDED)
 
     def _enqueue(self, embeddings: Any, tracks: Any) -> None:
-        # The catalogue's rows of the batch: what a query meets.
+        # Catalogue rows only: a query is compared with nothing else.
         n_pairs = ops.shape(embeddings)[0] // self.views
         newest = ops.stop_gradient(embeddings[:n_pairs])
         self.queue.assign(ops.concatenate([newest, self.queue], axis=0)[: self.queue_size])
         self.queue_tracks.assign(
             ops.concatenate([tracks[:n_pairs], self.queue_tracks], axis=0)[: self.queue_size]
         )
+
+
+def quantize_catalogue_rows(code: ProductCode, embeddings: Any, pairs: Any, views: int) -> tuple[Any, Any]:
+    """Quantize the catalogue row of every second pair; degraded rows are queries, which are never stored.
+
+    Parameters
+    ----------
+    embeddings : (n, dim), the catalogue rows of all pairs first
+    pairs : (n,) number of each row's pair
+    views : rows per pair
+
+    Returns
+    -------
+    The embeddings, some of them quantized, and the mean squared distance of catalogue rows to their codes.
+    """
+    n_pairs = ops.shape(embeddings)[0] // views
+    catalogue, queries = embeddings[:n_pairs], embeddings[n_pairs:]
+    quantized, distance = code(catalogue)
+    selected = ops.cast(pairs[:n_pairs, None] % 2 == 0, "float32")
+    rows = selected * quantized + (1 - selected) * catalogue
+    return ops.concatenate([rows, queries], axis=0), distance

@@ -1,0 +1,99 @@
+"""Measure the processor time of `Recognizer.identify` per second of audio, for clips of different lengths.
+
+    python benchmarks/identify_cost.py [--pack FILE] [--repeats 5] [--quick]
+
+Writes identify_cost.json and identify_cost.md into benchmarks/results. The cost per second must not
+increase with the length of the clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from overheard.catalogue.pack import open_pack
+from overheard.errors import OverheardError
+from overheard.fingerprint.model import Model, load_model
+from overheard.recognize.pipeline import Recognizer
+from overheard_bench import RESULTS, output, report, scenes
+from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
+from overheard_bench.environment import environment, model_facts
+from overheard_bench.protocol import CACHE
+
+LENGTHS_S = (5, 10, 15, 17, 20, 25, 30, 31, 45, 60, 120)
+REFERENCE_S = 15
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser.add_argument("--pack", type=Path, help="pack to search (default: the starter pack)")
+    parser.add_argument("--repeats", type=int, default=5, help="clips of each length; the median counts")
+    parser.add_argument("--quick", action="store_true", help="one clip of each length, to try the script")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.repeats = 1
+    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    try:
+        with tempfile.TemporaryDirectory(prefix="overheard-identify-cost-") as folder:
+            result = measure(args, Path(folder), load_model(args.model))
+    except (OverheardError, RuntimeError, FileNotFoundError) as error:
+        print(f"identify_cost.py: {error}", file=sys.stderr)
+        return 2
+    output.publish(args.out, "identify_cost", result, report.identify_cost(result))
+    return 0
+
+
+def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
+    """Identify clips of known music, alternating between the lengths."""
+    setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
+    starter = scenes.starter_pack()
+    paths = [*sorted((setup.data_dir / "packs").glob("*.pack")), *([starter] if starter else [])]
+    recognizer = Recognizer(model, [open_pack(path, model.digest) for path in paths])
+    waveform = scenes.sound(setup, "catalogue music", max(LENGTHS_S) + args.repeats)
+    if waveform is None:
+        raise RuntimeError("there is no music of the catalogue")
+    recognizer.identify(waveform[: REFERENCE_S * SAMPLE_RATE])  # warms caches up
+    times: dict[int, list[float]] = {length_s: [] for length_s in LENGTHS_S}
+    for repeat in range(args.repeats):
+        for length_s in LENGTHS_S:
+            clip = waveform[repeat * SAMPLE_RATE :][: length_s * SAMPLE_RATE]
+            began = time.process_time()
+            recognizer.identify(clip)
+            times[length_s].append(time.process_time() - began)
+    return {
+        "clips": clips({length_s: statistics.median(each) for length_s, each in times.items()}),
+        "reference_s": REFERENCE_S,
+        "repeats": args.repeats,
+        "catalogue": setup.catalogue,
+        "model": model_facts(model),
+        "environment": environment(),
+        "quick": args.quick,
+    }
+
+
+def clips(cpu_s: dict[int, float]) -> list[dict[str, float]]:
+    """Return a row for each length of clip, from its processor time in seconds."""
+    reference = cpu_s[REFERENCE_S] / REFERENCE_S
+    return [
+        {
+            "length_s": length_s,
+            "cpu_s": round(each, 4),
+            "cpu_s_per_s": round(each / length_s, 5),
+            "ratio": round(each / length_s / reference, 3),
+        }
+        for length_s, each in cpu_s.items()
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

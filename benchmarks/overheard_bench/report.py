@@ -1,0 +1,238 @@
+"""Render results as Markdown tables, for NAME.md beside each result and for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from overheard_bench.output import Result, markdown
+
+CONDITIONS = {
+    "clean": "the file itself",
+    "noise0": "noise as loud as the music",
+    "mic10": "room, microphone, noise 10 dB below the music",
+    "mic5": "room, microphone, noise 5 dB below the music",
+    "mic0": "room, microphone, noise as loud as the music",
+    "mic-5": "room, microphone, noise 5 dB above the music",
+    "far10": "reverberant room, far microphone, noise 10 dB below the music",
+    "mic10_spd": "as `mic10`, played 0.2 to 0.5% too fast or too slow",
+}
+
+
+def accuracy(result: Result) -> str:
+    """Return the table of correct answers by condition and length, and the false positives."""
+    lengths = list(result["by_length"])
+    cells = {(cell["condition"], str(cell["length_s"])): cell for cell in result["cells"]}
+    rows = [
+        [
+            f"{CONDITIONS[name]} (`{name}`)",
+            *(f"{cells[name, length]['right_percent']:.0f}" for length in lengths),
+            *pooled(pool),
+        ]
+        for name, pool in result["by_condition"].items()
+    ]
+    rows.append(["**all**", *right_by_length(result), *pooled(result["overall"])])
+    header = [
+        "% correctly identified",
+        *(f"{length} s" for length in lengths),
+        "all lengths (95% interval)",
+        "% incorrectly identified",
+    ]
+    overall, catalogue = result["overall"], result["catalogue"]
+    low, high = overall["out_named_interval"]
+    text = markdown(header, rows) + (
+        f"\nKnown music: {overall['n']:,} queries. Unknown music: {overall['out_n']:,} queries, with "
+        f"{overall['out_named']} false positives ({overall['out_named_percent']:.1f}%, 95% interval "
+        f"{low:.1f}-{high:.1f}). Catalogue: {catalogue['tracks']} tracks, {catalogue['hours']:.1f} hours, "
+        f"{catalogue['bytes']:,} bytes, which is {catalogue['bytes_per_min']:,.0f} bytes per minute.\n"
+    )
+    if "exhaustive" in result:
+        exact, coded = (r["at_one_percent"]["right_percent"] for r in (result["exhaustive"], result))
+        text += (
+            f"\nAt 1% false positives, the pack has {coded:.1f}% correct answers. Exhaustive search over "
+            f"uncompressed embeddings has {exact:.1f}%.\n"
+        )
+    return text
+
+
+def sizes(results: Mapping[str, Result], notes: Sequence[str]) -> str:
+    """Return the table of accuracy and size for each model and length of code.
+
+    Parameters
+    ----------
+    results : accuracy results by label
+    notes : for each result, a note after its commit
+    """
+    rows = []
+    for (label, result), note in zip(results.items(), notes, strict=True):
+        overall, machine = result["overall"], result["environment"]
+        rows.append(
+            [
+                label,
+                *right_by_length(result),
+                pooled(overall)[0],
+                f"{overall['out_named_percent']:.1f}",
+                f"{result['catalogue']['bytes_per_min']:,.0f}",
+                f"{result['model']['network_bytes'] / 1e6:.1f} MB",
+                f"{machine['date'][:10]}, {machine['commit'] or 'unknown'}{note}",
+            ]
+        )
+    lengths = [f"{length} s" for length in next(iter(results.values()))["by_length"]]
+    header = ["% correctly identified", *lengths, "all (95% interval)", "% false positives"]
+    return markdown([*header, "bytes per minute", "network", "measured, commit"], rows)
+
+
+def right_by_length(result: Result) -> list[str]:
+    """Return the share of correct answers for each length, over all conditions."""
+    return [f"{pool['right_percent']:.1f}" for pool in result["by_length"].values()]
+
+
+def pooled(counts: Result) -> list[str]:
+    """Return the cells for all lengths: the percentages of correct and of incorrect answers."""
+    low, high = counts["right_interval"]
+    return [f"{counts['right_percent']:.1f} ({low:.0f}-{high:.0f})", f"{counts['wrong_percent']:.1f}"]
+
+
+def targets(result: Result) -> str:
+    """Return the table of the targets; it is for developers, and not in the documentation."""
+    rows = [
+        [t["target"], f"{t['kind']} {t['limit']:g}", f"{t['measured']:g}", "yes" if t["met"] else "no"]
+        for t in result["targets"]
+    ]
+    return markdown(["target", "limit", "measured", "met"], rows)
+
+
+def listening(result: Result) -> str:
+    """Return the tables of a day of listening: known music, and false positives without music."""
+    rows: list[list[object]] = []
+    for condition, known in result["known"].items():
+        unknown = result["unknown"][condition]
+        delays = (known["named_after_s_median"], known["named_after_s_p90"])
+        rows.append(
+            [
+                condition,
+                f"{known['right_percent']:.1f}",
+                f"{known['wrong_percent']:.1f}",
+                f"{known['tracks_named']} of {known['tracks']}",
+                *("never" if delay is None else f"{delay:.1f}" for delay in delays),
+                f"{unknown['named_plays']} in {unknown['hours']:.1f} h",
+            ]
+        )
+    header = [
+        "complete tracks",
+        "% of time correctly identified",
+        "% of time incorrectly",
+        "tracks identified",
+        "delay, median (s)",
+        "delay, 90th percentile (s)",
+        "false positives, unknown music",
+    ]
+    without_music = [
+        [kind, f"{counts['named_plays']} in {counts['hours']:.1f} h"]
+        for kind, counts in result["without_music"].items()
+    ]
+    return f"{markdown(header, rows)}\n{markdown(['no music', 'false positives'], without_music)}"
+
+
+def latency(result: Result) -> str:
+    """Return the tables of processor time, memory and indexing speed."""
+    listen = [
+        [
+            scene,
+            f"{usage['cpu_ms_per_s']:.2f}",
+            f"{usage['share_of_one_core_percent']:.2f}",
+            f"{usage['cpu_s_per_hour']:.1f}",
+            *(
+                "unknown" if usage[key] is None else f"{usage[key]:.0f}"
+                for key in ("resident_mb", "peak_resident_mb")
+            ),
+        ]
+        for scene, usage in result["listen"].items()
+    ]
+    header = [
+        "`overheard listen`",
+        "CPU ms per second",
+        "% of one core",
+        "CPU s per hour",
+        "resident MB",
+        "peak resident MB",
+    ]
+    index = [[row["format"], f"{row['x_real_time']:.0f}"] for row in result["index"]]
+    stage_header = ["CPU ms per second of audio, by stage", "median", "95th percentile"]
+    return "\n".join(
+        [
+            markdown(header, listen),
+            markdown(stage_header, stages(result)),
+            markdown(["`overheard index`, one core, with decoding", "times real time"], index),
+        ]
+    )
+
+
+def stages(result: Result) -> list[list[str]]:
+    """Return a row for each stage, for music of the catalogue: the most expensive case."""
+    return [
+        [f"{stage} ({runtime})", f"{row['p50_ms']:.2f}", f"{row['p95_ms']:.2f}"]
+        for runtime, scenes in result["runtimes"].items()
+        for stage, row in scenes["catalogue music"]["stages"].items()
+        if not stage.endswith("wall")
+    ]
+
+
+def power(result: Result) -> str:
+    """Return the table of processor time and energy, and the state of each meter."""
+    rows = []
+    for scene, values in result["scenes"].items():
+        if values is None:
+            rows.append([scene, "not measured", "", ""])
+            continue
+        energy: Any = values["energy"]
+        if energy != "unavailable":
+            energy = ", ".join(f"{e['net_j_per_hour']:.0f} ({meter})" for meter, e in energy.items())
+        cpu = [f"{values['cpu_s_per_hour']:.1f}", f"{values['share_of_one_core_percent']:.2f}"]
+        rows.append([scene, *cpu, energy])
+    header = ["one hour of listening to", "CPU s", "% of one core", "J above idle"]
+    meters = "; ".join(f"{meter}: {state}" for meter, state in result["meters"].items())
+    return f"{markdown(header, rows)}\nEnergy meters: {meters}.\n"
+
+
+def identify_cost(result: Result) -> str:
+    """Return the table of the cost of identifying one clip, by its length."""
+    rows = [
+        [f"{row['length_s']} s", f"{row['cpu_s']:.3f}", f"{row['cpu_s_per_s']:.4f}", f"{row['ratio']:.2f}"]
+        for row in result["clips"]
+    ]
+    reference = result["reference_s"]
+    header = ["clip", "CPU s", "CPU s per second of audio", f"relative to {reference} s"]
+    return markdown(header, rows)
+
+
+COMPARED = ("clean", "mic10", "mic5", "mic0", "mic-5")  # the file itself, then by noise level
+
+
+def comparison(ours: Mapping[str, Result], peers: Result) -> str:
+    """Return the comparison of our settings and the peers' by noise level, with the size of the catalogue.
+
+    Parameters
+    ----------
+    ours : accuracy results by label
+    peers : the result of benchmarks/peers.py, which asks the same queries
+    """
+    tables = [(label, result, result["catalogue"]["bytes_per_min"]) for label, result in ours.items()]
+    tables += [(s["name"], s, s["database"]["bytes_per_min"]) for s in peers["settings"]]
+    rows = [
+        [
+            label,
+            *(f"{result['by_condition'][name]['right_percent']:.1f}" for name in COMPARED),
+            f"{result['overall']['right_percent']:.1f}",
+            f"{result['overall']['out_named_percent']:.1f}",
+            f"{bytes_per_min:,.0f}",
+        ]
+        for label, result, bytes_per_min in tables
+    ]
+    noise = ["noise -10 dB", "-5 dB", "0 dB", "+5 dB"]
+    header = ["% correctly identified", "clean", *noise, "all conditions", "% false positives"]
+    overall = next(iter(ours.values()))["overall"]
+    return markdown([*header, "bytes per minute"], rows) + (
+        f"\nNoise levels are relative to the music, recorded in a room with a microphone. "
+        f"{overall['n']:,} queries of 2 to 10 s of known music, {overall['out_n']:,} of unknown music.\n"
+    )

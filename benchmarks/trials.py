@@ -1,0 +1,106 @@
+"""Ask the calibration queries with and without their own track, and write the trials for the calibration.
+
+    python benchmarks/trials.py TRIALS.json [--model FILE.json] [--n 60]
+    overheard-export calibrate TRIALS.json [--model FILE.json]
+
+Queries are from the calibration part of the `valid` lists and from training tracks; rooms, noises and
+microphones are from the calibration part. Nothing of the report part is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from overheard.errors import OverheardError
+from overheard.files import atomic_write
+from overheard.fingerprint.model import Model, load_model
+from overheard.recognize.pipeline import Recognizer
+from overheard_bench import CHECKOUT, catalogue
+from overheard_bench import corpus as corpora
+from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
+from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
+from overheard_bench.shares import on_every_core
+
+SEED = 3  # not accuracy.py's seed: other positions
+TRAINING_DUPLICATES = CHECKOUT / "train" / "near_duplicates.json"
+Trial = tuple[
+    int, bool, bool, tuple[float, ...]
+]  # length in s, own track in the catalogue?, right?, features
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Ask and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("trials", type=Path, metavar="TRIALS.json", help="the file to write")
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser.add_argument("--n", type=int, default=60, help="positions per length, each in every condition")
+    parser.add_argument("--full-only", action="store_true", help="skip compact codes")
+    args = parser.parse_args(argv)
+    try:
+        model, corpus = load_model(args.model), Corpus(args.corpus)
+        trials = {"scoring": collect(corpus, model, args.n, compact=False)}
+        if len(model.quantizer.widths) > 1 and not args.full_only:
+            trials["compact_scoring"] = collect(corpus, model, args.n, compact=True)
+        with atomic_write(args.trials) as file:
+            file.write((json.dumps({"digest": model.digest, "trials": trials}) + "\n").encode())
+    except (OverheardError, OSError, RuntimeError) as error:
+        print(f"trials.py: {error}", file=sys.stderr)
+        return 2
+    for name, each in trials.items():
+        print(f"{name}: {len(each)} trials")
+    return 0
+
+
+def collect(corpus: Corpus, model: Model, n: int, compact: bool) -> list[Trial]:
+    """Ask all calibration queries, on every core."""
+    paths = catalogue.catalogue_paths(corpus)
+    pack = catalogue.build_pack(corpus, model, paths, CACHE, None, compact)
+    for _ in queries(corpus, n):
+        pass  # renders into the cache before several processes read it
+    return on_every_core(functools.partial(ask_share, corpus.root, model.path, pack.path, n))
+
+
+def ask_share(root: Path, model_path: Path, pack_path: Path, n: int, jobs: int, job: int) -> list[Trial]:
+    """Ask every `jobs`-th query, beginning with number `job`."""
+    corpus = Corpus(root)
+    opened = catalogue.open_catalogue(corpus, model_path, pack_path)
+    numbers = {opened.corpus_path(track): number for number, track in enumerate(opened.pack.tracks)}
+    numbers |= {copy: numbers[kept] for copy, kept in opened.aliases.items()}
+    trials = []
+    for query in itertools.islice(queries(corpus, n), job, None, jobs):
+        copies = [numbers[path] for path in opened.duplicates.get(query.source, ()) if path in numbers]
+        trials += ask(opened.recognizer, query, numbers[query.source], copies)
+    return trials
+
+
+def queries(corpus: Corpus, n: int) -> Iterator[Query]:
+    """Yield queries of the calibration part, and as many of training tracks without near-duplicates."""
+    duplicates = corpora.near_duplicates(TRAINING_DUPLICATES).keys() | corpora.near_duplicates().keys()
+    training = [item.path for item in corpus.of("music", "train") if item.path not in duplicates]
+    for music in (None, training):
+        yield from render_queries("calibration", SEED, n, 0, LENGTHS_S, corpus=corpus.root, music=music)
+
+
+def ask(recognizer: Recognizer, query: Query, own: int, copies: Collection[int]) -> list[Trial]:
+    """Return the trial with the query's own track in the catalogue, and the one without it and its copies."""
+    embedded, candidates, rows = recognizer.window_candidates(query.waveform)
+    others = recognizer.index.candidates(embedded.embeddings[rows], {own, *copies})
+    trials: list[Trial] = []
+    for in_catalogue, proposed in ((True, candidates), (False, others)):
+        evidence = recognizer.matcher.weigh(embedded, proposed, rows, recognizer.clip_step_frames)
+        if evidence is not None:
+            features: Any = evidence.features()
+            trials.append((query.length_s, in_catalogue, evidence.track == own, tuple(map(float, features))))
+    return trials
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

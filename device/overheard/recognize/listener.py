@@ -1,0 +1,233 @@
+"""Recognize a stream of sound block by block: gate, front-end, embeddings, candidates, windows, plays."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
+from overheard.events import Event, Match
+from overheard.fingerprint.embedder import Embedder, Queries
+from overheard.fingerprint.frontend import FloatArray, StreamingFrontend, slice_segments
+from overheard.hear.gate import LevelGate, MusicDetector
+from overheard.recognize.match import Matcher
+from overheard.recognize.plays import PlayTracker, TrackRules
+from overheard.settings import GateSettings, TrackSettings
+
+CLIP_STEP_FRAMES = 4  # fine enough that some query segment lies on the catalogue's grid of 32 frames
+LISTEN_STEP_FRAMES = 16  # 0.5 s
+WINDOW_S = 10.0
+RECORDING_HOP_S = 2.0
+SHORT_WINDOW_S = 4.0  # matched too if the whole window is not accepted: the music may just have begun
+MAX_SEARCHED = 24  # query embeddings of a window that are searched; all of them score the candidates
+MAX_EMBEDDED_AT_ONCE = 256  # bounds memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """How sound is divided into query segments, and these into windows that are matched.
+
+    Attributes
+    ----------
+    step_frames : frames between the starts of neighbouring query segments
+    length_s : length of a window
+    hop_s : seconds between the ends of neighbouring windows; infinite for one window, when the sound ends
+    """
+
+    step_frames: int = LISTEN_STEP_FRAMES
+    length_s: float = WINDOW_S
+    hop_s: float = 1.0
+
+    @property
+    def single(self) -> bool:
+        """Whether all the sound is one window."""
+        return math.isinf(self.hop_s)
+
+    @classmethod
+    def of_recording(cls, duration_s: float) -> Windows:
+        """Return the windows of a recording.
+
+        One that is too short for two windows that could confirm each other (16 s) is a single window. Longer
+        ones are followed as a microphone is, but with half as many windows, since nobody waits for the first
+        result, and with steps that grow with the length up to those of listening: up to 64 s the number of
+        query segments, and so most of the cost, stays what 16 s need.
+        """
+        single_s = WINDOW_S + TrackRules.confirm_s
+        if duration_s <= single_s:
+            return cls(CLIP_STEP_FRAMES, max(duration_s, 0.0), math.inf)
+        step_frames = min(LISTEN_STEP_FRAMES, math.ceil(CLIP_STEP_FRAMES * duration_s / single_s))
+        return cls(step_frames, hop_s=RECORDING_HOP_S)
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """What turns query segments into matches; shared by all listeners."""
+
+    embedder: Embedder
+    index: SegmentIndex
+    matcher: Matcher
+
+
+class Listener:
+    """Recognizes a stream, block by block. Times in its events are seconds since its first sample.
+
+    Parameters
+    ----------
+    engine : embedder, index and matcher
+    gate, track : the user's settings
+    windows : those of a microphone by default
+    rules : when matches become a play; those of a microphone by default
+
+    Attributes
+    ----------
+    best : the best match so far, accepted or not
+    any_sound : whether the level gate has ever opened
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        gate: GateSettings | None = None,
+        track: TrackSettings | None = None,
+        windows: Windows | None = None,
+        rules: TrackRules | None = None,
+    ) -> None:
+        self._engine = engine
+        self._spec = engine.embedder.spec
+        self._windows = windows or Windows()
+        self._gate = LevelGate(gate or GateSettings())
+        self._detector = MusicDetector()
+        self._frontend = StreamingFrontend(self._spec.frontend)
+        self._tracker = PlayTracker(track, rules)
+        self._step_s = self._windows.step_frames / self._spec.frontend.frames_per_s
+        self._n_window = self._segments_in(self._windows.length_s)
+        self._n_samples = 0  # so far, lost sound included
+        self.best: Match | None = None
+        self.any_sound = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._frontend.reset()
+        self._frames: FloatArray = np.zeros((0, self._spec.frontend.n_mels), dtype=np.float32)
+        self._queries: list[Queries] = []  # of the window, one segment each
+        self._candidates: list[Candidates | None] = []  # of the same segments, where they were searched
+        self._n_embedded = 0
+        self._n_unmatched = 0  # segments since the last match
+        self._origin_samples: int | None = None  # where the current stretch of sound began
+
+    @property
+    def now_s(self) -> float:
+        """Seconds of sound so far, lost sound included."""
+        return self._n_samples / self._spec.frontend.sample_rate
+
+    def process(self, block: FloatArray) -> list[Event]:
+        """Take the next samples, ``(n,)`` float32 at the spec's sample rate; return the events they cause."""
+        if not (self._gate.process(block) and self._detector.process(block)):
+            events = self._end_stretch()
+            self._n_samples += len(block)
+            return events + self._tracker.quiet(self.now_s)
+        if self._origin_samples is None:
+            self._origin_samples = self._n_samples
+            self.any_sound = True
+        self._n_samples += len(block)
+        self._frames = np.concatenate([self._frames, self._frontend.process(block)])
+        events = []
+        while len(self._frames) >= self._spec.n_frames:
+            self._embed()
+            if self._n_unmatched * self._step_s >= self._windows.hop_s:
+                events += self._match()
+        return events
+
+    def gap(self, n_samples: int) -> list[Event]:
+        """Account for lost sound: no segment reaches across it."""
+        events = self._end_stretch()
+        self._n_samples += n_samples
+        return events + self._tracker.gap(self.now_s)
+
+    def finish(self) -> list[Event]:
+        """End the open play, because the source has ended."""
+        events = self._match() if self._n_unmatched else []
+        return events + self._tracker.finish(self.now_s)
+
+    def _end_stretch(self) -> list[Event]:
+        """Match what has not been matched yet, and forget the sound."""
+        events = self._match() if self._n_unmatched else []
+        if self._origin_samples is not None:
+            self._clear()
+        return events
+
+    def _embed(self) -> None:
+        """Embed the waiting segments, but no more than the next window needs."""
+        step, n_frames = self._windows.step_frames, self._spec.n_frames
+        n = min((len(self._frames) - n_frames) // step + 1, MAX_EMBEDDED_AT_ONCE)
+        if not self._windows.single:
+            n = min(n, math.ceil(self._windows.hop_s / self._step_s) - self._n_unmatched)
+        segments = slice_segments(self._frames[: (n - 1) * step + n_frames], step, self._spec)
+        self._frames = self._frames[n * step :]
+        queries = self._engine.embedder.query(segments)
+        rows = [Queries(queries.embeddings[i : i + 1], queries.expected[i : i + 1]) for i in range(n)]
+        self._queries = [*self._queries, *rows][-self._n_window :]
+        self._candidates = [*self._candidates, *[None] * n][-self._n_window :]
+        self._n_embedded += n
+        self._n_unmatched += n
+
+    def _match(self) -> list[Event]:
+        """Match the window, or its last seconds if it is not accepted as a whole."""
+        self._n_unmatched = 0
+        n, n_short = len(self._queries), self._segments_in(SHORT_WINDOW_S)
+        match = self._match_last(n)
+        if n_short < n and not self._windows.single and (match is None or not match.accepted):
+            short = self._match_last(n_short)
+            match = short if short is not None and short.accepted else match
+        if match is not None and (self.best is None or match.score > self.best.score):
+            self.best = match
+        return self._tracker.update(match, *self._span_s(n))
+
+    def _match_last(self, n: int) -> Match | None:
+        """Return the best match of the last `n` segments."""
+        rows = self._searched_rows(n)
+        play = self._tracker.playing
+        return self._engine.matcher.match(
+            Queries.join(self._queries[-n:]),
+            self._search(rows + len(self._queries) - n),
+            rows,
+            self._windows.step_frames,
+            *self._span_s(n),
+            None if play is None else play.track.id,
+        )
+
+    def _searched_rows(self, n: int) -> IntArray:
+        """Return which of the last `n` segments are searched; windows that overlap share them."""
+        if self._windows.single:
+            return evenly_spread(n, MAX_SEARCHED)
+        numbers = np.arange(self._n_embedded - n, self._n_embedded)
+        return np.flatnonzero(numbers % math.ceil(self._n_window / MAX_SEARCHED) == 0)
+
+    def _search(self, rows: IntArray) -> Candidates:
+        """Return the candidates of some segments of the window; each is searched once."""
+        missing = [int(row) for row in rows if self._candidates[row] is None]
+        if missing:
+            queries = Queries.join([self._queries[row] for row in missing])
+            candidates = self._engine.index.candidates(queries.embeddings)
+            for i, row in enumerate(missing):
+                self._candidates[row] = candidates.rows(slice(i, i + 1))
+        return Candidates.join([part for row in rows if (part := self._candidates[row]) is not None])
+
+    def _segments_in(self, length_s: float) -> int:
+        """Return how many segments a window of this length holds."""
+        return max(1, int((length_s - self._spec.segment_s) / self._step_s) + 1)
+
+    def _span_s(self, n: int) -> tuple[float, float]:
+        """Return start and end of the last `n` segments, in seconds of the source."""
+        origin_s = (self._origin_samples or 0) / self._spec.frontend.sample_rate
+        if self._windows.single:
+            return origin_s, self.now_s
+        last_s = origin_s + (self._n_embedded - 1) * self._step_s
+        return last_s - (n - 1) * self._step_s, last_s + self._spec.segment_s
+
+
+def evenly_spread(n: int, n_wanted: int) -> IntArray:
+    """Return at most `n_wanted` of the numbers below `n`, evenly spread, both ends included."""
+    return np.unique(np.rint(np.linspace(0, n - 1, min(n, n_wanted))).astype(np.int64))

@@ -1,0 +1,200 @@
+"""Fit the weights and penalties of a model's match score to trials, and write them into its manifest.
+
+A trial is one query with the evidence for its best match. Each query is asked twice: with its own track in
+the catalogue and without it. Logistic regression weighs the evidence. Each query length then
+gets the penalty at which the requested share of the queries without their track would be false positives. The
+penalties are a smooth function of the length, since few of the trials of one length lie near the threshold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linprog, minimize
+
+from overheard.errors import ModelError
+from overheard.files import atomic_write
+from overheard.fingerprint.model import load_model
+
+Floats = npt.NDArray[np.float64]
+
+THRESHOLD = 4.0  # a convention: the penalties move each length's scores so that one threshold fits all
+RIDGE = 1e-3  # keeps the weights finite if the evidence separates the trials perfectly
+FALSE_ACCEPTS = 0.008  # leaves room below the 1% that the benchmarks allow for tracks outside the catalogue
+SCORINGS = ("scoring", "compact_scoring")  # fields of the manifest, for full and for compact codes
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """The evidence for a query's best match, and whether this match is the correct track."""
+
+    length_s: int
+    in_catalogue: bool
+    right: bool
+    features: tuple[float, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``overheard-export calibrate``."""
+    args = parser().parse_args(argv)
+    model = load_model(args.model)
+    trials = read_trials(args.trials, model.digest)
+    manifest = dict(model.manifest)
+    for name, each in trials.items():
+        manifest[name] = calibrate(each, args.false_accepts)
+        print(f"{name}: {json.dumps(manifest[name])}\n{describe(each, manifest[name])}")
+    with atomic_write(model.path) as file:
+        file.write((json.dumps(manifest, indent=1) + "\n").encode())
+    print(f"written to {model.path}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``overheard-export calibrate``."""
+    built = argparse.ArgumentParser(
+        prog="overheard-export calibrate",
+        description="Fit the weights and penalties of a model's match score. Write them into its manifest.",
+    )
+    built.add_argument("trials", type=Path, metavar="TRIALS.json", help="output of benchmarks/trials.py")
+    built.add_argument(
+        "--model", type=Path, metavar="FILE.json", help="manifest of the model (default: the shipped model)"
+    )
+    built.add_argument(
+        "--false-accepts",
+        type=share,
+        default=FALSE_ACCEPTS,
+        metavar="SHARE",
+        help="share of queries without their track that may be recognized (default: %(default)s)",
+    )
+    return built
+
+
+def share(text: str) -> float:
+    """Parse a number between 0 and 1, both excluded."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def read_trials(path: Path, digest: str) -> dict[str, list[Trial]]:
+    """Read the trials of a model, by the field of the manifest that they calibrate.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged or its trials were made with another model.
+    """
+    remedy = "make the file again with benchmarks/trials.py"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error})", remedy) from error
+    if not isinstance(content, dict) or not isinstance(content.get("trials"), dict):
+        raise ModelError(f"{path} is not a file of trials", remedy)
+    if content.get("digest") != digest:
+        raise ModelError(f"{path} has trials of model {content.get('digest')}, not of {digest}", remedy)
+    trials = {name: [_trial(row, path) for row in rows] for name, rows in content["trials"].items()}
+    for name, each in trials.items():
+        if name not in SCORINGS:
+            raise ModelError(f"{path} has an unknown field {name!r}", remedy)
+        if {trial.in_catalogue for trial in each} != {True, False}:
+            raise ModelError(f"{path} lacks trials with or without the query's own track", remedy)
+    return trials
+
+
+def _trial(row: Any, path: Path) -> Trial:
+    valid = isinstance(row, list) and len(row) == 4 and isinstance(row[3], list) and row[3]
+    if not valid or not all(isinstance(value, int | float) for value in (*row[:3], *row[3])):
+        raise ModelError(f"{path} has an invalid trial: {row!r}")
+    return Trial(int(row[0]), bool(row[1]), bool(row[2]), tuple(map(float, row[3])))
+
+
+def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
+    """Fit weights and penalties; return the manifest's field for one kind of code.
+
+    Parameters
+    ----------
+    trials : with and without the queries' own tracks
+    false_accepts : share of the queries without their track that may be recognized, between 0 and 1
+    """
+    features = np.array([trial.features for trial in trials])
+    right = np.array([trial.right for trial in trials], dtype=float)
+    weights = fit_logistic(features, right)
+    log_odds = features @ weights
+    lengths = np.array([trial.length_s for trial in trials])
+    without_own = ~np.array([trial.in_catalogue for trial in trials])
+    curve = fit_quantile(length_terms(lengths[without_own]), log_odds[without_own], 1 - false_accepts)
+    lengths_s = sorted({trial.length_s for trial in trials})
+    quantiles = length_terms(np.array(lengths_s)) @ curve
+    return {
+        "weights": [round(float(weight), 4) for weight in weights],
+        "lengths_s": lengths_s,
+        "penalties": [round(float(value) - THRESHOLD, 4) for value in quantiles],
+        "threshold": THRESHOLD,
+        "chosen_on": {
+            "part": "calibration and training tracks",
+            "trials": len(trials),
+            "false_accepts": false_accepts,
+        },
+    }
+
+
+def length_terms(lengths_s: npt.NDArray[np.int64]) -> Floats:
+    """Return the terms of the penalty ``(n, 3)``: a polynomial of second degree in the length's logarithm."""
+    logarithms = np.log(lengths_s)
+    return np.stack([np.ones(len(lengths_s)), logarithms, logarithms**2], axis=1)
+
+
+def describe(trials: Sequence[Trial], scoring: Mapping[str, Any]) -> str:
+    """Return the outcomes on the trials that were fitted: a check, not a result to report."""
+    lines = []
+    for length, penalty in zip(scoring["lengths_s"], scoring["penalties"], strict=True):
+        of_length = [trial for trial in trials if trial.length_s == length]
+        scores = np.array([trial.features for trial in of_length]) @ np.array(scoring["weights"]) - penalty
+        recognized = scores >= scoring["threshold"]
+        inside = np.array([trial.in_catalogue for trial in of_length])
+        right = np.array([trial.right for trial in of_length])
+        correct, false = np.mean((recognized & right)[inside]), np.mean(recognized[~inside])
+        lines.append(f"{length:>3} s: {correct:.1%} correctly identified, {false:.1%} false positives")
+    return "\n".join(lines)
+
+
+def fit_quantile(features: Floats, values: Floats, quantile: float) -> Floats:
+    """Return the linear model ``(d,)`` of a quantile of `values`, by quantile regression.
+
+    Source: Koenker and Bassett, Regression Quantiles, Econometrica 46, 1978. This solves the dual of their
+    linear program, which has only d constraints; the dual values of these constraints are the model.
+    """
+    balance = (1 - quantile) * features.sum(axis=0)
+    solution = linprog(-values, A_eq=features.T, b_eq=balance, bounds=(0, 1), method="highs")
+    if not solution.success:
+        raise ModelError(f"the trials have no quantile: {solution.message}")
+    model: Floats = -solution.eqlin.marginals
+    return model
+
+
+def fit_logistic(features: Floats, labels: Floats) -> Floats:
+    """Return the weights ``(d,)`` of a logistic regression whose last feature is 1."""
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    mean[-1], spread[-1] = 0.0, 1.0
+    scaled = (features - mean) / spread
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        log_odds = scaled @ weights
+        value = np.mean(np.logaddexp(0, log_odds) - labels * log_odds) + RIDGE * np.sum(weights[:-1] ** 2)
+        gradient = scaled.T @ (1 / (1 + np.exp(-log_odds)) - labels) / len(labels)
+        gradient[:-1] += 2 * RIDGE * weights[:-1]
+        return float(value), gradient
+
+    solution = minimize(loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B")
+    weights: Floats = solution.x / spread
+    weights[-1] -= float(np.sum((solution.x * mean / spread)[:-1]))
+    return weights

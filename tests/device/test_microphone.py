@@ -1,0 +1,263 @@
+"""Microphone capture with a fake PortAudio: the queue, lost devices, and finding inputs."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overheard.errors import AudioError
+from overheard.hear import devices, microphone
+from overheard.hear.microphone import MicrophoneSource, SampleQueue
+from overheard.hear.open import open_source
+from overheard.hear.source import DeviceLost, Gap
+from overheard.settings import Settings
+
+RATE = 8000
+
+
+def tone(seconds: float, rate: int, hz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+# The queue between the capture callback and the reader
+
+
+def test_the_queue_joins_data_without_a_gap_between():
+    queue = SampleQueue(100)
+    queue.put(b"aa", 1)
+    queue.put(b"bb", 1)
+    queue.put(b"cc", 1, lost_before=7)
+    queue.put(b"dd", 1)
+    assert queue.drain() == [(0, b"aabb"), (7, b"ccdd")]
+    assert queue.drain() == []
+
+
+def test_a_full_queue_drops_and_counts_the_oldest_samples_and_marks_the_gap():
+    queue = SampleQueue(10)
+    for n in range(7):
+        queue.put(bytes([n]) * 4, 2)
+    assert queue.dropped_samples == 4
+    assert queue.drain() == [(4, b"".join(bytes([n]) * 4 for n in range(2, 7)))]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.integers(1, 30), st.sampled_from([0, 0, 0, 5])), st.just("drain")), max_size=60
+    )
+)
+def test_the_queue_delivers_or_counts_every_sample(steps: list):
+    queue = SampleQueue(50)
+    n_put = n_delivered = 0
+    for step in [*steps, (1, 0), "drain"]:
+        if step == "drain":
+            n_delivered += sum(lost + len(data) // 2 for lost, data in queue.drain())
+        else:
+            queue.put(bytes(2 * step[0]), *step)
+            n_put += sum(step)
+    assert n_delivered == n_put
+
+
+# The microphone, with a fake PortAudio
+
+
+class FakeStream:
+    def __init__(self, world: FakeWorld, **options):
+        if options["samplerate"] not in world.rates:
+            raise FakePortAudio.PortAudioError("Error opening RawInputStream: Bad rate [PaErrorCode -9997]")
+        self.world, self.samplerate, self.latency = world, options["samplerate"], 0.5
+        self.callback, self.active, self.closed = options["callback"], False, False
+        world.streams.append(self)
+
+    def start(self) -> None:
+        self.active = True
+
+    def abort(self, ignore_errors: bool = True) -> None:
+        self.active = False
+
+    def close(self, ignore_errors: bool = True) -> None:
+        self.closed = True
+
+    def deliver(self, samples: np.ndarray, at_s: float = 0.0, overflow: bool = False) -> None:
+        times = types.SimpleNamespace(inputBufferAdcTime=at_s)
+        self.callback(samples.tobytes(), len(samples), times, types.SimpleNamespace(input_overflow=overflow))
+
+
+class FakeWorld:
+    """Devices that are plugged in."""
+
+    def __init__(self) -> None:
+        self.names = ["HDMI", "USB Mic: Audio (hw:1,0)"]
+        self.rates = {48000, 44100}
+        self.streams: list[FakeStream] = []
+
+
+class FakePortAudio:
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self, world: FakeWorld) -> None:
+        self.world = world
+        self.started = 0
+        self._initialize()
+
+    def _terminate(self) -> None:
+        self.started -= 1
+
+    def _initialize(self) -> None:
+        self.started += 1
+        self.seen = list(self.world.names)  # as in PortAudio, this list changes only at the next start
+
+    def query_hostapis(self):
+        return [{"name": "ALSA"}]
+
+    def query_devices(self, index=None, kind=None):
+        rows = [
+            {
+                "index": i,
+                "name": name,
+                "hostapi": 0,
+                "max_input_channels": 0 if name == "HDMI" else 2,
+                "default_samplerate": 44100.0,
+            }
+            for i, name in enumerate(self.seen)
+        ]
+        if kind is None:
+            return rows
+        inputs = [d for d in rows if d["max_input_channels"]]
+        if index is None and not inputs:
+            raise self.PortAudioError("Error querying device -1")
+        return inputs[0] if index is None else rows[index]
+
+    def RawInputStream(self, **options):
+        return FakeStream(self.world, **options)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
+    world = FakeWorld()
+    fake = FakePortAudio(world)
+    for module in (devices, microphone):
+        monkeypatch.setattr(module, "load_portaudio", lambda: fake)
+    monkeypatch.setattr(microphone, "_POLL_S", 0.0)
+    return world
+
+
+def until(blocks, kind):
+    """Return the next item of this type that is not empty."""
+    return next(item for item in blocks if isinstance(item, kind) and (isinstance(item, Gap) or item.size))
+
+
+def test_a_microphone_is_resampled_from_its_own_rate(world: FakeWorld):
+    source = MicrophoneSource("default")
+    assert source.live
+    assert source.name == "USB Mic: Audio (hw:1,0)"
+    blocks = source.blocks()
+    assert next(blocks).size == 0
+    (stream,) = world.streams
+    assert stream.samplerate == 44100
+    stream.deliver((tone(2, 44100) * 32767).astype(np.int16))
+    # The resampler delays some samples.
+    assert until(blocks, np.ndarray).size == pytest.approx(2 * RATE, abs=800)
+    source.close()
+    assert list(blocks) == []
+    assert stream.closed
+
+
+def test_a_sample_rate_that_does_not_work_is_replaced_by_another(world: FakeWorld):
+    world.rates = {48000}
+    next(MicrophoneSource("USB").blocks())
+    assert world.streams[0].samplerate == 48000
+    world.rates = set()
+    with pytest.raises(AudioError, match=r"opened: Bad rate;"):
+        next(MicrophoneSource("USB").blocks())
+
+
+def test_an_overflow_becomes_a_gap_of_the_length_in_the_time_stamps(world: FakeWorld):
+    blocks = MicrophoneSource("default").blocks()
+    next(blocks)
+    quarter = np.zeros(11025, np.int16)
+    world.streams[0].deliver(quarter, at_s=1.0)
+    world.streams[0].deliver(quarter, at_s=3.25, overflow=True)
+    until(blocks, np.ndarray)
+    assert until(blocks, Gap) == Gap(2 * RATE)
+
+
+def test_dropped_audio_is_logged_at_most_once_a_minute(world: FakeWorld, caplog: pytest.LogCaptureFixture):
+    source = MicrophoneSource("default", queue_s=1)
+    blocks = source.blocks()
+    next(blocks)
+    for _ in range(3):
+        for _ in range(8):
+            world.streams[0].deliver(np.zeros(11025, np.int16))
+        assert until(blocks, Gap) == Gap(RATE)
+        until(blocks, np.ndarray)
+    assert source.dropped_samples == 3 * 44100
+    assert [r.message for r in caplog.records] == ["recognition is too slow: dropped 1.0 s of audio"]
+
+
+def test_an_unplugged_microphone_is_reopened_by_name(world: FakeWorld):
+    source = MicrophoneSource("1")
+    blocks = source.blocks()
+    next(blocks)
+    world.names = ["HDMI"]
+    world.streams[0].active = False
+    with pytest.raises(DeviceLost):
+        list(blocks)
+    assert world.streams[0].closed
+    for _ in range(2):
+        with pytest.raises(DeviceLost):
+            next(source.blocks())
+    world.names = ["HDMI", "Webcam", "USB Mic: Audio (hw:2,0)"]  # every device number changed
+    blocks = source.blocks()
+    next(blocks)
+    world.streams[-1].deliver(np.ones(11025, np.int16))
+    assert until(blocks, np.ndarray).size
+
+
+def test_a_microphone_that_stops_delivering_audio_is_lost(world: FakeWorld, monkeypatch: pytest.MonkeyPatch):
+    clock = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(microphone.time, "monotonic", lambda: clock.now)
+    blocks = MicrophoneSource("default").blocks()
+    next(blocks)
+    clock.now = 7.0  # the first block may take longer
+    next(blocks)
+    world.streams[0].deliver(np.ones(11025, np.int16))
+    until(blocks, np.ndarray)
+    clock.now = 12.0
+    with pytest.raises(DeviceLost, match="no longer delivers audio"):
+        list(blocks)
+
+
+def test_inputs_are_found_by_number_name_and_as_a_monitor(world: FakeWorld):
+    world.names = ["HDMI", "USB Mic", "Other USB", "pulse"]
+    devices.refresh_devices()
+    assert devices.find_device("1") == (1, {})
+    assert devices.find_device("USB Mic") == (1, {})
+    assert devices.find_device("other") == (2, {})
+    assert devices.find_device("monitor") == (3, {"PULSE_SOURCE": "@DEFAULT_MONITOR@"})
+    assert devices.find_device("pulse:alsa_input.usb") == (3, {"PULSE_SOURCE": "alsa_input.usb"})
+    with pytest.raises(AudioError, match="matches several inputs"):
+        devices.find_device("usb")
+    for unknown in ("0", "9", "Theremin"):  # device 0 is an output
+        with pytest.raises(AudioError, match="no audio input matches"):
+            devices.find_device(unknown)
+
+
+def test_the_error_without_any_input_contains_the_remedy(world: FakeWorld):
+    world.names = ["HDMI"]
+    devices.refresh_devices()
+    with pytest.raises(AudioError, match="plug in a microphone"):
+        open_source("default", Settings())
+    with pytest.raises(AudioError, match="libasound2-plugins"):
+        open_source("monitor", Settings())
+    assert devices.list_inputs() == []
+
+
+def test_inputs_are_listed(world: FakeWorld):
+    (device,) = devices.list_inputs()
+    assert (device.input, device.name, device.default) == ("1", "USB Mic: Audio (hw:1,0)", True)

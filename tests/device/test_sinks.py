@@ -1,0 +1,159 @@
+"""Sinks: the queue and retries of their threads, and the lines that they write."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+
+import pytest
+
+from overheard.commands import identify
+from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
+from overheard.recognize.pipeline import Identification
+from overheard.sinks.jsonl import JsonLinesSink, to_json
+from overheard.sinks.runner import SinkClosed, SinkRunner
+from overheard.sinks.terminal import to_line
+
+TRACK = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
+
+
+def play(end_s: float, start_s: float = 0.0) -> Play:
+    return Play(TRACK, start_s, end_s, 62.0, 5.0, 0.93)
+
+
+@pytest.fixture(autouse=True)
+def short_retry_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overheard.sinks.runner._RETRY_DELAYS_S", (0.001, 0.001))
+
+
+class ListSink:
+    name = "list"
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def handle(self, event: Event, started: float) -> None:
+        self.events.append(event)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_full_queue_drops_its_oldest_events():
+    entered, go = threading.Event(), threading.Event()
+
+    class Slow(ListSink):
+        def handle(self, event: Event, started: float) -> None:
+            entered.set()
+            go.wait(10)
+            self.events.append(event)
+
+    sink = Slow()
+    runner = SinkRunner(sink, max_events=3)
+    runner.put(Silence(0), 0)
+    entered.wait(10)
+    for end in range(100):
+        runner.put(PlayUpdated(play(end)), 0)
+    for at in range(1, 5):
+        runner.put(Silence(at), 0)
+    go.set()
+    assert runner.close(10)
+    assert sink.events == [Silence(0), Silence(2), Silence(3), Silence(4)]
+    assert runner.dropped == 2
+
+
+def test_queued_updates_of_a_play_become_one():
+    sink = ListSink()
+    entered, go = threading.Event(), threading.Event()
+    seen = []
+
+    def handle(event: Event, started: float) -> None:
+        entered.set()
+        go.wait(10)
+        seen.append(event)
+
+    sink.handle = handle
+    runner = SinkRunner(sink)
+    runner.put(PlayStarted(play(1)), 0)
+    entered.wait(10)
+    for end in range(2, 50):
+        runner.put(PlayUpdated(play(end)), 0)
+    go.set()
+    runner.close(10)
+    assert seen == [PlayStarted(play(1)), PlayUpdated(play(49))]
+
+
+def test_a_failing_sink_is_retried_and_does_not_affect_others(caplog: pytest.LogCaptureFixture):
+    class Failing(ListSink):
+        name = "failing"
+        calls = 0
+
+        def handle(self, event: Event, started: float) -> None:
+            self.calls += 1
+            if self.calls <= 4:  # three times for the first event, which is then lost; once for the second
+                raise OSError("disk full")
+            super().handle(event, started)
+
+    failing, good = Failing(), ListSink()
+    runners = [SinkRunner(failing), SinkRunner(good)]
+    for at in range(3):
+        for runner in runners:
+            runner.put(Silence(at), 0)
+    while len(failing.events) < 2:
+        threading.Event().wait(0.001)
+    assert all(runner.close(10) for runner in runners)
+    assert good.events == [Silence(0), Silence(1), Silence(2)]
+    assert failing.events == [Silence(1), Silence(2)]
+    messages = [record.message for record in caplog.records]
+    assert messages == ["failing: disk full; retrying", "failing: works again; events lost so far: 1"]
+
+
+def test_lines_for_people(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("overheard.sinks.terminal.local_clock", lambda t: f"<{t:.0f}>")
+    assert to_line(PlayStarted(play(9, 3)), 100) == "<103>  Ann - Alpha  (at 1:02, 93%)"
+    assert to_line(PlayEnded(play(193, 3)), 100) == "<293>  Ann - Alpha  ended after 3:10"
+    assert to_line(MusicUnknown(20, 35), 100) == "<120>  unknown music"
+    assert to_line(PlayUpdated(play(9)), 100) is None
+    assert to_line(Silence(9), 100) is None
+
+
+def test_terminal_codes_in_titles_are_escaped():
+    malicious = Play(Track("a", "x\x1b[2J\nfake", "", "", "", "", 0), 0, 1, 0, 5, 0.9)
+    line = to_line(PlayStarted(malicious), 0)
+    assert line is not None
+    assert "\x1b" not in line
+    assert "\n" not in line
+
+
+def test_json_lines():
+    out = io.StringIO()
+    for event in (PlayStarted(play(9, 3)), MusicUnknown(20, 35), Silence(40)):
+        JsonLinesSink(out).handle(event, 0)
+    started, unknown, silence = map(json.loads, out.getvalue().splitlines())
+    assert started["event"] == "play_started"
+    assert started["started_at"] == "1970-01-01T00:00:03.000Z"
+    assert started["play"]["track"]["title"] == "Alpha"
+    assert unknown == {
+        "event": "music_unknown",
+        "started_at": "1970-01-01T00:00:20.000Z",
+        "ended_at": "1970-01-01T00:00:35.000Z",
+        "start_s": 20,
+        "end_s": 35,
+    }
+    assert silence == {"event": "silence", "started_at": "1970-01-01T00:00:40.000Z", "start_s": 40}
+    assert to_json(PlayEnded(play(9)), 0)["event"] == "play_ended"
+
+
+def test_listen_and_identify_print_plays_alike():
+    identification = Identification("recognized", 9.0, (play(9, 3),), None)
+    assert identify.to_json("a.wav", identification)["plays"] == [to_json(PlayEnded(play(9, 3)), 0)["play"]]
+
+
+def test_a_sink_whose_reader_is_gone_raises_sink_closed():
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(SinkClosed):
+        JsonLinesSink(Pipe()).handle(Silence(0), 0)

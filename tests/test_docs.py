@@ -1,0 +1,133 @@
+"""Test the pages of the documentation: commands, links and pictures exist, and privacy promises hold."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from overheard.cli import build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
+RAW_URL = "https://raw.githubusercontent.com/overheard/overheard/main/"
+SHELL_BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CODE_BLOCK = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)")
+IMAGE = re.compile(r"!\[[^]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+NETWORK_MODULES = {
+    "aiohttp", "asyncio", "ftplib", "http", "httpx", "requests", "smtplib", "socket", "ssl", "urllib",
+}  # fmt: skip
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the commands in a page's shell blocks; pipes and redirections separate commands."""
+    for block in SHELL_BLOCK.findall(page.read_text(encoding="utf-8")):
+        for line in block.replace("\\\n", " ").splitlines():
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.wordchars += "$@%,:+"
+            words: list[str] = []
+            for word in lexer:
+                if set(word) <= set("();<>|&"):
+                    yield words
+                    words = []
+                else:
+                    words.append(word)
+            yield words
+
+
+def parse(words: list[str]) -> None:
+    """Fail if a command of this project does not exist or does not accept these arguments."""
+    name, *arguments = words
+    program = name.removeprefix(".venv/bin/")
+    if name == "sudo":
+        parse(arguments)
+    elif program == "overheard":
+        build_parser().parse_args(arguments)
+    elif program == "overheard-train":
+        importlib.import_module("overheard_train.cli").build_parser().parse_args(arguments)
+    elif program == "overheard-export":
+        module, _ = importlib.import_module("overheard_export.cli").COMMANDS[arguments[0]]
+        importlib.import_module(module).parser().parse_args(arguments[1:])
+    elif "script/" in name:
+        assert (ROOT / name).stat().st_mode & 0o100, name
+    elif name.endswith("python") and arguments[0] != "-m":
+        assert (ROOT / arguments[0]).is_file(), arguments[0]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(text))
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@each_page
+def test_commands_exist_and_accept_their_arguments(page: Path) -> None:
+    for words in filter(None, commands(page)):
+        try:
+            parse(words)
+        except (SystemExit, KeyError, OSError) as error:
+            pytest.fail(f"{page.name}: {shlex.join(words)}: {error!r}")
+
+
+@pytest.mark.parametrize("command", ["overheard sing", "overheard index --loud x", "./script/dance"])
+def test_an_invalid_command_is_detected(command: str) -> None:
+    with pytest.raises((SystemExit, OSError)):
+        parse(command.split())
+
+
+@each_page
+def test_links_lead_to_pages_and_headings(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@each_page
+def test_pictures_have_absolute_addresses_of_files_in_the_repository(page: Path) -> None:
+    """PyPI shows the README without the repository beside it."""
+    text = re.sub(r"<!-- results:.*?<!-- /results -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for address in IMAGE.findall(text):
+        assert address.startswith(RAW_URL)
+        assert (ROOT / address.removeprefix(RAW_URL)).is_file(), address
+
+
+@each_page
+def test_pages_do_not_refer_to_anything_unpublished(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"\.\./shared|\bthe issue\b|\bbars?\b|\banew\b|\blest\b|[A-Z]+_SECTION", text)
+
+
+def test_the_readme_is_short_and_shows_the_main_commands() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+    shown = {tuple(words[:2]) for words in commands(README)}
+    assert {("overheard", name) for name in ("index", "identify", "listen", "history", "doctor")} <= shown
+
+
+def test_the_index_lists_every_page() -> None:
+    linked = set(LINK.findall((ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    assert {page.name for page in DOCS} - {"README.md"} <= linked
+
+
+def test_the_device_package_cannot_open_network_connections() -> None:
+    """docs/privacy.md promises it."""
+    for path in sorted((ROOT / "device").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.partition(".")[0] for name in names} & NETWORK_MODULES, path
