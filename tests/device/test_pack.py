@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overheard.catalogue import pack as packs
-from overheard.catalogue import pack_format
+from overheard.catalogue import pack_format, selection, track_list
 from overheard.catalogue.track_list import metadata_of
 from overheard.errors import PackError
+from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
 
 DIGEST = "0123456789abcdef"
@@ -49,7 +52,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# Titles as people write them, and paths as file systems allow: also bytes that are no UTF-8.
+# Any text in tags, and any bytes in paths, because file systems allow bytes that are not UTF-8.
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 paths = st.binary(min_size=1, max_size=30).map(os.fsdecode)
 tracks = st.builds(
@@ -92,11 +95,11 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, entries: list[pack
 def test_any_flipped_byte_is_refused(good: Path, tmp_path: Path) -> None:
     content = good.read_bytes()
     path = tmp_path / "flipped.pack"
-    for place in range(len(content)):
+    for position in range(len(content)):
         flipped = bytearray(content)
-        flipped[place] ^= 1 << place % 8
+        flipped[position] ^= 1 << position % 8
         path.write_bytes(flipped)
-        with pytest.raises(PackError, match="overheard packs remove") as caught:
+        with pytest.raises(PackError, match=r"overheard packs remove|update overheard") as caught:
             packs.open_pack(path, DIGEST)
         assert "\n" not in str(caught.value)
 
@@ -127,15 +130,18 @@ def test_any_damage_is_refused(
             packs.open_pack(path, DIGEST)
 
 
-def test_foreign_version_and_digest_are_refused_with_what_to_do(good: Path, tmp_path: Path) -> None:
+def test_a_pack_of_another_version_or_model_is_refused_with_a_remedy(good: Path, tmp_path: Path) -> None:
     content = bytearray(good.read_bytes())
     content[16] = 2
     path = tmp_path / "future.pack"
     path.write_bytes(content)
-    with pytest.raises(PackError, match="version 2 and this overheard reads 1 .update overheard"):
+    with pytest.raises(PackError, match="version 2; this overheard supports version 1") as caught:
         packs.open_pack(path)
-    with pytest.raises(PackError, match="made for another model .*: type overheard index FOLDER --pack"):
+    assert caught.value.remedy == "update overheard"
+    with pytest.raises(PackError, match="made for another model") as caught:
         packs.open_pack(good, "f" * 16)
+    assert "overheard index FOLDER --pack music" in str(caught.value.remedy)
+    assert "overheard packs remove music" in str(caught.value.remedy)
     packs.open_pack(good, None)
 
 
@@ -145,29 +151,177 @@ def test_missing_folder_and_empty_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PackError, match="Is a directory"):
         packs.open_pack(tmp_path)
     (tmp_path / "empty.pack").touch()
-    with pytest.raises(PackError, match="it is empty"):
+    with pytest.raises(PackError, match="the file is empty"):
         packs.open_pack(tmp_path / "empty.pack")
 
 
-@pytest.mark.parametrize(
-    "metadata", [b"", b"no zlib", b"[]", b'{"columns":["id"],"rows":[["a"],["b"],["c"]]}', b"[" * 100_000]
-)
-def test_malformed_but_well_signed_metadata_is_refused(
-    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metadata: bytes
-) -> None:
-    import zlib
+ROW = [
+    "0123456789ab",
+    "Title",
+    "Artist",
+    "Album",
+    "/a.flac",
+    5.6,
+    3,
+    4,
+    {"licence": "CC0"},
+    [["/b.flac", 3, 4]],
+]
 
-    stored = metadata if metadata == b"no zlib" else zlib.compress(metadata)
-    monkeypatch.setattr(packs, "pack_metadata", lambda tracks: stored)
-    pack = written(tmp_path / "odd.pack", entry(1), entry(2), entry(3))  # opens: it is parsed when needed
-    with pytest.raises(PackError, match="list of tracks is malformed"):
+
+def metadata_with(column: int, value: object) -> bytes:
+    """Return the metadata of one track in which a column has another value."""
+    row = [*ROW[:column], value, *ROW[column + 1 :]]
+    return json.dumps({"columns": track_list._COLUMNS, "rows": [row]}).encode()
+
+
+def pack_with(metadata: bytes, path: Path, monkeypatch: pytest.MonkeyPatch) -> packs.Pack:
+    """Write a pack of one track with this metadata and correct checksums."""
+    monkeypatch.setattr(packs, "pack_metadata", lambda tracks: metadata)
+    return written(path, entry(1))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        (b"", "not|invalid JSON"),
+        (b"[]", "not a JSON object"),
+        (b"[" * 100_000, "invalid JSON"),
+        (b'{"rows":[]}', "columns is missing"),
+        (b'{"columns":["id"],"rows":[["a"],["b"]]}', "2 rows for 1 tracks"),
+        (b'{"columns":["id"],"rows":[["a"]]}', "title is missing"),
+        (b'{"columns":["id"],"rows":["a"]}', "a row must be an array"),
+        (b'{"columns":["id"],"rows":[["a", "b"]]}', "at most 1 values"),
+        (b'{"columns":[["id"]],"rows":[["a"]]}', "column's name must be a string"),
+        (metadata_with(0, 12), "id must be a string"),
+        (metadata_with(5, "long"), "duration_s must be a finite number"),
+        (metadata_with(5, float("nan")), "duration_s must be a finite number"),
+        (metadata_with(5, True), "duration_s must be an integer"),
+        (metadata_with(6, 1.5), "size must be an integer"),
+        (metadata_with(7, None), "mtime_ns must be an integer"),
+        (metadata_with(8, ["licence"]), "extras must be an object"),
+        (metadata_with(8, {"licence": 1}), "licence must be a string"),
+        (metadata_with(9, [["/b.flac", 3]]), "path, size and mtime_ns"),
+    ],
+)
+def test_invalid_metadata_with_correct_checksums_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metadata: bytes, reason: str
+) -> None:
+    pack = pack_with(zlib.compress(metadata), tmp_path / "odd.pack", monkeypatch)  # metadata is parsed later
+    with pytest.raises(PackError, match=f"list of tracks is invalid: .*({reason})") as caught:
         _ = pack.tracks
+    assert "overheard packs remove odd" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("stored", [b"no zlib", zlib.compress(b"{}")[:-4], zlib.compress(b"\xff\xff")])
+def test_metadata_that_cannot_be_decompressed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bytes
+) -> None:
+    pack = pack_with(stored, tmp_path / "odd.pack", monkeypatch)
+    with pytest.raises(PackError, match="list of tracks is invalid"):
+        _ = pack.tracks
+
+
+def test_metadata_that_decompresses_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track_list, "_MAX_BYTES", 1000)
+    pack = pack_with(zlib.compress(b" " * 1001), tmp_path / "bomb.pack", monkeypatch)
+    with pytest.raises(PackError, match="more than 1000 bytes"):
+        _ = pack.tracks
+
+
+def test_complete_and_shortened_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (track,) = pack_with(zlib.compress(metadata_with(0, "a" * 12)), tmp_path / "a.pack", monkeypatch).tracks
+    assert (track.id, track.size, track.mtime_ns, track.n_segments) == ("a" * 12, 3, 4, 5)
+    assert (track.extras, track.also) == ({"licence": "CC0"}, (("/b.flac", 3, 4),))
+    short = json.dumps({"columns": track_list._COLUMNS, "rows": [ROW[:6]]}).encode()
+    (track,) = pack_with(zlib.compress(short), tmp_path / "b.pack", monkeypatch).tracks
+    assert (track.size, track.mtime_ns, track.extras, track.also) == (0, 0, {}, ())
+
+
+def test_a_bug_in_reading_metadata_is_not_reported_as_a_damaged_pack(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def buggy(*_: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(packs, "unpack_metadata", buggy)
+    with pytest.raises(TypeError, match="a bug"):
+        _ = packs.open_pack(good).tracks
+
+
+def with_facts(path: Path, **changes: object) -> Path:
+    """Rewrite a pack with other values in its manifest and correct checksums; None removes a value."""
+    view = memoryview(path.read_bytes())
+    manifest = pack_format.read_manifest(view)
+    parts = {name: [bytes(part)] for name, part in pack_format.read_parts(view, manifest).items()}
+    facts = {name: value for name, value in {**manifest, **changes}.items() if value is not None}
+    with path.open("wb") as file:
+        pack_format.write_parts(file, facts, parts)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"n_tracks": None}, "n_tracks is missing"),
+        ({"n_tracks": "2"}, "n_tracks must be an integer"),
+        ({"n_tracks": True}, "n_tracks must be an integer"),
+        ({"n_tracks": 2}, "part 'segments' has 4 bytes instead of 8"),
+        ({"n_segments": 6}, "part 'cells' has 10 bytes instead of 12"),
+        ({"n_segments": -5}, "n_segments is out of range"),
+        ({"n_segments": 10**30}, "n_segments is out of range"),
+        ({"code_bytes": 3}, "part 'codes' has 20 bytes instead of 15"),
+        ({"code_bytes": 2**40}, "code_bytes is more than"),
+        ({"duration_s": float("inf")}, "duration_s must be a finite number"),
+        ({"fingerprint_digest": 7}, "fingerprint_digest must be a string"),
+    ],
+)
+def test_wrong_facts_with_correct_checksums_are_refused(
+    tmp_path: Path, changes: dict[str, object], reason: str
+) -> None:
+    path = written(tmp_path / "odd.pack", entry(1)).path
+    with pytest.raises(PackError, match=reason):
+        packs.open_pack(with_facts(path, **changes))
+
+
+def test_counts_that_do_not_add_up_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = packs._parts
+    monkeypatch.setattr(packs, "_parts", lambda tracks: {**parts(tracks), "segments": [b"\4\0\0\0"]})
+    with pytest.raises(PackError, match="do not add up"):
+        written(tmp_path / "odd.pack", entry(1, n=5))
+
+
+@pytest.mark.parametrize("spec", [None, 3, {}, {**SPEC.to_dict(), "colour": 1}])
+def test_unsupported_fingerprint_parameters_are_refused_when_they_are_used(
+    tmp_path: Path, spec: object
+) -> None:
+    path = written(tmp_path / "odd.pack", entry(1)).path
+    pack = packs.open_pack(with_facts(path, spec=spec))
+    with pytest.raises(PackError, match="fingerprint parameters are not supported"):
+        _ = pack.spec
+
+
+def test_the_shipped_pack_is_read_and_written_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = packs.open_pack(selection.shipped_packs_dir() / "starter.pack", default_model().digest)
+    assert len(pack.tracks) == pack.manifest["n_tracks"] > 500
+    assert pack.spec == SPEC
+    created = datetime.datetime.fromisoformat(pack.created)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(created.timestamp())))
+    copy = tmp_path / "copy.pack"
+    packs.write_pack(copy, pack.manifest["name"], pack.digest, pack.spec, pack.entries())
+    # The manifest's parts include the SHA-256 of each part. Only the durations were rounded in between.
+    written_again = packs.open_pack(copy).manifest
+    assert written_again == {**pack.manifest, "duration_s": pytest.approx(pack.manifest["duration_s"], abs=3)}
 
 
 @pytest.mark.parametrize(
     "manifest", [b"[]", b"{}", b"nonsense", b'{"parts": 3}', b'{"parts": {"cells": {"offset": "x"}}}']
 )
-def test_malformed_but_well_signed_manifest_is_refused(tmp_path: Path, manifest: bytes) -> None:
+def test_invalid_manifest_with_correct_checksums_is_refused(tmp_path: Path, manifest: bytes) -> None:
     path = tmp_path / "odd.pack"
     header = pack_format.HEADER.pack(
         b"OVERHEARD PACK\n\0", 1, len(manifest), 64 + len(manifest), hashlib.sha256(manifest).digest()
@@ -177,7 +331,7 @@ def test_malformed_but_well_signed_manifest_is_refused(tmp_path: Path, manifest:
         packs.open_pack(path)
 
 
-def test_parts_are_aligned_and_what_the_manifest_says(good: Path) -> None:
+def test_parts_are_aligned_and_match_the_manifest(good: Path) -> None:
     content = good.read_bytes()
     _, version, length, n_bytes, _ = pack_format.HEADER.unpack_from(content)
     manifest = json.loads(content[64 : 64 + length])
@@ -194,7 +348,7 @@ def test_parts_are_aligned_and_what_the_manifest_says(good: Path) -> None:
 
 def test_arrays_are_read_only(good: Path) -> None:
     pack = packs.open_pack(good)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="read-only"):
         pack.codes[0, 0] = 1
 
 
@@ -207,7 +361,7 @@ def test_pack_without_tracks(tmp_path: Path) -> None:
 
 
 def test_metadata_is_small(tmp_path: Path) -> None:
-    """1,800 bytes a minute with everything: of the 240 that codes leave, metadata may take a fraction."""
+    """A minute takes 1,440 bytes of codes and cells; metadata may add only a fraction."""
     rng = np.random.default_rng(0)
     words = [
         "night",

@@ -1,4 +1,4 @@
-"""What a segment's sound lets expect of its similarity."""
+"""The similarity that a segment's sound quality makes likely."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def estimator() -> QualityEstimator:
     return default_model().quality
 
 
-def test_a_patch_is_a_square_of_neighbours_and_the_rest_is_left_out() -> None:
+def test_patches_are_squares_and_the_remainder_is_dropped() -> None:
     rows, columns = np.mgrid[0 : 2 * PATCH + 3, 0 : 3 * PATCH + 5]
     segment = (1000 * rows + columns).astype(np.float32)
     patches = patches_of(segment[None])
@@ -25,7 +25,9 @@ def test_a_patch_is_a_square_of_neighbours_and_the_rest_is_left_out() -> None:
     np.testing.assert_array_equal(patches[0, 4], segment[PATCH : 2 * PATCH, PATCH : 2 * PATCH].ravel())
 
 
-def test_it_depends_on_the_set_of_patches_and_on_no_other_segment(estimator: QualityEstimator) -> None:
+def test_the_estimate_depends_on_the_set_of_patches_of_its_own_segment_only(
+    estimator: QualityEstimator,
+) -> None:
     rng = np.random.default_rng(0)
     segments = rng.standard_normal((5, 48, 96)).astype(np.float32)
     together = estimator.expect(segments)
@@ -35,7 +37,7 @@ def test_it_depends_on_the_set_of_patches_and_on_no_other_segment(estimator: Qua
     assert together.std() > 0
 
 
-def test_music_in_noise_promises_less_than_the_same_music() -> None:
+def test_more_noise_lowers_the_expected_similarity() -> None:
     embedder, expected = Embedder(default_model()), []
     for gain in (0.001, 0.3, 2.0):
         waveforms = [synthesize(seed, 20.0).waveform for seed in range(300, 304)]
@@ -46,7 +48,7 @@ def test_music_in_noise_promises_less_than_the_same_music() -> None:
     assert expected[0] > expected[1] > expected[2]
 
 
-def test_it_is_read_as_it_was_written_and_nothing_else_is(estimator: QualityEstimator) -> None:
+def test_round_trip_and_invalid_bytes(estimator: QualityEstimator) -> None:
     stored = estimator.to_bytes()
     segments = np.random.default_rng(2).standard_normal((2, 48, 96)).astype(np.float32)
     again = QualityEstimator.from_bytes(stored)
@@ -57,7 +59,7 @@ def test_it_is_read_as_it_was_written_and_nothing_else_is(estimator: QualityEsti
         assert "\n" not in str(raised.value)
 
 
-def test_layers_that_do_not_follow_each_other_are_refused(estimator: QualityEstimator) -> None:
+def test_layers_with_inconsistent_shapes_are_refused(estimator: QualityEstimator) -> None:
     weights = (*estimator.weights[:3], estimator.weights[3][:-1])
-    with pytest.raises(ModelError, match="unreadable"):
+    with pytest.raises(ModelError, match="layer 3 has shape"):
         QualityEstimator.from_bytes(QualityEstimator(weights, estimator.biases).to_bytes())

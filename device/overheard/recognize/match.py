@@ -76,19 +76,12 @@ class Matcher:
 
         Parameters
         ----------
-        queries : Queries
-            All queries of the window.
-        candidates : Candidates
-            Candidates of some of the queries.
-        candidate_rows : (m,) int64
-            Row in `queries` of each row in `candidates`.
-        step_frames : int
-            Frames between the starts of consecutive queries.
-        start_s, end_s : float
-            The window in seconds of the source.
-        playing : str or None
-            Id of the track of the open play. If it contains the same recording as the best track, it is the
-            match.
+        queries : all queries of the window
+        candidates : candidates of some of the queries
+        candidate_rows : (m,) int64, the row in `queries` of each row in `candidates`
+        step_frames : frames between the starts of consecutive queries
+        start_s, end_s : the window in seconds of the source
+        playing : id of the open play's track, which is preferred over other copies of the same recording
         """
         evidence = self.weigh(queries, candidates, candidate_rows, step_frames, playing)
         if evidence is None:
