@@ -113,8 +113,8 @@ def test_writing_that_breaks_leaves_the_model_before(
             raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "fsync", fsync)
+    other = train_quantizer([unit(1, 300, SPEC.dim)], 4, [2])
     with pytest.raises(OSError, match="no space"):
-        other = train_quantizer([unit(1, 300, SPEC.dim)], 4, [2])
         write_model(path, SPEC, tflite + b"\0", other, COHORT, make_quality(), {})
     assert {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()} == before
     load_model(path)
