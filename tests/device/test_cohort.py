@@ -18,7 +18,7 @@ NO_ARCHIVE = buffer.getvalue()
 
 @pytest.mark.parametrize("read", [Cohort.from_bytes, Quantizer.from_bytes, QualityEstimator.from_bytes])
 @pytest.mark.parametrize("stored", [b"", b"no archive", b"PK\x03\x04 cut off", NO_ARCHIVE])
-def test_bytes_that_hold_no_tables_are_refused(read: Callable[[bytes], object], stored: bytes) -> None:
+def test_bytes_without_tables_are_refused(read: Callable[[bytes], object], stored: bytes) -> None:
     with pytest.raises(ModelError, match="reinstall overheard"):
         read(stored)
 

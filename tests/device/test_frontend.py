@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from overheard.fingerprint.frontend import (
     normalize_segments,
     slice_segments,
 )
+from overheard.fingerprint.json_values import JsonValueError
 from overheard.fingerprint.spec import SPEC, FingerprintSpec
 
 TOLERANCE_DB = 2e-3  # an FFT of many rows and one of few round differently
@@ -84,8 +87,6 @@ def test_two_seconds_hold_a_segment() -> None:
 
 
 def test_digest_changes_with_every_parameter() -> None:
-    import dataclasses
-
     digests = {SPEC.digest()}
     for field in dataclasses.fields(SPEC.frontend):
         value = getattr(SPEC.frontend, field.name)
@@ -95,4 +96,35 @@ def test_digest_changes_with_every_parameter() -> None:
         if field.name != "frontend":
             digests.add(dataclasses.replace(SPEC, **{field.name: getattr(SPEC, field.name) + 1}).digest())
     assert len(digests) == len(dataclasses.fields(SPEC)) + len(dataclasses.fields(SPEC.frontend))
-    assert FingerprintSpec.from_dict(SPEC.to_dict()) == SPEC
+    again = FingerprintSpec.from_dict(SPEC.to_dict())
+    assert (again, again.digest()) == (SPEC, SPEC.digest())
+
+
+@pytest.mark.parametrize("value", [None, "48", True, 48.5, 0, -1, float("nan"), float("inf"), 10**400])
+@pytest.mark.parametrize(("part", "name"), [("spec", "n_frames"), ("frontend", "hop_length")])
+def test_invalid_parameters_are_refused(part: str, name: str, value: object) -> None:
+    values = SPEC.to_dict()
+    changed = values if part == "spec" else values["frontend"]
+    assert isinstance(changed, dict)
+    changed[name] = value
+    with pytest.raises(JsonValueError, match=name):
+        FingerprintSpec.from_dict(values)
+
+
+@pytest.mark.parametrize("value", ["70", True, 0.0, float("nan"), float("-inf")])
+def test_a_parameter_that_may_be_a_fraction_must_be_a_positive_finite_number(value: object) -> None:
+    with pytest.raises(JsonValueError, match="dynamic_range_db"):
+        FingerprintSpec.from_dict(SPEC.to_dict() | {"dynamic_range_db": value})
+    assert FingerprintSpec.from_dict(SPEC.to_dict() | {"dynamic_range_db": 70}) == SPEC
+
+
+def test_missing_and_unknown_parameters_are_refused() -> None:
+    values = SPEC.to_dict()
+    fewer = {name: value for name, value in values.items() if name != "dim"}
+    with pytest.raises(JsonValueError, match="dim is missing"):
+        FingerprintSpec.from_dict(fewer)
+    with pytest.raises(JsonValueError, match="unknown parameters colour"):
+        FingerprintSpec.from_dict(values | {"colour": 3})
+    for frontend, reason in ((1, "frontend must be an object"), ({}, "sample_rate is missing")):
+        with pytest.raises(JsonValueError, match=reason):
+            FingerprintSpec.from_dict(values | {"frontend": frontend})

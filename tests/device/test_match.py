@@ -21,7 +21,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 class World:
-    """Tracks whose embedding drifts smoothly, so that the truth is known at every frame."""
+    """Tracks with smoothly changing embeddings, so that the true embedding is known at every frame."""
 
     def __init__(self, n_tracks: int = 12, n_segments: int = 40, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ class World:
         self.hold()
 
     def hold(self, *more: np.ndarray) -> None:
-        """Make the catalogue of the tracks and the embeddings of some more."""
+        """Create the catalogue from the tracks and the embeddings of some more tracks."""
         catalogue = [*self.tracks, *more]
         numbers = range(len(catalogue))
         tracks = [Track(str(i), f"title {i}", "", "", f"{i}.ogg", "test", 60.0) for i in numbers]
@@ -39,9 +39,9 @@ class World:
         self.matcher = Matcher(self.index, SPEC, Scoring())
 
     def at(self, track: int, frames: np.ndarray) -> np.ndarray:
-        place = frames / SPEC.hop_frames
-        left = place.astype(int)
-        weight = (place - left)[:, None]
+        position = frames / SPEC.hop_frames
+        left = position.astype(int)
+        weight = (position - left)[:, None]
         return unit(self.knots[track, left] * (1 - weight) + self.knots[track, left + 1] * weight)
 
     def query(self, track: int, start_frame: int, n: int, noise: float, step: int = STEP) -> np.ndarray:
@@ -56,7 +56,7 @@ class World:
 
 @pytest.mark.parametrize("n", [1, 4, 28, 68])
 @pytest.mark.parametrize("start_frame", [0, 100, 333, 700])
-def test_track_and_offset_are_found(n: int, start_frame: int) -> None:
+def test_track_and_offset_are_correct(n: int, start_frame: int) -> None:
     world = World()
     found = world.match(world.query(5, start_frame, n, noise=0.5))
     assert found.track == 5
@@ -64,7 +64,7 @@ def test_track_and_offset_are_found(n: int, start_frame: int) -> None:
     assert found.margin > 0.1
 
 
-def test_long_queries_stand_noise_that_single_segments_do_not() -> None:
+def test_long_queries_are_matched_in_noise_in_which_single_segments_are_not() -> None:
     world = World()
     queries = [(track, world.query(track, 200, 60, noise=4.0)) for track in range(12)]
     assert sum(world.match(query).track == track for track, query in queries) >= 11
@@ -72,7 +72,7 @@ def test_long_queries_stand_noise_that_single_segments_do_not() -> None:
     assert alone < 11
 
 
-def test_without_leaves_the_track_out_and_the_evidence_is_weaker() -> None:
+def test_an_excluded_track_is_not_matched_and_the_evidence_is_weaker() -> None:
     world = World()
     query = world.query(3, 320, 40, noise=1.0)
     right, other = world.match(query), world.match(query, without=(3,))
@@ -81,7 +81,7 @@ def test_without_leaves_the_track_out_and_the_evidence_is_weaker() -> None:
     assert scoring.score(right, 5.0) > scoring.score(other, 5.0)
 
 
-def test_the_same_evidence_proves_more_where_less_was_to_be_expected() -> None:
+def test_the_score_is_higher_if_the_expected_similarity_is_lower() -> None:
     world = World()
     query = world.query(3, 320, 40, noise=1.0)
     rows, found = np.arange(len(query)), world.index.candidates(query)
@@ -95,7 +95,7 @@ def test_the_same_evidence_proves_more_where_less_was_to_be_expected() -> None:
 
 
 @pytest.mark.parametrize("shift", [0, 8, 16, 24])
-def test_another_copy_is_no_rival_however_its_grid_lies_and_a_similar_track_is(shift: int) -> None:
+def test_a_copy_does_not_lower_the_margin_at_any_shift_but_a_similar_track_does(shift: int) -> None:
     world, hop = World(), SPEC.hop_frames
     query = world.query(5, 320, 68, noise=0.3)
     copy = world.query(5, shift, 39, noise=0.8, step=hop)  # alike only where it is interpolated
@@ -108,12 +108,12 @@ def test_another_copy_is_no_rival_however_its_grid_lies_and_a_similar_track_is(s
     alone, copied, rivalled, both = found
     assert rivalled.margin < alone.margin - 0.15
     assert both.margin == pytest.approx(rivalled.margin, abs=0.01)
-    # Without a rival the margin is that to the background, and a copy is no background either.
+    # Without a rival the margin is measured to the background, which must not contain the copy either.
     assert copied.background == pytest.approx(alone.background, abs=0.02)
     assert copied.margin == pytest.approx(alone.margin, abs=0.02)
 
 
-def test_a_copy_that_plays_already_goes_on_and_nothing_else_does() -> None:
+def test_the_copy_of_the_open_play_is_preferred_and_no_other_track_is() -> None:
     world, hop = World(), SPEC.hop_frames
     query = world.query(5, 320, 68, noise=0.3)
     copy, rival = (world.query(5, 0, 40, noise=noise, step=hop) for noise in (0.6, 1.5))
@@ -126,7 +126,7 @@ def test_a_copy_that_plays_already_goes_on_and_nothing_else_does() -> None:
         assert world.match(query, playing=playing) == best
 
 
-def test_beginning_and_end_of_a_track() -> None:
+def test_a_track_that_starts_within_the_window() -> None:
     world = World()
     before = unit(world.rng.standard_normal((20, DIM)))
     query = np.concatenate([before, world.query(7, 0, 48, noise=0.3)])
@@ -134,7 +134,7 @@ def test_beginning_and_end_of_a_track() -> None:
     assert (found.track, found.offset_frames) == (7, -20 * STEP)
 
 
-def test_no_candidates_no_match() -> None:
+def test_without_candidates_there_is_no_match() -> None:
     world = World()
     query = world.query(0, 0, 4, noise=0.1)
     assert world.match(query, without=tuple(range(12))) is None
@@ -151,6 +151,30 @@ def test_scoring_from_manifest() -> None:
     other = stored | {"threshold": 5}
     manifest = {"scoring": other, "compact_scoring": stored}
     assert Scoring.from_manifest(manifest, compact=True) == scoring != Scoring.from_manifest(manifest)
-    for unfit in ({"weights": "none"}, stored | {"weights": [1, 2, 3, 4, 5]}):
-        with pytest.raises(ModelError):
-            Scoring.from_manifest({"scoring": unfit})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"weights": "none"}, "weights must be an array"),
+        ({"weights": [1, 2, 3, 4, 5]}, "weights has 5 values instead of 6"),
+        ({"weights": [1, 2, 3, 4, 5, True]}, r"weights\[5\] must be an integer"),
+        ({"weights": [1, 2, 3, 4, 5, float("nan")]}, r"weights\[5\] must be a finite number"),
+        ({"penalties": [1]}, "penalties has 1 values instead of 2"),
+        ({"lengths_s": [10, 2]}, "lengths_s must be increasing"),
+        ({"lengths_s": [], "penalties": []}, "lengths_s must be increasing"),
+        ({"threshold": "4"}, "threshold must be a finite number"),
+        ({"threshold": float("inf")}, "threshold must be a finite number"),
+    ],
+)
+def test_an_invalid_scoring_is_refused(changes: dict[str, object], reason: str) -> None:
+    stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    with pytest.raises(ModelError, match=reason) as caught:
+        Scoring.from_manifest({"scoring": stored | changes})
+    assert caught.value.remedy
+    for scoring in ("text", [], 3):
+        with pytest.raises(ModelError, match="scoring must be an object"):
+            Scoring.from_manifest({"scoring": scoring})
+    incomplete = {name: value for name, value in stored.items() if name != "threshold"}
+    with pytest.raises(ModelError, match="threshold is missing"):
+        Scoring.from_manifest({"scoring": incomplete})

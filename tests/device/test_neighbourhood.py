@@ -18,14 +18,14 @@ def rows(seed: int, n: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
 
 
-def test_without_neighbours_sums_are_the_estimates() -> None:
+def test_without_neighbours_the_estimates_are_the_sums() -> None:
     sums = rows(1, 9)
     np.testing.assert_allclose(Neighbourhood.none(DIM).track_estimates(sums), sums, atol=1e-6)
     np.testing.assert_allclose(Neighbourhood.none(DIM).estimates(sums), sums, atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_a_track_is_estimated_segment_by_segment_and_lacks_neighbours_at_its_ends(n: int) -> None:
+def test_estimates_use_both_neighbours_and_replace_those_missing_at_the_ends(n: int) -> None:
     neighbourhood, sums = random(), rows(2, n)
     found = neighbourhood.track_estimates(sums)
     for i in range(n):
@@ -42,7 +42,7 @@ def test_a_segment_by_itself_is_a_track_of_one() -> None:
     np.testing.assert_allclose(random().estimates(sums), alone, atol=1e-5)
 
 
-def test_wanted_sums_serve_best_where_the_others_stay() -> None:
+def test_wanted_sums_minimize_the_error_while_the_others_stay() -> None:
     neighbourhood, sums, embeddings = random(), rows(3, 11), rows(4, 11)
     wanted = neighbourhood.wanted_sums(embeddings, sums)
 
@@ -50,7 +50,9 @@ def test_wanted_sums_serve_best_where_the_others_stay() -> None:
         return float(np.sum((neighbourhood.track_estimates(changed) - embeddings) ** 2))
 
     better = sums.copy()
-    better[2:-2:UPDATE_STRIDE] = wanted[2:-2:UPDATE_STRIDE]  # of the ends it leaves the guesses aside
+    better[2:-2:UPDATE_STRIDE] = wanted[
+        2:-2:UPDATE_STRIDE
+    ]  # not at the ends, where it ignores the replaced neighbours
     assert error(better) < 0.9 * error(sums)
     for seed in range(5):
         other = better.copy()
@@ -58,7 +60,7 @@ def test_wanted_sums_serve_best_where_the_others_stay() -> None:
         assert error(other) > error(better)
 
 
-def test_the_metric_is_what_an_error_spoils() -> None:
+def test_the_metric_gives_the_squared_error_of_a_changed_sum() -> None:
     neighbourhood, sums, error = random(), rows(6, 5), rows(7, 1)[0]
     spoilt = sums.copy()
     spoilt[2] += error

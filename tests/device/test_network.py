@@ -1,4 +1,4 @@
-"""The shipped network gives the same bits on every machine and runtime: what one indexed, another finds."""
+"""The shipped network gives the same bits on every machine, so that packs can be exchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from overheard.settings import MODELS_DIR
 # TensorFlow Lite's own kernels (on x86), a unit apart here and there. tflite-runtime lacks XNNPACK's int8.
 ARITHMETIC = {"ai-edge-litert": "xnnpack", "tflite-runtime": "builtin"}
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
-WHY_X86 = "TensorFlow Lite's own kernels round otherwise on ARM"
+WHY_X86 = "TensorFlow Lite's builtin kernels round differently on ARM"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_outputs_do_not_depend_on_what_ran_before(golden: dict[str, np.ndarray])
     np.testing.assert_array_equal(forwards, backwards[::-1])
 
 
-def test_own_kernels_of_the_newer_runtime_are_those_of_the_older(golden: dict[str, np.ndarray]) -> None:
+def test_both_runtimes_have_the_same_builtin_kernels(golden: dict[str, np.ndarray]) -> None:
     if "ai-edge-litert" not in available_runtimes():
         pytest.skip("ai-edge-litert is not installed here")
     if not ON_X86:
@@ -66,7 +66,7 @@ def test_own_kernels_of_the_newer_runtime_are_those_of_the_older(golden: dict[st
     np.testing.assert_array_equal(renew.builtin_outputs(default_model(), golden["inputs"]), golden["builtin"])
 
 
-def test_what_one_runtime_indexed_the_other_finds(golden: dict[str, np.ndarray]) -> None:
+def test_embeddings_of_both_runtimes_are_similar_enough_to_match(golden: dict[str, np.ndarray]) -> None:
     ours, theirs = golden["xnnpack"].astype(int), golden["builtin"].astype(int)
     product = (ours * theirs).sum(axis=1)
     cosines = product / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
@@ -74,6 +74,6 @@ def test_what_one_runtime_indexed_the_other_finds(golden: dict[str, np.ndarray])
 
 
 @pytest.mark.parametrize(("name", "n_bytes"), [("overheard", 4_000_000), ("overheard-tiny", 350_000)])
-def test_what_the_device_runs_stays_small(name: str, n_bytes: int) -> None:
+def test_the_files_that_the_device_loads_stay_small(name: str, n_bytes: int) -> None:
     sizes = [(MODELS_DIR / f"{name}{suffix}").stat().st_size for suffix in (".tflite", ".quality.npz")]
     assert sum(sizes) < n_bytes

@@ -142,15 +142,25 @@ def test_silence_and_unknown(recognizer: Recognizer, pieces: list[Piece]) -> Non
     assert unknown.best.score < unknown.best.threshold
 
 
-@pytest.mark.parametrize("n_samples", [0, 1, 100, 8000, 12774])
-def test_very_short_recordings_do_not_fail(
-    recognizer: Recognizer, pieces: list[Piece], n_samples: int
+@pytest.mark.parametrize(
+    ("n_samples", "verdicts"),
+    [
+        (0, {"silence"}),
+        (1, {"unknown"}),
+        (100, {"unknown"}),
+        (8000, {"recognized", "unknown"}),
+        (12774, {"recognized", "unknown"}),
+    ],
+)
+def test_very_short_recordings_are_not_recognized_as_another_track(
+    recognizer: Recognizer, pieces: list[Piece], n_samples: int, verdicts: set[str]
 ) -> None:
-    assert recognizer.identify(pieces[0].waveform[8000:][:n_samples]).verdict in (
-        "recognized",
-        "unknown",
-        "silence",
-    )
+    found = recognizer.identify(pieces[0].waveform[8000:][:n_samples])
+    assert found.duration_s == n_samples / RATE
+    assert found.verdict in verdicts
+    assert (found.verdict == "recognized") == bool(found.plays)
+    assert {play.track.title for play in found.plays} <= {pieces[0].title}
+    assert (found.best is None) == (found.verdict == "silence")
 
 
 def evening(pieces: list[Piece]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Plays out of matches: starts, goes on, bridges, ends, takes over."""
+"""Matches to plays: how a play starts, continues, bridges gaps, ends and replaces another."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def kinds(events: list[Event]) -> list[str]:
     return [type(event).__name__ for event in events if not isinstance(event, PlayUpdated)]
 
 
-def test_one_weak_match_is_no_play_and_two_that_agree_are():
+def test_one_weak_match_does_not_start_a_play_and_two_that_agree_do():
     tracker = PlayTracker()
     assert tracker.update(match(A, 5, -30), 0, 5) == []
-    assert tracker.update(match(A, 6, -30), 1, 6) == []  # nearly the same window says nearly the same
+    assert tracker.update(match(A, 6, -30), 1, 6) == []  # an overlapping window confirms nothing
     (started,) = tracker.update(match(A, 11, -30), 6, 11)
     assert isinstance(started, PlayStarted)
     assert (started.play.start_s, started.play.end_s, started.play.offset_s) == (0, 11, 30)
@@ -53,18 +53,18 @@ def test_one_strong_match_is_a_play():
 
 
 @pytest.mark.parametrize("second", [match(B, 6, -30), match(A, 6, -50)])
-def test_two_that_disagree_are_none(second: Match):
+def test_two_matches_that_disagree_do_not_start_a_play(second: Match):
     tracker = PlayTracker()
     tracker.update(match(A, 5, -30), 0, 5)
     assert tracker.update(second, 1, 6) == []
 
 
-def test_two_that_are_far_apart_in_time_are_none():
+def test_two_matches_far_apart_in_time_do_not_start_a_play():
     events = feed(PlayTracker(), [match(A, 5, -30), *[None] * 11, match(A, 17, -30)])
     assert kinds(events) == ["MusicUnknown"]
 
 
-def test_what_is_below_the_threshold_starts_nothing_but_goes_on():
+def test_matches_below_the_threshold_continue_a_play_but_do_not_start_one():
     assert feed(PlayTracker(), run_of(A, 5, 12, -30, score=2.0)) == []
     tracker = PlayTracker()
     events = feed(tracker, run_of(A, 5, 11, -30) + run_of(A, 12, 30, -30, score=1.0))
@@ -73,7 +73,7 @@ def test_what_is_below_the_threshold_starts_nothing_but_goes_on():
     assert tracker.playing.end_s == 30
 
 
-def test_a_start_reaches_back_to_weak_matches_that_agreed():
+def test_a_play_starts_at_the_first_weak_match_that_agrees():
     events = feed(PlayTracker(), run_of(A, 5, 9, -30, score=2.0) + run_of(A, 10, 16, -30))
     assert isinstance(events[0], PlayStarted)
     assert events[0].play.start_s == 0
@@ -124,7 +124,7 @@ def test_another_track_takes_over_after_two_matches():
     assert started.play.offset_s == 78
 
 
-def test_a_next_track_that_begins_at_its_beginning_is_placed_exactly():
+def test_the_change_to_a_track_from_its_beginning_is_exact():
     tracker = PlayTracker()
     events = feed(tracker, [*run_of(A, 5, 20, -30), *run_of(B, 21, 27, 17.5)])
     (ended,) = (event for event in events if isinstance(event, PlayEnded))
@@ -133,7 +133,7 @@ def test_a_next_track_that_begins_at_its_beginning_is_placed_exactly():
     assert started.play.offset_s == 0
 
 
-def test_a_single_other_match_disturbs_nothing():
+def test_a_single_match_of_another_track_changes_nothing():
     tracker = PlayTracker()
     matches = [*run_of(A, 5, 12, -30), match(B, 13, 0), *run_of(A, 14, 20, -30), match(B, 21, 0)]
     events = feed(tracker, matches)
@@ -154,7 +154,7 @@ def test_a_track_on_repeat_is_two_plays():
     assert kinds(events) == ["PlayStarted", "PlayEnded", "PlayStarted"]
 
 
-def test_silence_ends_a_play_after_the_gap_and_is_said_once():
+def test_silence_ends_a_play_after_the_gap_and_is_reported_once():
     tracker = PlayTracker(TrackSettings(gap_s=6))
     feed(tracker, run_of(A, 5, 20, -30))
     events = [event for now in range(21, 60) for event in tracker.quiet(now)]
@@ -162,11 +162,11 @@ def test_silence_ends_a_play_after_the_gap_and_is_said_once():
     assert events[0] == Silence(20)
 
 
-def test_lost_audio_is_no_silence_and_makes_no_sound_short():
+def test_lost_audio_is_not_silence_and_a_sound_before_it_is_not_short():
     tracker = PlayTracker(TrackSettings(gap_s=6))
     events = tracker.update(match(A, 5, -30), 0, 5)
     events += tracker.gap(6)
-    assert events + tracker.quiet(7) == [Silence(5)]  # one weak match named nothing
+    assert events + tracker.quiet(7) == [Silence(5)]  # one weak match starts no play
     events = tracker.update(match(A, 12, -30), 7, 12) + tracker.gap(13)
     events += tracker.update(match(A, 18, -30), 13, 18)  # agrees with what was heard before
     assert kinds(events) == ["PlayStarted"]
@@ -174,7 +174,7 @@ def test_lost_audio_is_no_silence_and_makes_no_sound_short():
     assert kinds(tracker.gap(25)) == ["PlayEnded"]
 
 
-def test_unknown_is_said_once_in_a_stretch():
+def test_unknown_music_is_reported_once_per_stretch_of_sound():
     tracker = PlayTracker(TrackSettings(unknown_s=15))
     events = feed(tracker, [None] * 60)
     assert events == [MusicUnknown(0, 15)]
@@ -182,7 +182,7 @@ def test_unknown_is_said_once_in_a_stretch():
     assert kinds(feed(tracker, [None] * 30, end_s=105)) == ["MusicUnknown"]
 
 
-def test_pauses_in_talk_do_not_repeat_unknown():
+def test_short_pauses_do_not_repeat_the_report_of_unknown_music():
     tracker = PlayTracker(TrackSettings(unknown_s=15))
     events: list[Event] = []
     for turn in range(10):
@@ -191,7 +191,7 @@ def test_pauses_in_talk_do_not_repeat_unknown():
     assert kinds(events).count("MusicUnknown") == 1
 
 
-def test_unknown_comes_again_after_a_play():
+def test_unknown_music_is_reported_again_after_a_play():
     tracker = PlayTracker(TrackSettings(unknown_s=15, gap_s=6))
     events = feed(tracker, [*[None] * 20, *run_of(A, 25, 40, -30), *[None] * 30])
     assert kinds(events) == ["MusicUnknown", "PlayStarted", "PlayEnded", "MusicUnknown"]
@@ -199,7 +199,7 @@ def test_unknown_comes_again_after_a_play():
     assert events[-1].start_s == 40
 
 
-def test_unknown_music_after_silence_begins_with_its_own_sound():
+def test_unknown_music_after_silence_starts_at_its_first_sound():
     tracker = PlayTracker(TrackSettings(unknown_s=15, gap_s=6))
     feed(tracker, run_of(A, 5, 20, -30))
     for now in range(21, 31):
@@ -208,7 +208,7 @@ def test_unknown_music_after_silence_begins_with_its_own_sound():
     assert events == [MusicUnknown(30, 45)]
 
 
-def test_weak_matches_that_agree_delay_the_word_of_unknown_music():
+def test_weak_matches_that_agree_delay_the_report_of_unknown_music():
     tracker = PlayTracker(TrackSettings(unknown_s=15))
     events = feed(tracker, [*[None] * 5, *run_of(A, 10, 17, -30, score=2.0), *run_of(A, 18, 25, -30)])
     assert kinds(events) == ["PlayStarted"]
@@ -225,7 +225,7 @@ def test_finish_ends_the_open_play():
     assert tracker.finish(21) == []
 
 
-def test_a_clip_with_room_for_one_window_is_named_by_it():
+def test_a_clip_of_one_window_is_recognized_by_its_only_match():
     tracker = PlayTracker()
     assert tracker.update(match(A, 2, -30, length_s=2), 0, 2) == []
     started, ended = tracker.finish(2)
@@ -234,7 +234,7 @@ def test_a_clip_with_room_for_one_window_is_named_by_it():
     assert (ended.play.start_s, ended.play.end_s, ended.play.offset_s) == (0, 2, 30)
 
 
-def test_a_jump_in_time_ends_the_play_where_it_was_heard():
+def test_a_jump_in_time_ends_the_play_at_its_last_match():
     tracker = PlayTracker()
     feed(tracker, run_of(A, 5, 20, -30))
     events = tracker.update(None, 600, 605)

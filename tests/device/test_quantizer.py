@@ -22,7 +22,7 @@ def small(seed: int = 0) -> Quantizer:
     return Quantizer(unit(rng, 16, 8), first, second)
 
 
-def test_decoding_is_near_and_of_unit_norm() -> None:
+def test_decoded_embeddings_are_similar_and_of_unit_norm() -> None:
     quantizer, vectors = small(), unit(np.random.default_rng(1), 200, 8)
     cells, codes = quantizer.encode(vectors)
     assert cells.dtype == np.uint16
@@ -33,7 +33,7 @@ def test_decoding_is_near_and_of_unit_norm() -> None:
     assert np.mean(np.sum(decoded * vectors, axis=1)) > 0.98
 
 
-def test_encoding_takes_the_nearest_cell_and_better_sums_than_word_by_word() -> None:
+def test_encoding_finds_the_nearest_cell_and_beats_a_greedy_choice_of_words() -> None:
     quantizer, vectors = small(), unit(np.random.default_rng(2), 300, 8)
     cells, codes = quantizer.encode(vectors, 4)
     stage = quantizer.stages[0]
@@ -47,7 +47,7 @@ def test_encoding_takes_the_nearest_cell_and_better_sums_than_word_by_word() -> 
     assert found < 0.9 * word_by_word
 
 
-def test_two_words_are_the_best_pair_of_all() -> None:
+def test_two_words_are_about_the_best_pair() -> None:
     rng = np.random.default_rng(7)
     stage, point = (
         CodebookStage(rng.normal(0, 0.2, (2, 256, 3)).astype(np.float32)),
@@ -58,7 +58,7 @@ def test_two_words_are_the_best_pair_of_all() -> None:
     assert np.linalg.norm(stage.decode(stage.encode(point)) - point) == pytest.approx(best, abs=0.02)
 
 
-def test_a_code_begins_with_its_compact_code_and_gains_by_the_rest() -> None:
+def test_a_code_starts_with_its_compact_code_and_is_more_exact() -> None:
     quantizer, vectors = small(), unit(np.random.default_rng(3), 200, 8)
     assert quantizer.widths == (4, 7)
     cells, codes = quantizer.encode(vectors)
@@ -69,7 +69,7 @@ def test_a_code_begins_with_its_compact_code_and_gains_by_the_rest() -> None:
         quantizer.encode(vectors, 5)
 
 
-def test_scoring_vectors_point_where_codes_do_and_are_short_where_sums_are_long() -> None:
+def test_scoring_vectors_are_estimates_divided_by_a_power_of_their_length() -> None:
     quantizer, vectors = small(), unit(np.random.default_rng(6), 50, 8)
     cells, codes = quantizer.encode(vectors)
     table = np.stack([quantizer.table(axis) for axis in np.eye(8, dtype=np.float32)])  # (8, 7, 256)
@@ -103,7 +103,7 @@ def test_annoy_finds_the_nearest_cells_of_the_shipped_model() -> None:
     assert found >= 0.95 * 20 * len(queries)
 
 
-def test_bytes_round_trip_and_refusal() -> None:
+def test_round_trip_and_invalid_tables() -> None:
     quantizer = small()
     again = Quantizer.from_bytes(quantizer.to_bytes())
     np.testing.assert_allclose(again.cells, quantizer.cells, atol=1e-3)
@@ -122,7 +122,7 @@ def test_bytes_round_trip_and_refusal() -> None:
         Quantizer(quantizer.cells, *quantizer.stages, neighbourhoods=[Neighbourhood.none(8)])
 
 
-def test_the_least_are_found_whatever_groups_they_are_in() -> None:
+def test_the_smallest_values_are_found_in_any_group() -> None:
     values = np.random.default_rng(9).normal(size=(50, 16 * GROUP_SIZE)).astype(np.float32)
     values[0, :GROUP_SIZE] -= 10  # all in one group
     values[1, ::GROUP_SIZE] -= 10  # one in each

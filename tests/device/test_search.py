@@ -68,7 +68,7 @@ def catalogue(quantizer: Quantizer, entries: list[list[TrackEntry]], folder: Pat
 
 
 def expected(quantizer: Quantizer, track: TrackEntry) -> np.ndarray:
-    """Return a track's scoring vectors, worked out for the whole track at once."""
+    """Return a track's scoring vectors, computed for the whole track at once."""
     cells = (track.packed_cells // (65536 // len(quantizer.cells))).astype(np.uint16)
     width = track.codes.shape[1]
     neighbourhood = quantizer.neighbourhoods[quantizer.widths.index(width)]
@@ -76,18 +76,18 @@ def expected(quantizer: Quantizer, track: TrackEntry) -> np.ndarray:
     return estimates / np.linalg.norm(estimates, axis=1, keepdims=True) ** LENGTH_POWER
 
 
-def test_segments_are_read_with_their_neighbours_in_the_track_and_no_others(
+def test_vectors_depend_on_neighbours_in_the_same_track_only(
     quantizer: Quantizer, entries: list[list[TrackEntry]], tmp_path: Path
 ) -> None:
     index = catalogue(quantizer, entries, tmp_path)
     wanted = np.concatenate([expected(quantizer, track) for tracks in entries for track in tracks])
     order = np.random.default_rng(3).permutation(len(wanted))
     np.testing.assert_allclose(index.vectors(order), wanted[order], atol=1e-4)
-    for segment in range(len(wanted)):  # also where no neighbour is asked for
+    for segment in range(len(wanted)):  # also if its neighbours are not requested
         np.testing.assert_allclose(index.vectors(np.array([segment]))[0], wanted[segment], atol=1e-4)
 
 
-def test_similarities_do_not_depend_on_what_was_asked_before(
+def test_similarities_do_not_depend_on_earlier_queries(
     quantizer: Quantizer, entries: list[list[TrackEntry]], tmp_path: Path
 ) -> None:
     index = catalogue(quantizer, entries, tmp_path)
@@ -119,7 +119,7 @@ def test_candidates_are_the_most_similar_segments_less_their_hubness(
     assert not np.array_equal(np.argmax(similarities, axis=1), np.argmax(queries @ vectors.T, axis=1))
 
 
-def test_tracks_passed_over_are_no_candidates(
+def test_excluded_tracks_are_not_candidates(
     quantizer: Quantizer, entries: list[list[TrackEntry]], tmp_path: Path
 ) -> None:
     index = catalogue(quantizer, entries, tmp_path)
@@ -131,12 +131,12 @@ def test_tracks_passed_over_are_no_candidates(
 
 @pytest.fixture(scope="module")
 def many() -> tuple[Quantizer, list[TrackEntry]]:
-    """A quantizer, and so many segments about so few centres that the short list leaves most of them out."""
+    """A quantizer, and many segments around few centres, so that the short list excludes most of them."""
     rng = np.random.default_rng(10)
     first, second = (rng.normal(0, s, (n, 256, DIM)).astype(np.float32) for n, s in ((3, 0.3), (2, 0.15)))
-    for words in second:  # so long that no code has them, and that one in place of NO_CODEWORD is told
+    for words in second:  # so long that no code uses them, and that a mistake about NO_CODEWORD shows
         words[[0, -1]] = 1.2 * unit(rng, 2)
-    # Neighbours tell a little: more, and codes alone would no longer order segments as they do with them.
+    # Neighbours have a small influence, so that codes alone give about the same order of segments.
     before, itself = (share * np.eye(DIM, dtype=np.float32) for share in (0.06, 0.88))
     around = Neighbourhood(before, itself, before, itself, np.zeros(DIM, dtype=np.float32))
     quantizer = Quantizer(

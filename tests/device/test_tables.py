@@ -89,7 +89,7 @@ def test_pickled_objects_are_refused() -> None:
 def test_encrypted_entries_and_unknown_compression_are_refused() -> None:
     stored = archive(npy(np.zeros(3)))
     central = stored.index(b"PK\x01\x02")
-    # Offsets in the local header; those in the central directory are 2 higher. Methods 1 and 14: shrink, LZMA.
+    # Offsets in the local header; 2 higher in the central directory. Methods 1 and 14: shrink and LZMA.
     for offset, value, reason in ((6, 1, "encrypted"), (8, 1, "compression"), (8, 14, "compression")):
         changed = bytearray(stored)
         changed[offset], changed[central + offset + 2] = value, value

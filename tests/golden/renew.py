@@ -1,7 +1,7 @@
-"""Write the golden vectors anew: `python tests/golden/renew.py`, after a wanted change of front-end or model.
+"""Write new golden vectors after an intended change of the front-end or model: python tests/golden/renew.py.
 
-frontend.npz holds log-mel frames of a synthesized piece; network.npz int8 inputs and outputs of the shipped
-network, which every machine and runtime must give bit for bit.
+frontend.npz contains the log-mel frames of a synthetic waveform. network.npz contains int8 inputs of the
+shipped network and its outputs, which must be the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ HERE = Path(__file__).parent
 
 
 def waveform() -> np.ndarray:
-    """Two seconds that hold tones, noise, a click and silence; made without a library that may change."""
+    """Return 2 s of a tone, noise, a click and silence, computed without a library that may change."""
     time = np.arange(16000) / 8000
-    noise = np.sin(np.arange(16000) ** 2 * 12.9898) * 0.05  # no generator whose stream a version could change
+    noise = np.sin(np.arange(16000) ** 2 * 12.9898) * 0.05  # no generator that another version may change
     tone = 0.3 * np.sin(2 * np.pi * (220 + 400 * time) * time)
     samples = tone + noise
     samples[4000] += 0.6
@@ -31,7 +31,7 @@ def waveform() -> np.ndarray:
 
 
 def segments(model: Model) -> np.ndarray:
-    """Return ``(n, n_frames, n_mels)`` int8: the waveform's, then the extremes of what a network may meet."""
+    """Return ``(n, n_frames, n_mels)`` int8: the waveform's, then extreme values."""
     shape = (model.spec.n_frames, model.spec.frontend.n_mels)
     heard = Embedder(model).quantize(slice_segments(log_mel(waveform()), 2, model.spec))
     odd = np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % 2 == 1
@@ -58,7 +58,7 @@ def builtin_outputs(model: Model, inputs: np.ndarray) -> np.ndarray:
 
 def main() -> int:
     mel, path = log_mel(waveform()), HERE / "frontend.npz"
-    if not np.allclose(np.load(path)["log_mel"], mel, atol=1e-4):  # the last bits are a processor's own
+    if not np.allclose(np.load(path)["log_mel"], mel, atol=1e-4):  # the last bits depend on the processor
         np.savez_compressed(path, log_mel=mel)
     model = default_model()
     network = Network(model.tflite, runtime="ai-edge-litert")

@@ -1,6 +1,6 @@
 """Read NumPy tables from ``.npz`` bytes that may be damaged or hostile.
 
-``numpy.load`` is not used: it trusts declared sizes, and malformed headers make it raise errors of many types.
+``numpy.load`` is not used: it trusts declared sizes and raises errors of many types for malformed headers.
 This reader accepts what ``numpy.savez`` and ``numpy.savez_compressed`` write for plain arrays.
 """
 
