@@ -15,6 +15,7 @@ pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
 from overheard.errors import ModelError
 from overheard_train.checkpoints import (
+    Arrays,
     Progress,
     average,
     load_checkpoint,
@@ -28,7 +29,11 @@ from overheard_train.recipes import RECIPES
 def test_weights_are_stored_as_float16_if_they_fit(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "x.npz"
     rng = np.random.default_rng(0)
-    weights = [rng.standard_normal((3, 4)).astype(np.float32), np.array([1e6, 1], np.float32), np.zeros(0)]
+    weights: Arrays = [
+        rng.standard_normal((3, 4)).astype(np.float32),
+        np.array([1e6, 1], np.float32),
+        np.zeros(0),
+    ]
     progress = Progress("trial", 7, 2, 3.5, 0.25, 0.5, 9.0, [{"seed": 1}])
     save_checkpoint(weights, progress, path)
     loaded, loaded_progress = load_checkpoint(path)
@@ -101,7 +106,7 @@ def other_fields(path: Path) -> None:
         np.savez(file, np.ones(3), progress=np.array('{"recipe": "trial", "colour": 3}'))
 
 
-def holds(weights: object, **progress: object) -> Callable[[Path], None]:
+def holds(weights: np.ndarray, **progress: object) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         with path.open("wb") as file:
             np.savez(file, weights, progress=np.array(json.dumps({"recipe": "trial", **progress})))

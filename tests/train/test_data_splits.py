@@ -101,9 +101,9 @@ def test_the_exit_code_reports_the_result(
     assert run_check(parser.parse_args(["data", "--data", str(planted)])) == 0
     assert "in both splits" not in capsys.readouterr().out
     assert run_check(parser.parse_args(["data", "--data", str(planted), "--check", "--jobs", "1"])) == 1
-    out = capsys.readouterr().out
-    assert out.splitlines()[-1] == "in both splits: 6"
-    assert f"{planted}/music/quiet.mp3 (valid) and {planted}/music/train-1.wav (train)" in out
+    text = capsys.readouterr().out
+    assert text.splitlines()[-1] == "in both splits: 6"
+    assert f"{planted}/music/quiet.mp3 (valid) and {planted}/music/train-1.wav (train)" in text
 
 
 def test_the_command_lists_undecodable_files(
@@ -125,9 +125,9 @@ def test_the_command_lists_undecodable_files(
 
 def test_findings_are_sorted_by_kind_and_strength() -> None:
     a, b = Path("a.wav"), Path("b.wav")
-    findings = (Finding("copy", "noise", a, b, 0.3), Finding("version", "music", a, b, 0.6))
-    findings += (Finding("copy", "music", a, b, 0.4), Finding("copy", "music", b, a, 0.9))
-    lines = SplitReport(findings, {}).table().splitlines()
+    findings = [Finding("copy", "noise", a, b, 0.3), Finding("version", "music", a, b, 0.6)]
+    findings += [Finding("copy", "music", a, b, 0.4), Finding("copy", "music", b, a, 0.9)]
+    lines = SplitReport(tuple(findings), {}).table().splitlines()
     assert [line.split()[:3] for line in lines] == [
         ["copy", "music", "0.90"],
         ["copy", "music", "0.40"],
@@ -139,7 +139,7 @@ def test_findings_are_sorted_by_kind_and_strength() -> None:
 def test_a_window_correlates_only_at_its_own_position() -> None:
     rng = np.random.default_rng(0)
     samples = (3000 * rng.standard_normal(20 * RATE)).astype(np.int16)
-    window = samples[9 * RATE : 14 * RATE].astype(np.float32) / 99999
+    window = samples[9 * RATE : 14 * RATE].astype(np.float32) / np.float32(99999)
     assert correlation_at(window, samples, 8.2) > 0.5
     assert correlation_at(window, samples, 2.0) < 0.1
     assert correlation_at(window, samples, 40.0) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,10 @@ from overheard_train.encoders.layers import Sample, divide_and_encode
 from overheard_train.recipes import RECIPES, Recipe
 from overheard_train.registry import Part
 
-SMALLER = {"nafp": {"widths": (8,) * 7 + (128,), "hidden": 2}, "woo": {"size": 50, "hidden": 16}}
+SMALLER: dict[str, dict[str, Any]] = {
+    "nafp": {"widths": (8,) * 7 + (128,), "hidden": 2},
+    "woo": {"size": 50, "hidden": 16},
+}
 
 
 def small(recipe: Recipe) -> Part:

@@ -241,7 +241,7 @@ def step_on_noise(recipe: Recipe) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", ["woo", "now_playing", "nmfp"])
 def test_other_losses_and_encoders_train(name: str, here: BatchesHere) -> None:
-    smaller = {
+    smaller: dict[str, Any] = {
         "woo": {"size": 40, "hidden": 16},
         "now_playing": {"widths": (8, 8, 8, 8, 48), "hidden": 2},
         "nmfp": {"widths": (8, 8), "blocks": (0, 1)},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,13 +75,12 @@ def test_few_rivals_repeat_and_moments_without_rivals_are_not_drawn() -> None:
 
 def test_too_little_music_is_an_error() -> None:
     long, short = (np.full(length, 900, np.int16) for length in (SPEC.segment_samples, HOP))
-    for n, embed in ((1, lambda _: np.eye(1, 10)), (6, lambda _: np.eye(1, 10, 3))):  # all the same
+    same = np.eye(1, 10, dtype=np.float32)
+    for n in (1, 6):  # six moments, all with the same embedding
         with pytest.raises(OverheardError, match="too little music to find rivals in; add more with --data"):
-            find_rivals(clips(*[long] * n), np.arange(n, dtype=np.int32), embed, SPEC)
-    with pytest.raises(
-        OverheardError, match="no track is as long as a segment; add longer music with --data"
-    ):
-        find_rivals(clips(short), np.zeros(1, np.int32), lambda _: np.eye(1, 10), SPEC)
+            find_rivals(clips(*[long] * n), np.arange(n, dtype=np.int32), lambda _: same, SPEC)
+    with pytest.raises(OverheardError, match="as long as a segment; add longer music with --data"):
+        find_rivals(clips(short), np.zeros(1, np.int32), lambda _: same, SPEC)
 
 
 def maker(share: float) -> RivalPairs:
@@ -134,8 +132,7 @@ def test_moments_have_their_position_and_the_hardest_are_drawn() -> None:
 def test_rivals_are_found_once_and_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVERHEARD_CACHE_DIR", str(tmp_path / "cache"))
     data = open_data([str(train_corpus.write_corpus(tmp_path / "corpus"))])
-    recipe = RECIPES["trial"]
-    recipe = SimpleNamespace(pairs=Part("rivals", {"n_rooms": (4, 4)}), spec=recipe.spec, views=2)
+    recipe = dataclasses.replace(RECIPES["trial"], pairs=Part("rivals", {"n_rooms": (4, 4)}))
     first, _ = make_pairs(recipe, data).batch(np.random.default_rng(0), 8)
     monkeypatch.setattr(rivals, "Embedder", None)
     second, _ = make_pairs(recipe, data).batch(np.random.default_rng(0), 8)
