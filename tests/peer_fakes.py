@@ -1,13 +1,14 @@
-"""Programs that stand in for audfprint, Olaf and Panako: they read real files and write what those write.
+"""Programs that stand in for audfprint, fpcalc, Olaf and Panako: they read files and print the same lines.
 
-What they answer stands in the file that FAKE_PLAN names: by the stem of a query's file, that of a track's, a
-score, and the place in the track at which the query begins. FAKE_MODE makes one of them fail.
+The file in FAKE_PLAN contains their answers: by the stem of a query's file, the stem of the track's file, a
+score, and the position in the track at the start of the query. FAKE_MODE makes one of the programs fail.
 """
 
 from __future__ import annotations
 
 import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 FAKE = """#!{python}
@@ -47,20 +48,45 @@ if command == "new":
     Path(options["--dbase"]).write_bytes(bytes(2800))
     sys.exit()
 assert command == "match" and Path(options["--dbase"]).is_file()
-said = [f"Tue Nov 24 16:05:01 2026 Reading hash table {{options['--dbase']}}"]
+lines = [f"Tue Nov 24 16:05:01 2026 Reading hash table {{options['--dbase']}}"]
 if mode == "garbage {name}":
-    said.append("!! out of cheese")
+    lines.append("!! out of cheese")
 for file, answer in answers:
     if answer is None:
-        said.append(f"NOMATCH {{file}} 1.8 sec 154 raw hashes")
+        lines.append(f"NOMATCH {{file}} 1.8 sec 154 raw hashes")
     else:
         track, score, at = answer
-        said.append(f"Matched {{file}} 1.8 sec 154 raw hashes as {{tracks}}/{{track}}.wav at {{at:6.1f}} s "
-                    f"with {{score:5d}} of {{score + 1:5d}} common hashes at rank  0")
+        lines.append(f"Matched {{file}} 1.8 sec 154 raw hashes as {{tracks}}/{{track}}.wav at {{at:6.1f}} s "
+                     f"with {{score:5d}} of {{score + 1:5d}} common hashes at rank  0")
 if fork:
-    print("a warning of numpy", *(f"DEBUG:audfprint2:{{line}}" for line in said), sep="\\n", file=sys.stderr)
+    print("a warning of numpy", *(f"DEBUG:audfprint2:{{line}}" for line in lines), sep="\\n", file=sys.stderr)
 else:
-    Path(options["--opfile"]).write_text("".join(f"{{line}}\\n" for line in said))
+    Path(options["--opfile"]).write_text("".join(f"{{line}}\\n" for line in lines))
+"""
+)
+# A track's items depend on its name alone. A query with an answer gets the items at that position.
+FPCALC = (
+    FAKE
+    + """
+import random
+if command == "-version":
+    print("fpcalc version 1.5.1 (FFmpeg Lavc59.18.100 Lavf59.16.100 SwR4.3.100)")
+    sys.exit()
+assert command == "-raw" and arguments[:2] == ["-length", "0"]
+path, item_s = Path(arguments[2]), 1365 / 11025
+with wave.open(str(path)) as samples:
+    duration_s = samples.getnframes() / samples.getframerate()
+answer = plan.get(path.stem) if path.parent.name == "queries" else [path.stem, 0, 0]
+print("ERROR: Error decoding audio frame (End of file)", file=sys.stderr)
+if answer is None:
+    print("ERROR: Empty fingerprint", file=sys.stderr)
+    sys.exit(2)
+track, _, at = answer
+generator = random.Random(track)
+first, n_items = round(at / item_s), int(duration_s / item_s)
+items = [generator.getrandbits(32) for _ in range(200)][first:first + n_items]
+print(f"DURATION={{int(duration_s)}}\\nFINGERPRINT={{','.join(map(str, items))}}")
+sys.exit(3)
 """
 )
 OLAF = (
@@ -111,11 +137,12 @@ for number, (file, answer) in enumerate(answers, 1):
               f"{{at + 1.9:.3f}} ; {{score}} ; 1.000 % ; 1.001 %; 1.00")
 """
 )
-FAKES = {"audfprint": AUDFPRINT, "olaf": OLAF, "panako": PANAKO}
+FAKES = {"audfprint": AUDFPRINT, "fpcalc": FPCALC, "olaf": OLAF, "panako": PANAKO}
+ONE_RUN = ("audfprint", "olaf", "panako")  # peers.py starts fpcalc once for each file, which takes long
 
 
-def install(folder: Path) -> None:
-    """Write all three into a folder, executable."""
-    for name, text in FAKES.items():
-        (folder / name).write_text(text.format(python=sys.executable, name=name))
+def install(folder: Path, names: Iterable[str] = ONE_RUN) -> None:
+    """Write programs into a folder and make them executable."""
+    for name in names:
+        (folder / name).write_text(FAKES[name].format(python=sys.executable, name=name))
         (folder / name).chmod(stat.S_IRWXU)

@@ -1,8 +1,7 @@
 """audfprint (Dan Ellis): landmark pairs in a hash table, https://github.com/dpwe/audfprint.
 
-Its options stand in the USAGE of audfprint.py, its output in `file_match_to_msgs` of audfprint_match.py, both
-at github.com/dpwe/audfprint. audfprint2 on PyPI is the same program for today's Python; it writes the same
-lines, but as a log on stderr.
+USAGE in audfprint.py documents the options, `file_match_to_msgs` in audfprint_match.py the output. audfprint2
+on PyPI is a fork for Python 3.11 and later. It prints the same lines, but as log messages on stderr.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from overheard_bench.peers.base import (
     Answers,
     Candidate,
+    Features,
     Peer,
     PeerError,
     Setting,
@@ -27,7 +27,7 @@ MATCHED = re.compile(
     r"with +(?P<score>\d+) of +\d+ (?:common )?hashes(?: at rank +\d+)?"
 )
 NO_MATCH = re.compile(r"NOMATCH:? (?P<query>.+) [\d.]+ sec \d+ raw hashes")
-CHATTER = re.compile(
+OTHER_LINE = re.compile(
     r"(\w{3} \w{3} [ \d]\d [\d:]{8} \d{4} )?(Reading hash table|Loading hash table|File extension is"
     r"|Read fprints for|Analyzed|Processed|find_peaks: Warning)\b"
 )
@@ -35,7 +35,7 @@ LOG = re.compile(r"DEBUG:audfprint2?:")
 
 
 class Audfprint(Peer):
-    """Its default setting, and the dense one: more landmarks, at four sub-frame shifts in the index too."""
+    """The default setting, and a dense one: more landmarks, for the index at four sub-frame shifts."""
 
     name = "audfprint"
     variable = "AUDFPRINT"
@@ -48,13 +48,14 @@ class Audfprint(Peer):
         Setting("audfprint"),
         Setting("audfprint, dense", ("--density", "70", "--shifts", "4")),
     )
+    features = Features(offline=True, own_music=True, always_on=False)
 
     @cached_property
     def _version(self) -> str:
         return self.run(["--version"], Path.cwd()).stdout.strip()
 
     def version(self) -> str:
-        """Return what it prints for --version."""
+        """Return the output of --version."""
         return self._version
 
     @property
@@ -62,38 +63,38 @@ class Audfprint(Peer):
         return "audfprint2" in self._version
 
     def store(self, setting: Setting, tracks: Sequence[Path], folder: Path) -> int:
-        """Index into one file, a compressed hash table."""
+        """Index the tracks into one file, a compressed hash table."""
         self.run(self._arguments("new", write_list(folder / "tracks.txt", tracks), setting, folder), folder)
         database = folder / "audfprint.pklz"
         if not database.is_file():
-            raise PeerError(f"{self.name} new wrote no {database.name}")
+            raise PeerError(f"{self.name} new did not write {database.name}")
         return stored_bytes([database])
 
     def query(self, setting: Setting, queries: Sequence[Path], folder: Path) -> Answers:
-        """Ask for all of them in one process, which reads the table once."""
+        """Look up all queries in one process, which reads the table once."""
         arguments = self._arguments("match", write_list(folder / "queries.txt", queries), setting, folder)
         answers = folder / "answers.txt"
         if self._is_fork:
-            said = self.run(arguments, folder).stderr.splitlines()
-            lines = [LOG.sub("", line) for line in said if LOG.match(line)]
+            log = self.run(arguments, folder).stderr.splitlines()
+            lines = [LOG.sub("", line) for line in log if LOG.match(line)]
         else:
             self.run([*arguments, "--opfile", str(answers)], folder)
             lines = answers.read_text(encoding="utf-8").splitlines()
-        return self.complete(self.parse(lines), queries)
+        return self.best_of_each(self.parse(lines), queries)
 
     def _arguments(self, command: str, files: Path, setting: Setting, folder: Path) -> list[str]:
-        # The fork's parser wants the files before the options; its processes garble what they log.
-        how = ["--verbose", "--ncores", "1"] if self._is_fork else ["--ncores", str(self.jobs)]
+        # The fork expects the files before the options. Its log lines mix if several processes write them.
+        output = ["--verbose", "--ncores", "1"] if self._is_fork else ["--ncores", str(self.jobs)]
         database = ["--dbase", str(folder / "audfprint.pklz")]
-        return [command, str(files), "--list", *database, *how, *setting.options]
+        return [command, str(files), "--list", *database, *output, *setting.options]
 
     def parse(self, lines: Iterable[str]) -> Iterator[tuple[str, Candidate | None]]:
-        """Read what `match` reports. Raises PeerError."""
+        """Read the lines that `match` prints. Raises PeerError."""
         for line in lines:
-            if found := MATCHED.fullmatch(line):
-                track, score, offset_s = Path(found["track"]).stem, float(found["score"]), float(found["at"])
-                yield Path(found["query"]).stem, Candidate(track, score, offset_s)
-            elif found := NO_MATCH.fullmatch(line):
-                yield Path(found["query"]).stem, None
-            elif line and not CHATTER.match(line):
-                raise self.not_understood(line)
+            if match := MATCHED.fullmatch(line):
+                track, score, offset_s = Path(match["track"]).stem, float(match["score"]), float(match["at"])
+                yield Path(match["query"]).stem, Candidate(track, score, offset_s)
+            elif match := NO_MATCH.fullmatch(line):
+                yield Path(match["query"]).stem, None
+            elif line and not OTHER_LINE.match(line):
+                raise self.unexpected(line)

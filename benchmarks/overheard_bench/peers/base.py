@@ -1,63 +1,70 @@
-"""What every peer is to the benchmark, and how its commands are found, run and read."""
+"""The interface of a peer, its data types, and helpers that run a peer's program and read its output."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
 import os
-import shlex
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-# What panako's own start script passes: lmdbjava needs it on Java 16 and later.
-JAVA = (
-    "java",
-    "--add-opens=java.base/java.nio=ALL-UNNAMED",
-    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
-    "-jar",
-)
-LEAST_SCORE = 1  # every peer's score counts hashes
-TAIL_LINES, TAIL_CHARACTERS = 3, 400
+MIN_SCORE = 1  # scores are whole numbers; a program reports only matches above a minimum of its own
+TAIL_LINES, TAIL_CHARACTERS = 3, 400  # of a failed program's output: enough for its last error message
 
 
 class PeerError(Exception):
-    """Why a peer gave no answers: it crashed, took too long, or said something that cannot be understood."""
+    """A peer gave no usable answers: it crashed, ran too long, or printed something unexpected."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way of running a peer, with the options that differ from its defaults."""
+    """One way to run a peer: its name in the results, and the options that differ from the defaults."""
 
     name: str
     options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
+class Features:
+    """What a program offers to its user without additional code."""
+
+    offline: bool  # indexes and identifies without a network
+    own_music: bool  # builds an index from the user's files
+    always_on: bool  # identifies a microphone's signal continuously
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A peer's best match for one query. `offset_s` is where in the track the query begins."""
+    """A peer's match for one query."""
 
-    track: str  # the stem of its file
+    track: str  # the stem of the track's file
     score: float
-    offset_s: float
+    offset_s: float  # position in the track at the start of the query
 
 
-Answers = dict[str, Candidate | None]  # by the stem of the query's file; None: nothing found
+Answers = dict[str, Candidate | None]  # by the stem of the query's file; None: no match
 
 
 class Peer(abc.ABC):
-    """A program that indexes files and names what other files are a part of."""
+    """A program that indexes audio files and identifies excerpts of them.
+
+    Parameters
+    ----------
+    command : the program and its leading arguments
+    jobs : number of processes or threads that the program may use
+    timeout_s : time limit of one run of the program
+    """
 
     name: ClassVar[str]
-    variable: ClassVar[str]  # the environment's name for the command
-    commands: ClassVar[tuple[str, ...]]  # looked for on the PATH
+    variable: ClassVar[str]  # environment variable that holds the command
+    commands: ClassVar[tuple[str, ...]]  # searched on the PATH
     how_to_install: ClassVar[str]
     settings: ClassVar[tuple[Setting, ...]]
+    features: ClassVar[Features]
 
     def __init__(self, command: Sequence[str], jobs: int, timeout_s: float) -> None:
         self.command = tuple(command)
@@ -65,22 +72,32 @@ class Peer(abc.ABC):
         self.timeout_s = timeout_s
 
     def version(self) -> str | None:
-        """Return what the program calls itself, None where it has no way to say."""
+        """Return the program's version, None if it cannot print one."""
         return None
 
     @abc.abstractmethod
     def store(self, setting: Setting, tracks: Sequence[Path], folder: Path) -> int:
-        """Index the tracks into a new database under the folder; return its bytes. Raises PeerError."""
+        """Index the tracks into a new database under `folder`; return its size in bytes. Raises PeerError."""
 
     @abc.abstractmethod
     def query(self, setting: Setting, queries: Sequence[Path], folder: Path) -> Answers:
-        """Ask that database for each query. Raises PeerError."""
+        """Look up each query in the database that `store` wrote. Raises PeerError."""
 
     def run(
-        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        success: Sequence[int] = (0,),
     ) -> subprocess.CompletedProcess[str]:
-        """Run the program in the folder and return its output. Raises PeerError."""
-        what = f"{self.name} {arguments[0]}"
+        """Run the program in `folder` and return its output.
+
+        Raises
+        ------
+        PeerError
+            The program does not start, exceeds the time limit, or its exit code is not in `success`.
+        """
+        action = f"{self.name} {arguments[0]}"
         try:
             process = self._start(arguments, folder, environment or {})
         except OSError as error:
@@ -89,14 +106,14 @@ class Peer(abc.ABC):
             try:
                 out, errors = process.communicate(timeout=self.timeout_s)
             except subprocess.TimeoutExpired:
-                _end(process)
-                said = tail(process.communicate()[1])
-                raise PeerError(f"{what} took more than {self.timeout_s:g} s (--timeout): {said}") from None
+                _kill_group(process)
+                last = tail(process.communicate()[1])
+                raise PeerError(f"{action} took more than {self.timeout_s:g} s (--timeout): {last}") from None
             except KeyboardInterrupt:
-                _end(process)
+                _kill_group(process)
                 raise
-        if process.returncode != 0:
-            raise PeerError(f"{what} failed (exit code {process.returncode}): {tail(errors or out)}")
+        if process.returncode not in success:
+            raise PeerError(f"{action} failed (exit code {process.returncode}): {tail(errors or out)}")
         return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
     def _start(
@@ -111,79 +128,54 @@ class Peer(abc.ABC):
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # so that what it starts itself can be ended with it
+            start_new_session=True,  # its own process group, so that its children can be killed with it
         )
 
-    def not_understood(self, line: str) -> PeerError:
-        """Return the error for a line of output that has no known form."""
-        return PeerError(f"{self.name} printed a line that is not understood: {line!r}")
+    def unexpected(self, line: str) -> PeerError:
+        """Return the error for a line of output in an unknown format."""
+        return PeerError(f"{self.name} printed an unexpected line: {line!r}")
 
-    def complete(self, found: Iterable[tuple[str, Candidate | None]], queries: Sequence[Path]) -> Answers:
-        """Keep the best candidate of each query, the first of equals; each query must have been answered."""
+    def best_of_each(
+        self, matches: Iterable[tuple[str, Candidate | None]], queries: Sequence[Path]
+    ) -> Answers:
+        """Keep the match with the highest score for each query; the first one if scores are equal.
+
+        Raises
+        ------
+        PeerError
+            A query has no answer, not even "no match".
+        """
         answers: Answers = {}
-        for query, candidate in found:
+        for query, candidate in matches:
             best = answers.setdefault(query, candidate)
             if candidate is not None and (best is None or candidate.score > best.score):
                 answers[query] = candidate
         missing = [path.stem for path in queries if path.stem not in answers]
         if missing:
             raise PeerError(
-                f"{self.name} gave no answer to {len(missing)} of {len(queries)} queries, "
-                f"the first {missing[0]}"
+                f"{self.name} did not answer {len(missing)} of {len(queries)} queries, "
+                f"the first is {missing[0]}"
             )
         return answers
 
 
-def find_command(peer: type[Peer], given: str | None) -> tuple[str, ...] | None:
-    """Return a peer's command: the option, else the environment's, else what is on the PATH.
-
-    A given one is a path or a whole command line; a `.py` file is run by this Python, a `.jar` by java.
-
-    Raises
-    ------
-    FileNotFoundError
-        The command that the option or the environment names does not exist.
-    """
-    text = given or os.environ.get(peer.variable)
-    if not text:
-        found = next(filter(None, map(shutil.which, peer.commands)), None)
-        return None if found is None else _runnable([found])
-    path = Path(text).expanduser()
-    command = _runnable([str(path)] if path.is_file() else shlex.split(text))
-    scripts = [word for word in command if word.endswith((".py", ".jar"))]
-    if shutil.which(command[0]) is None or not all(Path(script).is_file() for script in scripts):
-        raise FileNotFoundError(f"{peer.name}: there is no command {text!r}")
-    return command
-
-
-def _runnable(command: Sequence[str]) -> tuple[str, ...]:
-    """Make files absolute, for it runs in another folder, and put what runs them before them."""
-    # Links stay: the Python of a virtual environment is one.
-    words = [str(Path(word).absolute()) if Path(word).is_file() else word for word in command]
-    if words[0].endswith(".py"):
-        return (sys.executable, *words)
-    if words[0].endswith(".jar"):
-        return (*JAVA, *words)
-    return tuple(words)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
+def _kill_group(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def tail(text: str) -> str:
-    """Return the last lines of what a program said, as one line."""
+    """Return the last lines of a program's output, joined to one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(lines[-TAIL_LINES:])[-TAIL_CHARACTERS:] or "it said nothing"
+    return " | ".join(lines[-TAIL_LINES:])[-TAIL_CHARACTERS:] or "no output"
 
 
 def write_list(path: Path, files: Iterable[Path]) -> Path:
-    """Write a list of files, one a line."""
+    """Write the paths of files, one per line."""
     path.write_text("".join(f"{file}\n" for file in files), encoding="utf-8")
     return path
 
 
 def stored_bytes(files: Iterable[Path]) -> int:
-    """Return the bytes of all files."""
+    """Return the total size of files in bytes."""
     return sum(file.stat().st_size for file in files)

@@ -1,7 +1,7 @@
 """Olaf (Joren Six): triplets of spectral peaks in a B-tree, https://github.com/JorenSix/Olaf.
 
-The commands and the configuration stand in its README, the rows of `query` in cli/olaf_cli_output.zig and
-tests/golden/output_snapshot.txt, all at github.com/JorenSix/Olaf.
+Its README documents the commands and the configuration; cli/olaf_cli_output.zig and
+tests/golden/output_snapshot.txt show the rows that `query` prints.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from overheard_bench.peers.base import (
     Answers,
     Candidate,
+    Features,
     Peer,
     PeerError,
     Setting,
@@ -26,7 +27,7 @@ COLUMNS = 11
 
 
 class Olaf(Peer):
-    """Its default setting."""
+    """The default setting."""
 
     name = "Olaf"
     variable = "OLAF"
@@ -35,9 +36,10 @@ class Olaf(Peer):
         "ffmpeg, zig, a clone of https://github.com/JorenSix/Olaf, and there: make && sudo make install"
     )
     settings = (Setting("Olaf"),)
+    features = Features(offline=True, own_music=True, always_on=True)  # `olaf microphone`
 
     def store(self, setting: Setting, tracks: Sequence[Path], folder: Path) -> int:
-        """Index into an LMDB database."""
+        """Index the tracks into an LMDB database."""
         configuration = folder / ".olaf" / "olaf_config.json"
         configuration.parent.mkdir()
         database = folder / "db"
@@ -46,21 +48,21 @@ class Olaf(Peer):
         self._run("store", write_list(folder / "tracks.txt", tracks), folder)
         files = list(database.glob("data.mdb"))
         if not files:
-            raise PeerError(f"{self.name} store wrote no {database / 'data.mdb'}")
+            raise PeerError(f"{self.name} store did not write {database / 'data.mdb'}")
         return stored_bytes(files)
 
     def query(self, setting: Setting, queries: Sequence[Path], folder: Path) -> Answers:
-        """Ask for all of them in one process."""
+        """Look up all queries in one process."""
         out = self._run("query", write_list(folder / "queries.txt", queries), folder)
-        return self.complete(self.parse(out.splitlines()), queries)
+        return self.best_of_each(self.parse(out.splitlines()), queries)
 
     def _run(self, command: str, files: Path, folder: Path) -> str:
-        # It looks for its configuration, and so for its database, under the home folder.
+        # Olaf reads its configuration, which sets the database folder, from the home folder.
         home = {"HOME": str(folder)}
         return self.run([command, "--threads", str(self.jobs), str(files)], folder, home).stdout
 
     def parse(self, lines: Iterable[str]) -> Iterator[tuple[str, Candidate | None]]:
-        """Read the rows of `query`; one of no matches says that there are none. Raises PeerError."""
+        """Read the rows that `query` prints; a match count of 0 means no match. Raises PeerError."""
         for line in lines:
             if not line or line.startswith(HEADER):
                 continue
@@ -71,6 +73,6 @@ class Olaf(Peer):
                 query, count = Path(row[2]).stem, int(row[4])
                 start_s, reference_s = float(row[5]), float(row[9])
             except ValueError as error:
-                raise self.not_understood(line) from error
-            found = Candidate(Path(row[7]).stem, float(count), reference_s - start_s)
-            yield query, found if count > 0 else None
+                raise self.unexpected(line) from error
+            match = Candidate(Path(row[7]).stem, float(count), reference_s - start_s)
+            yield query, match if count > 0 else None

@@ -1,7 +1,7 @@
-"""One peer in one setting: the catalogue and the queries as files, its answers judged as ours are.
+"""Measure one peer in one setting: write tracks and queries as files, run the peer, judge its answers.
 
-The queries of both parts are asked at once; the threshold is then chosen on those of the calibration part
-that are not in the catalogue, and everything that is counted comes from the report part.
+The queries of both parts go to the peer in one run. The unknown queries of the calibration part then decide
+the threshold. All counts come from the report part, judged by the rules for overheard's own answers.
 """
 
 from __future__ import annotations
@@ -12,47 +12,48 @@ import math
 import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from overheard_bench import corpus as corpora
 from overheard_bench import score
 from overheard_bench.corpus import SAMPLE_RATE, Corpus
-from overheard_bench.peers.base import LEAST_SCORE, Answers, Candidate, Peer, PeerError, Setting
+from overheard_bench.environment import environment
+from overheard_bench.peers.base import MIN_SCORE, Answers, Candidate, Peer, PeerError, Setting
 from overheard_bench.protocol import Query
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
-    """A query without its samples, and the file that holds them."""
+class QueryFile:
+    """A query without its samples, and the file that contains them."""
 
     query: Query
     path: Path
 
 
 @dataclasses.dataclass(frozen=True)
-class Shelf:
-    """The catalogue as files: corpus path by stem, exact copies left out, and what they are copies of."""
+class TrackFiles:
+    """The catalogue as files, without exact copies of a recording."""
 
-    tracks: Mapping[str, str]
+    tracks: Mapping[str, str]  # path in the corpus, by stem of the file
     files: tuple[Path, ...]
-    aliases: Mapping[str, str]
-    seconds: float
+    aliases: Mapping[str, str]  # path in the corpus of an exact copy, to that of the recording in `tracks`
+    duration_s: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What every peer is given."""
+    """The input of every peer: the tracks to index, and the queries of both parts."""
 
-    shelf: Shelf
-    calibration: Sequence[Clip]
-    report: Sequence[Clip]
+    catalogue: TrackFiles
+    calibration: Sequence[QueryFile]
+    report: Sequence[QueryFile]
 
 
 @dataclasses.dataclass(frozen=True)
 class Play:
-    """What `score.judge` reads of a play. `offset_s` is the place in the track at `start_s` of the query."""
+    """The part of a play that `score.judge` reads. `offset_s` is the position in the track at `start_s`."""
 
     track: str
     offset_s: float
@@ -61,7 +62,7 @@ class Play:
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """What `score.judge` reads of the best candidate."""
+    """The part of the best match that `score.judge` reads."""
 
     track: str
     score: float
@@ -69,8 +70,8 @@ class Best:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What `score.judge` reads of an identification."""
+class Identified:
+    """The part of an identification that `score.judge` reads."""
 
     verdict: str
     plays: tuple[Play, ...]
@@ -87,8 +88,8 @@ def write_wav(path: Path, samples: np.ndarray) -> Path:
     return path
 
 
-def write_shelf(corpus: Corpus, paths: Iterable[str], folder: Path) -> Shelf:
-    """Write the catalogue's tracks as WAV files; of exact copies the first, as the indexer does."""
+def write_tracks(corpus: Corpus, paths: Iterable[str], folder: Path) -> TrackFiles:
+    """Write the catalogue's tracks as WAV files; only the first of exact copies, as the indexer does."""
     folder.mkdir()
     first: dict[bytes, str] = {}
     tracks: dict[str, str] = {}
@@ -105,81 +106,92 @@ def write_shelf(corpus: Corpus, paths: Iterable[str], folder: Path) -> Shelf:
         tracks[stem] = path
         n_samples += len(samples)
     files = tuple(folder / f"{stem}.wav" for stem in tracks)
-    return Shelf(tracks, files, aliases, n_samples / SAMPLE_RATE)
+    return TrackFiles(tracks, files, aliases, n_samples / SAMPLE_RATE)
 
 
-def write_clips(queries: Iterable[Query], folder: Path, prefix: str) -> list[Clip]:
+def write_queries(queries: Iterable[Query], folder: Path, prefix: str) -> list[QueryFile]:
     """Write the queries as WAV files."""
     folder.mkdir(exist_ok=True)
-    clips = []
+    files = []
     for number, query in enumerate(queries):
         samples = np.round(query.waveform * 32768)
         path = write_wav(folder / f"{prefix}{number:06d}.wav", samples)
-        clips.append(Clip(dataclasses.replace(query, waveform=np.zeros(0, np.float32)), path))
-    return clips
+        files.append(QueryFile(dataclasses.replace(query, waveform=np.zeros(0, np.float32)), path))
+    return files
 
 
 def run(peer: Peer, setting: Setting, task: Task, folder: Path) -> dict[str, Any]:
-    """Index and ask; return the tables of the report part. Raises PeerError."""
+    """Index the tracks and look up the queries; return the tables of the report part. Raises PeerError."""
     folder.mkdir()
-    stored = peer.store(setting, task.shelf.files, folder)
-    answers = peer.query(setting, [clip.path for clip in (*task.calibration, *task.report)], folder)
-    check_tracks(peer, answers, task.shelf)
-    scores = [score_of(answers[clip.path.stem]) for clip in task.calibration if clip.query.track is None]
+    n_bytes = peer.store(setting, task.catalogue.files, folder)
+    answers = peer.query(setting, [file.path for file in (*task.calibration, *task.report)], folder)
+    check_tracks(peer, answers, task.catalogue)
+    scores = [score_of(answers[file.path.stem]) for file in task.calibration if file.query.track is None]
     threshold = choose_threshold(scores)
     return {
         "name": setting.name,
         "version": peer.version(),
         "options": list(setting.options),
+        "features": dataclasses.asdict(peer.features),
         "threshold": threshold,
         "threshold_chosen_on": {
             "part": "calibration",
             "out_n": len(scores),
             "out_named": sum(s >= threshold for s in scores),
         },
-        "database": {"bytes": stored, "bytes_per_min": round(stored / (task.shelf.seconds / 60), 1)},
-        **score.tables(list(judged(task.report, answers, task.shelf, threshold))),
+        "database": {
+            "bytes": n_bytes,
+            "bytes_per_min": round(n_bytes / (task.catalogue.duration_s / 60), 1),
+        },
+        "environment": environment(),
+        **score.tables(list(judged(task.report, answers, task.catalogue, threshold))),
     }
 
 
-def check_tracks(peer: Peer, answers: Answers, shelf: Shelf) -> None:
-    """Refuse answers that name a file which was not stored."""
-    named = {found.track for found in answers.values() if found is not None}
-    if unknown := sorted(named - set(shelf.tracks)):
-        raise PeerError(f"{peer.name} named a file that was not stored: {unknown[0]!r}")
+def check_tracks(peer: Peer, answers: Answers, catalogue: TrackFiles) -> None:
+    """Raise PeerError if an answer is a file that is not in the catalogue."""
+    answered = {candidate.track for candidate in answers.values() if candidate is not None}
+    if unknown := sorted(answered - set(catalogue.tracks)):
+        raise PeerError(f"{peer.name} answered with a file that it did not index: {unknown[0]!r}")
 
 
-def score_of(found: Candidate | None) -> float:
-    """Return a candidate's score, that of none being lower than any."""
-    return -math.inf if found is None else found.score
+def score_of(candidate: Candidate | None) -> float:
+    """Return a candidate's score; minus infinity if there is no candidate."""
+    return -math.inf if candidate is None else candidate.score
 
 
 def choose_threshold(scores: Iterable[float]) -> int:
-    """Return the least score at which at most 1% of queries that are not in the catalogue are named.
+    """Return the lowest score at which at most 1% of the unknown queries are false positives.
 
-    Every peer counts matching hashes, so scores are whole, and 1 lets pass all that it reports: it has a
-    minimum of its own.
+    Scores are whole numbers. A threshold of 1 accepts every match that the peer reports.
+
+    Parameters
+    ----------
+    scores : of queries that are not in the catalogue
     """
     ranked = sorted(scores, reverse=True)
     allowed = int(len(ranked) * score.MAX_FALSE_POSITIVES_PERCENT / 100)
     first_too_many = ranked[allowed] if allowed < len(ranked) else -math.inf
-    return LEAST_SCORE if first_too_many < LEAST_SCORE else math.floor(first_too_many) + 1
+    return MIN_SCORE if first_too_many < MIN_SCORE else math.floor(first_too_many) + 1
 
 
-def judged(clips: Iterable[Clip], answers: Answers, shelf: Shelf, threshold: float) -> Iterator[score.Answer]:
-    """Judge the best candidate of each query, by the rules that ours are judged by."""
-    twins = corpora.near_duplicates()
-    for clip in clips:
-        found = identification(answers[clip.path.stem], shelf, threshold)
-        yield score.judge(clip.query, found, str, twins, shelf.aliases)  # type: ignore[arg-type]
+def judged(
+    files: Iterable[QueryFile], answers: Answers, catalogue: TrackFiles, threshold: float
+) -> Iterator[score.Answer]:
+    """Judge the best candidate of each query by the rules for overheard's own answers."""
+    duplicates = corpora.near_duplicates()
+    for file in files:
+        answer = identified(answers[file.path.stem], catalogue, threshold)
+        # A track is its path in the corpus here, and `Identified` has only the fields that `judge` reads.
+        yield score.judge(file.query, cast(Any, answer), str, duplicates, catalogue.aliases)
 
 
-def identification(candidate: Candidate | None, shelf: Shelf, threshold: float) -> Found:
-    """Put a candidate into the form that is judged; it is named if it reaches the threshold."""
+def identified(candidate: Candidate | None, catalogue: TrackFiles, threshold: float) -> Identified:
+    """Return a candidate as an identification: recognized if its score reaches the threshold."""
     if candidate is None:
-        return Found("unknown", (), None)
-    track = shelf.tracks[candidate.track]
+        return Identified("unknown", (), None)
+    track = catalogue.tracks[candidate.track]
     best = Best(track, candidate.score, threshold)
     if candidate.score < threshold:
-        return Found("unknown", (), best)
-    return Found("recognized", (Play(track, candidate.offset_s),), best)
+        return Identified("unknown", (), best)
+    return Identified("recognized", (Play(track, candidate.offset_s),), best)
