@@ -20,13 +20,15 @@ from typing import Any
 
 from overheard_bench import CHECKOUT, RESULTS, output, report
 from overheard_bench.output import Result
+from overheard_bench.peers import report as peer_report
+from overheard_bench.peers import results as peer_results
 
 PAGES = (CHECKOUT / "README.md", CHECKOUT / "docs" / "benchmarks.md")
 MODELS = CHECKOUT / "device" / "overheard" / "models"
 BLOCK = re.compile(r"(<!-- results:([\w-]+) -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 MARKER = re.compile(r"<!-- (?:results:|/results)")
 NOT_YET = "Not measured yet.\n"
-OURS = {  # labels of the accuracy results that `sizes` and `comparison` set side by side
+OURS = {  # labels of the accuracy results that `sizes` sets side by side
     "`overheard`": "accuracy",
     "`overheard`, `--compact`": "accuracy-compact",
     "`overheard-tiny`": "tiny/accuracy",
@@ -34,7 +36,7 @@ OURS = {  # labels of the accuracy results that `sizes` and `comparison` set sid
 FILES = {  # the results that each block is made from
     "accuracy": ("accuracy",),
     "sizes": tuple(OURS.values()),
-    "comparison": (*OURS.values(), "peers"),
+    "comparison": ("accuracy", "peers"),
     "listening": ("listening",),
     "latency": ("latency",),
     "power": ("power",),
@@ -106,7 +108,10 @@ def block(name: str, page: Path, results: Path) -> str:
         notes = [outdated(OURS[label], name, result["model"]) for label, result in ours.items()]
         return report.sizes(ours, notes) + "\n"
     if name == "comparison":
-        return report.comparison(ours, loaded["peers"]) + "\n"
+        measured = peer_results.of_overheard(loaded["accuracy"], loaded["peers"])
+        if measured is None:
+            raise InvalidResult("accuracy.json and peers.json have different queries or tracks")
+        return peer_report.comparison(loaded["peers"], measured) + "\n"
     (result,) = loaded.values()
     picture = results / f"{name}.png"
     address = Path(os.path.relpath(picture, page.parent)).as_posix()

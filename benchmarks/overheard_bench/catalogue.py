@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.search import SegmentIndex
+from overheard.files import link_files
 from overheard.fingerprint.model import Model, load_model
 from overheard.index.run import index
 from overheard.index.worker import ModelFingerprinter
@@ -36,17 +37,6 @@ def catalogue_paths(corpus: Corpus, only: Collection[str] | None = None) -> list
     return music if only is None else [path for path in music if path in only]
 
 
-def link_folder(corpus: Corpus, paths: Iterable[str], folder: Path) -> None:
-    """Make a folder of links to exactly these files, for the indexer."""
-    wanted = {folder / path: corpus.root / path for path in paths}
-    for link in [p for p in folder.rglob("*") if p.is_symlink() and p not in wanted]:
-        link.unlink()
-    for link, target in wanted.items():
-        if not link.is_symlink():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target.resolve())
-
-
 def build_pack(
     corpus: Corpus,
     model: Model,
@@ -59,7 +49,7 @@ def build_pack(
     key = hashlib.sha256("\n".join([model.digest, corpus.digest, *sorted(paths)]).encode()).hexdigest()[:12]
     name = f"catalogue-{key}{'-compact' if compact else ''}"
     folder, pack = cache / name, cache / f"{name}.pack"
-    link_folder(corpus, paths, folder)
+    link_files(folder, {path: corpus.root / path for path in paths})
     make = functools.partial(ModelFingerprinter, model.path, compact)
     report = index([folder], pack, make, jobs=(os.cpu_count() or 1) if jobs is None else jobs)
     if report.failed:

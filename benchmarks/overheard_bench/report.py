@@ -204,35 +204,3 @@ def identify_cost(result: Result) -> str:
     reference = result["reference_s"]
     header = ["clip", "CPU s", "CPU s per second of audio", f"relative to {reference} s"]
     return markdown(header, rows)
-
-
-COMPARED = ("clean", "mic10", "mic5", "mic0", "mic-5")  # the file itself, then by noise level
-
-
-def comparison(ours: Mapping[str, Result], peers: Result) -> str:
-    """Return the comparison of our settings and the peers' by noise level, with the size of the catalogue.
-
-    Parameters
-    ----------
-    ours : accuracy results by label
-    peers : the result of benchmarks/peers.py, which asks the same queries
-    """
-    tables = [(label, result, result["catalogue"]["bytes_per_min"]) for label, result in ours.items()]
-    tables += [(s["name"], s, s["database"]["bytes_per_min"]) for s in peers["settings"]]
-    rows = [
-        [
-            label,
-            *(f"{result['by_condition'][name]['right_percent']:.1f}" for name in COMPARED),
-            f"{result['overall']['right_percent']:.1f}",
-            f"{result['overall']['out_named_percent']:.1f}",
-            f"{bytes_per_min:,.0f}",
-        ]
-        for label, result, bytes_per_min in tables
-    ]
-    noise = ["noise -10 dB", "-5 dB", "0 dB", "+5 dB"]
-    header = ["% correctly identified", "clean", *noise, "all conditions", "% false positives"]
-    overall = next(iter(ours.values()))["overall"]
-    return markdown([*header, "bytes per minute"], rows) + (
-        f"\nNoise levels are relative to the music, recorded in a room with a microphone. "
-        f"{overall['n']:,} queries of 2 to 10 s of known music, {overall['out_n']:,} of unknown music.\n"
-    )

@@ -22,6 +22,7 @@ from scipy.optimize import linprog, minimize
 from overheard.errors import ModelError
 from overheard.files import atomic_write
 from overheard.fingerprint.model import load_model
+from overheard_train.checkout import CHECKOUT
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,6 +45,8 @@ class Trial:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``overheard-export calibrate``."""
     args = parser().parse_args(argv)
+    if args.model is None and CHECKOUT is None:
+        raise ModelError("an installed package's own model stays as it is", "use --model FILE.json")
     model = load_model(args.model)
     trials = read_trials(args.trials, model.digest)
     manifest = dict(model.manifest)
@@ -64,7 +67,10 @@ def parser() -> argparse.ArgumentParser:
     )
     built.add_argument("trials", type=Path, metavar="TRIALS.json", help="output of benchmarks/trials.py")
     built.add_argument(
-        "--model", type=Path, metavar="FILE.json", help="manifest of the model (default: the shipped model)"
+        "--model",
+        type=Path,
+        metavar="FILE.json",
+        help="manifest of the model (default: the checkout's model)",
     )
     built.add_argument(
         "--false-accepts",

@@ -1,4 +1,4 @@
-"""Folders of audio to a pack to give away: relative paths, credits, no trace of the maker's machine."""
+"""Convert folders of audio to a pack to share, with relative paths and credits."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from overheard.index.worker import Fingerprinter, ModelFingerprinter
 from overheard.process import processors
 from overheard.text import one_line, size
 
-Credits = Mapping[str, Mapping[str, str]]  # by the path relative to the CSV's folder, with forward slashes
+Credits = Mapping[str, Mapping[str, str]]  # by path, relative to the CSV file's folder
 COLUMNS = ("path", "title", "artist", "album", "licence", "source")
 
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """What went into a pack, and what did not."""
+    """The tracks of a pack, and the files that are not in it."""
 
     entries: list[TrackEntry]
-    left_out: list[tuple[str, str]]  # (path, reason)
+    left_out: list[tuple[str, str]]  # path and reason
 
 
 def read_credits(path: Path) -> Credits:
-    """Read a CSV with a column ``path`` and any of title, artist, album, licence and source.
+    """Read a CSV file with a column ``path`` and any of title, artist, album, licence and source.
 
     Raises
     ------
     PackError
-        If it cannot be read or has no column ``path``.
+        The file cannot be read, or it has no column ``path``.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PackError(f"{path}: the credits cannot be read ({error})") from error
+        raise PackError(f"{path} cannot be read ({error})") from error
     if not rows or "path" not in rows[0]:
-        raise PackError(f"{path}: the credits need a column 'path' and one of {', '.join(COLUMNS[1:])}")
+        raise PackError(f"{path} has no column 'path'", f"its columns are {', '.join(COLUMNS)}")
     return {row["path"]: {name: (row.get(name) or "").strip() for name in COLUMNS} for row in rows}
 
 
@@ -65,19 +65,16 @@ def build(
 
     Parameters
     ----------
-    folders : sequence of Path
-    make, jobs : as :func:`overheard.index.run.index`
-    root : Path or None
-        What paths in the pack are relative to; None is the folder, or what several have in common.
-    credits : Credits or None
-        Win over the files' tags; given, files without a row are left out.
-    progress : callable
-        Gets a `Progress` after each file.
+    folders : to scan for audio files
+    make, jobs : see :func:`overheard.index.run.index`
+    root : folder that the pack's paths are relative to; None means the folders' common parent
+    credits : take precedence over the files' tags; files without a row are left out
+    progress : called after each file
 
     Raises
     ------
     AudioError
-        If a folder does not exist or lies outside `root`.
+        A folder does not exist or is outside `root`.
     """
     paths, left_out = scan_audio(folders)
     root = (root or common_root(folders)).resolve()
@@ -87,25 +84,40 @@ def build(
             (str(path), "it has no row in the credits") for path in paths if names[path] not in credits
         ]
         paths = [path for path in paths if names[path] in credits]
-    entries, sizes, audio_s = [], {path: file_size(path) for path in paths}, 0.0
+    fingerprinted, failed = _fingerprint(paths, make, jobs, len(left_out), progress)
+    credits = credits or {}
+    entries = [credited(entry, names[path], credits.get(names[path], {})) for path, entry in fingerprinted]
+    return Built(one_per_fingerprint({entry.path: entry for entry in entries}), sorted(left_out + failed))
+
+
+def _fingerprint(
+    paths: Sequence[Path],
+    make: Callable[[], Fingerprinter],
+    jobs: int,
+    n_left_out: int,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[list[tuple[Path, TrackEntry]], list[tuple[str, str]]]:
+    """Return the entries of the files, and the files that cannot be fingerprinted with the reason."""
+    entries: list[tuple[Path, TrackEntry]] = []
+    failed: list[tuple[str, str]] = []
+    sizes, audio_s = {path: file_size(path) for path in paths}, 0.0
     total, bytes_done = sum(sizes.values()), 0
     for done, outcome in enumerate(fingerprint_files(paths, make, jobs, lambda: False), 1):
         if outcome.entry is None:
-            left_out.append((str(outcome.path), outcome.reason))
+            failed.append((str(outcome.path), outcome.reason))
         else:
-            name = names[outcome.path]
-            entries.append(credited(outcome.entry, name, (credits or {}).get(name, {})))
+            entries.append((outcome.path, outcome.entry))
             audio_s += outcome.entry.duration_s
         bytes_done += sizes[outcome.path]
         if progress is not None:
-            failed = len(left_out)
-            progress(Progress(done, len(paths), bytes_done, total, audio_s, failed, str(outcome.path)))
-    return Built(one_per_fingerprint({entry.path: entry for entry in entries}), sorted(left_out))
+            n_failed = n_left_out + len(failed)
+            progress(Progress(done, len(paths), bytes_done, total, audio_s, n_failed, str(outcome.path)))
+    return entries, failed
 
 
 def credited(entry: TrackEntry, name: str, credit: Mapping[str, str]) -> TrackEntry:
-    """Return the entry under its relative name with the credits that are not empty."""
-    # Size and time tell a file's owner that it is unchanged; they mean nothing to others.
+    """Return the entry with its relative path and the credits that are not empty."""
+    # Size and time show the owner of a file whether it changed. Others do not need them.
     return dataclasses.replace(
         entry,
         title=credit.get("title") or entry.title,
@@ -119,7 +131,7 @@ def credited(entry: TrackEntry, name: str, credit: Mapping[str, str]) -> TrackEn
 
 
 def common_root(folders: Sequence[Path]) -> Path:
-    """Return the folder that all of them lie in."""
+    """Return the deepest folder that contains all of the folders."""
     first = folders[0].resolve()
     shared = first if first.is_dir() else first.parent
     while not all(folder.resolve().is_relative_to(shared) for folder in folders):
@@ -128,15 +140,18 @@ def common_root(folders: Sequence[Path]) -> Path:
 
 
 def relative(path: Path, root: Path) -> str:
-    """Return the path below `root`, with forward slashes. Raises AudioError if it is elsewhere."""
+    """Return the path relative to `root`, with forward slashes. Raises AudioError if it is outside `root`."""
     for candidate in (path, path.parent.resolve() / path.name):
         if candidate.is_relative_to(root):
             return candidate.relative_to(root).as_posix()
-    raise AudioError(f"{path}: lies outside of {root}, which the credits' paths begin at")
+    raise AudioError(
+        f"{path} is outside {root}, which contains the credits",
+        "move the CSV file to a parent folder",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``overheard-export catalogue``; 1 where something was left out."""
+    """Run ``overheard-export catalogue``. Returns 1 if a file was left out."""
     args = parser().parse_args(argv)
     if args.jobs < 0:
         raise PackError("--jobs must not be negative")
@@ -150,33 +165,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path, reason in built.left_out:
         print(f"left out: {one_line(path)}: {one_line(reason)}", file=sys.stderr)
     if not built.entries:
-        raise AudioError("nothing could be fingerprinted: no pack was written")
+        raise AudioError("no file could be fingerprinted, and no pack was written")
     width = fingerprinter.code_bytes
     write_pack(args.pack, args.pack.stem, fingerprinter.digest, fingerprinter.spec, built.entries, width)
     pack = open_pack(args.pack, fingerprinter.digest)
     rate = pack.bytes / (pack.hours * 60)
-    facts = (
-        f"{len(pack.tracks):,} tracks, {pack.hours:.1f} hours, {size(pack.bytes)}, {rate:.0f} bytes a minute"
-    )
+    facts = f"{len(pack.tracks):,} tracks, {pack.hours:.1f} hours, {size(pack.bytes)}, {rate:.0f} bytes per minute"
     print(f"{one_line(str(args.pack))}: {facts}")
     return 1 if built.left_out else 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make the parser of ``overheard-export catalogue``."""
-    made = argparse.ArgumentParser(prog="overheard-export catalogue", description=__doc__)
-    made.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder of audio files")
-    made.add_argument("--pack", type=Path, required=True, metavar="FILE.pack", help="the pack to write")
-    made.add_argument(
+    """Return the parser of ``overheard-export catalogue``."""
+    built = argparse.ArgumentParser(
+        prog="overheard-export catalogue",
+        description="Convert folders of audio to a pack to share. It contains relative paths "
+        "and nothing about your machine.",
+    )
+    built.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder of audio files")
+    built.add_argument("--pack", type=Path, required=True, metavar="FILE.pack", help="the pack to write")
+    built.add_argument(
         "--credits",
         type=Path,
-        metavar="CSV",
-        help="columns path (relative to the CSV's folder), title, artist, album, licence, source; "
-        "files without a row are left out",
+        metavar="FILE.csv",
+        help="CSV file with the columns path (relative to its folder), title, artist, album, licence and "
+        "source; files without a row are left out",
     )
-    made.add_argument("--model", type=Path, metavar="FILE.json", help="model (default: the packaged one)")
-    made.add_argument(
-        "--compact", action="store_true", help="half the bytes, for markedly fewer recognitions"
+    built.add_argument(
+        "--model", type=Path, metavar="FILE.json", help="manifest of a model (default: the shipped one)"
     )
-    made.add_argument("--jobs", type=int, default=0, metavar="N", help="files worked on at once")
-    return made
+    built.add_argument("--compact", action="store_true", help="half the size, lower accuracy")
+    built.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one per core)")
+    return built

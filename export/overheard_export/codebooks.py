@@ -1,4 +1,4 @@
-"""Fits a model's quantizer: coarse cells, codebooks for what they leave, and what neighbours tell."""
+"""Fit a model's quantizer: coarse cells, codebooks for the residuals, and the neighbourhoods."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, lsmr
@@ -16,16 +17,18 @@ from overheard.fingerprint.neighbourhood import Neighbourhood
 from overheard.fingerprint.quantizer import Quantizer
 from overheard_export.threads import map_on_every_core
 
-FITTED_ON = 60_000  # embeddings a round
-ROUNDS = 8
-RIDGE = 1.0  # embeddings that what is known before counts for
-REFINED = 6  # rounds of choosing codes for a neighbourhood, and fitting words and it to them
-WORDS_RIDGE = 5.0  # the same as RIDGE, for words that are fitted to a neighbourhood
-STEPS = 40  # of the least squares of words: near enough
+Floats = npt.NDArray[np.float64]
+
+FITTED_ON = 60_000  # embeddings per round, which bounds time and memory
+ROUNDS = 8  # of encoding and fitting codewords
+RIDGE = 1.0  # weight of the prior, in embeddings
+REFINED = 6  # rounds of encoding with a neighbourhood, and fitting codewords and neighbourhood
+WORDS_RIDGE = 5.0  # weight of the prior for codewords that are fitted with a neighbourhood, in embeddings
+STEPS = 40  # iterations of the least squares for codewords
 
 
 def kmeans(points: FloatArray, k: int, rng: np.random.Generator, iterations: int = 20) -> FloatArray:
-    """Lloyd's algorithm in blocks; empty clusters are refilled from random points. Returns ``(k, d)``."""
+    """Return ``(k, d)`` centres by Lloyd's algorithm; random points replace the centres of empty clusters."""
     centres = points[rng.choice(len(points), k, replace=len(points) < k)].copy()
     for _ in range(iterations):
         nearest = _assign(points, centres)
@@ -51,12 +54,14 @@ def _assign(points: FloatArray, centres: FloatArray) -> np.ndarray:
 def train_quantizer(
     tracks: Sequence[FloatArray], n_cells: int, stage_bytes: Sequence[int], seed: int = 0
 ) -> Quantizer:
-    """Fit cells, stages of codebooks for what they leave, and a neighbourhood for each length of a code.
+    """Fit the cells, stages of codebooks for their residuals, and a neighbourhood for each length of code.
 
     Parameters
     ----------
-    tracks : embeddings ``(n, dim)`` of each training track in time order, one per hop, unit norm
+    tracks : unit-norm embeddings ``(n, dim)`` of each training track in time order, one per hop
+    n_cells : number of cells
     stage_bytes : bytes that each stage adds to a code
+    seed : of the samples and the initial centres
     """
     rng = np.random.default_rng(seed)
     embeddings = np.concatenate(list(tracks))
@@ -68,8 +73,8 @@ def train_quantizer(
         if stages:
             residuals = residuals - stages[-1].decode(_encode(stages[-1], residuals))
         stages.append(_train_stage(residuals, code_bytes, rng))
-        stages[-1], found = _refine(cells, stages, neighbourhoods, tracks, rng)
-        neighbourhoods.append(found)
+        stages[-1], neighbourhood = _refine(cells, stages, neighbourhoods, tracks, rng)
+        neighbourhoods.append(neighbourhood)
     return Quantizer(cells, *stages, neighbourhoods=neighbourhoods)
 
 
@@ -80,33 +85,32 @@ def _refine(
     tracks: Sequence[FloatArray],
     rng: np.random.Generator,
 ) -> tuple[CodebookStage, Neighbourhood]:
-    """Fit a neighbourhood to codes of all stages, then codes, words of the last and neighbourhood by turns.
+    """Fit a neighbourhood, then alternately the codes, the last stage's codewords and the neighbourhood.
 
     Parameters
     ----------
     neighbourhoods : of the shorter codes
     """
 
-    def quantizer(last: CodebookStage, neighbourhood: Neighbourhood) -> Quantizer:
-        together = [*neighbourhoods, neighbourhood]
-        return Quantizer(cells, *stages[:-1], last, neighbourhoods=together)
+    def quantizer(last: CodebookStage, longest: Neighbourhood) -> Quantizer:
+        return Quantizer(cells, *stages[:-1], last, neighbourhoods=[*neighbourhoods, longest])
 
-    last, found = stages[-1], Neighbourhood.none(cells.shape[1])
+    last, neighbourhood = stages[-1], Neighbourhood.none(cells.shape[1])
     for number in range(1 + REFINED):
-        sample = _some_tracks(tracks, rng)  # another one each time, lest words know theirs by heart
-        fitted = quantizer(last, found)
+        sample = _some_tracks(tracks, rng)  # a new sample in each round prevents overfitting
+        fitted = quantizer(last, neighbourhood)
         coded = map_on_every_core(fitted.encode_track if number else fitted.encode, sample)
-        found = _fit_neighbourhood(fitted, sample, coded)
+        neighbourhood = _fit_neighbourhood(fitted, sample, coded)
         if number:
-            last = _refit_words(quantizer(last, found), sample, coded)
-            found = _fit_neighbourhood(quantizer(last, found), sample, coded)
-    return last, found
+            last = _refit_words(quantizer(last, neighbourhood), sample, coded)
+            neighbourhood = _fit_neighbourhood(quantizer(last, neighbourhood), sample, coded)
+    return last, neighbourhood
 
 
 def _refit_words(
     quantizer: Quantizer, tracks: Sequence[FloatArray], coded: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> CodebookStage:
-    """Return the last stage with the words whose neighbourhoods' estimates are nearest to the tracks."""
+    """Return the last stage with the codewords that minimize the error of the neighbourhood's estimates."""
     last, near = quantizer.stages[-1], quantizer.neighbourhoods[-1]
     chosen = last.chosen(np.concatenate([codes[:, -last.code_bytes :] for _, codes in coded]))
     matrices = (near.before, near.itself, near.after, near.missing @ near.before, near.missing @ near.after)
@@ -114,26 +118,28 @@ def _refit_words(
     terms = [(shift @ chosen, matrix) for shift, matrix in zip(shifts, matrices, strict=True)]
     shape = (last.code_bytes * CODEWORDS, quantizer.dim)
 
-    def estimates(words: np.ndarray) -> np.ndarray:
-        words = words.reshape(shape).astype(np.float32)
-        return sum(each @ (words @ matrix) for each, matrix in terms).ravel().astype(np.float64)
+    def estimates(flat: Floats) -> Floats:
+        words = flat.reshape(shape).astype(np.float32)
+        summed: FloatArray = sum(each @ (words @ matrix) for each, matrix in terms)
+        return summed.ravel().astype(np.float64)
 
-    def gradient(errors: np.ndarray) -> np.ndarray:
-        errors = errors.reshape(-1, quantizer.dim).astype(np.float32)
-        return sum((each.T @ errors) @ matrix.T for each, matrix in terms).ravel().astype(np.float64)
+    def gradient(flat: Floats) -> Floats:
+        errors = flat.reshape(-1, quantizer.dim).astype(np.float32)
+        summed: FloatArray = sum((each.T @ errors) @ matrix.T for each, matrix in terms)
+        return summed.ravel().astype(np.float64)
 
     linear = LinearOperator((chosen.shape[0] * quantizer.dim, np.prod(shape)), estimates, gradient)
     errors = [
         track - near.track_estimates(quantizer.sums(*codes))
         for track, codes in zip(tracks, coded, strict=True)
     ]
-    wanted = np.concatenate(errors).ravel().astype(np.float64)
-    change = lsmr(linear, wanted, damp=WORDS_RIDGE**0.5, maxiter=STEPS)[0]
+    target = np.concatenate(errors).ravel().astype(np.float64)
+    change = lsmr(linear, target, damp=WORDS_RIDGE**0.5, maxiter=STEPS)[0]
     return CodebookStage(last.codebooks + change.reshape(last.codebooks.shape).astype(np.float32))
 
 
 def _shifts(lengths: Sequence[int]) -> list[scipy.sparse.csr_matrix]:
-    """Return matrices from tracks' rows to those before, themselves, those after, firsts and lasts."""
+    """Return matrices that select previous rows, rows, next rows, and the first and last rows of tracks."""
     ends = np.cumsum(lengths)
     rows = np.arange(ends[-1])
     first, last = np.isin(rows, ends - lengths), np.isin(rows, ends - 1)
@@ -153,27 +159,27 @@ def _fit_neighbourhood(
     inner = [(track[1:-1], each) for track, each in zip(tracks, sums, strict=True) if len(track) > 2]
     if not inner:
         return Neighbourhood.none(quantizer.dim)
-    wanted = np.concatenate([track for track, _ in inner])
+    target = np.concatenate([track for track, _ in inner])
     given = np.concatenate([np.hstack([each[:-2], each[1:-1], each[2:]]) for _, each in inner])
-    # Either neighbour is guessed alike: what is missing at a track's start is as much as at its end.
+    # One estimate serves for the segment before a track's first and for the one after its last.
     known = np.concatenate([*(each[1:] for each in sums), *(each[:-1] for each in sums)])
     unknown = np.concatenate([*(each[:-1] for each in sums), *(each[1:] for each in sums)])
-    dim = wanted.shape[1]
-    found = _least_squares(np.hstack([given, np.ones((len(given), 1), dtype=np.float32)]), wanted)
-    before, itself, after, bias = np.split(found, [dim, 2 * dim, 3 * dim])
+    dim = target.shape[1]
+    solution = _least_squares(np.hstack([given, np.ones((len(given), 1), dtype=np.float32)]), target)
+    before, itself, after, bias = np.split(solution, [dim, 2 * dim, 3 * dim])
     return Neighbourhood(before, itself, after, _least_squares(known, unknown), bias[0])
 
 
-def _least_squares(given: np.ndarray, wanted: np.ndarray) -> FloatArray:
-    """Return the matrix ``(d, dim)`` that takes rows ``(n, d)`` nearest to the wanted ones."""
+def _least_squares(given: np.ndarray, target: np.ndarray) -> FloatArray:
+    """Return the matrix ``(d, dim)`` that maps rows ``(n, d)`` closest to the target rows ``(n, dim)``."""
     normal = given.T @ given
     normal[np.diag_indices_from(normal)] += RIDGE
-    found: FloatArray = scipy.linalg.solve(normal, given.T @ wanted, assume_a="pos").astype(np.float32)
-    return found
+    solution: FloatArray = scipy.linalg.solve(normal, given.T @ target, assume_a="pos").astype(np.float32)
+    return solution
 
 
 def _some_tracks(tracks: Sequence[FloatArray], rng: np.random.Generator) -> list[FloatArray]:
-    """Return tracks in random order, until they hold :data:`FITTED_ON` embeddings."""
+    """Return tracks in random order, up to :data:`FITTED_ON` embeddings."""
     chosen: list[FloatArray] = []
     for number in rng.permutation(len(tracks)):
         if sum(map(len, chosen)) >= FITTED_ON:
@@ -183,18 +189,18 @@ def _some_tracks(tracks: Sequence[FloatArray], rng: np.random.Generator) -> list
 
 
 def _train_stage(residuals: FloatArray, code_bytes: int, rng: np.random.Generator) -> CodebookStage:
-    """Fit codebooks one after the other, then all together, by turns of encoding and least squares.
+    """Fit the codebooks one after another, then all together: alternately encode and solve least squares.
 
-    Source: Martinez et al., Revisiting Additive Quantization, ECCV 2016, with the beam of the device for its
-    stochastic local search.
+    Source: Martinez et al., Revisiting Additive Quantization, ECCV 2016. The device's beam search replaces
+    its stochastic local search.
     """
-    left = _sample(residuals, rng)
+    remaining = _sample(residuals, rng)
     codebooks = np.empty((code_bytes, CODEWORDS, residuals.shape[1]), dtype=np.float32)
     for words in codebooks:
-        words[:] = kmeans(left, CODEWORDS, rng, 8)
-        left = left - words[_assign(left, words)]
+        words[:] = kmeans(remaining, CODEWORDS, rng, 8)
+        remaining = remaining - words[_assign(remaining, words)]
     for _ in range(ROUNDS):
-        sample = _sample(residuals, rng)  # another one each time, lest words know theirs by heart
+        sample = _sample(residuals, rng)  # a new sample in each round prevents overfitting
         codebooks = _fit_words(sample, _encode(CodebookStage(codebooks), sample), codebooks)
     return CodebookStage(codebooks)
 
@@ -209,11 +215,11 @@ def _sample(points: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _fit_words(points: FloatArray, codes: np.ndarray, previous: FloatArray) -> FloatArray:
-    """Return the words ``(n, 256, dim)`` whose sums by these codes are nearest to the points."""
+    """Return the codewords ``(n, 256, dim)`` whose sums for these codes are closest to the points."""
     chosen = CodebookStage(previous).chosen(codes).astype(np.float64)
     normal = (chosen.T @ chosen).toarray()
     normal[np.diag_indices_from(normal)] += RIDGE
-    # Towards the words before: what few points chose stays near to what it was.
-    wanted = chosen.T @ points + RIDGE * previous.reshape(normal.shape[0], -1)
-    words = scipy.linalg.solve(normal, wanted, assume_a="pos")
+    # Regularize towards the previous codewords: one that few points use stays close to its value.
+    target = chosen.T @ points + RIDGE * previous.reshape(normal.shape[0], -1)
+    words: Floats = scipy.linalg.solve(normal, target, assume_a="pos")
     return words.reshape(previous.shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A float encoder to an int8 TFLite network that gives the same bits on every processor."""
+"""Convert a float encoder to an int8 TFLite network that computes the same bits on every processor."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PROJECTED_ROWS = 4
-N_COMPARED = 128  # segments by which scales are chosen
+PROJECTED_ROWS = 4  # a convolution with one output pixel would run in a kernel that rounds differently
+N_COMPARED = 128  # segments on which candidate scales are compared
 
 
 def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
@@ -25,7 +25,7 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
     ----------
     encoder : keras.Model, (batch, n_frames, n_mels, 1) -> (batch, dim)
     representative : (n, n_frames, n_mels) float32
-        Normalized segments, clean and degraded, that set the ranges of activations.
+        Normalized segments, clean and degraded. They set the ranges of the activations.
     """
     import tensorflow as tf
 
@@ -42,7 +42,7 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
         converter.inference_output_type = tf.int8
         converted = bytes(converter.convert())
     if not can_round_alike(converted):
-        log.info("this network's bits may differ between processors: it has operators that round otherwise")
+        log.info("the network has operators that may round differently on other processors")
         return converted
     some = representative[:: max(1, len(representative) // N_COMPARED)]
     exact = encoder.predict(some[..., None], verbose=0)
@@ -50,9 +50,9 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
 
 
 def convolutional(encoder: keras.Model) -> keras.Model:
-    """Return the same encoder with its projection as a convolution, of several rows that but one is taken of.
+    """Return an equal encoder whose projection is a convolution; only one of its output rows is used.
 
-    On ARM, dense layers and convolutions of one pixel go to kernels that round otherwise than those of x86.
+    On ARM, dense layers and convolutions with one output pixel run in kernels that do not round as on x86.
     """
     import keras
 
@@ -66,7 +66,7 @@ def convolutional(encoder: keras.Model) -> keras.Model:
     size = features.shape[1:3]
     projection = keras.layers.Conv2D(dense.units, size, dtype="float32", name="projection")
     padded = keras.layers.ZeroPadding2D(((0, PROJECTED_ROWS - 1), (0, 0)), dtype="float32")(features)
-    projected = projection(padded)[:, :1]  # (batch, PROJECTED_ROWS, 1, dim), of which the first is meant
+    projected = projection(padded)[:, :1]  # (batch, 1, 1, dim): the other rows are padding
     kernel, bias = dense.get_weights()
     projection.set_weights([kernel.reshape(*size, -1, dense.units), bias])
     outputs = UnitNorm(dtype="float32")(keras.layers.Flatten(dtype="float32")(projected))

@@ -1,4 +1,4 @@
-"""Embeds many segments by an int8 network at training time: one copy of it for each core."""
+"""Embed many segments with an int8 network on every core."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from overheard_export.threads import map_on_every_core
 
 
 class Int8Encoder:
-    """An int8 network as a function of normalized segments.
-
-    The runtime lets other threads run while a network is invoked, and a network is not shared by any two.
-    """
+    """An int8 network as a function of normalized segments, with one copy of the network per thread."""
 
     def __init__(self, tflite: bytes) -> None:
         self._networks = [Network(tflite) for _ in range(os.cpu_count() or 1)]
@@ -31,5 +28,5 @@ class Int8Encoder:
 
 
 def mean_cosine(ones: FloatArray, others: FloatArray) -> float:
-    """Return the mean cosine of unit vectors ``(n, dim)``, row by row."""
+    """Return the mean cosine between the rows of two arrays of unit vectors ``(n, dim)``."""
     return float(np.mean(np.sum(ones * others, axis=1)))

@@ -1,4 +1,4 @@
-"""Fits a model's quality estimator to pairs of a clean segment and what a microphone hears of it."""
+"""Fit a model's quality estimator to pairs of a clean segment and the same segment through a microphone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from overheard.fingerprint.spec import FingerprintSpec
 if TYPE_CHECKING:
     from overheard_train.data import Data
 
-CLEAN_SHARE = 0.125  # of pairs whose second segment is not degraded either
-MAX_SHIFT_S = 0.06  # half the step of a short recording's queries, one of which is so near to its place
+CLEAN_SHARE = 0.125  # share of the pairs whose second segment is not degraded
+MAX_SHIFT_S = 0.06  # half the step of a short recording's queries: the nearest is at most this far off
 N_HIDDEN = (48, 48, 64)
 EPOCHS = 24
 BATCH = 256
@@ -25,7 +25,7 @@ HELD_OUT = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class QualityFit:
-    """An estimator, and the share of the cosines' variance that it explains on pairs held out of the fit."""
+    """An estimator, and the share of the cosines' variance that it explains on held-out pairs."""
 
     estimator: QualityEstimator
     explained: float
@@ -34,11 +34,11 @@ class QualityFit:
 def quality_pairs(
     embed: Callable[[FloatArray], FloatArray], spec: FingerprintSpec, data: Data, n: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return heard segments of the training lists, and how similar each is to the clean one.
+    """Return degraded segments of the training lists, and their similarity to the clean segments.
 
     Parameters
     ----------
-    embed : normalized segments ``(n, n_frames, n_mels)`` to unit vectors ``(n, dim)``
+    embed : from normalized segments ``(n, n_frames, n_mels)`` to unit vectors ``(n, dim)``
 
     Returns
     -------
@@ -49,20 +49,20 @@ def quality_pairs(
 
     maker = make(spec, data, "train", seed=5)
     rng = np.random.default_rng(15)
-    heard, cosines = [], []
+    all_degraded, cosines = [], []
     n_clean = int(n * CLEAN_SHARE)
     for how, n_pairs in ((UNDEGRADED, n_clean), (Degradation(mask=0), n - n_clean)):
         maker.degradation = dataclasses.replace(how, max_shift_s=MAX_SHIFT_S)
         for first in range(0, n_pairs, BATCH):
             segments, _ = maker.batch(rng, min(BATCH, n_pairs - first))
             clean, degraded = np.split(segments, 2)
-            heard.append(degraded)
+            all_degraded.append(degraded)
             cosines.append(np.sum(embed(clean) * embed(degraded), axis=1))
-    return np.concatenate(heard), np.concatenate(cosines)
+    return np.concatenate(all_degraded), np.concatenate(cosines)
 
 
 def train_quality(segments: FloatArray, cosines: FloatArray, seed: int = 0) -> QualityFit:
-    """Fit the estimator to heard segments ``(n, n_frames, n_mels)`` and their cosines ``(n,)``."""
+    """Fit the estimator to degraded segments ``(n, n_frames, n_mels)`` and their cosines ``(n,)``."""
     import keras
     from keras import layers
 

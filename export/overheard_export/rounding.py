@@ -1,12 +1,13 @@
-"""Scales with which every processor rounds alike, so that a network's output is the same on a PC and on a Pi.
+"""Change a network's scales so that all processors round equally: a PC and a Pi compute the same output.
 
-XNNPACK turns a sum of int8 products into int8 by one factor a channel, the product of two scales over a
-third. On x86 it multiplies in float32 and rounds halves to even; on ARM it multiplies in fixed point, which
-is exact, and rounds halves up. They differ where the float32 product is a half, and where the factor's last
-bit does: about once in a million values, but then everything after it may. So the scales of activations are
-made powers of two: a factor then is a weight scale's own bits, however it is computed, and additions are
-exact. And weight scales are moved by a few units in the last place to ones with which no product is a half
-within the range of int8.
+XNNPACK converts a sum of int8 products to int8 with one factor per channel: the input's scale times the
+weights' scale, divided by the output's scale. On x86 it multiplies in float32 and rounds halves to even. On ARM it multiplies in fixed point,
+which is exact, and rounds halves up. The results differ if the float32 product is a half, or if the factors
+differ in their last bit. This happens about once in a million values, but it can change all later layers.
+Two changes prevent it. The scales of activations become powers of two: then a factor has exactly the bits of
+a weight scale, and additions are exact. Weight scales move by a few units in the last place, so that no
+product within the range of int8 is a half.
+
 Source: XNNPACK, src/qs8-igemm (fp32-avx512vnni, rndnu-neon), src/qs8-vadd and src/microparams-init.c.
 """
 
@@ -22,27 +23,27 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from overheard.errors import ModelError
 
-LARGEST = 256  # what an int8 output is from its zero point, at most
-MAX_NUDGE = 4096  # units in the last place: 0.05% at most
+LARGEST = 256  # maximum distance of an int8 output from its zero point
+MAX_NUDGE = 4096  # units in the last place, which is at most 0.05%
 IDENTIFIER = b"TFL3"
 LAYERS = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)
 ADD = schema.BuiltinOperator.ADD
-UNTOUCHED = (schema.BuiltinOperator.L2_NORMALIZATION,)  # writes at a power of two already
+UNTOUCHED = (schema.BuiltinOperator.L2_NORMALIZATION,)  # its output scale is a power of two already
 MOVING = (schema.BuiltinOperator.RESHAPE, schema.BuiltinOperator.PAD, schema.BuiltinOperator.STRIDED_SLICE)
 
 
 def agree_everywhere(
     factors: npt.NDArray[np.float32], reach: npt.NDArray[np.float64] | float = 2.0**31
 ) -> npt.NDArray[np.bool_]:
-    """Return for each factor ``(n,)`` whether both ways of rounding give the same for every sum.
+    """Return for each factor ``(n,)`` whether both kinds of rounding agree for every sum.
 
     Parameters
     ----------
-    reach : what a channel's sums stay within; one whose weights are next to nothing never comes to a half
+    reach : maximum absolute sum of each channel: a channel with tiny weights may never reach a half
     """
     halves = np.arange(LARGEST, dtype=np.float64) + 0.5
     exact_factors = factors.astype(np.float64)[:, None]
-    sums = np.rint(halves / exact_factors)  # the only ones whose product may be a half
+    sums = np.rint(halves / exact_factors)  # only the products of these sums can be halves
     agree = np.ones(len(factors), dtype=bool)
     for sign in (1, -1):
         exact = sign * sums * exact_factors  # at most 45 bits: exact in float64
@@ -58,48 +59,48 @@ def nudge(
     output_scale: np.float32,
     reach: npt.NDArray[np.float64] | float = 2.0**31,
 ) -> npt.NDArray[np.float32]:
-    """Return the nearest scales at or above ``(n,)`` whose factors round alike everywhere.
+    """Return the nearest scales ``(n,)``, at or above the given ones, whose factors round equally.
 
     Raises
     ------
     ModelError
-        There is none within `MAX_NUDGE` units in the last place.
+        There are none within `MAX_NUDGE` units in the last place.
     """
-    found = scales.astype(np.float32).copy()
+    nudged = scales.astype(np.float32).copy()
     for _ in range(MAX_NUDGE):
-        bad = ~agree_everywhere(found * input_scale / output_scale, reach)
+        bad = ~agree_everywhere(nudged * input_scale / output_scale, reach)
         if not bad.any():
-            return found
-        found[bad] = np.nextafter(found[bad], np.float32(np.inf))
-    raise ModelError("no scale near a channel's rounds alike everywhere: train on, or convert otherwise")
+            return nudged
+        nudged[bad] = np.nextafter(nudged[bad], np.float32(np.inf))
+    raise ModelError("no scale close to a channel's rounds equally on all processors", "train for longer")
 
 
 def can_round_alike(tflite: bytes) -> bool:
-    """Return whether a network has only operators that :func:`round_alike` knows."""
+    """Return whether :func:`round_alike` supports all operators of a network."""
     known = (*LAYERS, ADD, *MOVING, *UNTOUCHED)
     return all(kind in known for kind, _ in _operators(_unpack(tflite)))
 
 
 def round_alike(tflite: bytes, quality: Callable[[bytes], float]) -> bytes:
-    """Change the scales of an int8 model to ones with which all processors round alike.
+    """Change the scales of an int8 model so that all processors round equally.
 
     Parameters
     ----------
-    quality : of a candidate; for each activation it decides between the next larger power of two, which is
-        coarser, and the next smaller, which clips
+    quality : rates a candidate model. For each activation it decides between the next larger power of two,
+        which is coarser, and the next smaller one, which clips.
     """
     clipped: tuple[int, ...] = ()
     best = quality(_rescaled(tflite, clipped))
     for number in range(len(_activations(_unpack(tflite)))):
         candidate = (*clipped, number)
-        found = quality(_rescaled(tflite, candidate))
-        if found > best:
-            best, clipped = found, candidate
+        rating = quality(_rescaled(tflite, candidate))
+        if rating > best:
+            best, clipped = rating, candidate
     return _rescaled(tflite, clipped, nudged=True)
 
 
 def _rescaled(tflite: bytes, clipped: Collection[int], nudged: bool = False) -> bytes:
-    """Give every activation a power of two for its scale, and the biases what then is theirs."""
+    """Make the scale of every activation a power of two, and adapt the biases."""
     model = _unpack(tflite)
     layers = [tensors for kind, tensors in _operators(model) if kind in LAYERS]
     biases = [_integers(model, bias) * _scales(bias).astype(np.float64) for _, _, bias, _ in layers]
@@ -123,14 +124,15 @@ def _rescaled(tflite: bytes, clipped: Collection[int], nudged: bool = False) -> 
 
 
 def _reach(model: Any, weights: Any, bias: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return for each channel what its sums cannot exceed: inputs lie up to 255 from their zero point."""
+    """Return the maximum absolute sum of each channel; inputs differ by up to 255 from their zero point."""
     kernel = np.frombuffer(bytes(model.buffers[weights.buffer].data), np.int8)
     channels = np.abs(kernel.astype(np.float64)).reshape(len(bias), -1).sum(axis=1)
-    return 255 * channels + np.abs(bias) + 1
+    reach: npt.NDArray[np.float64] = 255 * channels + np.abs(bias) + 1
+    return reach
 
 
 def _to_power_of_two(quantization: Any, smaller: bool) -> None:
-    """Keep the middle of the range, or its beginning where that is zero, as after a ReLU."""
+    """Keep the middle of the range, or its start if that is zero, as after a ReLU."""
     scale, zero_point = float(quantization.scale[0]), int(quantization.zeroPoint[0])
     new = 2.0 ** (np.ceil(np.log2(scale)) - smaller)
     if zero_point != -128:
@@ -144,7 +146,7 @@ def _unpack(tflite: bytes) -> Any:
 
 
 def _operators(model: Any) -> Iterator[tuple[int, list[Any]]]:
-    """Yield each operator's kind, and the tensors that it reads and then the one that it writes."""
+    """Yield each operator's kind and its tensors: all inputs, then the first output."""
     (graph,) = model.subgraphs
     for operator in graph.operators:
         kind = model.operatorCodes[operator.opcodeIndex].builtinCode
@@ -152,7 +154,7 @@ def _operators(model: Any) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _activations(model: Any) -> list[Any]:
-    """Return the network's input and what its layers and additions write."""
+    """Return the network's input, and the outputs of its layers and additions."""
     (graph,) = model.subgraphs
     written = [tensors[-1] for kind, tensors in _operators(model) if kind in (*LAYERS, ADD)]
     return [graph.tensors[graph.inputs[0]], *written]

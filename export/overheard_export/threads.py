@@ -1,4 +1,4 @@
-"""Work of an export on every core, by threads: NumPy and the runtime let others run meanwhile."""
+"""Run a function on every core with threads: NumPy and the runtime release the interpreter lock."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ Result = TypeVar("Result")
 
 
 def map_on_every_core(function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
-    """Return what a function makes of each piece, in order."""
+    """Return the function's result for each piece, in order."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, pieces))

@@ -1,7 +1,7 @@
-"""Whitens embeddings after training: directions that all music shares say less, and shrink.
+"""Whiten embeddings after training, so that directions which all music shares count less.
 
-Source: Jegou and Chum, Negative Evidences and Co-occurrences in Image Retrieval, ECCV 2012 (whitening of
-retrieval's vectors); the partial power is ours, as docs/experiments.md measured it.
+Source: Jegou and Chum, Negative Evidences and Co-occurrences in Image Retrieval, ECCV 2012, which whitens
+vectors for retrieval. docs/experiments.md has the measurements for the partial power.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from overheard.fingerprint.frontend import FloatArray
 if TYPE_CHECKING:
     import keras
 
-FLOOR = 1e-3  # of the mean variance: no direction is stretched without end
+FLOOR = 1e-3  # of the mean variance: limits the gain of directions with little variance
 
 
 def whitening_matrix(embeddings: FloatArray, power: float) -> FloatArray:
-    """Return the symmetric matrix ``(dim, dim)`` that takes out a power of the embeddings' covariance.
+    """Return the symmetric matrix ``(dim, dim)`` that removes a power of the embeddings' covariance.
 
     Parameters
     ----------
     embeddings : (n, dim) float32
-    power : 0 leaves them as they are, 1 makes all directions equal
+    power : 0 changes nothing, 1 gives all directions the same variance
     """
     variances, directions = np.linalg.eigh(np.cov(embeddings.T))
     relative = np.maximum(variances / variances.mean(), FLOOR)
-    return ((directions * relative ** (-power / 2)) @ directions.T).astype(np.float32)
+    matrix: FloatArray = ((directions * relative ** (-power / 2)) @ directions.T).astype(np.float32)
+    return matrix
 
 
 def whiten(encoder: keras.Model, segments: FloatArray, power: float) -> keras.Model:
-    """Return the encoder with the whitening in its projection: it costs nothing.
+    """Return the encoder with the whitening merged into its projection, which costs no computation.
 
     Parameters
     ----------
-    encoder : with a linear layer `projection` before the normalization
-    segments : (n, n_frames, n_mels) float32, normalized; of training tracks
+    encoder : a model with a linear layer `projection` before the normalization
+    segments : (n, n_frames, n_mels) float32, normalized, from training tracks
     """
     import keras
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -159,19 +158,6 @@ def test_corpus_paths_of_a_packs_tracks():
     find = catalogue.path_finder(["music/x/a.ogg"])
     assert find(SimpleNamespace(path="/elsewhere/catalogue-1/music/x/a.ogg")) == "music/x/a.ogg"
     assert find(SimpleNamespace(path="/elsewhere/b.ogg")) == "/elsewhere/b.ogg"
-
-
-def test_links_follow_the_list(tmp_path):
-    root = tmp_path / "corpus"
-    (root / "music").mkdir(parents=True)
-    for name in "ab":
-        (root / "music" / f"{name}.ogg").write_bytes(b"")
-    corpus = SimpleNamespace(root=root)
-    for wanted in (["music/a.ogg", "music/b.ogg"], ["music/b.ogg"]):
-        catalogue.link_folder(corpus, wanted, tmp_path / "links")
-        assert sorted(p.name for p in (tmp_path / "links" / "music").iterdir()) == [
-            Path(w).name for w in wanted
-        ]
 
 
 PMIC = """   3V7_WL_SW_A current(0)=0.10000000A

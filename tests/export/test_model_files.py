@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.spec import SPEC
 from overheard_export.codebooks import train_quantizer
 from overheard_export.conversion import convert
-from overheard_export.model import write_model
+from overheard_export.model_files import write_model
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_the_error_for_a_missing_model_tells_how_to_get_one(
         load_model()
 
 
-def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantizer, tmp_path: Path) -> None:
+def test_an_invalid_spec_is_an_error(tflite: bytes, quantizer: Quantizer, tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     write_model(path, SPEC, tflite, quantizer, COHORT, make_quality(), {})
     manifest = json.loads(path.read_text())
@@ -98,7 +99,7 @@ def test_a_spec_of_another_version_is_refused(tflite: bytes, quantizer: Quantize
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3, 4, 5])
-def test_writing_that_breaks_leaves_the_model_before(
+def test_a_failed_write_keeps_the_earlier_model(
     tflite: bytes, quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
     path = tmp_path / "m.json"
@@ -106,12 +107,13 @@ def test_writing_that_breaks_leaves_the_model_before(
     before = {file.name: hashlib.sha256(file.read_bytes()).digest() for file in tmp_path.iterdir()}
     calls = 0
 
-    def fsync(_: int) -> None:
+    def fsync(descriptor: int) -> None:
         nonlocal calls
-        calls += 1
+        calls += stat.S_ISREG(os.fstat(descriptor).st_mode)
         if calls == failing:
             raise OSError("no space left on device")
 
+    other = train_quantizer([unit(1, 300, SPEC.dim)], 4, [2])
     monkeypatch.setattr(os, "fsync", fsync)
     other = train_quantizer([unit(1, 300, SPEC.dim)], 4, [2])
     with pytest.raises(OSError, match="no space"):

@@ -24,7 +24,7 @@ def round_as_arm(sums: np.ndarray, factor: np.float32) -> np.ndarray:
     multiplier = int(mantissa * 2**31)
     shift = -int(exponent)
     high = (sums.astype(object) * multiplier * 2) // 2**32 if shift >= 1 else None
-    assert high is not None and shift >= 1, "the factors of a real network are well below one"
+    assert high is not None, "the factors of a real network are well below one"
     return np.array([(int(value) + (1 << (shift - 1))) >> shift for value in high], dtype=np.int64)
 
 

@@ -1,0 +1,72 @@
+"""Write a model's files: the network, the quantizer, the cohort, the quality estimator and the manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from overheard.files import atomic_write, sync_folder
+from overheard.fingerprint import model as device
+from overheard.fingerprint.cohort import Cohort
+from overheard.fingerprint.quality import QualityEstimator
+from overheard.fingerprint.quantizer import Quantizer
+from overheard.fingerprint.runtime import Network
+from overheard.fingerprint.spec import FingerprintSpec
+
+
+def write_model(
+    path: Path,
+    spec: FingerprintSpec,
+    tflite: bytes,
+    quantizer: Quantizer,
+    cohort: Cohort,
+    quality: QualityEstimator,
+    manifest: dict[str, Any],
+) -> None:
+    """Write the model's files, and ``NAME.json`` last.
+
+    Parameters
+    ----------
+    path : of the manifest, ``NAME.json``
+    manifest : fields to add to those that are computed from the other parts
+    """
+    parts = (tflite, quantizer.to_bytes(), cohort.to_bytes(), quality.to_bytes())
+    fields = {
+        "manifest_version": device.MANIFEST_VERSION,
+        "name": path.stem,
+        "digest": device.digest_of(spec, *parts[:3]),
+        "quality_digest": device.quality_digest(parts[3]),
+        "spec": spec.to_dict(),
+        "spec_digest": spec.digest(),
+        "code_bytes": list(quantizer.widths),
+        "n_cells": len(quantizer.cells),
+        **manifest,
+    }
+    text = json.dumps(fields, indent=1) + "\n"
+    _write_together(path, {**dict(zip(device.PARTS, parts, strict=True)), ".json": text.encode()})
+
+
+def _write_together(path: Path, contents: dict[str, bytes]) -> None:
+    """Write files that differ in their suffix; rename them only after all of them are on the disk."""
+    targets = {path.with_suffix(f"{suffix}.partial"): path.with_suffix(suffix) for suffix in contents}
+    try:
+        for partial, content in zip(targets, contents.values(), strict=True):
+            with atomic_write(partial) as file:
+                file.write(content)
+        for partial, target in targets.items():
+            partial.replace(target)
+    finally:
+        for partial in targets:
+            partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def network_facts(tflite: bytes) -> dict[str, Any]:
+    """Return the size, the scales and the zero points of a network, for the manifest."""
+    network = Network(tflite)
+    return {
+        "bytes": len(tflite),
+        "input": {"scale": float(network.input_scale), "zero_point": int(network.input_zero_point)},
+        "output": {"scale": float(network.output_scale), "zero_point": int(network.output_zero_point)},
+    }
