@@ -241,13 +241,13 @@ def step_on_noise(recipe: Recipe) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", ["woo", "now_playing", "nmfp"])
 def test_other_losses_and_encoders_train(name: str, here: BatchesHere) -> None:
-    smaller: dict[str, Any] = {
+    options: dict[str, dict[str, Any]] = {
         "woo": {"size": 40, "hidden": 16},
         "now_playing": {"widths": (8, 8, 8, 8, 48), "hidden": 2},
         "nmfp": {"widths": (8, 8), "blocks": (0, 1)},
-    }[name]
+    }
     recipe = RECIPES[name]
-    encoder = dataclasses.replace(recipe.encoder, options={**recipe.encoder.options, **smaller})
+    encoder = dataclasses.replace(recipe.encoder, options={**recipe.encoder.options, **options[name]})
     logs = step_on_noise(dataclasses.replace(recipe, encoder=encoder, n_pairs=6))
     assert 0 < logs["loss"] < 20
     assert 0 <= logs["top1"] <= 1
