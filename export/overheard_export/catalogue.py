@@ -169,8 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_pack(args.pack, args.pack.stem, fingerprinter.digest, fingerprinter.spec, built.entries, width)
     pack = open_pack(args.pack, fingerprinter.digest)
     rate = pack.bytes / (pack.hours * 60)
-    facts = f"{len(pack.tracks):,} tracks, {pack.hours:.1f} hours, {size(pack.bytes)}, {rate:.0f} bytes per minute"
-    print(f"{one_line(str(args.pack))}: {facts}")
+    facts = f"{len(pack.tracks):,} tracks, {pack.hours:.1f} hours, {size(pack.bytes)}"
+    print(f"{one_line(str(args.pack))}: {facts}, {rate:.0f} bytes per minute")
     return 1 if built.left_out else 0
 
 

@@ -76,10 +76,10 @@ def test_an_invalid_manifest_is_an_error(
 
 
 def test_a_missing_model_is_an_error_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelError, match=r"m\.json .*name the \.json that overheard-export model wrote$"):
+    with pytest.raises(ModelError, match=r"m\.json .*give the \.json file"):
         load_model(tmp_path / "m.json")
     monkeypatch.setattr(embedder, "MODELS_DIR", tmp_path)
-    with pytest.raises(ModelError, match="install overheard anew$"):
+    with pytest.raises(ModelError, match="reinstall overheard"):
         load_model()
 
 
