@@ -12,7 +12,7 @@ from pathlib import Path
 
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
-from overheard.commands.index import processors, progress_bar
+from overheard.commands.progress import progress_bar
 from overheard.errors import AudioError, PackError
 from overheard.index.plan import one_per_fingerprint
 from overheard.index.pool import fingerprint_files
@@ -20,6 +20,7 @@ from overheard.index.report import Progress
 from overheard.index.run import make_folder
 from overheard.index.scan import file_size, scan_audio
 from overheard.index.worker import Fingerprinter, ModelFingerprinter
+from overheard.process import processors
 from overheard.text import one_line, size
 
 Credits = Mapping[str, Mapping[str, str]]  # by path, relative to the CSV file's folder
