@@ -3,8 +3,8 @@
 XNNPACK converts a sum of int8 products to int8 with one factor per channel: the input's scale times the
 weights' scale, divided by the output's scale. On x86 it multiplies in float32 and rounds halves to even. On
 ARM it multiplies in fixed point, which is exact, and rounds halves up. The results differ if the float32
-product is a half, or if the factors differ in their last bit. This happens about once in a million values, but
-it can change all later layers.
+product is a half, or if the factors differ in their last bit. This happens about once in a million values,
+but it can change all later layers.
 Two changes prevent it. The scales of activations become powers of two: then a factor has exactly the bits of
 a weight scale, and additions are exact. Weight scales move by a few units in the last place, so that no
 product within the range of int8 is a half.
