@@ -1,4 +1,4 @@
-"""Library of the benchmark scripts. Importing it makes `overheard` importable in a bare checkout."""
+"""Library of the benchmark scripts. Importing it makes the project importable in a bare checkout."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ BENCHMARKS = Path(__file__).resolve().parent.parent
 CHECKOUT = BENCHMARKS.parent
 RESULTS = BENCHMARKS / "results"
 
-if importlib.util.find_spec("overheard") is None:
-    sys.path.insert(0, str(CHECKOUT / "device"))
+for _root, _package in (
+    ("device", "overheard"),
+    ("train", "overheard_train"),
+    ("export", "overheard_export"),
+):
+    if importlib.util.find_spec(_package) is None:
+        sys.path.insert(0, str(CHECKOUT / _root))
 
-from overheard.process import limit_blas_threads  # noqa: E402 - the line above makes it importable
+from overheard.process import limit_blas_threads  # noqa: E402 - the loop above makes it importable
 
 limit_blas_threads()  # before NumPy loads

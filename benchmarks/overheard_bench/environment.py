@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from overheard_bench import CHECKOUT
+from overheard_train.checkout import commit
 
 if TYPE_CHECKING:
     from overheard.fingerprint.model import Model
@@ -54,15 +53,6 @@ def processor() -> str:
     lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def commit() -> str:
-    """Return the commit, with "-dirty" if files are modified; an empty string outside a checkout."""
-    command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=10"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def _version(package: str) -> str | None:

@@ -65,7 +65,7 @@ def judge(
     aliases : the kept track of each exact copy, by corpus path
     """
     plays = identification.plays if identification.verdict == "recognized" else ()
-    named = tuple(corpus_path(play.track) for play in plays)
+    named, best = tuple(corpus_path(play.track) for play in plays), identification.best
     source = aliases.get(query.source, query.source)
     others = [path for path in named if path != source]
     if query.track is None:
@@ -75,7 +75,6 @@ def judge(
     right_offset = outcome == "right" and any(
         abs(play.offset_s - play.start_s - query.offset_s) <= OFFSET_TOLERANCE_S for play in plays
     )
-    best = identification.best
     return Answer(
         id=query.id,
         condition=query.condition,

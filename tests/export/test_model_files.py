@@ -15,7 +15,7 @@ pytest.importorskip("tensorflow", reason="exporting a model needs requirements-t
 from small_models import COHORT, make_encoder, make_quality, segments, unit
 
 from overheard.errors import ModelError
-from overheard.fingerprint import embedder
+from overheard.fingerprint import model
 from overheard.fingerprint.model import load_model
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.spec import SPEC
@@ -78,7 +78,7 @@ def test_an_invalid_manifest_is_an_error(
 def test_a_missing_model_is_an_error_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"m\.json .*give the \.json file"):
         load_model(tmp_path / "m.json")
-    monkeypatch.setattr(embedder, "MODELS_DIR", tmp_path)
+    monkeypatch.setattr(model, "MODELS_DIR", tmp_path)
     with pytest.raises(ModelError, match="reinstall overheard"):
         load_model()
 
