@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, RuntimeError) as error:
         print(f"peers.py: {error}", file=sys.stderr)
         return 2
-    return 2 if result["failed"] else 0
+    return 2 if result["failed"] and not args.tables else 0
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -48,7 +48,7 @@ KEYS = {  # what a file must contain to be a result
     "latency": ("listen", "runtimes", "index", "environment", "model"),
     "power": ("scenes", "meters", "environment", "model"),
     "identify_cost": ("clips", "reference_s", "environment", "model"),
-    "peers": ("settings", "environment"),
+    "peers": ("settings", "catalogue", "protocol"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
 

@@ -121,12 +121,13 @@ def test_the_tables_compare_accuracy_storage_and_features(bench):
     assert (bench.out / "peers.png").stat().st_size > 1000
     table = (bench.out / "peers.md").read_text()
     assert table.splitlines()[0] == (
-        "| % correctly identified | clean | noise0 | mic10 | mic5 | mic0 | mic-5 | far10 | mic10_spd | all "
-        "| false positives, % | bytes per minute | offline | own music | always on |"
+        "| % correctly identified | clean | 0 dB | mic, 10 dB | mic, 5 dB | mic, 0 dB | mic, -5 dB "
+        "| far mic, 10 dB | mic, 10 dB, other speed | all | % false positives | bytes per minute "
+        "| offline | own music | always on |"
     )
     hundred = " | ".join(["100.0"] * 9)
-    assert f"| audfprint | {hundred} | 0.0 | 6014 | yes | yes | no |" in table
-    assert f"| Olaf | {hundred} | 0.0 | 3007 | yes | yes | yes |" in table
+    assert f"| audfprint | {hundred} | 0.0 | 6,014 | yes | yes | no |" in table
+    assert f"| Olaf | {hundred} | 0.0 | 3,007 | yes | yes | yes |" in table
     assert f"0/{N_QUERIES} | 100.0 | built in |" in table
     assert "**audfprint, dense** (20150406, `--density 70 --shifts 4`)" in table
     assert "| mic10_spd | 100 | 100 | 100 | 100 | 100.0% [" in table
@@ -152,7 +153,7 @@ def test_tables_adds_overheard_to_an_existing_result(bench, capsys):
     assert bench("--tables") == (0, result)
     table = (bench.out / "peers.md").read_text()
     assert table.splitlines()[2].startswith("| **overheard** | 100.0 |")
-    assert table.splitlines()[2].endswith(" | 0.0 | 1448 | yes | yes | yes |")
+    assert table.splitlines()[2].endswith(" | 0.0 | 1,448 | yes | yes | yes |")
     assert capsys.readouterr().err == ""
 
 

@@ -11,6 +11,16 @@ from overheard_bench.peers.base import MIN_SCORE
 
 Result = Mapping[str, Any]
 COUNTS = ("all lengths (95% interval)", "incorrect", "no answer", "false positives")
+CONDITIONS = {  # short labels; docs/benchmarks.md has the full ones
+    "clean": "clean",
+    "noise0": "0 dB",
+    "mic10": "mic, 10 dB",
+    "mic5": "mic, 5 dB",
+    "mic0": "mic, 0 dB",
+    "mic-5": "mic, -5 dB",
+    "far10": "far mic, 10 dB",
+    "mic10_spd": "mic, 10 dB, other speed",
+}
 FEATURES = {"offline": "offline", "own_music": "own music", "always_on": "always on"}
 
 
@@ -32,14 +42,15 @@ def tables(result: Result, ours: Result | None) -> str:
 def comparison(result: Result, ours: Result | None) -> str:
     """Return one line per program: accuracy by condition, false positives, storage and features."""
     conditions = list(result["settings"][0]["by_condition"])
-    header = ["% correctly identified", *conditions, "all", "false positives, %", "bytes per minute"]
+    labels = [CONDITIONS[name] for name in conditions]
+    header = ["% correctly identified", *labels, "all", "% false positives", "bytes per minute"]
     rows = [
         [
             f"**{setting['name']}**" if setting is ours else setting["name"],
             *(f"{setting['by_condition'][name]['right_percent']:.1f}" for name in conditions),
             f"{setting['overall']['right_percent']:.1f}",
             f"{setting['overall']['out_named_percent']:.1f}",
-            f"{setting['database']['bytes_per_min']:.0f}",
+            f"{setting['database']['bytes_per_min']:,.0f}",
             *("yes" if setting["features"][key] else "no" for key in FEATURES),
         ]
         for setting in _all(result, ours)
@@ -54,8 +65,9 @@ def _all(result: Result, ours: Result | None) -> Sequence[Result]:
 def _protocol(result: Result) -> str:
     counts, catalogue = result["settings"][0]["overall"], result["catalogue"]
     return (
-        f"{counts['n']} queries of tracks in the catalogue and {counts['out_n']} queries of unknown tracks, "
-        "all of the report part. A false positive is an answer to a query of an unknown track. "
+        f"{counts['n']:,} queries of tracks in the catalogue and {counts['out_n']:,} queries of unknown "
+        "tracks, all of the report part. mic: recorded in a room with a microphone. dB: ratio of music to "
+        "noise. A false positive is an answer to a query of an unknown track. "
         f"Catalogue: {catalogue['tracks']} tracks, {catalogue['hours']:.1f} h. Offline: the program indexes "
         "and identifies without a network. Own music: it builds an index from your files. Always on: it "
         "identifies a microphone's signal continuously. Chromaprint has no search of its own; this benchmark "
@@ -130,11 +142,14 @@ def plot(path: Path, result: Result, ours: Result | None) -> bool:
 
     def draw(canvas: Any) -> None:
         panels = canvas.subplots(1, 2, sharey=True, width_ratios=[2, 1])
-        for axes, by, unit in zip(panels, ("by_condition", "by_length"), ("", " s"), strict=True):
+        labels = {
+            "by_condition": [CONDITIONS[name] for name in settings[0]["by_condition"]],
+            "by_length": [f"{length} s" for length in settings[0]["by_length"]],
+        }
+        for axes, (key, names) in zip(panels, labels.items(), strict=True):
             for number, setting in enumerate(settings):
-                _bars(axes, setting[by], setting["name"], number, 0.8 / len(settings))
-            names = [f"{name}{unit}" for name in settings[0][by]]
-            axes.set_xticks([x + 0.4 for x in range(len(names))], names, rotation=60)
+                _bars(axes, setting[key], setting["name"], number, 0.8 / len(settings))
+            axes.set_xticks([x + 0.4 for x in range(len(names))], names, rotation=30, ha="right")
         panels[0].set_ylim(0, 100)
         panels[0].set_ylabel("correctly identified, % (line: 95% interval)")
         panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
