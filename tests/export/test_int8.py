@@ -28,13 +28,15 @@ def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.M
 
 
 def test_an_output_of_zeros_stays_zeros_and_spoils_no_mean() -> None:
-    class Rounding:
-        input_scale, input_zero_point, output_zero_point, output_shape = 0.1, 0, -3, (1, 4)
+    class Rounding(Network):
+        def __init__(self) -> None:
+            self.input_scale, self.input_zero_point, self.output_zero_point = 0.1, 0, -3
+            self.output_shape = (1, 4)
 
         def invoke(self, values: np.ndarray) -> np.ndarray:
             return np.full((1, 4), -3 if not values.any() else 7, np.int8)
 
     segments = np.stack([np.zeros((2, 2)), np.ones((2, 2))]).astype(np.float32)
     embeddings = embed_normalized(Rounding(), segments)
-    np.testing.assert_allclose(embeddings, [[0] * 4, [0.5] * 4], atol=1e-6)
+    np.testing.assert_allclose(embeddings, np.repeat([[0.0], [0.5]], 4, axis=1), atol=1e-6)
     assert int8.mean_cosine(embeddings, embeddings) == pytest.approx(0.5)
