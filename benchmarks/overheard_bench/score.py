@@ -41,7 +41,7 @@ class Answer:
     source: str
     in_catalogue: bool
     named: tuple[str, ...]  # corpus paths of all recognized tracks, in order
-    outcome: str  # right, wrong or none; for a track outside the catalogue: named or none
+    outcome: str  # right, wrong or none; for a track outside the catalogue: named (false positive) or none
     right_offset: bool  # right, and the position in the track is within OFFSET_TOLERANCE_S
     twin: bool  # wrong, but a listed near-duplicate of the right track
     best: str | None  # corpus path of the best candidate, even below the threshold
@@ -72,9 +72,7 @@ def judge(
         outcome = "named" if named else "none"
     else:
         outcome = "wrong" if others else ("right" if named else "none")
-    right_offset = outcome == "right" and any(
-        abs(play.offset_s - play.start_s - query.offset_s) <= OFFSET_TOLERANCE_S for play in plays
-    )
+    errors_s = [abs(play.offset_s - play.start_s - query.offset_s) for play in plays]
     best = identification.best
     return Answer(
         id=query.id,
@@ -84,7 +82,7 @@ def judge(
         in_catalogue=query.track is not None,
         named=named,
         outcome=outcome,
-        right_offset=right_offset,
+        right_offset=outcome == "right" and any(error <= OFFSET_TOLERANCE_S for error in errors_s),
         twin=outcome == "wrong" and set(others) <= duplicates.get(query.source, frozenset()),
         best=None if best is None else corpus_path(best.track),
         score=None if best is None else float(best.score),

@@ -1,4 +1,4 @@
-"""Segments are embedded by int8 on every core, as by one."""
+"""Test the int8 encoder: it gives the same embeddings on every number of cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from overheard_export import int8
 from overheard_export.conversion import convert
 
 
-def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_cores_gives_the_same_embeddings_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = segments(64, 2)[:11]
     tflite = convert(make_encoder(1), given)
     alone = embed_normalized(Network(tflite), given)
@@ -27,7 +29,7 @@ def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.M
         np.testing.assert_array_equal(int8.Int8Encoder(tflite)(given), alone)
 
 
-def test_an_output_of_zeros_stays_zeros_and_spoils_no_mean() -> None:
+def test_an_output_of_zeros_stays_zeros_and_does_not_make_the_mean_invalid() -> None:
     class Rounding(Network):
         def __init__(self) -> None:
             self.input_scale, self.input_zero_point, self.output_zero_point = 0.1, 0, -3
