@@ -153,8 +153,7 @@ def export_checkpoint(
     Raises
     ------
     OverheardError
-        The checkpoint or the data are missing or damaged, or the gate refuses the network: nothing is
-        written.
+        Without writing: the checkpoint or data are missing or damaged, or the gate refuses the network.
     """
     from overheard_train.data import open_data
     from overheard_train.evaluate import load_encoder
