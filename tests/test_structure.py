@@ -7,6 +7,7 @@ import graphlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_no_package_runs_a_program_of_another(root: str) -> None:
                 assert not PROGRAMS.search(node.value), f"{name} runs {node.value!r}"
 
 
-def _has_docstring(node: ast.AST) -> bool:
+def _has_docstring(node: ast.AST) -> TypeGuard[ast.Module | ast.ClassDef | ast.FunctionDef]:
     return isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
 
 

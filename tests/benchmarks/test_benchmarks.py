@@ -12,7 +12,10 @@ import pytest
 import identify_cost
 import listening
 import near_duplicates
+from corpus_fakes import MemoryCorpus
 from overheard.events import Match, Play, PlayEnded, PlayStarted, Track
+from overheard.recognize.listener import Listener
+from overheard.recognize.pipeline import Recognizer
 from overheard_bench import catalogue, meters, plots, protocol, report, score, shares, stopwatch
 from overheard_bench import corpus as corpora
 
@@ -248,18 +251,17 @@ def test_versions_by_title_need_an_artist_a_title_and_a_valid_track():
     def item(path, split, artist, title):
         return corpora.Item("music", split, path, 60.0, title, artist, "somewhere")
 
-    class Music:
-        def of(self, _kind):
-            return [
-                item("a.ogg", "valid", "Ann", "Song"),
-                item("a-2.ogg", "train", "ANN", "song"),
-                item("b.ogg", "train", "Ben", "Tune"),
-                item("b-2.ogg", "train", "Ben", "Tune"),
-                item("c.ogg", "valid", "", "Boss"),
-                item("c-2.ogg", "valid", "", "Boss"),
-            ]
-
-    assert near_duplicates.same_artist_and_title(Music()) == {("a-2.ogg", "a.ogg")}
+    corpus = MemoryCorpus(
+        [
+            item("a.ogg", "valid", "Ann", "Song"),
+            item("a-2.ogg", "train", "ANN", "song"),
+            item("b.ogg", "train", "Ben", "Tune"),
+            item("b-2.ogg", "train", "Ben", "Tune"),
+            item("c.ogg", "valid", "", "Boss"),
+            item("c-2.ogg", "valid", "", "Boss"),
+        ]
+    )
+    assert near_duplicates.same_artist_and_title(corpus) == {("a-2.ogg", "a.ogg")}
 
 
 def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
@@ -272,8 +274,9 @@ def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
         12: [PlayStarted(Play(right, 2.5, 3.0, 0.0, 5.0, 0.9))],
     }
 
-    class Listener:
-        blocks = 0
+    class ListenerFake(Listener):
+        def __init__(self):
+            self.blocks = 0
 
         def process(self, block):
             assert len(block) <= listening.BLOCK
@@ -283,9 +286,15 @@ def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
         def finish(self):
             return [PlayEnded(Play(right, 2.5, 5.0, 0.0, 5.0, 0.9))]
 
-    recognizer = SimpleNamespace(listener=Listener)
+    class RecognizerFake(Recognizer):
+        def __init__(self):
+            pass
+
+        def listener(self, windows=None, rules=None):
+            return ListenerFake()
+
     waveform = np.zeros(5 * 8000, np.float32)
-    outcome = listening.listen(recognizer, waveform, "known", "clean", lambda play: play.track is right)
+    outcome = listening.listen(RecognizerFake(), waveform, "known", "clean", lambda play: play.track is right)
     assert outcome == listening.Outcome("known", "clean", 5.0, 2.5, 1, 2.0, 3.0)
     known, unknown = (
         listening.summary_known([outcome, outcome]),
@@ -323,8 +332,9 @@ def test_noise_and_talk_are_played_completely_and_at_one_level(kind, seconds):
         path: (rng.standard_normal(length * 8000) * rms).astype(np.int16)
         for path, (length, rms) in levels.items()
     }
-    part = SimpleNamespace(noise=("noise/a", "noise/b"), speech=("speech/a", "speech/b"))
-    stretches = list(listening.without_music(SimpleNamespace(load=files.__getitem__), part, kind))
+    none = dict.fromkeys(("known", "left_out", "ir_room", "ir_room_synth", "ir_mic"), ())
+    part = corpora.Part(noise=("noise/a", "noise/b"), speech=("speech/a", "speech/b"), **none)
+    stretches = list(listening.without_music(MemoryCorpus(audio=files), part, kind))
     assert [len(stretch) / 8000 for stretch in stretches] == [120] * (seconds // 120) + [seconds % 120]
     for stretch in stretches:
         for second in stretch.reshape(-1, 8000):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_every_position_is_rendered_in_every_condition():
 @needs_corpus
 def test_cached_queries_have_the_same_samples(tmp_path, monkeypatch):
     monkeypatch.setattr(protocol, "CACHE", tmp_path / "cache")
-    options = {"seed": 1, "n_per_length": 1, "lengths_s": (2,), "conditions": ("mic0",)}
+    options: dict[str, Any] = {"seed": 1, "n_per_length": 1, "lengths_s": (2,), "conditions": ("mic0",)}
     rendered = list(protocol.render_queries(**options, cache=False))
     first, second = (list(protocol.render_queries(**options)) for _ in range(2))
     assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tables
 
-ORIGIN = {
+ORIGIN: dict[str, Any] = {
     "environment": {
         "date": "2026-11-23T10:00:00Z", "commit": "abc", "processor": "P", "machine": "m", "cores": 2,
         "python": "3.11",
@@ -19,11 +20,11 @@ ORIGIN = {
         "name": "overheard", "digest": "0123", "network_bytes": 3900000, "scoring": {"threshold": 4.0},
     },
 }  # fmt: skip
-POOL = {
+POOL: dict[str, Any] = {
     "n": 200, "right_percent": 87.5, "right_interval": [82, 91.4], "wrong_percent": 1.0, "out_n": 50,
     "out_named": 1, "out_named_percent": 2.0, "out_named_interval": [0.4, 10.5],
 }  # fmt: skip
-ACCURACY = ORIGIN | {
+ACCURACY: dict[str, Any] = ORIGIN | {
     "cells": [{"condition": "clean", "length_s": 2} | POOL],
     "by_condition": {"clean": POOL},
     "by_length": {"2": POOL},
@@ -36,7 +37,7 @@ COMPACT = ACCURACY | {"catalogue": ACCURACY["catalogue"] | {"bytes_per_min": 735
 TINY = ACCURACY | {
     "model": {"name": "overheard-tiny", "digest": "89ab", "network_bytes": 298256},
 }
-RESULTS = {
+RESULTS: dict[str, Any] = {
     "accuracy": ACCURACY,
     "accuracy-compact": COMPACT,
     "tiny/accuracy": TINY,

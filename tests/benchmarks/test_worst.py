@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from scipy.io import wavfile
 
 import worst
+from corpus_fakes import MemoryCorpus
 from overheard_bench import score
 from overheard_bench.protocol import Query
 
@@ -37,7 +37,7 @@ LEVELS = {"a": 1000, "b": 2000}
 def test_the_page_plays_the_query_the_true_track_and_the_best_candidate(tmp_path: Path) -> None:
     rate = worst.SAMPLE_RATE
     music = {f"music/{name}.ogg": np.full(20 * rate, level, np.int16) for name, level in LEVELS.items()}
-    corpus = SimpleNamespace(load=music.__getitem__)
+    corpus = MemoryCorpus(audio=music)
     heard = Query("q", "mic5", 2, "music/a.ogg", 1.0, "music/a.ogg", np.full(2 * rate, 0.5, np.float32))
     page = worst.write_page(
         tmp_path / "new",

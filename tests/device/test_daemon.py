@@ -192,7 +192,9 @@ def test_the_clock_follows_a_slow_sound_card():
     items = [item for _ in range(100) for item in (SECOND, clock.step(1.1))]
     sink = listen_to(items, live=True, clock=clock)
     assert [type(e) for e in sink.events] == [PlayStarted, PlayEnded]
-    ended_at = sink.starts[1] + sink.events[1].play.end_s
+    ended = sink.events[1]
+    assert isinstance(ended, PlayEnded)
+    ended_at = sink.starts[1] + ended.play.end_s
     assert ended_at == pytest.approx(clock.now, abs=3.5)
 
 

@@ -56,7 +56,9 @@ def test_the_summary_has_counts_speed_and_size(
     size = pack.stat().st_size
     assert out.startswith("music: 3 tracks, 3.0 minutes (3 new)\n")
     assert "x real time" in out
-    per_track, per_minute = re.search(r"(\d+) bytes per track, (\d+) per minute", out).groups()
+    sizes = re.search(r"(\d+) bytes per track, (\d+) per minute", out)
+    assert sizes is not None
+    per_track, per_minute = sizes.groups()
     assert int(per_track) == round(size / 3)
     assert int(per_minute) == pytest.approx(size / 3, abs=2)
     assert out.endswith(f"; {pack}\n")

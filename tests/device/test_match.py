@@ -89,6 +89,7 @@ def test_the_score_is_higher_if_the_expected_similarity_is_lower() -> None:
     scores = []
     for expected in (np.linspace(0.8, 1.0, 40), np.linspace(0.5, 0.7, 40)):
         evidence = world.matcher.weigh(Queries(query, expected.astype(np.float32)), found, rows, STEP)
+        assert evidence is not None
         assert evidence.expected == pytest.approx(expected.mean())
         scores.append(scoring.score(evidence, 5.0))
     assert scores[1] > scores[0] + 1
@@ -172,7 +173,8 @@ def test_an_invalid_scoring_is_refused(changes: dict[str, object], reason: str) 
     with pytest.raises(ModelError, match=reason) as caught:
         Scoring.from_manifest({"scoring": stored | changes})
     assert caught.value.remedy
-    for scoring in ("text", [], 3):
+    not_objects: list[object] = ["text", [], 3]
+    for scoring in not_objects:
         with pytest.raises(ModelError, match="scoring must be an object"):
             Scoring.from_manifest({"scoring": scoring})
     incomplete = {name: value for name, value in stored.items() if name != "threshold"}

@@ -10,8 +10,10 @@ DIM = 6
 
 def random(seed: int = 0) -> Neighbourhood:
     rng = np.random.default_rng(seed)
-    tables = [rng.normal(0, scale, (DIM, DIM)).astype(np.float32) for scale in (0.2, 0.4, 0.2, 0.2)]
-    return Neighbourhood(*tables, rng.normal(0, 0.1, DIM).astype(np.float32))
+    before, itself, after, missing = (
+        rng.normal(0, scale, (DIM, DIM)).astype(np.float32) for scale in (0.2, 0.4, 0.2, 0.2)
+    )
+    return Neighbourhood(before, itself, after, missing, rng.normal(0, 0.1, DIM).astype(np.float32))
 
 
 def rows(seed: int, n: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Any text in tags, and any bytes in paths, because file systems allow bytes that are not UTF-8.
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 paths = st.binary(min_size=1, max_size=30).map(os.fsdecode)
 tracks = st.builds(
     entry,
@@ -396,8 +396,8 @@ def test_metadata_is_small(tmp_path: Path) -> None:
                 artist=artist,
                 album=album,
                 path=f"/home/someone/Music/{artist}/{album}/{number % 12 + 1:02d} - {title}.flac",
-                size=int(rng.integers(2e7, 4e7)),
-                mtime_ns=int(rng.integers(1.6e18, 1.7e18)),
+                size=int(rng.integers(2 * 10**7, 4 * 10**7)),
+                mtime_ns=int(rng.integers(16 * 10**17, 17 * 10**17)),
             )
         )
     pack = written(tmp_path / "many.pack", *entries)

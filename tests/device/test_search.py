@@ -29,13 +29,13 @@ def quantizer() -> Quantizer:
     rng = np.random.default_rng(0)
     shapes = ((4, 0.2), (3, 0.05))
     stages = [CodebookStage(rng.normal(0, scale, (n, 256, DIM)).astype(np.float32)) for n, scale in shapes]
-    neighbourhoods = [
-        Neighbourhood(
-            *(rng.normal(0, scale, (DIM, DIM)).astype(np.float32) for scale in (0.1, 0.3, 0.1, 0.3)),
-            rng.normal(0, 0.05, DIM).astype(np.float32),
+    neighbourhoods = []
+    for _ in stages:
+        before, itself, after, missing = (
+            rng.normal(0, scale, (DIM, DIM)).astype(np.float32) for scale in (0.1, 0.3, 0.1, 0.3)
         )
-        for _ in stages
-    ]
+        bias = rng.normal(0, 0.05, DIM).astype(np.float32)
+        neighbourhoods.append(Neighbourhood(before, itself, after, missing, bias))
     return Quantizer(unit(rng, N_CELLS), *stages, neighbourhoods=neighbourhoods)
 
 
@@ -45,7 +45,7 @@ def entries(quantizer: Quantizer) -> list[list[TrackEntry]]:
     rng = np.random.default_rng(1)
     packs = []
     for number, (lengths, width) in enumerate(zip(LENGTHS, (7, 4, 7), strict=True)):
-        tracks = []
+        tracks: list[TrackEntry] = []
         for n in lengths:
             cells, codes = quantizer.encode_track(unit(rng, n), width)
             packed_cells = pack_cells(cells, rng.uniform(0.2, 0.8, n).astype(np.float32), N_CELLS)
@@ -169,7 +169,8 @@ def test_the_short_list_keeps_the_most_similar_of_the_probed_cells(
     cells = cells_of(packed_cells, len(quantizer.cells))
     vectors = np.concatenate([expected(quantizer, track) for track in tracks])
     rng = np.random.default_rng(11)
-    queries = vectors[rng.permutation(len(vectors))[:100]] + 0.1 * unit(rng, 100)
+    noise = np.float32(0.1) * unit(rng, 100)
+    queries = (vectors[rng.permutation(len(vectors))[:100]] + noise).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     similarities = queries @ vectors.T - penalties_of(packed_cells, len(quantizer.cells))
     found = []

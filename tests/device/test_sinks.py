@@ -64,16 +64,15 @@ def test_a_full_queue_drops_its_oldest_events():
 
 
 def test_queued_updates_of_a_play_become_one():
-    sink = ListSink()
     entered, go = threading.Event(), threading.Event()
-    seen = []
 
-    def handle(event: Event, started: float) -> None:
-        entered.set()
-        go.wait(10)
-        seen.append(event)
+    class Slow(ListSink):
+        def handle(self, event: Event, started: float) -> None:
+            entered.set()
+            go.wait(10)
+            super().handle(event, started)
 
-    sink.handle = handle
+    sink = Slow()
     runner = SinkRunner(sink)
     runner.put(PlayStarted(play(1)), 0)
     entered.wait(10)
@@ -81,7 +80,7 @@ def test_queued_updates_of_a_play_become_one():
         runner.put(PlayUpdated(play(end)), 0)
     go.set()
     runner.close(10)
-    assert seen == [PlayStarted(play(1)), PlayUpdated(play(49))]
+    assert sink.events == [PlayStarted(play(1)), PlayUpdated(play(49))]
 
 
 def test_a_failing_sink_is_retried_and_does_not_affect_others(caplog: pytest.LogCaptureFixture):

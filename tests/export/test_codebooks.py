@@ -12,7 +12,7 @@ from overheard_export import codebooks
 from overheard_export.codebooks import kmeans, train_quantizer
 
 
-def test_kmeans_finds_what_random_points_do_not() -> None:
+def test_kmeans_centres_are_nearer_than_random_points() -> None:
     rng = np.random.default_rng(0)
     points = unit(2, 2000, 8)
 
@@ -80,7 +80,7 @@ def drifting(seed: int, n_tracks: int, n: int = 60, dim: int = 16) -> list[np.nd
     return list((tracks / np.linalg.norm(tracks, axis=2, keepdims=True)).astype(np.float32))
 
 
-def test_neighbours_tell_what_a_code_leaves_and_codes_chosen_for_it_more() -> None:
+def test_neighbours_lower_the_error_of_codes_and_codes_chosen_with_them_lower_it_more() -> None:
     seen, unseen = drifting(7, 60), drifting(8, 10)
     quantizer = train_quantizer(seen, 8, [2, 2])
     plain = Quantizer(quantizer.cells, *quantizer.stages)

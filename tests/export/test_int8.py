@@ -1,4 +1,4 @@
-"""Segments are embedded by int8 on every core, as by one."""
+"""Test the int8 encoder: it gives the same embeddings on every number of cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from overheard_export import int8
 from overheard_export.conversion import convert
 
 
-def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_cores_gives_the_same_embeddings_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = segments(64, 2)[:11]
     tflite = convert(make_encoder(1), given)
     alone = embed_normalized(Network(tflite), given)
@@ -27,14 +29,16 @@ def test_every_core_gives_what_one_does_in_the_order_given(monkeypatch: pytest.M
         np.testing.assert_array_equal(int8.Int8Encoder(tflite)(given), alone)
 
 
-def test_an_output_of_zeros_stays_zeros_and_spoils_no_mean() -> None:
-    class Rounding:
-        input_scale, input_zero_point, output_zero_point, output_shape = 0.1, 0, -3, (1, 4)
+def test_an_output_of_zeros_stays_zeros_and_does_not_make_the_mean_invalid() -> None:
+    class Rounding(Network):
+        def __init__(self) -> None:
+            self.input_scale, self.input_zero_point, self.output_zero_point = 0.1, 0, -3
+            self.output_shape = (1, 4)
 
         def invoke(self, values: np.ndarray) -> np.ndarray:
             return np.full((1, 4), -3 if not values.any() else 7, np.int8)
 
     segments = np.stack([np.zeros((2, 2)), np.ones((2, 2))]).astype(np.float32)
     embeddings = embed_normalized(Rounding(), segments)
-    np.testing.assert_allclose(embeddings, [[0] * 4, [0.5] * 4], atol=1e-6)
+    np.testing.assert_allclose(embeddings, np.repeat([[0.0], [0.5]], 4, axis=1), atol=1e-6)
     assert int8.mean_cosine(embeddings, embeddings) == pytest.approx(0.5)

@@ -17,7 +17,7 @@ from overheard_export.quality import quality_pairs, train_quality
 from overheard_train.data import open_data
 
 
-def test_noise_is_told_from_sound() -> None:
+def test_noise_is_distinguished_from_sound() -> None:
     rng = np.random.default_rng(0)
     noisiness = rng.random(2000).astype(np.float32)
     noise = rng.standard_normal((2000, SPEC.n_frames, SPEC.frontend.n_mels)).astype(np.float32)
@@ -28,7 +28,7 @@ def test_noise_is_told_from_sound() -> None:
     assert none.explained < 0.2
 
 
-def test_pairs_are_heard_segments_with_their_likeness_to_the_clean_ones(tmp_path: Path) -> None:
+def test_pairs_are_degraded_segments_with_their_similarity_to_the_clean_ones(tmp_path: Path) -> None:
     corpus = train_corpus.write_corpus(tmp_path / "corpus")
     given: list[np.ndarray] = []
 

@@ -75,8 +75,8 @@ def residual() -> bytes:
     keras.utils.set_random_seed(3)
     keras.mixed_precision.set_global_policy("float32")
     encoder = build(SPEC, (8, 16, 16), (1, 2, 0))
-    pictures = np.random.default_rng(4).standard_normal((64, SPEC.n_frames, SPEC.frontend.n_mels))
-    pictures = pictures.astype(np.float32)
+    shape = (64, SPEC.n_frames, SPEC.frontend.n_mels)
+    pictures = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
     encoder(pictures[..., None], training=True)
     return convert(encoder, pictures)
 

@@ -100,7 +100,7 @@ def test_the_lock_for_tflite_runtime_is_within_the_ranges_of_a_32_bit_pi() -> No
             assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), RENEW
 
 
-def test_the_build_lock_holds_what_pyproject_builds_with() -> None:
+def test_the_build_lock_contains_the_build_requirements_of_pyproject() -> None:
     required = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"][
         "requires"
     ]

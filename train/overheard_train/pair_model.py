@@ -82,7 +82,7 @@ def make_model(recipe: Recipe, seed: int = 0, float32: bool | None = None) -> Pa
 
 
 def has_bfloat16_instructions(cpuinfo: Path = CPUINFO) -> bool:
-    """Tell whether the processor multiplies bfloat16; one that does not trains far faster in float32.
+    """Return whether the processor multiplies bfloat16; one that does not trains far faster in float32.
 
     Returns
     -------

@@ -76,7 +76,7 @@ class Schedule:
 
 
 def _has_numbers(stored: Any, kind: type, but: str = "") -> bool:
-    """Tell whether JSON holds numbers, or nothing, for fields of a dataclass, and no other fields."""
+    """Return whether JSON has only fields of a dataclass, and only numbers or null in them."""
     if not isinstance(stored, Mapping) or (but and but not in stored):
         return False
     names = {field.name for field in dataclasses.fields(kind)}

@@ -201,7 +201,7 @@ def _read_index(base: Path) -> dict[str, Any]:
 
 
 def _is_index(index: dict[str, Any]) -> bool:
-    """Tell whether the lists of an index have the expected types and lengths."""
+    """Return whether the lists of an index have the expected types and lengths."""
     lists = [index.get(name) for name in ("paths", "stamps", "starts")]
     if not all(isinstance(items, list) for items in lists) or not isinstance(index.get("unreadable"), dict):
         return False

@@ -43,7 +43,7 @@ class Track:
 
 
 def is_fma(root: Path) -> bool:
-    """Tell whether a folder is the root of FMA or one of its audio folders, by name."""
+    """Return whether a folder is the root of FMA or one of its audio folders, by name."""
     return _is_subset(root) or any((root / subset).is_dir() for subset in SUBSETS)
 
 

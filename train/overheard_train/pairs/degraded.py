@@ -1,4 +1,4 @@
-"""Pairs of clean and degraded segments: what the catalogue holds, and what a microphone hears of it.
+"""Make pairs of a clean segment, as in the catalogue, and the same segment as a microphone records it.
 
 Room, noise, microphone and band limits are products and sums of spectra of one window, so that a pair costs
 two forward FFTs and one inverse FFT, however many filters it passes.
