@@ -59,7 +59,9 @@ class Corpus:
         self.root = Path(root)
         manifest = self.root / "manifest.csv"
         if not manifest.is_file():
-            raise FileNotFoundError(f"there is no corpus: {manifest} is missing; pass --corpus FOLDER or set OVERHEARD_CORPUS")
+            raise FileNotFoundError(
+                f"there is no corpus: {manifest} is missing; pass --corpus FOLDER or set OVERHEARD_CORPUS"
+            )
         text = manifest.read_text(encoding="utf-8")
         rows = csv.DictReader(text.splitlines(), strict=True)
         if missing := {"seconds", *ITEM_COLUMNS} - set(rows.fieldnames or ()):
