@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from overheard.hear.source import Block
 from overheard_bench import BENCHMARKS, CHECKOUT
 
 SAMPLE_RATE = 8000
-DEFAULT_CORPUS = CHECKOUT.parent / "shared" / "corpus"
+DEFAULT_CORPUS = Path(os.environ.get("OVERHEARD_CORPUS") or CHECKOUT / "corpus")
 SPLIT_SEED = 20261123
 SPLIT_FILE = BENCHMARKS / "calibration_split.json"
 NEAR_DUPLICATES_FILE = BENCHMARKS / "near_duplicates.json"
@@ -58,7 +59,9 @@ class Corpus:
         self.root = Path(root)
         manifest = self.root / "manifest.csv"
         if not manifest.is_file():
-            raise FileNotFoundError(f"there is no corpus: {manifest} is missing; use --corpus FOLDER")
+            raise FileNotFoundError(
+                f"there is no corpus: {manifest} is missing; pass --corpus FOLDER or set OVERHEARD_CORPUS"
+            )
         text = manifest.read_text(encoding="utf-8")
         rows = csv.DictReader(text.splitlines(), strict=True)
         if missing := {"seconds", *ITEM_COLUMNS} - set(rows.fieldnames or ()):

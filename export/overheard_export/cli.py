@@ -35,7 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="overheard-export COMMAND ...",
     )
-    parser.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help="add -h for its options")
+    parser.add_argument(
+        "command",
+        choices=tuple(COMMANDS),
+        metavar="COMMAND",
+        help="`overheard-export COMMAND --help` explains a command",
+    )
     command = parser.parse_args(arguments[:1]).command
     for stream in (sys.stdout, sys.stderr):  # file names may not be valid text
         reconfigure = getattr(stream, "reconfigure", None)

@@ -251,7 +251,7 @@ def test_inputs_are_found_by_number_name_and_as_a_monitor(world: FakeWorld):
 def test_the_error_without_any_input_contains_the_remedy(world: FakeWorld):
     world.names = ["HDMI"]
     devices.refresh_devices()
-    with pytest.raises(AudioError, match="plug in a microphone"):
+    with pytest.raises(AudioError, match="connect a microphone"):
         open_source("default", Settings())
     with pytest.raises(AudioError, match="libasound2-plugins"):
         open_source("monitor", Settings())

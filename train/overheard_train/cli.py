@@ -25,7 +25,10 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     from overheard_train.data import check_parser
 
-    parser = argparse.ArgumentParser(prog="overheard-train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="overheard-train",
+        description="Train, average and evaluate fingerprint models, and check their training data.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     _fit_parser(commands)
     _average_parser(commands)
@@ -40,7 +43,11 @@ def _fit_parser(commands: Any) -> None:
     from overheard_train.data import add_data_argument
 
     fit = commands.add_parser("fit", help="train a recipe")
-    fit.add_argument("--recipe", default=DEFAULT_RECIPE, help="its name; overheard-train recipes lists them")
+    fit.add_argument(
+        "--recipe",
+        default=DEFAULT_RECIPE,
+        help="name of the recipe; `overheard-train recipes` lists them (default: %(default)s)",
+    )
     add_data_argument(fit)
     default = str(default_checkpoints() / "RECIPE.npz").replace("%", "%%")
     fit.add_argument("--checkpoint", type=Path, help=f"output (.npz; default: {default})")
@@ -53,12 +60,14 @@ def _fit_parser(commands: Any) -> None:
         "--cpu-minutes", type=positive_float, help="length of the training in processor time of all processes"
     )
     fit.add_argument(
-        "--minutes", type=positive_float, help="length of the training; the first limit reached ends it"
+        "--minutes",
+        type=positive_float,
+        help="length of the training in minutes; the training ends at the first limit",
     )
     fit.add_argument(
         "--learning-rate-scale",
         type=positive_float,
-        help="multiplies the recipe's peak (default: 1, or with --resume the last session's)",
+        help="factor for the learning rate of the recipe (default: 1, or with --resume the last session's)",
     )
     fit.add_argument(
         "--pairs",
@@ -68,7 +77,9 @@ def _fit_parser(commands: Any) -> None:
     fit.add_argument(
         "--workers", type=positive_int, default=2, help="processes that make batches (default: 2)"
     )
-    fit.add_argument("--seed", type=_seed, default=0, help="determines weights and batches (default: 0)")
+    fit.add_argument(
+        "--seed", type=_seed, default=0, help="seed of the initial weights and the batches (default: 0)"
+    )
     fit.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write TensorBoard curves")
 
 
@@ -82,14 +93,22 @@ def _evaluate_parser(commands: Any) -> None:
     from overheard_train.data import add_data_argument
 
     evaluate = commands.add_parser(
-        "evaluate", help="measure retrieval of degraded queries of the split valid"
+        "evaluate", help="measure how often degraded queries from the split valid find their track"
     )
     default = default_checkpoints() / f"{DEFAULT_RECIPE}.npz"
-    evaluate.add_argument("checkpoint", type=Path, nargs="?", default=default, help="(default: %(default)s)")
+    evaluate.add_argument(
+        "checkpoint",
+        type=Path,
+        nargs="?",
+        default=default,
+        help="checkpoint to evaluate (default: %(default)s)",
+    )
     evaluate.add_argument(
         "--model", type=Path, help="manifest of the exported model, to measure its int8 network and codes too"
     )
-    evaluate.add_argument("--queries", type=positive_int, default=510, help="per length (default: 510)")
+    evaluate.add_argument(
+        "--queries", type=positive_int, default=510, help="queries per length (default: 510)"
+    )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the results to a file too")
     add_data_argument(evaluate)
 
@@ -98,7 +117,7 @@ def _profile_parser(commands: Any) -> None:
     from overheard_train.data import add_data_argument
 
     profile = commands.add_parser("profile", help="measure where the time of a training step goes")
-    profile.add_argument("--recipe", default=DEFAULT_RECIPE, help="its name (default: overheard)")
+    profile.add_argument("--recipe", default=DEFAULT_RECIPE, help="name of the recipe (default: %(default)s)")
     add_data_argument(profile)
 
 

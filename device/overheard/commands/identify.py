@@ -37,7 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input')
     parser.add_argument("--json", action="store_true", help="print one JSON object per file and line")
     parser.add_argument(
-        "--pack", nargs="+", action="extend", metavar="NAME", help="search these packs only (default: all)"
+        "--pack",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="search only these packs: names or .pack files (default: the setting packs, or all)",
     )
     parser.set_defaults(parser=parser)
 

@@ -37,7 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "samples at 8 kHz (default: the setting listen.input)",
     )
     parser.add_argument(
-        "--pack", nargs="+", action="extend", metavar="NAME", help="search these packs only (default: all)"
+        "--pack",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="search only these packs: names or .pack files (default: the setting packs, or all)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per event and line")
     parser.add_argument("--realtime", action="store_true", help="play a file at normal speed")

@@ -57,7 +57,7 @@ def find_device(spec: str) -> tuple[int | None, dict[str, str]]:
         source = _DEFAULT_MONITOR if spec == "monitor" else spec.removeprefix("pulse:")
         return _find_server(devices, source)
     if not devices:
-        raise AudioError("there is no audio input", f"plug in a microphone, or {_LIST_INPUTS}")
+        raise AudioError("there is no audio input", "connect a microphone, or start PulseAudio or PipeWire")
     if spec == "default":
         try:
             sd.query_devices(None, "input")
