@@ -86,10 +86,19 @@ def fingerprint_files(
         If `jobs` is negative or too large.
     """
     check_jobs(jobs)
-    if jobs == 0:
+    if jobs:
+        yield from _in_workers(deque(paths), make, jobs, stop, known)
+    else:
         yield from _in_this_process(paths, make, stop, known)
-        return
-    todo = deque(paths)
+
+
+def _in_workers(
+    todo: deque[Path],
+    make: Callable[[], Fingerprinter],
+    jobs: int,
+    stop: Callable[[], bool],
+    known: Set[str],
+) -> Iterator[Outcome]:
     with environment(ONE_THREAD):  # there are as many workers as cores already
         while todo and not stop():
             suspects = yield from _in_pool(todo, make, jobs, stop, known)

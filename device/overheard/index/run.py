@@ -47,20 +47,13 @@ def index(
 
     Parameters
     ----------
-    folders : sequence of path-like
-        Folders and files. The pack keeps its tracks from other folders, and tracks whose files are missing.
-    pack_path : Path
-        The pack, ``NAME.pack``; created if it does not exist.
-    make : callable
-        Creates the fingerprinter, once in each process; must be picklable.
-    jobs : int
-        Number of worker processes; 0 fingerprints in this process.
-    progress : callable
-        Called at the start and after each file.
-    stop : callable
-        Polled several times a second; if true, the run ends and the finished tracks are written.
-    prune : bool
-        Remove the tracks of files that do not exist any more.
+    folders : folders and files; the pack keeps its tracks from other folders, and those of missing files
+    pack_path : the pack, ``NAME.pack``; created if it does not exist
+    make : creates the fingerprinter, once in each process; must be picklable
+    jobs : number of worker processes; 0 fingerprints in this process
+    progress : called at the start and after each file
+    stop : polled several times a second; if true, the run ends and the finished tracks are written
+    prune : remove the tracks of files that do not exist any more
 
     Raises
     ------
@@ -130,7 +123,6 @@ class _Run:
         self._journal = journal
         self._notes = list(journal.notes)
         self._pack = PackOnDisk(pack_path, scanned, fingerprinter)
-        self._notes += self._pack.notes
         saved = journal.tracks()
         known = {**self._pack.entries, **{path: track.entry for path, track in saved.items()}}
         self._by_hash = self._pack.by_hash()
@@ -218,7 +210,7 @@ class _Run:
             audio_s=self._audio_s,
             elapsed_s=elapsed_s,
             interrupted=interrupted,
-            notes=(*self._notes, *missing_notes(plan.missing, kept)),
+            notes=(*self._notes, *self._pack.notes, *missing_notes(plan.missing, kept)),
             moved=len(plan.moved),
             missing=len(plan.missing),
             warnings=tuple(sorted(self._warnings)),
