@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.pack import creation_time, open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands.progress import progress_bar
 from overheard.errors import AudioError, PackError
 from overheard.index.plan import one_per_fingerprint
-from overheard.index.pool import fingerprint_files
+from overheard.index.pool import check_jobs, fingerprint_files
 from overheard.index.report import Progress
 from overheard.index.run import make_folder
 from overheard.index.scan import file_size, scan_audio
@@ -153,8 +153,8 @@ def relative(path: Path, root: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``overheard-export catalogue``. Returns 1 if a file was left out."""
     args = parser().parse_args(argv)
-    if args.jobs < 0:
-        raise PackError("--jobs must not be negative")
+    check_jobs(args.jobs)
+    creation_time()  # raises now instead of after all the work
     credits = read_credits(args.credits) if args.credits else None
     root = args.credits.parent if args.credits else None
     make = functools.partial(ModelFingerprinter, args.model, args.compact)

@@ -21,6 +21,7 @@ from overheard.catalogue.pack import open_pack
 from overheard.catalogue.track_list import metadata_of
 from overheard.errors import AudioError, PackError
 from overheard.fingerprint.spec import SPEC
+from overheard.index import pack_on_disk
 from overheard.index import run as index_run
 from overheard.index.journal import Journal
 from overheard.index.report import IndexReport, Progress
@@ -48,8 +49,10 @@ def pack(tmp_path: Path) -> Path:
 def run(folder: Path | list[Path], pack: Path, jobs: int = 0, **options: Any) -> IndexReport:
     stop = options.pop("stop", lambda: False)
     progress = options.pop("progress", None)
+    prune = options.pop("prune", False)
     make = functools.partial(FakeFingerprinter, **options)
-    return index_run.index(folder if isinstance(folder, list) else [folder], pack, make, jobs, progress, stop)
+    folders = folder if isinstance(folder, list) else [folder]
+    return index_run.index(folders, pack, make, jobs, progress, stop, prune)
 
 
 def titles(pack: Path) -> list[str]:
@@ -57,7 +60,8 @@ def titles(pack: Path) -> list[str]:
 
 
 def other_files(pack: Path) -> list[str]:
-    return sorted(set(os.listdir(pack.parent)) - {pack.name})
+    """Return what is beside the pack, except the hashes of its files."""
+    return sorted(set(os.listdir(pack.parent)) - {pack.name, f"{pack.stem}.index.json"})
 
 
 # A first run and the next one
@@ -104,17 +108,17 @@ def test_new_changed_and_deleted_files(music: Path, pack: Path) -> None:
     audio_files.write_music(music / "a" / "five.flac", 2.5, seed=50)
     audio_files.write_music(music / "b" / "three.wav", 7.0, seed=51)
     (music / "a" / "two.mp3").unlink()
-    report = run(music, pack)
+    report = run(music, pack, prune=True)
     assert (report.added, report.updated, report.unchanged, report.removed) == (1, 1, 2, 1)
     assert sorted(titles(pack)) == ["five", "four", "one", "three"]
     assert {t.title: round(t.duration_s) for t in open_pack(pack).tracks}["three"] == 7
 
 
-def test_a_file_with_a_new_modification_time_is_fingerprinted_again(music: Path, pack: Path) -> None:
+def test_a_file_with_a_new_modification_time_is_read_again_but_not_decoded(music: Path, pack: Path) -> None:
     run(music, pack)
     os.utime(music / "a" / "one.flac", ns=(1, 1))
     report = run(music, pack)
-    assert (report.updated, report.unchanged, report.tracks) == (1, 3, 4)
+    assert (report.updated, report.unchanged, report.tracks, report.audio_s) == (1, 3, 4, 0)
 
 
 def test_tracks_from_other_folders_stay(music: Path, pack: Path) -> None:
@@ -124,7 +128,8 @@ def test_tracks_from_other_folders_stay(music: Path, pack: Path) -> None:
     shutil.rmtree(music / "a")
     assert run([music / "b"], pack).tracks == 4  # a/ was not indexed this time: it may be an unmounted drive
     (music / "c.flac").write_bytes((music / "b" / "four.ogg").read_bytes())
-    assert run(music, pack).removed == 2
+    assert run(music, pack).missing == 2
+    assert run(music, pack, prune=True).removed == 2
 
 
 def test_an_empty_folder_removes_no_tracks(music: Path, pack: Path) -> None:
@@ -198,11 +203,12 @@ def test_files_that_fail_are_listed_and_the_others_are_indexed(music: Path, pack
     assert reasons["words.ogg"].startswith("cannot be read as audio")
 
 
-def test_a_file_that_becomes_unreadable_is_removed_from_the_pack(music: Path, pack: Path) -> None:
+def test_a_file_that_becomes_unreadable_stays_in_the_pack(music: Path, pack: Path) -> None:
     run(music, pack)
     (music / "a" / "one.flac").write_bytes(b"")
     report = run(music, pack)
-    assert (report.tracks, report.removed, len(report.failed)) == (3, 1, 1)
+    assert (report.tracks, report.removed, len(report.failed)) == (4, 0, 1)
+    assert "the earlier fingerprints were kept" in report.notes[0]
 
 
 def test_a_folder_without_readable_audio_creates_no_pack(tmp_path: Path, pack: Path) -> None:
@@ -258,7 +264,8 @@ def test_copies_of_a_file_are_one_track(music: Path, pack: Path) -> None:
     assert Path(track.also[0][0]).name == "copy.flac"
     (music / "link.flac").unlink()
     (music / "a" / "one.flac").unlink()
-    report = run(music, pack)  # the copy replaces the deleted file
+    assert run(music, pack).missing == 1
+    report = run(music, pack, prune=True)  # the copy replaces the deleted file
     assert (report.tracks, report.removed, report.audio_s) == (4, 1, 0)
     assert str(music / "b" / "copy.flac") in {track.path for track in open_pack(pack).tracks}
 
@@ -457,8 +464,13 @@ def test_a_second_run_into_the_same_pack_raises_an_error(music: Path, pack: Path
 @pytest.mark.parametrize("content", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 4000])
 def test_a_damaged_journal_is_replaced(music: Path, pack: Path, journal: Path, content: bytes) -> None:
     journal.write_bytes(content)
-    assert run(music, pack).tracks == 4
-    assert other_files(pack) == []
+    report = run(music, pack)
+    assert report.tracks == 4
+    moved = [path for path in pack.parent.iterdir() if ".unusable-" in path.name]
+    assert [path.read_bytes() for path in moved] == ([content] if content else [])
+    assert [path.name for path in moved] == other_files(pack)
+    assert len(report.notes) == len(moved)
+    assert all(path.name in report.notes[0] for path in moved)
 
 
 def test_the_journal_of_another_model_is_discarded(music: Path, pack: Path, journal: Path) -> None:
@@ -482,7 +494,7 @@ def test_a_full_disk_raises_an_error_and_keeps_fingerprinted_tracks(
     def full(*_: object, **__: object) -> None:
         raise PackError("No space left on device")
 
-    monkeypatch.setattr(index_run, "write_pack", full)
+    monkeypatch.setattr(pack_on_disk, "write_pack", full)
     with pytest.raises(PackError, match="No space left"):
         run(music, pack)
     monkeypatch.undo()

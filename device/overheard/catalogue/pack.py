@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from overheard.catalogue.pack_format import UnusablePack, read_manifest, read_parts, write_parts
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of, pack_metadata, unpack_metadata
-from overheard.errors import PackError
+from overheard.errors import PackError, SettingsError
 from overheard.files import atomic_write
 from overheard.fingerprint.json_values import (
     JsonValueError,
@@ -204,7 +204,12 @@ def write_pack(
     for track in tracks:
         if track.codes.shape != (len(track.packed_cells), width) or not len(track.packed_cells):
             raise PackError(f"{path}: {track.path} has a fingerprint of the wrong shape {track.codes.shape}")
-    facts = {"name": name, "created": _now(), "fingerprint_digest": model_digest, "spec": spec.to_dict()}
+    facts = {
+        "name": name,
+        "created": creation_time(),
+        "fingerprint_digest": model_digest,
+        "spec": spec.to_dict(),
+    }
     try:
         with atomic_write(path) as file:
             write_parts(file, {**facts, **_totals(tracks, width)}, _parts(tracks))
@@ -235,9 +240,21 @@ def _pack_error(path: Path, unusable: UnusablePack) -> PackError:
     return PackError(f"{path}: {unusable.reason}", unusable.remedy or remedy)
 
 
-def _now() -> str:
-    """Return the current UTC time, or SOURCE_DATE_EPOCH if it is set, for reproducible builds."""
+def creation_time() -> str:
+    """Return the current UTC time, or SOURCE_DATE_EPOCH if it is set, for reproducible builds.
+
+    Raises
+    ------
+    SettingsError
+        If SOURCE_DATE_EPOCH is not a time in seconds.
+    """
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     now = datetime.datetime.now(datetime.timezone.utc)
-    when = datetime.datetime.fromtimestamp(int(epoch), datetime.timezone.utc) if epoch else now
+    try:
+        when = datetime.datetime.fromtimestamp(int(epoch), datetime.timezone.utc) if epoch else now
+    except (ValueError, OverflowError, OSError) as error:
+        raise SettingsError(
+            f"the environment variable SOURCE_DATE_EPOCH is invalid ({error})",
+            "set it to seconds since 1970, or remove it with `unset SOURCE_DATE_EPOCH`",
+        ) from error
     return when.isoformat(timespec="seconds")

@@ -11,7 +11,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from overheard.commands.progress import progress_bar
-from overheard.errors import SettingsError
 from overheard.process import processors, stop_on_signals
 from overheard.settings import Settings
 from overheard.text import length, one_line, plural, short_clock, size
@@ -28,10 +27,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "index",
         help="fingerprint your music, so that overheard can identify it",
         description="Fingerprint the music in folders and save the fingerprints to a pack. Run the same "
-        "command again after your collection changes: unchanged files are skipped, and tracks whose files "
-        "were deleted are removed from the pack. You can interrupt the command with Ctrl-C and continue "
-        "later. Exit code: 0 done (unreadable files are listed), 2 error or nothing indexed, 130 "
-        "interrupted.",
+        "command again after your collection changes: files with unchanged audio are skipped. Tracks whose "
+        "files are missing stay in the pack, because a drive may not be mounted; --prune removes them. You "
+        "can interrupt the command with Ctrl-C and continue later. Exit code: 0 done (unreadable files are "
+        "listed), 2 error or nothing indexed, 130 interrupted.",
         epilog="example: overheard index ~/Music",
     )
     parser.add_argument(
@@ -49,6 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=None,
         help="half the size, lower accuracy (default: the setting index.compact)",
     )
+    parser.add_argument(
+        "--prune", action="store_true", help="remove the tracks of files that do not exist any more"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 
@@ -56,19 +58,21 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Index the folders and print a report."""
     from overheard.catalogue.names import valid_pack_name
     from overheard.catalogue.pack import PACK_SUFFIX
+    from overheard.index.pool import check_jobs
     from overheard.index.run import index
     from overheard.index.worker import ModelFingerprinter
 
     name = valid_pack_name(args.pack if args.pack is not None else settings.index.pack)
     jobs = args.jobs if args.jobs is not None else settings.index.jobs
-    if jobs < 0:
-        raise SettingsError("--jobs must be 0 or more")
+    check_jobs(jobs)
     compact = args.compact if args.compact is not None else settings.index.compact
     make = functools.partial(ModelFingerprinter, settings.model_path, compact)
     stop_event = threading.Event()
     with stop_on_signals(stop_event), progress_bar() as progress:
         path = settings.packs_dir / f"{name}{PACK_SUFFIX}"
-        report = index(args.folders, path, make, jobs or processors(), progress, stop_event.is_set)
+        report = index(
+            args.folders, path, make, jobs or processors(), progress, stop_event.is_set, args.prune
+        )
     if args.json:
         print(json.dumps(to_json(report)))
     for line in problems(report):
@@ -86,6 +90,7 @@ def to_json(report: IndexReport) -> dict[str, Any]:
     values = dataclasses.asdict(report)
     values["pack"] = report.pack.stem
     values["path"] = str(report.pack)
+    values["warnings"] = [{"path": path, "reason": reason} for path, reason in report.warnings]
     values["failed"] = [{"path": path, "reason": reason} for path, reason in report.failed]
     values["times_real_time"] = round(report.times_real_time, 1)
     values["bytes_per_track"] = round(report.bytes_per_track, 1)
@@ -96,8 +101,9 @@ def to_json(report: IndexReport) -> dict[str, Any]:
 
 
 def problems(report: IndexReport) -> list[str]:
-    """Format the notes, and the files that could not be indexed with the reason of each."""
+    """Format the notes, the damaged files, and the files that could not be indexed, with their reasons."""
     lines = [f"note: {one_line(note)}" for note in report.notes]
+    lines += [f"warning: {one_line(path)}: {one_line(reason)}" for path, reason in report.warnings]
     if report.failed:
         lines.append(f"{plural(len(report.failed), 'file')} could not be indexed:")
         lines += [f"  {one_line(path)}: {one_line(reason)}" for path, reason in report.failed]
@@ -111,7 +117,9 @@ def to_text(report: IndexReport) -> list[str]:
         for number, label in (
             (report.added, "new"),
             (report.updated, "changed"),
+            (report.moved, "moved"),
             (report.unchanged, "unchanged"),
+            (report.missing, "missing"),
             (report.removed, "removed"),
             (report.duplicates, "duplicate" if report.duplicates == 1 else "duplicates"),
         )

@@ -117,7 +117,7 @@ def remove(name: str, settings: Settings) -> Path:
         own = ", ".join(sorted(file.stem for file in settings.packs_dir.glob("*.pack")))
         raise PackError(f"you have no pack named {name}", f"your packs: {own}" if own else None)
     try:
-        for file in (path, path.with_name(f"{path.name}.tmp"), journal):
+        for file in (path, path.with_name(f"{path.name}.tmp"), path.with_name(f"{name}.index.json"), journal):
             file.unlink(missing_ok=True)
         path.with_name(f"{journal.name}-journal").unlink(missing_ok=True)
     except OSError as error:

@@ -1,28 +1,38 @@
-"""Save each fingerprinted track in a SQLite file beside the pack until the pack is written."""
+"""Save each fingerprinted track in a SQLite file beside the pack until the pack is written.
+
+Each row has a SHA-256 of its contents and of the model. A row that was altered is never used. A file that is
+damaged or of another version is renamed, its intact rows are copied to a new file, and a note says so.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from overheard.catalogue.track_list import TrackEntry, metadata_of
+from overheard.catalogue.track_list import TrackEntry
 from overheard.errors import PackError
+from overheard.index.aside import move_aside
+from overheard.index.journal_row import Row, SavedTrack, from_row, to_row
+from overheard.text import plural
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS tracks (
-    path BLOB PRIMARY KEY, metadata TEXT NOT NULL, cells BLOB NOT NULL, codes BLOB NOT NULL
-);
-"""
-_FORMAT = 1
+_TABLES = (
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE tracks (path BLOB PRIMARY KEY, metadata BLOB NOT NULL, cells BLOB NOT NULL, "
+    "codes BLOB NOT NULL, audio_hash BLOB NOT NULL, digest BLOB NOT NULL)",
+)
+_ALL_ROWS = "SELECT path, metadata, cells, codes, audio_hash, digest FROM tracks"
+_FORMAT = 2
+# The text of an error can quote a damaged file, and need not be valid UTF-8.
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _LOCK_TIMEOUT_S = 0.5  # another process keeps its lock until its run ends, so waiting longer does not help
+
+
+class _Unusable(Exception):
+    """The file exists, and is not an intact journal of this version."""
 
 
 class Journal:
@@ -37,6 +47,11 @@ class Journal:
     key : str
         Model digest and code length. Tracks that were saved under another key are discarded.
 
+    Attributes
+    ----------
+    notes : list of str
+        What the user should know about a file that could not be used.
+
     Raises
     ------
     PackError
@@ -45,38 +60,43 @@ class Journal:
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
+        self.notes: list[str] = []
+        self._key = key
         with self._user_errors():
             try:
                 self._db = _connect(path, key)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
+            except (_Unusable, *_SQLITE_ERRORS) as error:
+                if _is_locked(error):
                     raise
-                path.unlink()  # not a database, or a damaged one: its tracks are fingerprinted again
-                self._db = _connect(path, key)
+                self._db = self._replace(_reason(error))
 
-    def add(self, entry: TrackEntry) -> None:
+    def add(self, entry: TrackEntry, audio_hash: str = "") -> None:
         """Save one track. It survives a power cut once this method returns.
+
+        Parameters
+        ----------
+        entry : TrackEntry
+        audio_hash : str
+            See :func:`overheard.hear.packets.audio_hash`.
 
         Raises
         ------
         PackError
             If the disk is full.
         """
-        row = (
-            os.fsencode(entry.path),
-            json.dumps(metadata_of(entry)),
-            entry.packed_cells.astype("<u2").tobytes(),
-            entry.codes.tobytes(),
-        )
         with self._user_errors(), self._db:
-            self._db.execute("INSERT OR REPLACE INTO tracks VALUES (?, ?, ?, ?)", row)
+            self._insert(self._db, [to_row(entry, audio_hash, self._key)])
 
-    def entries(self) -> dict[str, TrackEntry]:
+    def tracks(self) -> dict[str, SavedTrack]:
         """Return the saved tracks by path."""
         with self._user_errors():
-            rows = self._db.execute("SELECT metadata, cells, codes FROM tracks").fetchall()
-        entries = (_entry(*row) for row in rows)
-        return {entry.path: entry for entry in entries}
+            rows = self._db.execute(_ALL_ROWS).fetchall()
+        saved = (from_row(row, self._key) for row in rows)
+        return {track.entry.path: track for track in saved if track is not None}
+
+    def entries(self) -> dict[str, TrackEntry]:
+        """Return the entries of the saved tracks by path."""
+        return {path: track.entry for path, track in self.tracks().items()}
 
     def close(self) -> None:
         """Release the lock; the saved tracks stay for the next run."""
@@ -85,54 +105,117 @@ class Journal:
     def remove(self) -> None:
         """Delete the journal, after its tracks were written to the pack."""
         # SQLite's rollback file first: alone, it would be applied to the next journal of this name.
-        for path in (self.path.with_name(self.path.name + "-journal"), self.path):
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()  # before the lock is released, so that no other process opens the old file
+        with self._user_errors():
+            for path in (self.path.with_name(self.path.name + "-journal"), self.path):
+                path.unlink(
+                    missing_ok=True
+                )  # before the lock is released: no other process opens the old file
         self._db.close()
+
+    def _replace(self, problem: str) -> sqlite3.Connection:
+        """Rename the file, and create a new one with the intact rows of the old one."""
+        rows = [row for row in _readable_rows(self.path) if from_row(row, self._key) is not None]
+        target = move_aside(self.path)
+        db = _connect(self.path, self._key)
+        with db:
+            self._insert(db, rows)
+        recovered = f"{plural(len(rows), 'track')} recovered from it; " if rows else ""
+        self.notes.append(
+            f"the tracks that an interrupted run saved could not all be read ({problem}): {recovered}"
+            f"the rest is fingerprinted again; the file was renamed to {target.name}"
+        )
+        return db
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
+        db.executemany("INSERT OR REPLACE INTO tracks VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     @contextlib.contextmanager
     def _user_errors(self) -> Iterator[None]:
         """Raise PackError for errors that the user can fix."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
+        except (*_SQLITE_ERRORS, OSError, _Unusable) as error:
+            if _is_locked(error):
                 raise PackError(
                     f"{self.path}: another overheard process is indexing into this pack",
                     "wait for it, or choose another pack with --pack",
                 ) from error
             raise PackError(
-                f"{self.path}: cannot be written ({error})", "check free disk space and permissions"
+                f"{self.path}: cannot be written ({_reason(error)})", "check free disk space and permissions"
             ) from error
 
 
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def _reason(error: Exception) -> str:
+    return (
+        "it is damaged"
+        if isinstance(error, UnicodeDecodeError)
+        else str(getattr(error, "strerror", None) or error)
+    )
+
+
 def _connect(path: Path, key: str) -> sqlite3.Connection:
+    """Open and lock a journal, and verify all of it. Raises _Unusable or sqlite3.Error."""
+    _create_private(path)
     db = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("BEGIN EXCLUSIVE")
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            db.execute(statement)
-        saved_facts: dict[str, Any] = dict(db.execute("SELECT name, value FROM facts").fetchall())
         facts = {"format": str(_FORMAT), "digest": key}
+        saved_facts = _verified_facts(db)
         if saved_facts != facts:
-            db.execute("DELETE FROM tracks")
+            db.execute("DELETE FROM tracks")  # saved for another model
             db.execute("DELETE FROM facts")
             db.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+        elif any(from_row(row, key) is None for row in db.execute(_ALL_ROWS)):
+            raise _Unusable("damaged rows")
         db.commit()
-    except sqlite3.Error:
+    except (*_SQLITE_ERRORS, _Unusable):
         db.close()
         raise
     return db
 
 
-def _entry(metadata: str, packed_cells: bytes, codes: bytes) -> TrackEntry:
-    fields = json.loads(metadata)
-    fields["also"] = tuple(tuple(item) for item in fields["also"])
-    n = len(packed_cells) // 2
-    return TrackEntry(
-        **fields,
-        packed_cells=np.frombuffer(packed_cells, "<u2"),
-        codes=np.frombuffer(codes, np.uint8).reshape(n, len(codes) // n),
-    )
+def _create_private(path: Path) -> None:
+    """Create the file, readable by its owner only, unless it exists. Raises _Unusable for a FIFO."""
+    try:
+        # SQLite would create it with the default permissions. An existing file is not opened: closing it
+        # would release the locks that this process holds on it.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would block
+            raise _Unusable("it is not a regular file") from None
+
+
+def _verified_facts(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the facts of a journal whose structure is intact; create the tables of an empty one."""
+    tables = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    if not tables:
+        for statement in _TABLES:
+            db.execute(statement)
+        return {}
+    if tables != set(_TABLES):
+        raise _Unusable("it has another format")
+    ((mode,),) = db.execute("PRAGMA journal_mode")
+    ((state,),) = db.execute("PRAGMA integrity_check(1)")
+    if state != "ok" or mode != "delete":
+        raise _Unusable("it is damaged")
+    facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
+    if facts.get("format") != str(_FORMAT):
+        raise _Unusable("it has another format")
+    return facts
+
+
+def _readable_rows(path: Path) -> list[Row]:
+    """Return the rows of a damaged file up to the first that SQLite cannot read."""
+    rows: list[Row] = []
+    if not path.is_file():
+        return rows
+    with contextlib.suppress(*_SQLITE_ERRORS), contextlib.closing(sqlite3.connect(path)) as db:
+        rows.extend(db.execute(_ALL_ROWS))
+    return rows

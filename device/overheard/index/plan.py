@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import stat
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -70,6 +72,17 @@ def one_per_fingerprint(entries: Entries) -> list[TrackEntry]:
     ]
 
 
+def with_fingerprint_of(known: TrackEntry, entry: TrackEntry) -> TrackEntry:
+    """Return the entry of a file whose audio is that of a known track, with the fingerprint of that track."""
+    return dataclasses.replace(
+        entry,
+        packed_cells=known.packed_cells,
+        codes=known.codes,
+        duration_s=known.duration_s,
+        extras=known.extras,
+    )
+
+
 def is_current(entry: TrackEntry | None, size_and_mtime: tuple[int, int]) -> bool:
     """Return whether a file is unchanged since it was fingerprinted."""
     return entry is not None and (entry.size, entry.mtime_ns) == size_and_mtime
@@ -82,14 +95,75 @@ def files_to_fingerprint(scanned: ScannedFiles, known: Entries) -> list[Path]:
     return [Path(path) for path in sorted(paths, key=lambda path: files[path][0], reverse=True)]
 
 
-def entries_to_keep(entries: Entries, scanned: ScannedFiles, failed: Sequence[str]) -> Entries:
-    """Return the entries for the new pack: all except deleted files and files that failed."""
-    unreadable = set(failed)
-    return {
-        path: entry
-        for path, entry in entries.items()
-        if path not in unreadable and (path in scanned.files or not scanned.covers(path))
-    }
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What becomes of the known files."""
+
+    entries: Entries  # for the new pack
+    missing: tuple[str, ...] = ()  # files that were not seen; their entries are kept
+    moved: tuple[str, ...] = ()  # former paths of files that have a new path
+    removed: tuple[str, ...] = ()  # dropped because the user asked for it, or another path leads to the file
+
+
+def plan_pack(
+    entries: Entries, scanned: ScannedFiles, hashes: Mapping[str, str], new: Collection[str], prune: bool
+) -> Plan:
+    """Choose the entries of the new pack.
+
+    A file that was not seen may be on a drive that is not mounted, so its entry is kept unless the user asks
+    to remove such files. An entry is dropped without being asked only if its audio is in the pack under a new
+    path.
+
+    Parameters
+    ----------
+    entries : all known entries, old and new
+    scanned : the files that were seen
+    hashes : audio hash of each file, if known
+    new : paths that were not in the old pack
+    prune : whether to drop the entries of files that do not exist
+    """
+    unseen = [path for path in entries if path not in scanned.files and scanned.covers(path)]
+    if not unseen:
+        return Plan(entries)
+    absent = {path for path in unseen if _is_absent(path)}
+    moved = _moved(sorted(absent), hashes, new)
+    dropped = moved | _reached_otherwise(set(unseen) - absent, entries, scanned)
+    if prune:
+        dropped |= absent
+    return Plan(
+        {path: entry for path, entry in entries.items() if path not in dropped},
+        missing=tuple(path for path in unseen if path not in dropped),
+        moved=tuple(sorted(moved)),
+        removed=tuple(sorted(dropped - moved)),
+    )
+
+
+def _reached_otherwise(paths: Iterable[str], entries: Entries, scanned: ScannedFiles) -> set[str]:
+    """Return the paths of files that are in the pack under another path, because of symbolic links."""
+    seen = {os.path.realpath(path) for path in scanned.files if path in entries}
+    return {path for path in paths if os.path.realpath(path) in seen}
+
+
+def _moved(absent: Iterable[str], hashes: Mapping[str, str], new: Collection[str]) -> set[str]:
+    """Return the absent files that are now at a new path: one for each new file with the same audio."""
+    free = Counter(hashes[path] for path in new if path in hashes)
+    moved = set()
+    for path in absent:
+        audio_hash = hashes.get(path, "")
+        if free[audio_hash] > 0:
+            free[audio_hash] -= 1
+            moved.add(path)
+    return moved
+
+
+def _is_absent(path: str) -> bool:
+    """Return whether there certainly is no such file; False if the file system does not answer."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
 
 
 def _inside(path: str, folder: str) -> bool:

@@ -30,13 +30,18 @@ class IndexReport:
     added: int
     updated: int
     unchanged: int
-    removed: int
+    removed: int  # with `prune`
     duplicates: int  # files with the same fingerprint as another file
     failed: tuple[tuple[str, str], ...]  # (path, reason)
     audio_s: float  # fingerprinted in this run
     elapsed_s: float
     interrupted: bool
     notes: tuple[str, ...] = ()
+    moved: int = 0  # files at a new path, recognized by their audio
+    missing: int = 0  # files that were not seen; their tracks stay in the pack
+    warnings: tuple[
+        tuple[str, str], ...
+    ] = ()  # (path, what is wrong) of damaged files that were fingerprinted
 
     @property
     def times_real_time(self) -> float:

@@ -1,6 +1,7 @@
 """Bring a pack up to date with folders of audio files.
 
-Files whose path, size and modification time are unchanged are skipped. Each new track is saved in a journal
+Files whose path, size and modification time are unchanged are skipped. Files that were renamed, touched or
+tagged are recognized by a hash of their audio and are not decoded. Each new track is saved in a journal
 beside the pack as soon as it is fingerprinted. At the end, or when the user stops the run, an atomic write
 replaces the pack by one with the old and the new tracks. After a crash, the next run continues from the
 journal.
@@ -11,22 +12,23 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from overheard.catalogue.pack import Pack, open_pack, write_pack
+from overheard.catalogue.pack import creation_time
 from overheard.errors import AudioError, PackError
 from overheard.index.journal import Journal
+from overheard.index.pack_on_disk import PackOnDisk, missing_notes
 from overheard.index.plan import (
     Entries,
+    Plan,
     ScannedFiles,
-    entries_to_keep,
     files_to_fingerprint,
     is_current,
-    one_per_file,
-    one_per_fingerprint,
+    plan_pack,
+    with_fingerprint_of,
 )
-from overheard.index.pool import Outcome, fingerprint_files
+from overheard.index.pool import Outcome, check_jobs, fingerprint_files
 from overheard.index.report import IndexReport, Progress
 from overheard.index.scan import file_size, scan_audio
 from overheard.index.worker import Fingerprinter
@@ -39,39 +41,39 @@ def index(
     jobs: int = 1,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    prune: bool = False,
 ) -> IndexReport:
     """Bring a pack up to date with folders of audio files.
 
     Parameters
     ----------
-    folders : sequence of path-like
-        Folders and files. The pack keeps its tracks from other folders; tracks whose files are deleted go.
-    pack_path : Path
-        The pack, ``NAME.pack``; created if it does not exist.
-    make : callable
-        Creates the fingerprinter, once in each process; must be picklable.
-    jobs : int
-        Number of worker processes; 0 fingerprints in this process.
-    progress : callable
-        Called at the start and after each file.
-    stop : callable
-        Polled several times a second; if true, the run ends and the finished tracks are written.
+    folders : folders and files; the pack keeps its tracks from other folders, and those of missing files
+    pack_path : the pack, ``NAME.pack``; created if it does not exist
+    make : creates the fingerprinter, once in each process; must be picklable
+    jobs : number of worker processes; 0 fingerprints in this process
+    progress : called at the start and after each file
+    stop : polled several times a second; if true, the run ends and the finished tracks are written
+    prune : remove the tracks of files that do not exist any more
 
     Raises
     ------
+    SettingsError
+        If `jobs` or the environment variable SOURCE_DATE_EPOCH is invalid.
     AudioError
         If a folder does not exist, or there is neither an audio file nor a pack.
     PackError
         If the pack is damaged, cannot be written, or is being written by another process.
     """
     started = time.monotonic()
+    check_jobs(jobs)
+    creation_time()  # raises now instead of after hours of work
     scanned, problems = _scan(folders, pack_path)
     fingerprinter = make()
     make_folder(pack_path)
     with contextlib.closing(_open_journal(pack_path, fingerprinter)) as journal:
         run = _Run(pack_path, scanned, problems, fingerprinter, journal)
         run.fingerprint(make, jobs, progress, stop)
-        return run.finish(started)
+        return run.finish(started, prune)
 
 
 def make_folder(pack_path: Path) -> None:
@@ -116,34 +118,21 @@ class _Run:
         fingerprinter: Fingerprinter,
         journal: Journal,
     ) -> None:
-        self._pack_path = pack_path
         self._scanned = scanned
         self._fingerprinter = fingerprinter
         self._journal = journal
-        self._old: Entries = {}  # usable entries of the pack as it is now
-        self._elsewhere: list[Path] = []  # files of the pack outside the folders that need new fingerprints
-        self._notes: list[str] = []
-        if pack_path.exists():
-            self._read_old(open_pack(pack_path))
-        known = {**self._old, **journal.entries()}
-        todo = files_to_fingerprint(scanned, known) + self._elsewhere
+        self._notes = list(journal.notes)
+        self._pack = PackOnDisk(pack_path, scanned, fingerprinter)
+        saved = journal.tracks()
+        known = {**self._pack.entries, **{path: track.entry for path, track in saved.items()}}
+        self._by_hash = self._pack.by_hash()
+        self._by_hash.update({track.audio_hash: track.entry for track in saved.values() if track.audio_hash})
+        todo = files_to_fingerprint(scanned, known) + self._pack.elsewhere
         self._sizes = {path: file_size(path) for path in todo}
         self._failed = list(problems)
+        self._warnings: list[tuple[str, str]] = []
         self._n_done = self._bytes_done = 0
         self._audio_s = 0.0
-
-    def _read_old(self, pack: Pack) -> None:
-        entries = one_per_file(pack.entries())
-        other_model = pack.digest != self._fingerprinter.digest
-        is_empty = not len(pack.packed_cells)
-        if not other_model and (is_empty or pack.codes.shape[1] == self._fingerprinter.code_bytes):
-            self._old = entries
-            self._notes += _unmounted(entries, self._scanned)
-            return
-        cause = "the pack was made for another model" if other_model else "the pack has another code length"
-        self._notes.append(f"{cause}: all its files are fingerprinted again")
-        outside = (p for p in entries if p not in self._scanned.files and not self._scanned.covers(p))
-        self._elsewhere = [path for path in map(Path, outside) if path.exists()]
 
     def fingerprint(
         self,
@@ -155,7 +144,8 @@ class _Run:
         """Fingerprint new and changed files into the journal, until `stop` returns True."""
         progress = progress or (lambda _: None)
         progress(self._progress(""))
-        with contextlib.closing(fingerprint_files(list(self._sizes), make, jobs, stop)) as outcomes:
+        outcomes = fingerprint_files(list(self._sizes), make, jobs, stop, frozenset(self._by_hash))
+        with contextlib.closing(outcomes):
             for outcome in outcomes:
                 self._record(outcome)
                 progress(self._progress(str(outcome.path)))
@@ -163,11 +153,17 @@ class _Run:
     def _record(self, outcome: Outcome) -> None:
         self._n_done += 1
         self._bytes_done += self._sizes[outcome.path]
-        if outcome.entry is not None:
-            self._journal.add(outcome.entry)
-            self._audio_s += outcome.entry.duration_s
-        else:
+        entry = outcome.entry
+        if entry is None:
             self._failed.append((str(outcome.path), outcome.reason))
+            return
+        if outcome.is_known:
+            entry = with_fingerprint_of(self._by_hash[outcome.audio_hash], entry)
+        else:
+            self._audio_s += entry.duration_s
+        self._journal.add(entry, outcome.audio_hash)
+        if outcome.warning:
+            self._warnings.append((str(outcome.path), outcome.warning))
 
     def _progress(self, path: str) -> Progress:
         return Progress(
@@ -180,48 +176,42 @@ class _Run:
             path=path,
         )
 
-    def finish(self, started: float) -> IndexReport:
+    def finish(self, started: float, prune: bool) -> IndexReport:
         """Write the pack, remove the journal, and return the report of a run that began at `started`."""
-        new = self._journal.entries()
-        entries = entries_to_keep({**self._old, **new}, self._scanned, [path for path, _ in self._failed])
+        saved = self._journal.tracks()
+        old = self._pack.entries
+        new = {path: track.entry for path, track in saved.items()}
+        hashes = {**self._pack.hashes, **{path: t.audio_hash for path, t in saved.items() if t.audio_hash}}
         interrupted = self._n_done < len(self._sizes)
+        # A file that this run did not reach may be one that the user moved.
+        prune = prune and not interrupted
+        plan = plan_pack({**old, **new}, self._scanned, hashes, new.keys() - old.keys(), prune)
         # If an interrupted run replaced a pack of another model, nothing would remember its other folders.
-        if not (interrupted and self._elsewhere):
-            self._write(entries)
-        return self._report(entries, new, interrupted, time.monotonic() - started)
+        if not (interrupted and self._pack.elsewhere):
+            self._pack.write(plan.entries, hashes, prune)
+            self._journal.remove()
+        return self._report(plan, new, interrupted, time.monotonic() - started)
 
-    def _write(self, entries: Entries) -> None:
-        old = self._old
-        if entries.keys() != old.keys() or any(entry is not old[path] for path, entry in entries.items()):
-            model = self._fingerprinter
-            tracks = one_per_fingerprint(entries)
-            path = self._pack_path
-            write_pack(path, path.stem, model.digest, model.spec, tracks, model.code_bytes)
-        self._journal.remove()
-
-    def _report(self, entries: Entries, new: Entries, interrupted: bool, elapsed_s: float) -> IndexReport:
-        tracks = {entry.id: entry for entry in entries.values()}
-        old = self._old
+    def _report(self, plan: Plan, new: Entries, interrupted: bool, elapsed_s: float) -> IndexReport:
+        tracks = {entry.id: entry for entry in plan.entries.values()}
+        old = self._pack.entries
+        kept = sum(path in plan.entries and path not in new for path, _ in self._failed)
         return IndexReport(
-            pack=self._pack_path,
+            pack=self._pack.path,
             tracks=len(tracks),
             duration_s=sum(entry.duration_s for entry in tracks.values()),
-            pack_bytes=file_size(self._pack_path),
-            added=len(new.keys() - old.keys()),
+            pack_bytes=file_size(self._pack.path),
+            added=len(new.keys() - old.keys()) - len(plan.moved),
             updated=len(new.keys() & old.keys()),
             unchanged=sum(is_current(old.get(path), facts) for path, facts in self._scanned.files.items()),
-            removed=len(old.keys() - entries.keys()),
-            duplicates=len(entries) - len(tracks),
+            removed=len(plan.removed),
+            duplicates=len(plan.entries) - len(tracks),
             failed=tuple(sorted(self._failed)),
             audio_s=self._audio_s,
             elapsed_s=elapsed_s,
             interrupted=interrupted,
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._pack.notes, *missing_notes(plan.missing, kept)),
+            moved=len(plan.moved),
+            missing=len(plan.missing),
+            warnings=tuple(sorted(self._warnings)),
         )
-
-
-def _unmounted(entries: Entries, scanned: ScannedFiles) -> Iterator[str]:
-    for root in scanned.empty_roots:
-        n = sum(path.startswith(root + os.sep) for path in entries)
-        if n:
-            yield f"{root} contains no audio files now; its {n} tracks stay in the pack (unmounted drive?)"

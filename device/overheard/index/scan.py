@@ -15,9 +15,10 @@ _log = logging.getLogger(__name__)
 AUDIO_SUFFIXES = frozenset(
     (
         *(".wav", ".wave", ".aiff", ".aif", ".aifc"),
-        *(".flac", ".ape", ".wv"),
-        *(".mp3", ".mp2", ".aac", ".m4a", ".m4b", ".mp4"),
-        *(".ogg", ".oga", ".opus", ".wma"),
+        *(".flac", ".ape", ".wv", ".tta", ".w64"),
+        *(".mp3", ".mp2", ".aac", ".m4a", ".m4b", ".mp4", ".mpc"),
+        *(".ogg", ".oga", ".opus", ".wma", ".mka", ".webm"),
+        *(".dsf", ".dff"),
     )
 )
 
@@ -52,6 +53,8 @@ def scan_audio(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], l
         root = absolute(folder)
         if not root.exists():
             raise AudioError(f"{clean(str(root))}: no such file or folder")
+        if not root.is_dir() and not _is_regular(root):
+            raise AudioError(f"{clean(str(root))}: not a regular file")  # opening a FIFO would block
         for path in _walk(root, problems) if root.is_dir() else [root]:
             real = os.path.realpath(path)
             if real not in path_by_real_path or real == str(path):  # prefer the file itself to a link

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,8 +15,9 @@ from overheard.catalogue.track_list import TrackEntry
 from overheard.errors import AudioError
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.hear.decode import decode
+from overheard.hear.packets import AudioPackets, audio_packets
 from overheard.hear.tags import read_tags
-from overheard.text import clean
+from overheard.text import clean, short_clock
 
 if TYPE_CHECKING:
     from overheard.fingerprint.embedder import Embedder
@@ -24,6 +26,8 @@ MIN_DURATION_S = 1.0  # shorter files are sound effects; audio shorter than a se
 SILENCE_DB = -70.0  # of full scale, below gate.close_db: the level gate would never open for such a file
 _CHUNK_SEGMENTS = 128  # two minutes of audio at one segment per second: about 4 MB as float32
 _MIN_POWER = 1e-20  # avoids the logarithm of 0
+# Audio may be this much shorter than the file's header says before a warning; encoders pad by less.
+_TOLERATED_S, _TOLERATED_PART = 2.0, 0.1
 
 Waveform = npt.NDArray[np.float32]
 
@@ -96,6 +100,66 @@ class Cancelled(Exception):
     """The user stopped the run."""
 
 
+@dataclasses.dataclass(frozen=True)
+class FileResult:
+    """What a worker found out about a file.
+
+    Attributes
+    ----------
+    entry : TrackEntry
+        Its track; without a fingerprint if `is_known`.
+    audio_hash : str
+        See :mod:`overheard.hear.packets`; empty if the file is damaged.
+    is_known : bool
+        Whether the hash is one of the known ones, so that the file was not decoded.
+    warning : str
+        What is wrong with the file although it could be fingerprinted.
+    """
+
+    entry: TrackEntry
+    audio_hash: str = ""
+    is_known: bool = False
+    warning: str = ""
+
+
+def process_file(
+    path: Path,
+    fingerprinter: Fingerprinter,
+    known: Set[str] = frozenset(),
+    cancelled: Callable[[], bool] = lambda: False,
+) -> FileResult:
+    """Hash a file's audio packets, and fingerprint it unless the hash is in `known`.
+
+    Raises
+    ------
+    AudioError, Cancelled
+        As :func:`fingerprint_file`.
+    """
+    status = _stat(path)  # before the first read: a file that changes later is processed again
+    packets = audio_packets(path, cancelled)
+    if cancelled():
+        raise Cancelled
+    if packets is None:
+        return FileResult(fingerprint_file(path, fingerprinter, cancelled))
+    if packets.hash in known:
+        nothing = np.zeros((0, fingerprinter.code_bytes), np.uint8)
+        entry = _entry(path, status, 0.0, np.zeros(0, np.uint16), nothing)
+        return FileResult(entry, packets.hash, is_known=True)
+    entry = fingerprint_file(path, fingerprinter, cancelled)
+    return FileResult(entry, packets.hash, warning=_warning(entry, packets))
+
+
+def _warning(entry: TrackEntry, packets: AudioPackets) -> str:
+    """Report a file whose audio ends long before its header says, such as an incomplete download."""
+    missing_s = packets.declared_s - entry.duration_s
+    if missing_s < max(_TOLERATED_S, _TOLERATED_PART * packets.declared_s):
+        return ""
+    return (
+        f"only {short_clock(entry.duration_s)} of {short_clock(packets.declared_s)} can be read; "
+        "the file is damaged or incomplete"
+    )
+
+
 def fingerprint_file(
     path: Path, fingerprinter: Fingerprinter, cancelled: Callable[[], bool] = lambda: False
 ) -> TrackEntry:
@@ -120,14 +184,24 @@ def fingerprint_file(
         raise AudioError(f"{clean(str(path))}: too short ({meter.duration_s:.1f} s)")
     if meter.loudest_second_db < SILENCE_DB:
         raise AudioError(f"{clean(str(path))}: silent throughout")
-    tags = read_tags(path)
     packed_cells, codes = fingerprinter.encode(np.concatenate(embeddings))
+    return _entry(path, status, meter.duration_s, packed_cells, codes)
+
+
+def _entry(
+    path: Path,
+    status: os.stat_result,
+    duration_s: float,
+    packed_cells: npt.NDArray[np.uint16],
+    codes: npt.NDArray[np.uint8],
+) -> TrackEntry:
+    tags = read_tags(path)
     return TrackEntry(
         title=tags.title,
         artist=tags.artist,
         album=tags.album,
         path=str(path),
-        duration_s=meter.duration_s,
+        duration_s=duration_s,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         packed_cells=packed_cells,

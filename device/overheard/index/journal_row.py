@@ -1,0 +1,94 @@
+"""Convert a fingerprinted track to a row of the journal and back, with a checksum."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from overheard.catalogue.track_list import TrackEntry, metadata_of
+from overheard.fingerprint.json_values import (
+    JsonValueError,
+    as_integer,
+    get_array,
+    get_integer,
+    get_number,
+    get_object,
+    get_string,
+    parse_object,
+)
+
+Row = tuple[
+    Any, ...
+]  # path, metadata, cells, codes, audio_hash, digest: bytes, as long as the file is intact
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedTrack:
+    """A track, and the hash of its file's audio packets; empty if there is none."""
+
+    entry: TrackEntry
+    audio_hash: str
+
+
+def to_row(entry: TrackEntry, audio_hash: str, key: str) -> Row:
+    """Return the row of a track that was fingerprinted with the model `key`."""
+    contents = (
+        os.fsencode(entry.path),
+        json.dumps(metadata_of(entry)).encode(),
+        entry.packed_cells.astype("<u2").tobytes(),
+        entry.codes.tobytes(),
+        audio_hash.encode(),
+    )
+    return (*contents, _digest(key, contents))
+
+
+def from_row(row: Row, key: str) -> SavedTrack | None:
+    """Undo :func:`to_row`; None if the row is damaged, or belongs to another model."""
+    *contents, digest = row
+    if not all(isinstance(value, bytes) for value in contents) or digest != _digest(key, contents):
+        return None
+    path, metadata, packed_cells, codes, audio_hash = contents
+    n = len(packed_cells) // 2
+    if not n or len(packed_cells) % 2 or len(codes) % n:
+        return None
+    try:
+        entry = TrackEntry(
+            **_metadata(parse_object(metadata)),
+            packed_cells=np.frombuffer(packed_cells, "<u2"),
+            codes=np.frombuffer(codes, np.uint8).reshape(n, len(codes) // n),
+        )
+        return SavedTrack(entry, audio_hash.decode()) if os.fsencode(entry.path) == path else None
+    except (JsonValueError, UnicodeError):
+        return None
+
+
+def _metadata(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a Metadata. Raises JsonValueError."""
+    extras = get_object(values, "extras")
+    return {
+        **{name: get_string(values, name) for name in ("title", "artist", "album", "path")},
+        "duration_s": get_number(values, "duration_s", 0),
+        "size": get_integer(values, "size", 0),
+        "mtime_ns": get_integer(values, "mtime_ns"),
+        "extras": {name: get_string(extras, name) for name in extras},
+        "also": tuple(_file(value) for value in get_array(values, "also")),
+    }
+
+
+def _file(value: object) -> tuple[str, int, int]:
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
+        raise JsonValueError("a file in 'also' must be an array of path, size and mtime_ns")
+    return value[0], as_integer(value[1], "size", 0), as_integer(value[2], "mtime_ns")
+
+
+def _digest(key: str, contents: list[Any] | tuple[Any, ...]) -> bytes:
+    digest = hashlib.sha256()
+    for part in (key.encode(), *contents):
+        digest.update(len(part).to_bytes(8, "little"))  # so that no byte can move to the next part
+        digest.update(part)
+    return digest.digest()
