@@ -6,12 +6,13 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import pytest
 
@@ -46,8 +47,8 @@ class FakeRecognizer:
         "silence": FakeIdentification("silence"),
     }
 
-    def identify(self, waveform: str) -> FakeIdentification:
-        return self.answers[waveform]
+    def identify_blocks(self, blocks: Iterator[str]) -> FakeIdentification:
+        return self.answers["".join(blocks)]
 
 
 @pytest.fixture
@@ -59,13 +60,16 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         calls.append(packs)
         return FakeRecognizer()
 
-    def load(path: Path) -> str:
-        if path.name == "broken":
-            raise AudioError(f"{path}: not audio\n, really")
-        return path.read_text() if path.name.startswith("overheard-") else path.name
+    def decode(file: Path | BinaryIO) -> Iterator[str]:
+        if not isinstance(file, Path):
+            yield file.read().decode()
+        elif file.name == "broken":
+            raise AudioError(f"{file}: not audio\n, really")
+        else:
+            yield file.name
 
     monkeypatch.setattr("overheard.recognize.open.open_recognizer", open_recognizer)
-    monkeypatch.setattr(audio, "load", load)
+    monkeypatch.setattr(audio, "decode", decode)
     return calls
 
 
@@ -142,6 +146,31 @@ def test_identify_reads_standard_input(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"known")))
     assert cli.main(["identify", "-", "--json"]) == 0
     assert objects(capsys)[0]["file"] == "-"
+
+
+def test_a_standard_input_that_never_ends_is_an_error(
+    opened: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identify, "MAX_STDIN_BYTES", 1_000_000)
+    with open("/dev/zero", "rb") as endless:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=endless))
+        assert cli.main(["identify", "-"]) == 2
+    assert "longer than 1.0 MB; save it to a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_copy_of_standard_input_is_gone_when_the_process_is_killed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    code = "from overheard.commands.identify import opened\nwith opened('-'): pass"
+    env = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=env)
+    assert process.stdin is not None
+    process.stdin.write(bytes(3_000_000))  # larger than a pipe, so the process has read and copied most of it
+    process.send_signal(number)
+    process.wait(30)
+    process.stdin.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_identify_without_a_file_is_an_error(opened: object, capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,3 +180,19 @@ def test_pyav_19_which_has_no_metadata_errors_is_supported(
         monkeypatch.setattr(av, "open", open_since_19)
         monkeypatch.setattr(av, "__version__", "19.0.1")
     assert len(load(non_utf8_tags)) / RATE == pytest.approx(4.0, abs=0.15)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+def test_a_fifo_or_a_device_raises_an_error_at_once(tmp_path: Path) -> None:
+    fifo = tmp_path / "y.mp3"
+    os.mkfifo(fifo)
+    for path in (fifo, Path("/dev/zero")):
+        with pytest.raises(AudioError, match="not a regular file"):
+            load(path)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".m4a", ".ogg"])
+def test_an_open_file_decodes_as_its_path_does(tmp_path: Path, suffix: str) -> None:
+    path = audio_files.write_music(tmp_path / f"piece{suffix}")
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(load(file), load(path))

@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from overheard.errors import AudioError
 from overheard.settings import Settings
 from overheard.sinks.jsonl import play_json, track_json
-from overheard.text import clock, one_line, short_clock
+from overheard.text import clock, one_line, short_clock, size
 
 if TYPE_CHECKING:
     from overheard.events import Match, Play
     from overheard.recognize.pipeline import Identification, Recognizer
 
+MAX_STDIN_BYTES = 1_000_000_000  # the copy takes disk space, and memory where /tmp is in memory
+COPY_BYTES = 1 << 18
 RECOGNIZED, NOT_RECOGNIZED, FAILED = 0, 1, 2  # exit codes, from best to worst
 
 
@@ -34,7 +35,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "in every file, 1 no music recognized in at least one file, 2 error.",
         epilog="example: overheard identify recording.wav",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input')
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input, up to 1 GB'
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per file and line")
     parser.add_argument(
         "--pack", nargs="+", action="extend", metavar="NAME", help="search these packs only (default: all)"
@@ -84,11 +87,11 @@ def split_packs(
 
 def identify_file(recognizer: Recognizer, file: str, as_json: bool, heading: bool) -> tuple[int, list[str]]:
     """Identify one file; return its exit code and its lines of output."""
-    from overheard.hear.decode import load
+    from overheard.hear.decode import decode
 
     try:
-        with local_path(file) as path:
-            identification = recognizer.identify(load(path))
+        with opened(file) as audio:
+            identification = recognizer.identify_blocks(decode(audio))
     except (AudioError, OSError) as error:
         if as_json:
             return FAILED, [json.dumps({"file": file, "error": str(error)})]
@@ -102,15 +105,42 @@ def identify_file(recognizer: Recognizer, file: str, as_json: bool, heading: boo
 
 
 @contextlib.contextmanager
-def local_path(file: str) -> Iterator[Path]:
-    """Yield the path of a file; copy standard input to one, because some formats need seeking."""
+def opened(file: str) -> Iterator[Path | BinaryIO]:
+    """Yield what to decode: the path of a file, or a copy of standard input, as some formats need seeking.
+
+    The copy has no name, so it disappears with this process, however that ends.
+
+    Raises
+    ------
+    AudioError
+        If standard input is closed, too long, or cannot be copied.
+    """
     if file != "-":
         yield Path(file)
         return
-    with tempfile.NamedTemporaryFile(prefix="overheard-") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.flush()
-        yield Path(copy.name)
+    with tempfile.TemporaryFile(prefix="overheard-") as copy:
+        try:
+            _copy_standard_input(copy)
+        except OSError as error:
+            reason = f"standard input cannot be copied to {tempfile.gettempdir()}: {error.strerror or error}"
+            raise AudioError(reason, "save it to a file, and identify the file") from error
+        copy.seek(0)
+        yield cast(BinaryIO, copy)
+
+
+def _copy_standard_input(copy: IO[bytes]) -> None:
+    if sys.stdin is None:
+        raise AudioError("standard input is closed")
+    n_bytes = 0
+    while data := sys.stdin.buffer.read(COPY_BYTES):
+        n_bytes += len(data)
+        if n_bytes > MAX_STDIN_BYTES:
+            raise AudioError(
+                f"standard input is longer than {size(MAX_STDIN_BYTES)}",
+                "save it to a file, and identify the file",
+            )
+        copy.write(data)
+    copy.flush()
 
 
 def to_json(file: str, identification: Identification) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -21,6 +22,7 @@ import soxr
 from overheard.errors import AudioError
 from overheard.text import clean
 
+Source = str | os.PathLike[str] | BinaryIO
 _log = logging.getLogger(__name__)
 
 _MAX_AMPLITUDE = 1e6  # 120 dB above full scale; squares of larger float32 samples can overflow
@@ -30,12 +32,12 @@ _MAX_CONTAINER_ERRORS = 100  # a container that is damaged in more positions tha
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
 
 
-def decode(path: str | os.PathLike[str], sample_rate: int = 8000) -> Iterator[npt.NDArray[np.float32]]:
+def decode(source: Source, sample_rate: int = 8000) -> Iterator[npt.NDArray[np.float32]]:
     """Decode an audio file in bounded memory.
 
     Parameters
     ----------
-    path : path-like
+    source : path-like or binary file
         Any file that ffmpeg's libraries can read. The first audio stream is decoded.
     sample_rate : int
         Sample rate of the output in Hz.
@@ -52,7 +54,7 @@ def decode(path: str | os.PathLike[str], sample_rate: int = 8000) -> Iterator[np
     """
     resampler: soxr.ResampleStream | None = None
     input_rate = 0
-    for frames in _batches(os.fspath(path)):
+    for frames in _batches(source):
         if resampler is not None and frames[0].sample_rate != input_rate:  # chained streams may change it
             yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             resampler = None
@@ -68,12 +70,12 @@ def decode(path: str | os.PathLike[str], sample_rate: int = 8000) -> Iterator[np
         yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
-def load(path: str | os.PathLike[str], sample_rate: int = 8000) -> npt.NDArray[np.float32]:
+def load(source: Source, sample_rate: int = 8000) -> npt.NDArray[np.float32]:
     """Decode an audio file into one array.
 
     Parameters
     ----------
-    path : path-like
+    source : path-like or binary file
         As for :func:`decode`.
     sample_rate : int
         Sample rate of the output in Hz.
@@ -88,17 +90,17 @@ def load(path: str | os.PathLike[str], sample_rate: int = 8000) -> npt.NDArray[n
     AudioError
         As for :func:`decode`.
     """
-    blocks = list(decode(path, sample_rate))
+    blocks = list(decode(source, sample_rate))
     # A few input samples may resample to no output sample.
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def _batches(path: str) -> Iterator[list[Any]]:
+def _batches(source: Source) -> Iterator[list[Any]]:
     """Yield lists of decoded frames, seconds long, with one sample rate, format and channel count each."""
     batch: list[Any] = []
     n_samples = 0
     batch_format: tuple[Any, ...] = ()
-    for frame in _frames(path):
+    for frame in _frames(source):
         frame_format = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
         if batch and (frame_format != batch_format or n_samples >= _BATCH_S * frame.sample_rate):
             yield batch
@@ -110,23 +112,35 @@ def _batches(path: str) -> Iterator[list[Any]]:
         yield batch
 
 
-def _frames(path: str) -> Iterator[Any]:
+def _frames(source: Source) -> Iterator[Any]:
+    shown = clean(os.fspath(source)) if isinstance(source, str | os.PathLike) else "standard input"
     try:
-        file = Path(path)
-        if file.is_file() and file.stat().st_size == 0:
-            raise AudioError(f"{clean(path)}: the file is empty")
-        # ffmpeg takes the "a:" of a relative path "a:b.ogg" for a protocol. Path.absolute, unlike
-        # Path.resolve, keeps the name that the user gave.
-        with av.open(str(file.absolute()), options=_OPEN_OPTIONS, **_metadata_options()) as container:
+        with av.open(_to_open(source, shown), options=_OPEN_OPTIONS, **metadata_options()) as container:
             if not container.streams.audio:
-                raise AudioError(f"{clean(path)}: no audio in this file")
-            yield from _decode_packets(container, clean(path))
+                raise AudioError(f"{shown}: no audio in this file")
+            yield from _decode_packets(container, shown)
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"{clean(path)}: cannot be read as audio ({reason})") from error
+        raise AudioError(f"{shown}: cannot be read as audio ({reason})") from error
 
 
-def _metadata_options() -> dict[str, Any]:
+def _to_open(source: Source, shown: str) -> str | BinaryIO:
+    """Return what `av.open` takes; raise AudioError for a file that cannot be audio, without opening it."""
+    if not isinstance(source, str | os.PathLike):
+        return source
+    path = Path(source)
+    status = path.stat()
+    # A FIFO would wait for a writer, and a device may have no end.
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise AudioError(f"{shown}: not a regular file", "pipe the audio into `overheard identify -`")
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise AudioError(f"{shown}: the file is empty")
+    # ffmpeg takes the "a:" of a relative path "a:b.ogg" for a protocol. Path.absolute, unlike
+    # Path.resolve, keeps the name that the user gave.
+    return str(path.absolute())
+
+
+def metadata_options() -> dict[str, Any]:
     """Return arguments of `av.open` that let it open files whose tags are not valid UTF-8.
 
     Before PyAV 19, `av.open` raises UnicodeDecodeError for such a file unless `metadata_errors` is set.
