@@ -196,3 +196,18 @@ def test_an_open_file_decodes_as_its_path_does(tmp_path: Path, suffix: str) -> N
     path = audio_files.write_music(tmp_path / f"piece{suffix}")
     with path.open("rb") as file:
         np.testing.assert_array_equal(load(file), load(path))
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le", "pcm_u8"])
+def test_channels_of_opposite_phase_are_not_silence(tmp_path: Path, codec: str) -> None:
+    left = audio_files.music(23.04)[0]
+    samples = np.stack([left, -left])
+    decoded = load(audio_files.encode(tmp_path / "piece.wav", samples, RATE, codec, "stereo"))
+    np.testing.assert_allclose(decoded, left[: len(decoded)], atol=0.01)
+
+
+def test_the_remains_of_a_mean_that_cancels_are_not_used(tmp_path: Path) -> None:
+    left = audio_files.music(11.52)[0]
+    samples = np.stack([0.97 * left, -left])
+    decoded = load(audio_files.encode(tmp_path / "piece.wav", samples, RATE, "pcm_f32le", "stereo"))
+    np.testing.assert_allclose(decoded, -left[: len(decoded)], atol=1e-4)

@@ -1,6 +1,6 @@
 """Decode audio files to mono float32 blocks at one sample rate, in bounded memory.
 
-PyAV decodes on one thread, because indexing runs one process per core. The channels are averaged before the
+PyAV decodes on one thread, because indexing runs one process per core. The channels are mixed before the
 streaming soxr resampler, so that only one channel is resampled. Frames are processed in batches of seconds:
 NumPy calls for single frames cost as much time as decoding.
 """
@@ -20,12 +20,12 @@ import numpy.typing as npt
 import soxr
 
 from overheard.errors import AudioError
+from overheard.hear.downmix import Downmixer
 from overheard.text import clean
 
 Source = str | os.PathLike[str] | BinaryIO
 _log = logging.getLogger(__name__)
 
-_MAX_AMPLITUDE = 1e6  # 120 dB above full scale; squares of larger float32 samples can overflow
 _BATCH_S = 5.0
 _MAX_CONTAINER_ERRORS = 100  # a container that is damaged in more positions than this is given up
 # Only local files: a playlist with the suffix .mp3 must not make the decoder open a network address.
@@ -45,7 +45,7 @@ def decode(source: Source, sample_rate: int = 8000) -> Iterator[npt.NDArray[np.f
     Yields
     ------
     ndarray, (n,) float32
-        Mean of the channels, nominally in [-1, 1], a few seconds per block.
+        Mono, mixed by `Downmixer`, nominally in [-1, 1], a few seconds per block.
 
     Raises
     ------
@@ -58,8 +58,10 @@ def decode(source: Source, sample_rate: int = 8000) -> Iterator[npt.NDArray[np.f
         if resampler is not None and frames[0].sample_rate != input_rate:  # chained streams may change it
             yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             resampler = None
-        input_rate = frames[0].sample_rate
-        mono = _downmix(frames)
+        if frames[0].sample_rate != input_rate:
+            input_rate = frames[0].sample_rate
+            downmixer = Downmixer(input_rate)
+        mono = _downmix(frames, downmixer)
         if input_rate == sample_rate:
             yield from _nonempty(mono)
             continue
@@ -83,7 +85,7 @@ def load(source: Source, sample_rate: int = 8000) -> npt.NDArray[np.float32]:
     Returns
     -------
     ndarray, (n,) float32
-        Mean of the channels at `sample_rate`, nominally in [-1, 1].
+        Mono, mixed by `Downmixer`, at `sample_rate`, nominally in [-1, 1].
 
     Raises
     ------
@@ -179,27 +181,15 @@ def _decode_packets(container: Any, shown_path: str) -> Iterator[Any]:
         _log.warning("%s: skipped %d damaged packets", shown_path, n_damaged_packets + n_container_errors)
 
 
-def _downmix(frames: Sequence[Any]) -> npt.NDArray[np.float32]:
-    """Average the channels of frames that have one format; return `(n,)` float32."""
-    n_channels = frames[0].layout.nb_channels
+def _downmix(frames: Sequence[Any], downmixer: Downmixer) -> npt.NDArray[np.float32]:
+    """Mix the channels of frames that have one format; return `(n,)` float32."""
     samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
     if not frames[0].format.is_planar:
-        samples = samples.reshape(-1, n_channels).T
-    offset, full_scale = 0.0, 1.0
+        samples = samples.reshape(-1, frames[0].layout.nb_channels).T
     if samples.dtype.kind == "u":  # 8-bit audio is unsigned
-        offset, full_scale = 128.0, 128.0
-    elif samples.dtype.kind == "i":
-        full_scale = -float(np.iinfo(samples.dtype).min)
-    mono: npt.NDArray[np.float32] = samples[0].astype(np.float32)
-    for channel in samples[1:]:
-        mono += channel
-    mono *= np.float32(1.0 / (full_scale * n_channels))
-    if offset:
-        mono -= np.float32(offset / full_scale)
-    if not np.abs(mono).max(initial=0) <= _MAX_AMPLITUDE:  # float files may contain NaN and huge values
-        np.nan_to_num(mono, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        np.clip(mono, -_MAX_AMPLITUDE, _MAX_AMPLITUDE, out=mono)
-    return mono
+        return downmixer.process(samples, scale=128.0, offset=128.0)
+    full_scale = -float(np.iinfo(samples.dtype).min) if samples.dtype.kind == "i" else 1.0
+    return downmixer.process(samples, full_scale)
 
 
 def _nonempty(samples: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
