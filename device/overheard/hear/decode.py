@@ -32,7 +32,9 @@ _MAX_CONTAINER_ERRORS = 100  # a container that is damaged in more positions tha
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
 
 
-def decode(source: Source, sample_rate: int = 8000) -> Iterator[npt.NDArray[np.float32]]:
+def decode(
+    source: Source, sample_rate: int = 8000, batch_s: float = _BATCH_S
+) -> Iterator[npt.NDArray[np.float32]]:
     """Decode an audio file in bounded memory.
 
     Parameters
@@ -41,11 +43,13 @@ def decode(source: Source, sample_rate: int = 8000) -> Iterator[npt.NDArray[np.f
         Any file that ffmpeg's libraries can read. The first audio stream is decoded.
     sample_rate : int
         Sample rate of the output in Hz.
+    batch_s : float
+        Length of the blocks in seconds, about; shorter ones arrive sooner and take more time.
 
     Yields
     ------
     ndarray, (n,) float32
-        Mono, mixed by `Downmixer`, nominally in [-1, 1], a few seconds per block.
+        Mono, mixed by `Downmixer`, nominally in [-1, 1].
 
     Raises
     ------
@@ -54,7 +58,7 @@ def decode(source: Source, sample_rate: int = 8000) -> Iterator[npt.NDArray[np.f
     """
     resampler: soxr.ResampleStream | None = None
     input_rate = 0
-    for frames in _batches(source):
+    for frames in _batches(source, batch_s):
         if resampler is not None and frames[0].sample_rate != input_rate:  # chained streams may change it
             yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             resampler = None
@@ -97,14 +101,14 @@ def load(source: Source, sample_rate: int = 8000) -> npt.NDArray[np.float32]:
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def _batches(source: Source) -> Iterator[list[Any]]:
+def _batches(source: Source, batch_s: float) -> Iterator[list[Any]]:
     """Yield lists of decoded frames, seconds long, with one sample rate, format and channel count each."""
     batch: list[Any] = []
     n_samples = 0
     batch_format: tuple[Any, ...] = ()
     for frame in _frames(source):
         frame_format = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
-        if batch and (frame_format != batch_format or n_samples >= _BATCH_S * frame.sample_rate):
+        if batch and (frame_format != batch_format or n_samples >= batch_s * frame.sample_rate):
             yield batch
             batch, n_samples = [], 0
         batch_format = frame_format
@@ -117,13 +121,18 @@ def _batches(source: Source) -> Iterator[list[Any]]:
 def _frames(source: Source) -> Iterator[Any]:
     shown = clean(os.fspath(source)) if isinstance(source, str | os.PathLike) else "standard input"
     try:
-        with av.open(_to_open(source, shown), options=_OPEN_OPTIONS, **metadata_options()) as container:
+        with av.open(_to_open(source, shown), options=_options(source), **metadata_options()) as container:
             if not container.streams.audio:
                 raise AudioError(f"{shown}: no audio in this file")
             yield from _decode_packets(container, shown)
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{shown}: cannot be read as audio ({reason})") from error
+
+
+def _options(source: Source) -> dict[str, str]:
+    probe_bytes = getattr(source, "probe_bytes", None)
+    return _OPEN_OPTIONS | ({"formatprobesize": str(probe_bytes)} if probe_bytes else {})
 
 
 def _to_open(source: Source, shown: str) -> str | BinaryIO:
