@@ -7,6 +7,7 @@ NumPy calls for single frames cost as much time as decoding.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
@@ -119,15 +120,32 @@ def _batches(source: Source, batch_s: float) -> Iterator[list[Any]]:
 
 
 def _frames(source: Source) -> Iterator[Any]:
-    shown = clean(os.fspath(source)) if isinstance(source, str | os.PathLike) else "standard input"
+    with opened(source) as container:
+        yield from _decode_packets(container, _shown(source))
+
+
+@contextlib.contextmanager
+def opened(source: Source) -> Iterator[Any]:
+    """Open an audio file; yield PyAV's container, whose tags are decoded with ``surrogateescape``.
+
+    Raises
+    ------
+    AudioError
+        If the file is not audio, or cannot be read now or in the block.
+    """
+    shown = _shown(source)
     try:
-        with av.open(_to_open(source, shown), options=_options(source), **metadata_options()) as container:
+        with av.open(_to_open(source, shown), options=_options(source), **_metadata_options()) as container:
             if not container.streams.audio:
                 raise AudioError(f"{shown}: no audio in this file")
-            yield from _decode_packets(container, shown)
+            yield container
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{shown}: cannot be read as audio ({reason})") from error
+
+
+def _shown(source: Source) -> str:
+    return clean(os.fspath(source)) if isinstance(source, str | os.PathLike) else "standard input"
 
 
 def _options(source: Source) -> dict[str, str]:
@@ -151,14 +169,14 @@ def _to_open(source: Source, shown: str) -> str | BinaryIO:
     return str(path.absolute())
 
 
-def metadata_options() -> dict[str, Any]:
+def _metadata_options() -> dict[str, Any]:
     """Return arguments of `av.open` that let it open files whose tags are not valid UTF-8.
 
     Before PyAV 19, `av.open` raises UnicodeDecodeError for such a file unless `metadata_errors` is set.
     PyAV 19 decodes tags with surrogateescape and has no such argument. Source: PyAV pull request 2386.
     """
     major = int(av.__version__.partition(".")[0])
-    return {"metadata_errors": "ignore"} if major < 19 else {}
+    return {"metadata_errors": "surrogateescape"} if major < 19 else {}
 
 
 def _decode_packets(container: Any, shown_path: str) -> Iterator[Any]:
