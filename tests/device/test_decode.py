@@ -211,3 +211,42 @@ def test_the_remains_of_a_mean_that_cancels_are_not_used(tmp_path: Path) -> None
     samples = np.stack([0.97 * left, -left])
     decoded = load(audio_files.encode(tmp_path / "piece.wav", samples, RATE, "pcm_f32le", "stereo"))
     np.testing.assert_allclose(decoded, -left[: len(decoded)], atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".opus", ".flac"])
+def test_every_part_of_a_chained_ogg_file_is_decoded(tmp_path: Path, suffix: str) -> None:
+    codec, rate = {".ogg": ("vorbis", 22050), ".opus": ("libopus", 48000), ".flac": ("flac", 22050)}[suffix]
+    # FFmpeg's Vorbis encoder knows only stereo.
+    layouts = ("stereo", "stereo", "stereo") if codec == "vorbis" else ("stereo", "mono", "stereo")
+    rates = (rate, 48000 if codec == "libopus" else 44100, rate)
+    parts = [
+        audio_files.encode(
+            tmp_path / f"{number}.ogg",
+            audio_files.music(4.0, number, part_rate, 1 if layout == "mono" else 2),
+            part_rate,
+            codec,
+            layout,
+            "ogg",
+        )
+        for number, (part_rate, layout) in enumerate(zip(rates, layouts, strict=True))
+    ]
+    path = tmp_path / f"chained{suffix}"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    decoded, expected = load(path), np.concatenate([load(part) for part in parts])
+    assert len(decoded) == pytest.approx(len(expected), abs=100)
+    assert similarity(decoded, expected) > 0.97
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(load(file), decoded)
+
+
+def test_a_damaged_part_of_a_chained_ogg_file_is_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = audio_files.write_music(tmp_path / "piece.ogg").read_bytes()
+    damaged = content[:28] + bytes(4000)
+    (tmp_path / "chained.ogg").write_bytes(content + damaged + content)
+    assert len(load(tmp_path / "chained.ogg")) / RATE == pytest.approx(8.0, abs=0.3)
+    assert "skipped 1 damaged parts of 3" in caplog.text
+    (tmp_path / "chained.ogg").write_bytes(damaged * 2)
+    with pytest.raises(AudioError, match=r"chained\.ogg: "):
+        load(tmp_path / "chained.ogg")

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -22,6 +22,7 @@ import soxr
 
 from overheard.errors import AudioError
 from overheard.hear.downmix import Downmixer
+from overheard.hear.ogg import Part, chain
 from overheard.text import clean
 
 Source = str | os.PathLike[str] | BinaryIO
@@ -120,20 +121,72 @@ def _batches(source: Source, batch_s: float) -> Iterator[list[Any]]:
 
 
 def _frames(source: Source) -> Iterator[Any]:
-    with opened(source) as container:
-        yield from _decode_packets(container, _shown(source))
+    shown = _shown(source)
+    with _searchable(source, shown) as file:
+        parts = [] if file is None else _parts(file)
+        if file is None or not parts:
+            with opened(source) as container:
+                yield from _decode_packets(container, shown)
+        else:
+            yield from _decode_parts(file, parts, shown)
 
 
 @contextlib.contextmanager
-def opened(source: Source) -> Iterator[Any]:
+def _searchable(source: Source, shown: str) -> Iterator[BinaryIO | None]:
+    """Yield the source as a file, or None if it is a pipe or cannot be opened."""
+    if not isinstance(source, str | os.PathLike):
+        yield source if hasattr(source, "seek") else None
+        return
+    try:
+        _to_open(source, shown)
+        file = Path(source).open("rb")  # noqa: SIM115 - closed below
+    except OSError:  # `opened` reports the reason
+        yield None
+        return
+    with file:
+        yield file
+
+
+def _parts(file: BinaryIO) -> list[tuple[int, int]]:
+    try:
+        return chain(file)
+    except OSError:  # decoding it reports the reason
+        return []
+
+
+def _decode_parts(file: BinaryIO, parts: Sequence[tuple[int, int]], shown: str) -> Iterator[Any]:
+    """Decode the parts of a chained Ogg file; ffmpeg itself stops where the rate or the channels change."""
+    failures: list[AudioError] = []
+    for start, end in parts:
+        part = cast(BinaryIO, Part(file, start, end))
+        try:
+            with opened(part, shown) as container:
+                yield from _decode_packets(container, shown)
+        except AudioError as error:
+            failures.append(error)
+    if len(failures) == len(parts):
+        raise failures[0]
+    if failures:
+        _log.warning("%s: skipped %d damaged parts of %d", shown, len(failures), len(parts))
+
+
+@contextlib.contextmanager
+def opened(source: Source, shown: str = "") -> Iterator[Any]:
     """Open an audio file; yield PyAV's container, whose tags are decoded with ``surrogateescape``.
+
+    Parameters
+    ----------
+    source : path-like or binary file
+        As for :func:`decode`.
+    shown : str
+        Its name in error messages, if it has another one.
 
     Raises
     ------
     AudioError
         If the file is not audio, or cannot be read now or in the block.
     """
-    shown = _shown(source)
+    shown = shown or _shown(source)
     try:
         with av.open(_to_open(source, shown), options=_options(source), **_metadata_options()) as container:
             if not container.streams.audio:
