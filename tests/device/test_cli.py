@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ from overheard.commands import config, identify
 from overheard.errors import AudioError, PackError
 from overheard.events import Match, Play, Track
 from overheard.hear import decode as audio
-from overheard.settings import Settings
+from overheard.settings import GateSettings, Settings
 from overheard.text import clean, clock, length, one_line, plural, short_clock, size
 
 TRACK = Track("0123456789ab", "Title", "Artist", "Album", "/music/a.flac", "music", 200.0)
@@ -36,6 +37,7 @@ class FakeIdentification:
     plays: tuple[Play, ...] = ()
     best: Match | None = None
     duration_s: float = 60.0
+    loudest_db: float = -20.04
 
 
 class FakeRecognizer:
@@ -44,8 +46,10 @@ class FakeRecognizer:
     answers: ClassVar = {
         "known": FakeIdentification("recognized", (PLAY,), MATCH),
         "unknown": FakeIdentification("unknown", (), MATCH),
-        "silence": FakeIdentification("silence"),
+        "silence": FakeIdentification("silence", loudest_db=-math.inf),
+        "quiet": FakeIdentification("silence", loudest_db=-71.3),
     }
+    gate_settings = GateSettings()
 
     def identify_blocks(self, blocks: Iterator[str]) -> FakeIdentification:
         return self.answers["".join(blocks)]
@@ -97,6 +101,7 @@ def test_identify_json_has_the_documented_keys(opened: object, capsys: pytest.Ca
             }
         ],
         "best": {"score": 7.25, "offset_s": 62.26, "track": track},
+        "loudest_db": -20.0,
     }
 
 
@@ -135,9 +140,12 @@ def test_identify_text(opened: object, capsys: pytest.CaptureFixture[str]) -> No
     out, err = capsys.readouterr()
     assert out == (
         "unknown:\n  not recognized  (closest: Artist - Title, score 7.25, too low to be certain)\n"
-        "broken:\n  cannot be read\nsilence:\n  silence\n"
+        "broken:\n  cannot be read\n"
+        f"silence:\n  silence  (digital silence, and gate.open_db is {GateSettings().open_db:.0f} dBFS)\n"
     )
     assert err == "overheard: broken: not audio , really\n"
+    cli.main(["identify", "quiet"])
+    assert "silence  (at most -71 dBFS, and gate.open_db is" in capsys.readouterr().out
 
 
 def test_identify_reads_standard_input(

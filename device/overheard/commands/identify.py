@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -100,7 +101,7 @@ def identify_file(recognizer: Recognizer, file: str, as_json: bool, heading: boo
     code = RECOGNIZED if identification.verdict == "recognized" else NOT_RECOGNIZED
     if as_json:
         return code, [json.dumps(to_json(file, identification))]
-    lines = to_text(identification)
+    lines = to_text(identification, recognizer.gate_settings.open_db)
     return code, [f"{one_line(file)}:", *(f"  {line}" for line in lines)] if heading else lines
 
 
@@ -146,12 +147,14 @@ def _copy_standard_input(copy: IO[bytes]) -> None:
 def to_json(file: str, identification: Identification) -> dict[str, Any]:
     """Return the JSON object of one file."""
     best = identification.best
+    loudest_db = identification.loudest_db
     return {
         "file": file,
         "duration_s": round(identification.duration_s, 3),
         "verdict": identification.verdict,
         "plays": [play_json(play) for play in identification.plays],
         "best": best_json(best) if best is not None else None,
+        "loudest_db": round(loudest_db, 1) if math.isfinite(loudest_db) else None,
     }
 
 
@@ -164,13 +167,15 @@ def best_json(match: Match) -> dict[str, Any]:
     }
 
 
-def to_text(identification: Identification) -> list[str]:
-    """Format one line per play, or one line if nothing was recognized."""
+def to_text(identification: Identification, open_db: float) -> list[str]:
+    """Format one line per play, or one line if nothing was recognized; sound counts from `open_db` on."""
+    from overheard.hear.gate import quiet_text
+
     if identification.plays:
         return [play_text(play) for play in identification.plays]
     best = identification.best
     if identification.verdict == "silence":
-        return ["silence"]
+        return [f"silence  ({quiet_text(identification.loudest_db, open_db)})"]
     if best is None:
         return ["not recognized"]
     closest = f"{one_line(best.track.name)}, score {best.score:.2f}"

@@ -45,12 +45,14 @@ class Identification:
     ----------
     verdict : "recognized", "unknown" or "silence"
     best : the best match in the recording, accepted or not; None for silence, or if nothing lines up
+    loudest_db : level of the loudest tenth of a second in dB of full scale
     """
 
     verdict: str
     duration_s: float
     plays: tuple[Play, ...]
     best: Match | None
+    loudest_db: float = -math.inf
 
 
 class Recognizer:
@@ -128,8 +130,9 @@ class Recognizer:
         plays += _ended(listener.finish())
         duration_s = (round(listener.now_s * rate) - n_padded) / rate
         if not listener.any_sound:
-            return Identification("silence", duration_s, (), None)
-        return Identification("recognized" if plays else "unknown", duration_s, tuple(plays), listener.best)
+            return Identification("silence", duration_s, (), None, listener.loudest_db)
+        verdict = "recognized" if plays else "unknown"
+        return Identification(verdict, duration_s, tuple(plays), listener.best, listener.loudest_db)
 
     def window_candidates(
         self, waveform: FloatArray, without: Collection[int] = ()
