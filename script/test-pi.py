@@ -34,7 +34,7 @@ MAX_OFFSET_S = 0.5
 
 def versions() -> int:
     """Print the versions of the installed packages."""
-    names = ["numpy", "scipy", "av", "soxr", "sounddevice", "mutagen", "annoy", *available_runtimes()]
+    names = ["numpy", "scipy", "av", "soxr", "sounddevice", "annoy", *available_runtimes()]
     print(
         f"Python {sys.version.split()[0]}:", ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import av
-import mutagen
-import mutagen.id3
 import numpy as np
 import numpy.typing as npt
 
@@ -68,16 +67,28 @@ def write_music(path: Path, duration_s: float = 4.0, seed: int = 0, level: float
 
 
 def write_tags(path: Path, title: str, artist: str, album: str) -> None:
-    """Write tags in the way of the file's format."""
-    file = mutagen.File(path, easy=True)
-    if file.tags is None:
-        file.add_tags()
-    names = ("Title", "Author", "WM/AlbumTitle") if path.suffix == ".wma" else ("title", "artist", "album")
-    if path.suffix in (".wav", ".aiff"):
-        frames = (mutagen.id3.TIT2, mutagen.id3.TPE1, mutagen.id3.TALB)
-        for frame, value in zip(frames, (title, artist, album), strict=True):
-            file.tags.add(frame(encoding=3, text=[value]))
-    else:
-        for name, value in zip(names, (title, artist, album), strict=True):
-            file[name] = [value]
-    file.save()
+    """Write tags in the way of the file's format: ID3 in MP3, AAC and AIFF, INFO in WAV."""
+    container = {".wma": "asf", ".aac": "adts", ".m4a": "ipod"}.get(path.suffix)
+    options = {"write_id3v2": "1"} if path.suffix in (".aac", ".aiff") else {}
+    plain = path.rename(path.with_stem(f"{path.stem}-plain"))
+    with av.open(str(plain)) as old, av.open(str(path), "w", format=container, options=options) as new:
+        stream = new.add_stream_from_template(old.streams.audio[0])
+        names = {"title": title, "artist": artist, "album": album}
+        new.metadata.update(names)
+        if path.suffix in (".ogg", ".opus"):
+            stream.metadata.update(names)
+        for packet in old.demux(old.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    plain.unlink()
+
+
+def id3_frames(encoding: int, **texts: bytes) -> bytes:
+    """Return an ID3v2.3 tag with frames of any bytes, as taggers write them that ignore the encoding."""
+    frames = b"".join(
+        name.encode() + struct.pack(">IH", len(text) + 1, 0) + bytes([encoding]) + text
+        for name, text in texts.items()
+    )
+    size = bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\3\0\0" + size + frames

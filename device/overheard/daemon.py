@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.events import Event
+from overheard.hear.gate import QuietReport
 from overheard.hear.resampler import to_float
 from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap
 from overheard.settings import Settings
@@ -80,6 +81,8 @@ def run_listen(
         source.close()
         try:
             session.end()
+            if not source.live:  # a file can be shorter than the time after which it is reported
+                session.report_quiet(session.quiet.finish())
         finally:
             close_all(runners)
 
@@ -121,7 +124,9 @@ class _Session:
         new_listener: Callable[[], Listener],
         now: Callable[[], float],
     ) -> None:
+        self._source_name = source.name
         self._live = source.live
+        self.quiet = QuietReport(settings.gate)
         self._runners = runners
         self._new_listener = new_listener
         self._now = now
@@ -144,7 +149,16 @@ class _Session:
         if self._listener is None:
             self._listener = self._begin(item.size)
         self._n_samples += item.size
-        self._send(self._listener.process(to_float(item)))
+        samples = to_float(item)
+        self.report_quiet(self.quiet.process(samples))
+        self._send(self._listener.process(samples))
+
+    def report_quiet(self, text: str | None) -> None:
+        """Tell the user once why nothing can be recognized. A monitor is silent while nothing plays."""
+        if text is not None and "monitor" not in self._source_name:
+            log.warning(
+                "%s is too quiet: %s; raise its volume, or lower this setting", self._source_name, text
+            )
 
     def end(self) -> None:
         """End the open play. The next block starts a new listener."""

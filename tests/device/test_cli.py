@@ -4,14 +4,16 @@ import argparse
 import dataclasses
 import io
 import json
+import math
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import pytest
 
@@ -21,7 +23,7 @@ from overheard.commands import config, identify
 from overheard.errors import AudioError, PackError
 from overheard.events import Match, Play, Track
 from overheard.hear import decode as audio
-from overheard.settings import Settings
+from overheard.settings import GateSettings, Settings
 from overheard.text import clean, clock, length, one_line, plural, short_clock, size
 
 TRACK = Track("0123456789ab", "Title", "Artist", "Album", "/music/a.flac", "music", 200.0)
@@ -35,6 +37,7 @@ class FakeIdentification:
     plays: tuple[Play, ...] = ()
     best: Match | None = None
     duration_s: float = 60.0
+    loudest_db: float = -20.04
 
 
 class FakeRecognizer:
@@ -43,11 +46,13 @@ class FakeRecognizer:
     answers: ClassVar = {
         "known": FakeIdentification("recognized", (PLAY,), MATCH),
         "unknown": FakeIdentification("unknown", (), MATCH),
-        "silence": FakeIdentification("silence"),
+        "silence": FakeIdentification("silence", loudest_db=-math.inf),
+        "quiet": FakeIdentification("silence", loudest_db=-71.3),
     }
+    gate_settings = GateSettings()
 
-    def identify(self, waveform: str) -> FakeIdentification:
-        return self.answers[waveform]
+    def identify_blocks(self, blocks: Iterator[str]) -> FakeIdentification:
+        return self.answers["".join(blocks)]
 
 
 @pytest.fixture
@@ -59,13 +64,16 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         calls.append(packs)
         return FakeRecognizer()
 
-    def load(path: Path) -> str:
-        if path.name == "broken":
-            raise AudioError(f"{path}: not audio\n, really")
-        return path.read_text() if path.name.startswith("overheard-") else path.name
+    def decode(file: Path | BinaryIO) -> Iterator[str]:
+        if not isinstance(file, Path):
+            yield file.read().decode()
+        elif file.name == "broken":
+            raise AudioError(f"{file}: not audio\n, really")
+        else:
+            yield file.name
 
     monkeypatch.setattr("overheard.recognize.open.open_recognizer", open_recognizer)
-    monkeypatch.setattr(audio, "load", load)
+    monkeypatch.setattr(audio, "decode", decode)
     return calls
 
 
@@ -93,6 +101,7 @@ def test_identify_json_has_the_documented_keys(opened: object, capsys: pytest.Ca
             }
         ],
         "best": {"score": 7.25, "offset_s": 62.26, "track": track},
+        "loudest_db": -20.0,
     }
 
 
@@ -131,9 +140,12 @@ def test_identify_text(opened: object, capsys: pytest.CaptureFixture[str]) -> No
     out, err = capsys.readouterr()
     assert out == (
         "unknown:\n  not recognized  (closest: Artist - Title, score 7.25, too low to be certain)\n"
-        "broken:\n  cannot be read\nsilence:\n  silence\n"
+        "broken:\n  cannot be read\n"
+        f"silence:\n  silence  (digital silence, and gate.open_db is {GateSettings().open_db:.0f} dBFS)\n"
     )
     assert err == "overheard: broken: not audio , really\n"
+    cli.main(["identify", "quiet"])
+    assert "silence  (at most -71 dBFS, and gate.open_db is" in capsys.readouterr().out
 
 
 def test_identify_reads_standard_input(
@@ -142,6 +154,31 @@ def test_identify_reads_standard_input(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"known")))
     assert cli.main(["identify", "-", "--json"]) == 0
     assert objects(capsys)[0]["file"] == "-"
+
+
+def test_a_standard_input_that_never_ends_is_an_error(
+    opened: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identify, "MAX_STDIN_BYTES", 1_000_000)
+    with open("/dev/zero", "rb") as endless:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=endless))
+        assert cli.main(["identify", "-"]) == 2
+    assert "longer than 1.0 MB; save it to a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_copy_of_standard_input_is_gone_when_the_process_is_killed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    code = "from overheard.commands.identify import opened\nwith opened('-'): pass"
+    env = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=env)
+    assert process.stdin is not None
+    process.stdin.write(bytes(3_000_000))  # larger than a pipe, so the process has read and copied most of it
+    process.send_signal(number)
+    process.wait(30)
+    process.stdin.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_identify_without_a_file_is_an_error(opened: object, capsys: pytest.CaptureFixture[str]) -> None:

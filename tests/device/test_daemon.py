@@ -168,6 +168,30 @@ def test_a_lost_device_is_logged_once_and_reopened(caplog: pytest.LogCaptureFixt
     ]
 
 
+HISS = np.random.default_rng(0).integers(-10, 10, 8000).astype(np.int16)  # -75 dBFS
+MUSIC = np.random.default_rng(0).integers(-10000, 10000, 8000).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("items", "live", "reports"),
+    [
+        ([HISS] * 200, True, ["at most -75 dBFS, and gate.open_db is"]),
+        ([HISS] * 5, False, ["at most -75 dBFS, and gate.open_db is"]),
+        ([0 * HISS] * 200, True, ["digital silence, and gate.open_db is"]),
+        ([HISS] * 20, True, []),
+        ([*[HISS] * 50, MUSIC, *[HISS] * 200], True, []),
+        ([], False, []),
+    ],
+)
+def test_a_level_that_never_opens_the_gate_is_reported_once(
+    items: list[np.ndarray], live: bool, reports: list[str], caplog: pytest.LogCaptureFixture
+):
+    listen_to(items, live)
+    logged = [record.message for record in caplog.records if "too quiet" in record.message]
+    assert len(logged) == len(reports)
+    assert all(report in message for report, message in zip(reports, logged, strict=True))
+
+
 def test_sinks_are_closed_if_the_source_cannot_be_opened():
     sink = ListSink()
     source = FakeSource([AudioError("no microphone")])

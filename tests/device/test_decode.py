@@ -180,3 +180,73 @@ def test_pyav_19_which_has_no_metadata_errors_is_supported(
         monkeypatch.setattr(av, "open", open_since_19)
         monkeypatch.setattr(av, "__version__", "19.0.1")
     assert len(load(non_utf8_tags)) / RATE == pytest.approx(4.0, abs=0.15)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+def test_a_fifo_or_a_device_raises_an_error_at_once(tmp_path: Path) -> None:
+    fifo = tmp_path / "y.mp3"
+    os.mkfifo(fifo)
+    for path in (fifo, Path("/dev/zero")):
+        with pytest.raises(AudioError, match="not a regular file"):
+            load(path)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".m4a", ".ogg"])
+def test_an_open_file_decodes_as_its_path_does(tmp_path: Path, suffix: str) -> None:
+    path = audio_files.write_music(tmp_path / f"piece{suffix}")
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(load(file), load(path))
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le", "pcm_u8"])
+def test_channels_of_opposite_phase_are_not_silence(tmp_path: Path, codec: str) -> None:
+    left = audio_files.music(23.04)[0]
+    samples = np.stack([left, -left])
+    decoded = load(audio_files.encode(tmp_path / "piece.wav", samples, RATE, codec, "stereo"))
+    np.testing.assert_allclose(decoded, left[: len(decoded)], atol=0.01)
+
+
+def test_the_remains_of_a_mean_that_cancels_are_not_used(tmp_path: Path) -> None:
+    left = audio_files.music(11.52)[0]
+    samples = np.stack([0.97 * left, -left])
+    decoded = load(audio_files.encode(tmp_path / "piece.wav", samples, RATE, "pcm_f32le", "stereo"))
+    np.testing.assert_allclose(decoded, -left[: len(decoded)], atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".opus", ".flac"])
+def test_every_part_of_a_chained_ogg_file_is_decoded(tmp_path: Path, suffix: str) -> None:
+    codec, rate = {".ogg": ("vorbis", 22050), ".opus": ("libopus", 48000), ".flac": ("flac", 22050)}[suffix]
+    # FFmpeg's Vorbis encoder knows only stereo.
+    layouts = ("stereo", "stereo", "stereo") if codec == "vorbis" else ("stereo", "mono", "stereo")
+    rates = (rate, 48000 if codec == "libopus" else 44100, rate)
+    parts = [
+        audio_files.encode(
+            tmp_path / f"{number}.ogg",
+            audio_files.music(4.0, number, part_rate, 1 if layout == "mono" else 2),
+            part_rate,
+            codec,
+            layout,
+            "ogg",
+        )
+        for number, (part_rate, layout) in enumerate(zip(rates, layouts, strict=True))
+    ]
+    path = tmp_path / f"chained{suffix}"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    decoded, expected = load(path), np.concatenate([load(part) for part in parts])
+    assert len(decoded) == pytest.approx(len(expected), abs=100)
+    assert similarity(decoded, expected) > 0.97
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(load(file), decoded)
+
+
+def test_a_damaged_part_of_a_chained_ogg_file_is_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = audio_files.write_music(tmp_path / "piece.ogg").read_bytes()
+    damaged = content[:28] + bytes(4000)
+    (tmp_path / "chained.ogg").write_bytes(content + damaged + content)
+    assert len(load(tmp_path / "chained.ogg")) / RATE == pytest.approx(8.0, abs=0.3)
+    assert "skipped 1 damaged parts of 3" in caplog.text
+    (tmp_path / "chained.ogg").write_bytes(damaged * 2)
+    with pytest.raises(AudioError, match=r"chained\.ogg: "):
+        load(tmp_path / "chained.ogg")

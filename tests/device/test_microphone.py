@@ -70,6 +70,7 @@ class FakeStream:
         if options["samplerate"] not in world.rates:
             raise FakePortAudio.PortAudioError("Error opening RawInputStream: Bad rate [PaErrorCode -9997]")
         self.world, self.samplerate, self.latency = world, options["samplerate"], 0.5
+        self.channels = options["channels"]
         self.callback, self.active, self.closed = options["callback"], False, False
         world.streams.append(self)
 
@@ -256,6 +257,44 @@ def test_the_error_without_any_input_contains_the_remedy(world: FakeWorld):
     with pytest.raises(AudioError, match="libasound2-plugins"):
         open_source("monitor", Settings())
     assert devices.list_inputs() == []
+
+
+def test_a_missing_file_is_reported_as_such_without_any_input(world: FakeWorld):
+    for names in (["HDMI"], ["HDMI", "USB Mic"]):
+        world.names = names
+        devices.refresh_devices()
+        with pytest.raises(AudioError, match=r"missing\.wav: no such audio file"):
+            open_source("missing.wav", Settings())
+
+
+def test_a_source_that_the_sound_server_does_not_have_is_reported_by_name(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+):
+    world.names = ["pulse"]
+    devices.refresh_devices()
+    row = devices.InputDevice("pulse:mic", "mic", "sound server", 1, 48000)
+    monkeypatch.setattr(devices, "_server_sources", lambda: [row])
+    assert devices.find_device("pulse:mic") == (0, {"PULSE_SOURCE": "mic"})
+    with pytest.raises(AudioError, match="the sound server has no source nosuch"):
+        devices.find_device("pulse:nosuch")
+
+
+def test_the_error_of_a_driver_is_shown():
+    class PortAudioError(Exception):
+        pass
+
+    error = PortAudioError(
+        "Error opening RawInputStream: Unanticipated host error", -9999, (0, -2, "No entity")
+    )
+    assert devices.error_text(error) == "No entity"
+
+
+def test_a_monitor_is_opened_in_stereo_and_a_microphone_in_mono(world: FakeWorld):
+    world.names = ["pulse", "USB Mic"]
+    devices.refresh_devices()
+    for spec in ("monitor", "USB Mic"):
+        next(MicrophoneSource(spec).blocks())
+    assert [stream.channels for stream in world.streams] == [2, 1]
 
 
 def test_inputs_are_listed(world: FakeWorld):

@@ -459,7 +459,7 @@ def test_track_of_a_pack_becomes_the_track_of_events(good: Path) -> None:
 
 
 def test_reading_packs_needs_no_decoder_and_no_runtime() -> None:
-    heavy = "av soxr scipy sqlite3 mutagen"
+    heavy = "av soxr scipy sqlite3"
     program = f"import sys, overheard.catalogue.pack; print([m for m in {heavy.split()} if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     out = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from collections.abc import Collection
 from pathlib import Path
 
@@ -131,6 +132,30 @@ def test_the_cost_of_a_recording_grows_no_faster_than_its_length(
     for length_s in (16.1, 20.0, 31.0, 60.0):
         assert per_second[length_s]["embedded"] < per_second[15.0]["embedded"]
         assert per_second[length_s]["searched"] < 2.6
+
+
+@pytest.mark.parametrize("length_s", [0.0, 0.9, 5.0, 16.1, 40.0, 63.9, 70.0, 320.0])
+@pytest.mark.parametrize("block", [1777, 40_000])
+def test_a_recording_gives_the_same_answer_at_once_and_in_blocks(
+    recognizer: Recognizer, pieces: list[Piece], length_s: float, block: int
+) -> None:
+    whole = np.concatenate([evening(pieces)[RATE:], np.zeros(180 * RATE, np.float32), evening(pieces)])
+    waveform = whole[: int(length_s * RATE)]
+    blocks = (waveform[i : i + block] for i in range(0, len(waveform), block))
+    assert recognizer.identify_blocks(blocks) == recognizer.identify(waveform)
+
+
+def test_a_recording_of_many_hours_takes_bounded_memory(recognizer: Recognizer) -> None:
+    silence = np.zeros(60 * RATE, np.float32)
+    recognizer.identify(silence)
+    tracemalloc.start()
+    try:
+        found = recognizer.identify_blocks(silence for _ in range(10 * 60))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found.verdict, found.duration_s) == ("silence", 36_000)
+    assert peak < 50e6  # all ten hours would be 1.2 GB
 
 
 def test_silence_and_unknown(recognizer: Recognizer, pieces: list[Piece]) -> None:

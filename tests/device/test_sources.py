@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
 import threading
 import types
+import warnings
 import wave
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import audio_files
 from overheard.errors import AudioError
 from overheard.hear import file
+from overheard.hear.decode import load
 from overheard.hear.file import FileSource
 from overheard.hear.open import open_source
 from overheard.hear.resampler import Resampler, to_float, to_int16
@@ -41,16 +46,16 @@ def wav_bytes(samples: np.ndarray, rate: int, channels: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def pipe_source(data: bytes) -> StdinSource:
+def pipe_source(data: bytes, raw: bool = False) -> StdinSource:
     """Return a source that reads `data` from a pipe. A thread writes it, since a pipe's buffer is small."""
     read_fd, write_fd = os.pipe()
 
     def feed() -> None:
-        with os.fdopen(write_fd, "wb") as file:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(write_fd, "wb") as file:
             file.write(data)
 
     threading.Thread(target=feed, daemon=True).start()
-    return StdinSource(read_fd)
+    return StdinSource(read_fd, raw)
 
 
 def blocks_of(source: AudioSource) -> list[Block]:
@@ -135,6 +140,19 @@ def test_a_missing_file_raises_an_error(name: str):
         open_source(name, Settings())
 
 
+def test_a_fifo_as_input_raises_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    os.mkfifo(tmp_path / "y.mp3")
+    monkeypatch.chdir(tmp_path)
+    for name in ("y.mp3", str(tmp_path / "y.mp3")):
+        with pytest.raises(AudioError, match="not a regular file"):
+            open_source(name, Settings())
+
+
+def test_raw_is_for_standard_input(tmp_path: Path):
+    with pytest.raises(AudioError, match="--raw is for standard input"):
+        open_source("default", Settings(), raw=True)
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (48000, 1)])
 def test_standard_input_reads_wav(rate: int, channels: int):
     out = joined(pipe_source(wav_bytes(tone(3, rate), rate, channels)))
@@ -144,7 +162,8 @@ def test_standard_input_reads_wav(rate: int, channels: int):
 
 def test_standard_input_reads_raw_16_bit_mono_at_8_khz():
     samples = (tone(2, RATE) * 32767).astype("<i2")
-    np.testing.assert_allclose(joined(pipe_source(samples.tobytes() + b"\0")), tone(2, RATE), atol=1e-3)
+    piped = joined(pipe_source(samples.tobytes() + b"\0", raw=True))
+    np.testing.assert_allclose(piped, tone(2, RATE), atol=1e-3)
 
 
 def test_a_wav_of_unknown_length_is_read_to_the_end():
@@ -172,18 +191,84 @@ def test_every_wav_sample_format_is_read(tag: int, bits: int, kind: str):
     np.testing.assert_allclose(joined(pipe_source(data)), sound, atol=0.01)
 
 
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".opus", ".aac", ".wma", ".aiff"])
+def test_standard_input_reads_every_format_that_streams(tmp_path: Path, suffix: str):
+    path = audio_files.write_music(tmp_path / f"piece{suffix}")
+    piped = joined(pipe_source(path.read_bytes()))
+    inner = slice(0, piped.size - 200)  # the length of an MP3 is not known when it starts
+    np.testing.assert_allclose(piped[inner], load(path)[inner], atol=1e-4)
+    assert piped.size == pytest.approx(4 * RATE, rel=0.05)
+
+
+def test_standard_input_reads_an_m4a_whose_index_is_at_its_start_only(tmp_path: Path):
+    path = audio_files.write_music(tmp_path / "piece.m4a")
+    with pytest.raises(AudioError, match="index is at its end; name the file"):
+        joined(pipe_source(path.read_bytes()))
+    with (
+        av.open(str(path)) as old,
+        av.open(str(tmp_path / "fast.m4a"), "w", format="ipod", options={"movflags": "faststart"}) as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.audio[0])
+        for packet in old.demux(old.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    piped = joined(pipe_source((tmp_path / "fast.m4a").read_bytes()))
+    np.testing.assert_allclose(piped, load(path), atol=1e-4)
+
+
+@pytest.mark.parametrize("codec", ["pcm_alaw", "pcm_mulaw"])
+def test_standard_input_reads_wav_that_needs_a_decoder(tmp_path: Path, codec: str):
+    sound = audio_files.music(4.608)
+    path = audio_files.encode(tmp_path / "piece.wav", sound, RATE, codec, "mono")
+    piped = joined(pipe_source(path.read_bytes()))
+    np.testing.assert_allclose(piped, sound[0][: piped.size], atol=0.02)
+
+
+NOISE = np.random.default_rng(0).integers(-9000, 9000, 60 * RATE, np.int16)
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"fLaC" + bytes(100), "FLAC"),
-        (b"OggS" + bytes(100), "Ogg"),
+        (b"fLaC" + bytes(100), "cannot be read as audio"),
+        (b"OggS" + bytes(100), "cannot be read as audio"),
         (b"RIFF" + bytes(20), "not WAV"),
+        (b"words " * 50_000, "cannot be read as audio.*--raw"),
+        (NOISE.tobytes(), "cannot be read as audio.*--raw"),
+        ((tone(60, RATE) * 32767).astype("<i2").tobytes(), "cannot be read as audio.*--raw"),
         (wav_bytes(np.zeros(10, np.float32), 8000)[:30], "incomplete"),
+        (b"RIFF\0\0\0\0WAVEfmt \xf0\xff\xff\xff" + bytes(1_000_000), "format in the WAV header is invalid"),
+        (b"RIFF\0\0\0\0WAVEjunk\xf0\xff\xff\xff" + bytes(3_000_000), "no audio in the first megabyte"),
     ],
 )
-def test_other_formats_on_standard_input_raise_an_error(data: bytes, problem: str):
+def test_what_is_not_audio_on_standard_input_raises_an_error(data: bytes, problem: str):
     with pytest.raises(AudioError, match=problem):
         joined(pipe_source(data))
+
+
+def test_a_live_stream_arrives_while_it_is_written_and_can_be_closed(tmp_path: Path):
+    path = audio_files.write_music(tmp_path / "piece.mp3", 20.0)
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, path.read_bytes()[:60_000])  # less than a pipe holds: 3.7 s
+    source = StdinSource(read_fd)
+    n_samples = 0
+    for block in source.blocks():
+        n_samples += block.size
+        if n_samples > 2 * RATE:
+            source.close()
+    assert n_samples > 2 * RATE
+    os.close(write_fd)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_values_that_are_not_audio_cause_no_warning(value: float):
+    raw = np.full(2 * RATE, value, "<f8").tobytes()
+    form = struct.pack("<HHIIHH", 3, 1, RATE, 0, 0, 64)
+    data = b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", 16) + form + b"data\0\0\0\0" + raw
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert joined(pipe_source(data)).size == 2 * RATE
 
 
 def test_an_incomplete_header_is_not_parsed():

@@ -23,7 +23,7 @@ from overheard.text import plural, size
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("numpy", "scipy", "av", "soxr", "sounddevice", "mutagen", "annoy", "platformdirs", "rich")
+PACKAGES = ("numpy", "scipy", "av", "soxr", "sounddevice", "annoy", "platformdirs", "rich")
 MIN_FREE_BYTES = 50_000_000  # a pack of about 500 hours of music
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import shutil
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from overheard.errors import AudioError
 from overheard.settings import Settings
 from overheard.sinks.jsonl import play_json, track_json
-from overheard.text import clock, one_line, short_clock
+from overheard.text import clock, one_line, short_clock, size
 
 if TYPE_CHECKING:
     from overheard.events import Match, Play
     from overheard.recognize.pipeline import Identification, Recognizer
 
+MAX_STDIN_BYTES = 1_000_000_000  # the copy takes disk space, and memory where /tmp is in memory
+COPY_BYTES = 1 << 18
 RECOGNIZED, NOT_RECOGNIZED, FAILED = 0, 1, 2  # exit codes, from best to worst
 
 
@@ -34,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "in every file, 1 no music recognized in at least one file, 2 error.",
         epilog="example: overheard identify recording.wav",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input')
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input, up to 1 GB'
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per file and line")
     parser.add_argument(
         "--pack",
@@ -88,11 +92,11 @@ def split_packs(
 
 def identify_file(recognizer: Recognizer, file: str, as_json: bool, heading: bool) -> tuple[int, list[str]]:
     """Identify one file; return its exit code and its lines of output."""
-    from overheard.hear.decode import load
+    from overheard.hear.decode import decode
 
     try:
-        with local_path(file) as path:
-            identification = recognizer.identify(load(path))
+        with opened(file) as audio:
+            identification = recognizer.identify_blocks(decode(audio))
     except (AudioError, OSError) as error:
         if as_json:
             return FAILED, [json.dumps({"file": file, "error": str(error)})]
@@ -101,31 +105,60 @@ def identify_file(recognizer: Recognizer, file: str, as_json: bool, heading: boo
     code = RECOGNIZED if identification.verdict == "recognized" else NOT_RECOGNIZED
     if as_json:
         return code, [json.dumps(to_json(file, identification))]
-    lines = to_text(identification)
+    lines = to_text(identification, recognizer.gate_settings.open_db)
     return code, [f"{one_line(file)}:", *(f"  {line}" for line in lines)] if heading else lines
 
 
 @contextlib.contextmanager
-def local_path(file: str) -> Iterator[Path]:
-    """Yield the path of a file; copy standard input to one, because some formats need seeking."""
+def opened(file: str) -> Iterator[Path | BinaryIO]:
+    """Yield what to decode: the path of a file, or a copy of standard input, as some formats need seeking.
+
+    The copy has no name, so it disappears with this process, however that ends.
+
+    Raises
+    ------
+    AudioError
+        If standard input is closed, too long, or cannot be copied.
+    """
     if file != "-":
         yield Path(file)
         return
-    with tempfile.NamedTemporaryFile(prefix="overheard-") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.flush()
-        yield Path(copy.name)
+    with tempfile.TemporaryFile(prefix="overheard-") as copy:
+        try:
+            _copy_standard_input(copy)
+        except OSError as error:
+            reason = f"standard input cannot be copied to {tempfile.gettempdir()}: {error.strerror or error}"
+            raise AudioError(reason, "save it to a file, and identify the file") from error
+        copy.seek(0)
+        yield cast(BinaryIO, copy)
+
+
+def _copy_standard_input(copy: IO[bytes]) -> None:
+    if sys.stdin is None:
+        raise AudioError("standard input is closed")
+    n_bytes = 0
+    while data := sys.stdin.buffer.read(COPY_BYTES):
+        n_bytes += len(data)
+        if n_bytes > MAX_STDIN_BYTES:
+            raise AudioError(
+                f"standard input is longer than {size(MAX_STDIN_BYTES)}",
+                "save it to a file, and identify the file",
+            )
+        copy.write(data)
+    copy.flush()
 
 
 def to_json(file: str, identification: Identification) -> dict[str, Any]:
     """Return the JSON object of one file."""
     best = identification.best
+    loudest_db = identification.loudest_db
     return {
         "file": file,
         "duration_s": round(identification.duration_s, 3),
         "verdict": identification.verdict,
         "plays": [play_json(play) for play in identification.plays],
         "best": best_json(best) if best is not None else None,
+        "loudest_db": round(loudest_db, 1) if math.isfinite(loudest_db) else None,
     }
 
 
@@ -138,13 +171,15 @@ def best_json(match: Match) -> dict[str, Any]:
     }
 
 
-def to_text(identification: Identification) -> list[str]:
-    """Format one line per play, or one line if nothing was recognized."""
+def to_text(identification: Identification, open_db: float) -> list[str]:
+    """Format one line per play, or one line if nothing was recognized; sound counts from `open_db` on."""
+    from overheard.hear.gate import quiet_text
+
     if identification.plays:
         return [play_text(play) for play in identification.plays]
     best = identification.best
     if identification.verdict == "silence":
-        return ["silence"]
+        return [f"silence  ({quiet_text(identification.loudest_db, open_db)})"]
     if best is None:
         return ["not recognized"]
     closest = f"{one_line(best.track.name)}, score {best.score:.2f}"

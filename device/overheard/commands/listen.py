@@ -33,8 +33,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--input",
         metavar="SOURCE",
         help='"default": the default microphone; "monitor": what this computer plays; a device that '
-        '`overheard devices` lists; an audio file; or "-": standard input, as WAV or as raw 16-bit mono '
-        "samples at 8 kHz (default: the setting listen.input)",
+        '`overheard devices` lists; an audio file; or "-": standard input, in any format that streams, '
+        "such as WAV, MP3, FLAC or Ogg (default: the setting listen.input)",
+    )
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="standard input is raw samples without a header: 16-bit little-endian mono at 8 kHz",
     )
     parser.add_argument(
         "--pack",
@@ -54,7 +59,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
 
-    source = open_source(args.input or settings.listen.input, settings, args.realtime)
+    source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
     with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)

@@ -11,10 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
-from mutagen.id3 import TALB, TIT2, TPE1
-from mutagen.wave import WAVE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -125,12 +122,9 @@ def write_collection(folder: Path, pieces: list[Piece], seed: int) -> list[tuple
         written = []
         for piece in pieces:
             path = music / f"{piece.artist} - {piece.title}.wav"
-            write_wav(path, piece.waveform)
-            file: Any = WAVE(path)  # type: ignore[no-untyped-call]
-            file.add_tags()
-            for frame, text in ((TIT2, piece.title), (TPE1, piece.artist), (TALB, f"Demonstration {seed}")):
-                file.tags.add(frame(encoding=3, text=[text]))
-            file.save()
+            album = f"Demonstration {seed}"
+            tags = {"INAM": piece.title, "IART": piece.artist, "IPRD": album}
+            write_wav(path, piece.waveform, tags=tags)
             written.append((piece, path))
     except OSError as error:
         raise OverheardError(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import struct
 import wave
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -157,11 +160,35 @@ def _master(rng: Rng, dry: Wave, sample_rate: int) -> Wave:
     return np.asarray(loud * np.float32(rng.uniform(0.6, 0.95) / (np.abs(loud).max() + 1e-9)), np.float32)
 
 
-def write_wav(path: Path | str, waveform: Wave, sample_rate: int = 8000) -> None:
-    """Write a mono 16-bit PCM file; samples outside [-1, 1] are clipped."""
+def write_wav(
+    path: Path | str, waveform: Wave, sample_rate: int = 8000, tags: Mapping[str, str] | None = None
+) -> None:
+    """Write a mono 16-bit PCM file; samples outside [-1, 1] are clipped.
+
+    Parameters
+    ----------
+    tags : Mapping
+        Texts by their name in a RIFF INFO chunk, such as ``INAM`` for the title.
+    """
     pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(sample_rate)
         file.writeframes(pcm.tobytes())
+    if tags:
+        _append_tags(Path(path), tags)
+
+
+def _append_tags(path: Path, tags: Mapping[str, str]) -> None:
+    """Append a RIFF INFO chunk to a WAV file. Texts end with NUL, and have an even length with it."""
+    content = b"INFO"
+    for name, text in tags.items():
+        data = text.encode() + b"\0"
+        content += name.encode() + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+    with path.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.write(bytes(file.tell() % 2) + b"LIST" + struct.pack("<I", len(content)) + content)
+        riff_bytes = file.tell() - 8
+        file.seek(4)
+        file.write(struct.pack("<I", riff_bytes))

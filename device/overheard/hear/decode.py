@@ -1,17 +1,19 @@
 """Decode audio files to mono float32 blocks at one sample rate, in bounded memory.
 
-PyAV decodes on one thread, because indexing runs one process per core. The channels are averaged before the
+PyAV decodes on one thread, because indexing runs one process per core. The channels are mixed before the
 streaming soxr resampler, so that only one channel is resampled. Frames are processed in batches of seconds:
 NumPy calls for single frames cost as much time as decoding.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -19,31 +21,37 @@ import numpy.typing as npt
 import soxr
 
 from overheard.errors import AudioError
+from overheard.hear.downmix import Downmixer
+from overheard.hear.ogg import Part, chain
 from overheard.text import clean
 
+Source = str | os.PathLike[str] | BinaryIO
 _log = logging.getLogger(__name__)
 
-_MAX_AMPLITUDE = 1e6  # 120 dB above full scale; squares of larger float32 samples can overflow
 _BATCH_S = 5.0
 _MAX_CONTAINER_ERRORS = 100  # a container that is damaged in more positions than this is given up
 # Only local files: a playlist with the suffix .mp3 must not make the decoder open a network address.
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
 
 
-def decode(path: str | os.PathLike[str], sample_rate: int = 8000) -> Iterator[npt.NDArray[np.float32]]:
+def decode(
+    source: Source, sample_rate: int = 8000, batch_s: float = _BATCH_S
+) -> Iterator[npt.NDArray[np.float32]]:
     """Decode an audio file in bounded memory.
 
     Parameters
     ----------
-    path : path-like
+    source : path-like or binary file
         Any file that ffmpeg's libraries can read. The first audio stream is decoded.
     sample_rate : int
         Sample rate of the output in Hz.
+    batch_s : float
+        Length of the blocks in seconds, about; shorter ones arrive sooner and take more time.
 
     Yields
     ------
     ndarray, (n,) float32
-        Mean of the channels, nominally in [-1, 1], a few seconds per block.
+        Mono, mixed by `Downmixer`, nominally in [-1, 1].
 
     Raises
     ------
@@ -52,12 +60,14 @@ def decode(path: str | os.PathLike[str], sample_rate: int = 8000) -> Iterator[np
     """
     resampler: soxr.ResampleStream | None = None
     input_rate = 0
-    for frames in _batches(os.fspath(path)):
+    for frames in _batches(source, batch_s):
         if resampler is not None and frames[0].sample_rate != input_rate:  # chained streams may change it
             yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             resampler = None
-        input_rate = frames[0].sample_rate
-        mono = _downmix(frames)
+        if frames[0].sample_rate != input_rate:
+            input_rate = frames[0].sample_rate
+            downmixer = Downmixer(input_rate)
+        mono = _downmix(frames, downmixer)
         if input_rate == sample_rate:
             yield from _nonempty(mono)
             continue
@@ -68,12 +78,12 @@ def decode(path: str | os.PathLike[str], sample_rate: int = 8000) -> Iterator[np
         yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
-def load(path: str | os.PathLike[str], sample_rate: int = 8000) -> npt.NDArray[np.float32]:
+def load(source: Source, sample_rate: int = 8000) -> npt.NDArray[np.float32]:
     """Decode an audio file into one array.
 
     Parameters
     ----------
-    path : path-like
+    source : path-like or binary file
         As for :func:`decode`.
     sample_rate : int
         Sample rate of the output in Hz.
@@ -81,26 +91,26 @@ def load(path: str | os.PathLike[str], sample_rate: int = 8000) -> npt.NDArray[n
     Returns
     -------
     ndarray, (n,) float32
-        Mean of the channels at `sample_rate`, nominally in [-1, 1].
+        Mono, mixed by `Downmixer`, at `sample_rate`, nominally in [-1, 1].
 
     Raises
     ------
     AudioError
         As for :func:`decode`.
     """
-    blocks = list(decode(path, sample_rate))
+    blocks = list(decode(source, sample_rate))
     # A few input samples may resample to no output sample.
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def _batches(path: str) -> Iterator[list[Any]]:
+def _batches(source: Source, batch_s: float) -> Iterator[list[Any]]:
     """Yield lists of decoded frames, seconds long, with one sample rate, format and channel count each."""
     batch: list[Any] = []
     n_samples = 0
     batch_format: tuple[Any, ...] = ()
-    for frame in _frames(path):
+    for frame in _frames(source):
         frame_format = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
-        if batch and (frame_format != batch_format or n_samples >= _BATCH_S * frame.sample_rate):
+        if batch and (frame_format != batch_format or n_samples >= batch_s * frame.sample_rate):
             yield batch
             batch, n_samples = [], 0
         batch_format = frame_format
@@ -110,20 +120,106 @@ def _batches(path: str) -> Iterator[list[Any]]:
         yield batch
 
 
-def _frames(path: str) -> Iterator[Any]:
+def _frames(source: Source) -> Iterator[Any]:
+    shown = _shown(source)
+    with _searchable(source, shown) as file:
+        parts = [] if file is None else _parts(file)
+        if file is None or not parts:
+            with opened(source) as container:
+                yield from _decode_packets(container, shown)
+        else:
+            yield from _decode_parts(file, parts, shown)
+
+
+@contextlib.contextmanager
+def _searchable(source: Source, shown: str) -> Iterator[BinaryIO | None]:
+    """Yield the source as a file, or None if it is a pipe or cannot be opened."""
+    if not isinstance(source, str | os.PathLike):
+        yield source if hasattr(source, "seek") else None
+        return
     try:
-        file = Path(path)
-        if file.is_file() and file.stat().st_size == 0:
-            raise AudioError(f"{clean(path)}: the file is empty")
-        # ffmpeg takes the "a:" of a relative path "a:b.ogg" for a protocol. Path.absolute, unlike
-        # Path.resolve, keeps the name that the user gave.
-        with av.open(str(file.absolute()), options=_OPEN_OPTIONS, **_metadata_options()) as container:
+        _to_open(source, shown)
+        file = Path(source).open("rb")  # noqa: SIM115 - closed below
+    except OSError:  # `opened` reports the reason
+        yield None
+        return
+    with file:
+        yield file
+
+
+def _parts(file: BinaryIO) -> list[tuple[int, int]]:
+    try:
+        return chain(file)
+    except OSError:  # decoding it reports the reason
+        return []
+
+
+def _decode_parts(file: BinaryIO, parts: Sequence[tuple[int, int]], shown: str) -> Iterator[Any]:
+    """Decode the parts of a chained Ogg file; ffmpeg itself stops where the rate or the channels change."""
+    failures: list[AudioError] = []
+    for start, end in parts:
+        part = cast(BinaryIO, Part(file, start, end))
+        try:
+            with opened(part, shown) as container:
+                yield from _decode_packets(container, shown)
+        except AudioError as error:
+            failures.append(error)
+    if len(failures) == len(parts):
+        raise failures[0]
+    if failures:
+        _log.warning("%s: skipped %d damaged parts of %d", shown, len(failures), len(parts))
+
+
+@contextlib.contextmanager
+def opened(source: Source, shown: str = "") -> Iterator[Any]:
+    """Open an audio file; yield PyAV's container, whose tags are decoded with ``surrogateescape``.
+
+    Parameters
+    ----------
+    source : path-like or binary file
+        As for :func:`decode`.
+    shown : str
+        Its name in error messages, if it has another one.
+
+    Raises
+    ------
+    AudioError
+        If the file is not audio, or cannot be read now or in the block.
+    """
+    shown = shown or _shown(source)
+    try:
+        with av.open(_to_open(source, shown), options=_options(source), **_metadata_options()) as container:
             if not container.streams.audio:
-                raise AudioError(f"{clean(path)}: no audio in this file")
-            yield from _decode_packets(container, clean(path))
+                raise AudioError(f"{shown}: no audio in this file")
+            yield container
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"{clean(path)}: cannot be read as audio ({reason})") from error
+        raise AudioError(f"{shown}: cannot be read as audio ({reason})") from error
+
+
+def _shown(source: Source) -> str:
+    return clean(os.fspath(source)) if isinstance(source, str | os.PathLike) else "standard input"
+
+
+def _options(source: Source) -> dict[str, str]:
+    probe_bytes = getattr(source, "probe_bytes", None)
+    return _OPEN_OPTIONS | ({"formatprobesize": str(probe_bytes)} if probe_bytes else {})
+
+
+def _to_open(source: Source, shown: str) -> str | BinaryIO:
+    """Return what `av.open` takes; raise AudioError for a file that cannot be audio, without opening it."""
+    if not isinstance(source, str | os.PathLike):
+        return source
+    path = Path(source)
+    status = path.stat()
+    # A FIFO would wait for a writer, and a device may have no end.
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise AudioError(f"{shown}: not a regular file", "pipe the audio into `overheard identify -`")
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise AudioError(f"{shown}: the file is empty")
+    # ffmpeg takes the "a:" of a relative path "a:b.ogg" for a protocol. Path.absolute, unlike
+    # Path.resolve, keeps the name that the user gave.
+    return str(path.absolute())
 
 
 def _metadata_options() -> dict[str, Any]:
@@ -133,7 +229,7 @@ def _metadata_options() -> dict[str, Any]:
     PyAV 19 decodes tags with surrogateescape and has no such argument. Source: PyAV pull request 2386.
     """
     major = int(av.__version__.partition(".")[0])
-    return {"metadata_errors": "ignore"} if major < 19 else {}
+    return {"metadata_errors": "surrogateescape"} if major < 19 else {}
 
 
 def _decode_packets(container: Any, shown_path: str) -> Iterator[Any]:
@@ -165,27 +261,15 @@ def _decode_packets(container: Any, shown_path: str) -> Iterator[Any]:
         _log.warning("%s: skipped %d damaged packets", shown_path, n_damaged_packets + n_container_errors)
 
 
-def _downmix(frames: Sequence[Any]) -> npt.NDArray[np.float32]:
-    """Average the channels of frames that have one format; return `(n,)` float32."""
-    n_channels = frames[0].layout.nb_channels
+def _downmix(frames: Sequence[Any], downmixer: Downmixer) -> npt.NDArray[np.float32]:
+    """Mix the channels of frames that have one format; return `(n,)` float32."""
     samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
     if not frames[0].format.is_planar:
-        samples = samples.reshape(-1, n_channels).T
-    offset, full_scale = 0.0, 1.0
+        samples = samples.reshape(-1, frames[0].layout.nb_channels).T
     if samples.dtype.kind == "u":  # 8-bit audio is unsigned
-        offset, full_scale = 128.0, 128.0
-    elif samples.dtype.kind == "i":
-        full_scale = -float(np.iinfo(samples.dtype).min)
-    mono: npt.NDArray[np.float32] = samples[0].astype(np.float32)
-    for channel in samples[1:]:
-        mono += channel
-    mono *= np.float32(1.0 / (full_scale * n_channels))
-    if offset:
-        mono -= np.float32(offset / full_scale)
-    if not np.abs(mono).max(initial=0) <= _MAX_AMPLITUDE:  # float files may contain NaN and huge values
-        np.nan_to_num(mono, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        np.clip(mono, -_MAX_AMPLITUDE, _MAX_AMPLITUDE, out=mono)
-    return mono
+        return downmixer.process(samples, scale=128.0, offset=128.0)
+    full_scale = -float(np.iinfo(samples.dtype).min) if samples.dtype.kind == "i" else 1.0
+    return downmixer.process(samples, full_scale)
 
 
 def _nonempty(samples: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:

@@ -55,7 +55,11 @@ def find_device(spec: str) -> tuple[int | None, dict[str, str]]:
     devices = [(i, d) for i, d in enumerate(sd.query_devices()) if d["max_input_channels"] > 0]
     if spec == "monitor" or spec.startswith("pulse:"):
         source = _DEFAULT_MONITOR if spec == "monitor" else spec.removeprefix("pulse:")
-        return _find_server(devices, source)
+        found = _find_server(devices, source)
+        known = [row.name for row in _server_sources() if row.input.startswith("pulse:")]
+        if source != _DEFAULT_MONITOR and known and source not in known:
+            raise AudioError(f"the sound server has no source {source}", _LIST_INPUTS)
+        return found
     if not devices:
         raise AudioError("there is no audio input", "connect a microphone, or start PulseAudio or PipeWire")
     if spec == "default":
@@ -178,5 +182,8 @@ def load_portaudio() -> Any:
 
 
 def error_text(error: Exception | None) -> str:
-    """Return the message of a PortAudioError without its error codes."""
+    """Return the message of a PortAudioError without its error codes; the driver's own where there is one."""
+    details = error.args[2] if error is not None and len(error.args) > 2 else None
+    if isinstance(details, tuple) and details and isinstance(details[-1], str) and details[-1]:
+        return str(details[-1])
     return str(error).split(" [PaErrorCode")[0].replace("Error opening RawInputStream: ", "")

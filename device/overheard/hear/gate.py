@@ -11,6 +11,7 @@ from overheard.fingerprint.spec import SPEC
 from overheard.settings import GateSettings
 
 LEVEL_WINDOW_S = 0.1  # the level is measured over windows of this length at any block size
+_REPORT_QUIET_S = 60.0  # a start in a quiet moment is not worth a report
 _MIN_POWER = 1e-12  # -120 dB of full scale, below the quantization noise of 16-bit audio (-101 dB)
 
 
@@ -26,6 +27,11 @@ class LevelGate:
         Levels in dB of full scale and hang-over in seconds.
     sample_rate : int, optional
         In Hz; the fingerprint's sample rate if omitted.
+
+    Attributes
+    ----------
+    loudest_db : float
+        Level of the loudest window so far in dB of full scale; -inf for digital silence.
     """
 
     def __init__(self, settings: GateSettings | None = None, sample_rate: int | None = None) -> None:
@@ -34,6 +40,7 @@ class LevelGate:
         self._window_samples = max(1, round(LEVEL_WINDOW_S * rate))
         self._open_db = settings.open_db
         self._close_db = settings.close_db
+        self.loudest_db = -math.inf
         self._hang_windows = math.ceil(settings.hang_s / LEVEL_WINDOW_S - 1e-9)
         self.reset()
 
@@ -64,6 +71,7 @@ class LevelGate:
         was_open = self._open
         for level in levels_db(windows):
             self._level_db = float(level)
+            self.loudest_db = max(self.loudest_db, self._level_db)
             self._step(self._level_db)
             was_open |= self._open
         return was_open
@@ -93,6 +101,43 @@ def levels_db(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     power = np.var(windows, axis=1, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.where(power > _MIN_POWER, 10 * np.log10(np.maximum(power, _MIN_POWER)), -np.inf)
+
+
+class QuietReport:
+    """Report once that the sound of a source has never opened the gate.
+
+    Parameters
+    ----------
+    settings : GateSettings
+        Of the gate.
+    """
+
+    def __init__(self, settings: GateSettings) -> None:
+        self._gate: LevelGate | None = LevelGate(settings)  # None when there is nothing to report any more
+        self._open_db = settings.open_db
+        self._n_samples = 0
+
+    def process(self, block: npt.NDArray[np.float32]) -> str | None:
+        """Process the next block, `(n,)` in [-1, 1]; return the report when it is due."""
+        if self._gate is None:
+            return None
+        self._n_samples += len(block)
+        if self._gate.process(block):
+            self._gate = None
+        elif self._n_samples >= _REPORT_QUIET_S * SPEC.frontend.sample_rate:
+            return self.finish()
+        return None
+
+    def finish(self) -> str | None:
+        """Return the report at the end of the source, unless it was due before."""
+        gate, self._gate = self._gate, None
+        return quiet_text(gate.loudest_db, self._open_db) if gate is not None and self._n_samples else None
+
+
+def quiet_text(loudest_db: float, open_db: float) -> str:
+    """Describe sound that never opens the gate: which level it has, and which it needs."""
+    heard = f"at most {loudest_db:.0f} dBFS" if math.isfinite(loudest_db) else "digital silence"
+    return f"{heard}, and gate.open_db is {open_db:.0f} dBFS"
 
 
 class MusicDetector:

@@ -126,14 +126,19 @@ class MicrophoneSource(AudioSource):
             _close(stream)
 
     def _open(self) -> tuple[Any, SampleQueue, int]:
-        """Open the device at its own sample rate or the next one that works, in mono or else stereo."""
+        """Open the device at its own sample rate or the next one that works.
+
+        A microphone is opened in mono or else stereo. What the sound server plays may be stereo of opposite
+        phase, which the server would mix to silence: it is opened in stereo or else mono.
+        """
         sd = load_portaudio()
         index, self._env = find_device(self._reopen_spec() if self._lost else self._spec)
         info = sd.query_devices(index, "input")
         rates = dict.fromkeys([round(info["default_samplerate"]), *_FALLBACK_RATES])
+        counts = sorted({1, min(2, int(info["max_input_channels"]))}, reverse="monitor" in self._spec)
         failure: Exception | None = None
         for rate in rates:
-            for channels in dict.fromkeys([1, min(2, int(info["max_input_channels"]))]):
+            for channels in counts:
                 try:
                     return (*self._start(sd, index, rate, channels), channels)
                 except sd.PortAudioError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from overheard.errors import AudioError
@@ -9,8 +10,10 @@ from overheard.hear.file import FileSource
 from overheard.hear.source import AudioSource
 from overheard.settings import Settings
 
+_FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # names of devices may contain a dot, as in "2.0"
 
-def open_source(spec: str, settings: Settings, realtime: bool = False) -> AudioSource:
+
+def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool = False) -> AudioSource:
     """Create an audio source.
 
     Parameters
@@ -18,7 +21,7 @@ def open_source(spec: str, settings: Settings, realtime: bool = False) -> AudioS
     spec : str
         One of these, checked in this order:
 
-        - ``-``: standard input, WAV or raw 16-bit mono at 8 kHz
+        - ``-``: standard input, in any format that streams, or raw samples
         - ``default``: the system's default microphone
         - ``monitor``: the computer's own audio output
         - ``pulse:NAME``: a source of PulseAudio or PipeWire
@@ -28,6 +31,8 @@ def open_source(spec: str, settings: Settings, realtime: bool = False) -> AudioS
         `settings.listen.queue_s` is the length of a microphone's queue in seconds.
     realtime : bool
         Whether to read a file at normal speed instead of as fast as possible.
+    raw : bool
+        Whether standard input is 16-bit little-endian mono samples at 8 kHz without a header.
 
     Raises
     ------
@@ -37,11 +42,23 @@ def open_source(spec: str, settings: Settings, realtime: bool = False) -> AudioS
     if spec == "-":
         from overheard.hear.stdin import StdinSource
 
-        return StdinSource()
-    if spec not in ("default", "monitor") and Path(spec).is_file():
-        return FileSource(Path(spec), realtime)
+        return StdinSource(raw=raw)
+    if raw:
+        raise AudioError("--raw is for standard input only", "add `--input -`")
+    path = Path(spec)
+    if spec not in ("default", "monitor"):
+        if path.is_file():
+            return FileSource(path, realtime)
+        if path.exists() and not path.is_dir():
+            raise AudioError(f"{spec}: not a regular file", f"pipe it: `overheard listen --input - < {spec}`")
     if "/" in spec and not spec.startswith("pulse:"):
         raise AudioError(f"{spec}: no such audio file")
     from overheard.hear.microphone import MicrophoneSource
 
-    return MicrophoneSource(spec, settings.listen.queue_s)
+    try:
+        return MicrophoneSource(spec, settings.listen.queue_s)
+    except AudioError as error:
+        if _FILE_SUFFIX.fullmatch(path.suffix) and not spec.startswith("pulse:"):
+            problem = f"{spec}: no such audio file, and no audio input of this name"
+            raise AudioError(problem, "check the path, or run `overheard devices`") from error
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from overheard.hear.downmix import Downmixer
 from overheard.hear.source import SAMPLE_RATE, Block
 
 _FULL_SCALE = np.float32(32768)  # int16 -32768 is float -1, the convention of ffmpeg and libsndfile
@@ -18,7 +19,7 @@ class Resampler:
     rate : int
         Sample rate of the input in Hz.
     channels : int
-        Number of interleaved channels of the input; their mean is the output.
+        Number of interleaved channels of the input; `Downmixer` mixes them.
     """
 
     def __init__(self, rate: int, channels: int) -> None:
@@ -28,6 +29,7 @@ class Resampler:
 
     def reset(self) -> None:
         """Discard the resampler's state; call it after a gap."""
+        self._downmixer = Downmixer(self._rate)
         self._stream = None
         if self._rate != SAMPLE_RATE:
             import soxr  # imported here: a device that delivers 8 kHz does not need it
@@ -49,14 +51,10 @@ class Resampler:
         ndarray, (m,) int16
             May be empty.
         """
-        if samples.dtype == np.int16:
-            if self._stream is None and self._channels == 1:
-                return samples.astype(np.int16, copy=False)
-            floats = to_float(samples)
-        else:
-            floats = samples.astype(np.float32)
-        if self._channels > 1:
-            floats = floats.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
+        if samples.dtype == np.int16 and self._stream is None and self._channels == 1:
+            return samples.astype(np.int16, copy=False)
+        scale = float(_FULL_SCALE) if samples.dtype == np.int16 else 1.0
+        floats = self._downmixer.process(samples.reshape(-1, self._channels).T, scale)
         if self._stream is not None:
             floats = self._stream.resample_chunk(floats, last=last)
         return to_int16(floats)

@@ -122,6 +122,11 @@ class Listener:
         """Seconds of sound so far, lost sound included."""
         return self._n_samples / self._spec.frontend.sample_rate
 
+    @property
+    def loudest_db(self) -> float:
+        """Level of the loudest tenth of a second so far in dB of full scale."""
+        return self._gate.loudest_db
+
     def process(self, block: FloatArray) -> list[Event]:
         """Take the next samples, ``(n,)`` float32 at the spec's sample rate; return the events they cause."""
         if not (self._gate.process(block) and self._detector.process(block)):

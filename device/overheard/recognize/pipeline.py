@@ -6,8 +6,9 @@ Microphone, file, benchmark and test all go through `Listener`: a recording is a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from overheard.fingerprint.model import Model
 from overheard.recognize.listener import (
     CLIP_STEP_FRAMES,
     MAX_SEARCHED,
+    RECORDING_HOP_S,
     Engine,
     Listener,
     Windows,
@@ -31,6 +33,8 @@ from overheard.recognize.scoring import Scoring
 from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
+# From this length on, about 5 minutes, neither the windows nor the rules of a recording depend on its length.
+LONG_S = RECORDING_HOP_S * math.exp(TrackRules.strong_above)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +45,14 @@ class Identification:
     ----------
     verdict : "recognized", "unknown" or "silence"
     best : the best match in the recording, accepted or not; None for silence, or if nothing lines up
+    loudest_db : level of the loudest tenth of a second in dB of full scale
     """
 
     verdict: str
     duration_s: float
     plays: tuple[Play, ...]
     best: Match | None
+    loudest_db: float = -math.inf
 
 
 class Recognizer:
@@ -95,21 +101,38 @@ class Recognizer:
         Identification
             Its cost grows with the length and no faster.
         """
+        return self.identify_blocks([waveform])
+
+    def identify_blocks(self, blocks: Iterable[FloatArray]) -> Identification:
+        """Recognize the music in a recording that is decoded block by block, in bounded memory.
+
+        Parameters
+        ----------
+        blocks : each (n,) float32 in [-1, 1] at the spec's sample rate, of any length
+
+        Returns
+        -------
+        Identification
+            The same at any block length.
+        """
         rate = self.spec.frontend.sample_rate
-        duration_s = len(waveform) / rate
-        windows = Windows.of_recording(duration_s)
-        listener = self.listener(windows, recording_rules(duration_s, windows))
-        if 0 < len(waveform) < self.spec.segment_samples:
-            waveform = np.pad(waveform, (0, self.spec.segment_samples - len(waveform)))
-        block = max(1, len(waveform)) if windows.single else round(BLOCK_S * rate)
-        events: list[Event] = []
-        for start in range(0, len(waveform), block):
-            events += listener.process(waveform[start : start + block])
-        events += listener.finish()
+        stream = iter(blocks)
+        start = _read(stream, math.ceil(LONG_S * rate))
+        windows = Windows.of_recording(len(start) / rate)
+        listener = self.listener(windows, recording_rules(len(start) / rate, windows))
+        n_samples, n_padded = len(start), 0
+        if 0 < n_samples < self.spec.segment_samples:
+            n_padded = self.spec.segment_samples - n_samples
+            start = np.pad(start, (0, n_padded))
+        plays: list[Play] = []
+        for block in _cut(start, stream, max(1, len(start)) if windows.single else round(BLOCK_S * rate)):
+            plays += _ended(listener.process(block))
+        plays += _ended(listener.finish())
+        duration_s = (round(listener.now_s * rate) - n_padded) / rate
         if not listener.any_sound:
-            return Identification("silence", duration_s, (), None)
-        plays = tuple(event.play for event in events if isinstance(event, PlayEnded))
-        return Identification("recognized" if plays else "unknown", duration_s, plays, listener.best)
+            return Identification("silence", duration_s, (), None, listener.loudest_db)
+        verdict = "recognized" if plays else "unknown"
+        return Identification(verdict, duration_s, tuple(plays), listener.best, listener.loudest_db)
 
     def window_candidates(
         self, waveform: FloatArray, without: Collection[int] = ()
@@ -134,3 +157,30 @@ def recording_rules(duration_s: float, windows: Windows) -> TrackRules:
     """
     n_windows = 1.0 if windows.single else duration_s / windows.hop_s
     return TrackRules(strong_above=min(TrackRules.strong_above, math.log(n_windows)))
+
+
+def _read(stream: Iterator[FloatArray], n_wanted: int) -> FloatArray:
+    """Return the start of a stream: all of it, or whole blocks of at least `n_wanted` samples."""
+    blocks: list[FloatArray] = [np.zeros(0, np.float32)]
+    n_samples = 0
+    while n_samples < n_wanted and (block := next(stream, None)) is not None:
+        blocks.append(block)
+        n_samples += len(block)
+    return np.concatenate(blocks)
+
+
+def _cut(start: FloatArray, stream: Iterator[FloatArray], n_block: int) -> Iterator[FloatArray]:
+    """Cut a stream, whose start has been read, into blocks of one length; the last one may be shorter."""
+    rest = start
+    last: list[FloatArray | None] = [None]
+    for samples in itertools.chain(stream, last):
+        n_complete = len(rest) // n_block * n_block
+        for begin in range(0, n_complete, n_block):
+            yield rest[begin : begin + n_block]
+        rest = rest[n_complete:] if samples is None else np.concatenate([rest[n_complete:], samples])
+    if len(rest):
+        yield rest
+
+
+def _ended(events: Iterable[Event]) -> list[Play]:
+    return [event.play for event in events if isinstance(event, PlayEnded)]
