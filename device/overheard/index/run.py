@@ -84,7 +84,7 @@ def make_folder(pack_path: Path) -> None:
     """
     folder = pack_path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, private=True)
     except OSError as error:
         raise PackError(f"{folder}: cannot be created ({error.strerror or error})") from error
     if pack_path.is_dir():
