@@ -27,7 +27,7 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     OSError
         If the file cannot be written, for example because the disk is full.
     """
-    make_folder(path.parent, private)
+    create_folder(path.parent, private)
     partial = path.with_name(f"{path.name}.tmp")
     mode = 0o600 if private else 0o666
     try:
@@ -45,7 +45,7 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def make_folder(folder: Path, private: bool = False) -> None:
+def create_folder(folder: Path, private: bool = False) -> None:
     """Create a folder and its parents; if `private`, only the user may open those that did not exist.
 
     Raises

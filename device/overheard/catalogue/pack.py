@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overheard.catalogue.pack_file import read_file
+from overheard.catalogue.pack_file import Stamp, read_file
 from overheard.catalogue.pack_format import UnusablePack, read_manifest, read_parts, write_parts
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of, pack_metadata, unpack_metadata
 from overheard.errors import REINSTALL, PackError
@@ -53,6 +53,8 @@ class Pack:
     Attributes
     ----------
     path : Path
+    stamp : Stamp
+        Of the file when it was read.
     name : str
         The file's name without its suffix.
     manifest : dict
@@ -80,8 +82,9 @@ class Pack:
         If the bytes in `view` are not a valid pack.
     """
 
-    def __init__(self, path: Path, view: memoryview) -> None:
+    def __init__(self, path: Path, view: memoryview, stamp: Stamp) -> None:
         self.path = path
+        self.stamp = stamp
         self.name = path.stem
         self.bytes = len(view)
         self.manifest = read_manifest(view)
@@ -160,7 +163,7 @@ def open_pack(path: str | os.PathLike[str], digest: str | None = None) -> Pack:
     """
     path = Path(path)
     try:
-        pack = Pack(path, read_file(path))
+        pack = Pack(path, *read_file(path))
     except UnusablePack as error:
         raise pack_error(path, error) from error
     if digest is not None and pack.digest != digest:

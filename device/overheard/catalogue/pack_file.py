@@ -6,6 +6,7 @@ A memory map of the file itself is not safe: the process gets SIGBUS when anothe
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import mmap
 import os
 import shutil
@@ -24,8 +25,23 @@ _FICLONE = 0x40049409  # ioctl of Linux that copies a file without copying its d
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def read_file(path: Path) -> memoryview:
-    """Return the contents of a pack's file; the header is verified, the rest is not.
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """What changes when a file is overwritten or replaced."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> Stamp:
+        """Return the stamp of a file from the result of `os.stat`."""
+        return cls(facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_dev)
+
+
+def read_file(path: Path) -> tuple[memoryview, Stamp]:
+    """Return the contents of a pack's file and its stamp; the header is verified, the rest is not.
 
     Raises
     ------
@@ -36,12 +52,14 @@ def read_file(path: Path) -> memoryview:
     """
     try:
         with os.fdopen(_open(path), "rb") as file:
-            n_bytes = os.fstat(file.fileno()).st_size
+            stamp = Stamp.of(os.fstat(file.fileno()))  # before reading, so that a later change shows
+            n_bytes = stamp.size
             check_header(file.read(HEADER.size), n_bytes)  # before anything large is read
             if n_bytes > MAX_BYTES:
                 raise UnusablePack(f"the file has more than {MAX_BYTES} bytes")
             file.seek(0)
-            return memoryview(file.read(n_bytes) if n_bytes <= MAX_IN_MEMORY else _private_map(file, path))
+            contents = file.read(n_bytes) if n_bytes <= MAX_IN_MEMORY else _private_map(file, path)
+            return memoryview(contents), stamp
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PackError(f"{path}: cannot be opened ({reason})") from error

@@ -15,7 +15,7 @@ from overheard.settings import Settings
 
 log = logging.getLogger(__name__)
 
-__all__ = ["choose_packs", "open_for_model", "open_packs", "pack_paths", "shipped_packs_dir"]
+__all__ = ["choose_packs", "open_for_model", "open_packs", "pack_paths", "present_packs", "shipped_packs_dir"]
 
 MAKE_A_PACK = "make one: overheard index FOLDER"
 
@@ -89,6 +89,16 @@ def _mismatch(pack: Pack, model: Model) -> str | None:
     if cells_of(pack.packed_cells, n_cells).max() >= n_cells:
         return "it contains cells that its model does not have"
     return None
+
+
+def present_packs(settings: Settings, names: Iterable[str] | None = None) -> list[Path]:
+    """Return the packs of :func:`choose_packs` that exist now; none is an error."""
+    wanted = tuple(names or settings.packs)
+    known = pack_paths(settings)
+    if not wanted:
+        return list(known.values())
+    named = [known.get(name) or Path(name) for name in wanted]
+    return [path for path in named if path.suffix == PACK_SUFFIX]
 
 
 def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = None) -> list[Pack]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from overheard.catalogue.pack import Pack, open_pack, write_pack
 from overheard.errors import AudioError, PackError
+from overheard.files import create_folder
 from overheard.index.journal import Journal
 from overheard.index.plan import (
     Entries,
@@ -84,7 +85,7 @@ def make_folder(pack_path: Path) -> None:
     """
     folder = pack_path.parent
     try:
-        make_folder(folder, private=True)
+        create_folder(folder, private=True)
     except OSError as error:
         raise PackError(f"{folder}: cannot be created ({error.strerror or error})") from error
     if pack_path.is_dir():
