@@ -214,21 +214,6 @@ def test_a_play_stays_with_its_track_where_the_catalogue_holds_it_twice(
     assert play.end_s - play.start_s == pytest.approx(60, abs=4)
 
 
-def test_a_play_stays_whole_where_the_catalogue_holds_it_nine_times(
-    pieces: list[Piece], tmp_path: Path
-) -> None:
-    model, piece = default_model(), pieces[3]
-    entries = []
-    for number in range(9):  # encodings with other noise, on other grids
-        waveform = noisy(piece.waveform[617 * number : 45 * RATE], 20.0, number)
-        entries.append(entry(dataclasses.replace(piece, waveform=waveform), f"{number}.wav"))
-    write_pack(tmp_path / "many.pack", "many", model.digest, model.spec, entries)
-    listener = Recognizer(model, [open_pack(tmp_path / "many.pack", model.digest)]).listener()
-    events = listener.process(noisy(cut(piece, 2, 40), 10.0, 99)) + listener.finish()
-    (play,) = [event.play for event in events if isinstance(event, PlayEnded)]
-    assert play.end_s - play.start_s == pytest.approx(40, abs=4)
-
-
 def test_lost_audio_does_not_shift_the_clock(recognizer: Recognizer, pieces: list[Piece]) -> None:
     listener = recognizer.listener()
     events = listener.process(cut(pieces[0], 0, 15)) + listener.gap(30 * RATE)
