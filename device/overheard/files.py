@@ -10,21 +10,30 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     """Yield a file that replaces `path` when the block ends without an exception.
 
     The data goes to ``NAME.tmp`` in the same folder, is flushed to disk, and is then renamed. If the block
     raises an exception or the disk is full, `path` stays unchanged and the temporary file is deleted.
+
+    Parameters
+    ----------
+    path : Path
+    private : bool
+        Whether only the user may read the file, and a folder that is created for it.
 
     Raises
     ------
     OSError
         If the file cannot be written, for example because the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(path.parent, private)
     partial = path.with_name(f"{path.name}.tmp")
+    mode = 0o600 if private else 0o666
     try:
-        with partial.open("wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()  # of an interrupted run; it may have other permissions
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -34,6 +43,19 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             partial.unlink()
         raise
     sync_folder(path.parent)
+
+
+def create_folder(folder: Path, private: bool = False) -> None:
+    """Create a folder and its parents; if `private`, only the user may open those that did not exist.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be created.
+    """
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # an error, if it exists and is no folder
 
 
 def link_files(folder: Path, targets: Mapping[str, Path]) -> None:

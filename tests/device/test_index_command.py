@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pty
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +30,9 @@ from overheard.index import worker as index_worker
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OVERHEARD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(index_worker, "ModelFingerprinter", indexing_fakes.SlowFake)
-    monkeypatch.setattr(packs_command, "_model_digest", lambda settings: "feed" * 4)
+    quantizer = SimpleNamespace(widths=(4,), cells=range(16))
+    model = SimpleNamespace(digest="feed" * 4, spec=SPEC, quantizer=quantizer)
+    monkeypatch.setattr(packs_command, "_model", lambda settings: model)
     monkeypatch.setattr("overheard.catalogue.selection.pack_paths", own_packs)
     return tmp_path / "data"
 
@@ -199,6 +203,24 @@ def test_packs_lists_usable_and_unusable(data: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert out.count("cannot be used: ") == 2
     assert "2.0" in out
+
+
+def test_one_strange_pack_does_not_hide_the_others(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A FIFO, a folder, and a pack whose codes the model cannot have written."""
+    some_pack(data, "good")
+    os.mkfifo(data / "packs" / "fifo.pack")
+    (data / "packs" / "folder.pack").mkdir()
+    path = some_pack(data, "wide")
+    entries = [dataclasses.replace(entry, codes=entry.codes[:, :3]) for entry in open_pack(path).entries()]
+    write_pack(path, "wide", "feed" * 4, SPEC, entries)
+    assert cli.main(["packs", "--json"]) == 0
+    problems = {row["name"]: row["problem"] for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert problems["good"] is None
+    assert "not a regular file" in problems["fifo"]
+    assert "Is a directory" in problems["folder"]
+    assert "codes have 3 bytes; those of its model have 4" in problems["wide"]
+    assert cli.main(["packs"]) == 0
+    assert capsys.readouterr().out.count("cannot be used: ") == 3
 
 
 def test_packs_remove(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

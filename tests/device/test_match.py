@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from overheard.catalogue.search import N_CANDIDATES
 from overheard.errors import ModelError
 from overheard.events import Track
 from overheard.fingerprint.embedder import Queries
@@ -112,6 +113,24 @@ def test_a_copy_does_not_lower_the_margin_at_any_shift_but_a_similar_track_does(
     # Without a rival the margin is measured to the background, which must not contain the copy either.
     assert copied.background == pytest.approx(alone.background, abs=0.02)
     assert copied.margin == pytest.approx(alone.margin, abs=0.02)
+
+
+@pytest.mark.parametrize("n_copies", [6, 12, 30])
+def test_any_number_of_copies_counts_as_one_recording(n_copies: int) -> None:
+    """Encodings of one recording: no copy is a rival, and the copy of the open play stays preferred."""
+    world, hop = World(), SPEC.hop_frames
+    query = world.query(5, 320, 68, noise=0.3)
+    alone = world.match(query)
+    copies = [world.query(5, 0, 40, noise=0.3, step=hop) for _ in range(n_copies)]
+    rival = world.query(5, 0, 40, noise=1.5, step=hop)
+    world.hold(*copies)
+    for playing in (None, "5", "12", str(11 + n_copies)):
+        found = world.match(query, playing=playing)
+        assert str(found.track) == playing or playing is None
+        assert found.margin > alone.margin - 0.1
+    if n_copies < N_CANDIDATES:  # with more copies no query proposes anything else
+        world.hold(*copies, rival)
+        assert world.match(query).margin < alone.margin - 0.15
 
 
 def test_the_copy_of_the_open_play_is_preferred_and_no_other_track_is() -> None:

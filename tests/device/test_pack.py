@@ -4,10 +4,13 @@ import datetime
 import hashlib
 import json
 import os
+import stat
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overheard.catalogue import pack as packs
-from overheard.catalogue import pack_format, selection, track_list
+from overheard.catalogue import pack_file, pack_format, selection, track_list
 from overheard.catalogue.track_list import metadata_of
-from overheard.errors import PackError
+from overheard.errors import REINSTALL, PackError
 from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
+from overheard.settings import Settings
 
 DIGEST = "0123456789abcdef"
 
@@ -54,7 +58,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # Any text in tags, and any bytes in paths, because file systems allow bytes that are not UTF-8.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-paths = st.binary(min_size=1, max_size=30).map(os.fsdecode)
+paths = st.binary(min_size=1, max_size=30).map(lambda name: os.fsdecode(name.replace(b"\0", b"0")))
 tracks = st.builds(
     entry,
     seed=st.integers(0, 1 << 30),
@@ -189,7 +193,7 @@ def pack_with(metadata: bytes, path: Path, monkeypatch: pytest.MonkeyPatch) -> p
         (b"[" * 100_000, "invalid JSON"),
         (b'{"rows":[]}', "columns is missing"),
         (b'{"columns":["id"],"rows":[["a"],["b"]]}', "2 rows for 1 tracks"),
-        (b'{"columns":["id"],"rows":[["a"]]}', "title is missing"),
+        (b'{"columns":["id"],"rows":[["0123456789ab"]]}', "title is missing"),
         (b'{"columns":["id"],"rows":["a"]}', "a row must be an array"),
         (b'{"columns":["id"],"rows":[["a", "b"]]}', "at most 1 values"),
         (b'{"columns":[["id"]],"rows":[["a"]]}', "column's name must be a string"),
@@ -197,6 +201,20 @@ def pack_with(metadata: bytes, path: Path, monkeypatch: pytest.MonkeyPatch) -> p
         (metadata_with(5, "long"), "duration_s must be a finite number"),
         (metadata_with(5, float("nan")), "duration_s must be a finite number"),
         (metadata_with(5, True), "duration_s must be an integer"),
+        (metadata_with(5, float("inf")), "duration_s must be a finite number"),
+        (metadata_with(5, float("-inf")), "duration_s must be a finite number"),
+        (metadata_with(5, 12345.0).replace(b"12345.0", b"1e400"), "duration_s must be a finite number"),
+        (metadata_with(5, 1e300), "duration_s is out of range"),
+        (metadata_with(5, -(10**17)), "duration_s is out of range"),
+        (metadata_with(5, 10**30), "duration_s is out of range"),
+        (metadata_with(0, "\x1b[2J"), "id must be 12 hex digits"),
+        (metadata_with(1, "\ud800"), "title is not valid text"),
+        (metadata_with(2, "\udc80"), "artist is not valid text"),
+        (metadata_with(4, "/a\ud800"), "path is not a valid path"),
+        (metadata_with(4, "/a\0"), "path is not a valid path"),
+        (metadata_with(8, {"\ud800": "x"}), "a name in extras is not valid text"),
+        (metadata_with(8, {"licence": "\udfff"}), "licence is not valid text"),
+        (metadata_with(9, [["/b\ud800", 3, 4]]), "path is not a valid path"),
         (metadata_with(6, 1.5), "size must be an integer"),
         (metadata_with(7, None), "mtime_ns must be an integer"),
         (metadata_with(8, ["licence"]), "extras must be an object"),
@@ -207,9 +225,8 @@ def pack_with(metadata: bytes, path: Path, monkeypatch: pytest.MonkeyPatch) -> p
 def test_invalid_metadata_with_correct_checksums_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metadata: bytes, reason: str
 ) -> None:
-    pack = pack_with(zlib.compress(metadata), tmp_path / "odd.pack", monkeypatch)  # metadata is parsed later
     with pytest.raises(PackError, match=f"list of tracks is invalid: .*({reason})") as caught:
-        _ = pack.tracks
+        pack_with(zlib.compress(metadata), tmp_path / "odd.pack", monkeypatch)
     assert "overheard packs remove odd" in str(caught.value.remedy)
 
 
@@ -217,18 +234,19 @@ def test_invalid_metadata_with_correct_checksums_is_refused(
 def test_metadata_that_cannot_be_decompressed_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bytes
 ) -> None:
-    pack = pack_with(stored, tmp_path / "odd.pack", monkeypatch)
     with pytest.raises(PackError, match="list of tracks is invalid"):
-        _ = pack.tracks
+        pack_with(stored, tmp_path / "odd.pack", monkeypatch)
 
 
 def test_metadata_that_decompresses_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(track_list, "_MAX_BYTES", 1000)
-    pack = pack_with(zlib.compress(b" " * 1001), tmp_path / "bomb.pack", monkeypatch)
-    with pytest.raises(PackError, match="more than 1000 bytes"):
-        _ = pack.tracks
+    monkeypatch.setattr(track_list, "_MIN_VALUES", 100)
+    with pytest.raises(PackError, match=r"more than 6\d{6} bytes when uncompressed"):
+        pack_with(zlib.compress(b" " * (1 << 28)), tmp_path / "bomb.pack", monkeypatch)
+    for values in (b"[],", b"{},", b"0,", b'["",0,0],'):
+        with pytest.raises(PackError, match=r"too many values \(\d+\)"):
+            pack_with(zlib.compress(values * 1000), tmp_path / "bomb.pack", monkeypatch)
 
 
 def test_complete_and_shortened_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +293,23 @@ def with_facts(path: Path, **changes: object) -> Path:
         ({"code_bytes": 3}, "part 'codes' has 20 bytes instead of 15"),
         ({"code_bytes": 2**40}, "code_bytes is more than"),
         ({"duration_s": float("inf")}, "duration_s must be a finite number"),
+        ({"code_bytes": -1}, "code_bytes is out of range"),
+        ({"code_bytes": 22.9}, "code_bytes must be an integer"),
+        ({"code_bytes": "22"}, "code_bytes must be an integer"),
+        ({"duration_s": float("nan")}, "duration_s must be a finite number"),
+        ({"duration_s": -(10**17)}, "duration_s is out of range"),
+        ({"duration_s": 1e300}, "duration_s is out of range"),
+        ({"duration_s": "12"}, "duration_s must be a finite number"),
+        ({"created": None}, "created is missing"),
+        ({"created": 2024}, "created must be a string"),
+        ({"created": "yesterday"}, "created must be a date and time"),
+        ({"created": "2024-01-01T00:00:00"}, "created must be a date and time with a time zone"),
+        ({"created": "9999-12-31T23:59:59-12:00"}, "created must be a date and time"),
+        ({"created": "0001-01-01T00:00:00+12:00"}, "created must be a date and time"),
         ({"fingerprint_digest": 7}, "fingerprint_digest must be a string"),
+        ({"fingerprint_digest": "\x1b[2J0123456789ab"}, "must be 16 hex digits"),
+        ({"fingerprint_digest": "\ud800"}, "fingerprint_digest is not valid text"),
+        ({"padding": "x" * (1 << 18)}, "the manifest has more than 262144 bytes"),
     ],
 )
 def test_wrong_facts_with_correct_checksums_are_refused(
@@ -344,6 +378,98 @@ def test_parts_are_aligned_and_match_the_manifest(good: Path) -> None:
         start = base + part["offset"]
         assert start % 64 == 0
         assert hashlib.sha256(content[start : start + part["length"]]).hexdigest() == part["sha256"]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_an_open_pack_stays_as_it_was_when_its_file_is_overwritten_shortened_or_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    """A memory map of the file itself would end the process with SIGBUS."""
+    monkeypatch.setattr(pack_file, "MAX_IN_MEMORY", 1 << 30 if in_memory else 0)
+    pack = written(tmp_path / "music.pack", entry(1, 30_000))
+    cells, codes = pack.packed_cells.tobytes(), pack.codes.tobytes()
+    for change in (lambda path: path.write_bytes(b"x" * 10), lambda path: os.truncate(path, 0), Path.unlink):
+        change(pack.path)
+        assert (pack.packed_cells.tobytes(), pack.codes.tobytes()) == (cells, codes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "a.pack")
+    with pytest.raises(PackError, match="not a regular file"):
+        packs.open_pack(tmp_path / "a.pack")
+
+
+def test_a_file_that_only_claims_to_be_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.pack"
+    for n_bytes, header in ((1 << 40, b"movie"), (1 << 35, pack_format._MAGIC)):
+        manifest_bytes, declared = 10, n_bytes
+        path.write_bytes(pack_format.HEADER.pack(header, 1, manifest_bytes, declared, bytes(32)))
+        os.truncate(path, n_bytes)
+        with pytest.raises(PackError, match=r"not an overheard pack|more than \d+ bytes"):
+            packs.open_pack(path)
+
+
+def test_packs_and_new_folders_are_private(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "packs" / "music.pack"
+    (tmp_path / "data").parent.chmod(0o755)
+    path.parent.mkdir(parents=True)
+    path.parent.rmdir()
+    path.parent.parent.rmdir()
+    for _ in range(2):
+        written(path, entry(1))
+        modes = [stat.S_IMODE(place.stat().st_mode) for place in (path, path.parent, path.parent.parent)]
+        assert modes == [0o600, 0o700, 0o700]
+        path.chmod(0o644)  # as earlier versions wrote it
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_damaged_shipped_pack_asks_for_a_new_installation(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "shipped_packs_dir", lambda: tmp_path)
+    path = tmp_path / "starter.pack"
+    path.write_bytes(good.read_bytes()[:-1])
+    with pytest.raises(PackError, match=REINSTALL):
+        packs.open_pack(path)
+    path.write_bytes(good.read_bytes())
+    with pytest.raises(PackError, match="made for another model") as caught:
+        packs.open_pack(path, "f" * 16)
+    assert "packs remove" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cells", "reason"),
+    [
+        ({"spec": {**SPEC.to_dict(), "dim": 97}}, 0, "fingerprint parameters are not those of its model"),
+        ({"spec": "none"}, 0, "fingerprint parameters are not those of its model"),
+        ({}, 0, None),
+        ({}, 65535, "contains cells that its model does not have"),
+    ],
+)
+def test_a_pack_that_its_model_cannot_have_written_is_skipped(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, object],
+    cells: int,
+    reason: str | None,
+) -> None:
+    model = SimpleNamespace(
+        digest=DIGEST, spec=SPEC, quantizer=SimpleNamespace(widths=(4, 8), cells=range(1000))
+    )
+    overheard_settings = Settings(data_dir=tmp_path, packs=())
+    good_one, odd = entry(1), entry(2)
+    for each, number in ((good_one, 0), (odd, cells)):
+        each.packed_cells[:] = number
+    written(tmp_path / "packs" / "good.pack", good_one)
+    with_facts(written(tmp_path / "packs" / "odd.pack", odd).path, **changes)
+    written(tmp_path / "packs" / "empty.pack")  # its codes have no bytes
+    opened = selection.open_packs(overheard_settings, model)
+    assert [pack.name for pack in opened] == ["empty", "good", *([] if reason else ["odd"])]
+    messages = [r.getMessage() for r in caplog.records if "odd.pack" in r.getMessage()]
+    assert len(messages) == bool(reason)
+    assert all(str(reason) in message and "\n" not in message for message in messages)
 
 
 def test_arrays_are_read_only(good: Path) -> None:

@@ -13,19 +13,20 @@ Segments are in the order of tracks and, within a track, of time, one per hop. T
 from __future__ import annotations
 
 import datetime
-import mmap
 import os
+import re
 from collections.abc import Sequence
-from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from overheard.catalogue.pack_file import Stamp, read_file
 from overheard.catalogue.pack_format import UnusablePack, read_manifest, read_parts, write_parts
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of, pack_metadata, unpack_metadata
-from overheard.errors import PackError, SettingsError
+from overheard.errors import REINSTALL, PackError, SettingsError
 from overheard.files import atomic_write
 from overheard.fingerprint.json_values import (
     JsonValueError,
@@ -35,11 +36,15 @@ from overheard.fingerprint.json_values import (
     get_string,
 )
 from overheard.fingerprint.spec import FingerprintSpec
+from overheard.text import one_line
 
 __all__ = ["PACK_SUFFIX", "Pack", "PackTrack", "TrackEntry", "open_pack", "write_pack"]
 
 PACK_SUFFIX = ".pack"
 MAX_CODE_BYTES = 1 << 10  # far more than any quantizer's
+_MAX_TOTAL_S = 1e12  # of all tracks; tables can show it
+_DIGEST = re.compile(r"[0-9a-f]{16}")
+_YEARS = range(2, 9999)  # in which every time zone can show every moment
 
 
 class Pack:
@@ -48,6 +53,8 @@ class Pack:
     Attributes
     ----------
     path : Path
+    stamp : Stamp
+        Of the file when it was read.
     name : str
         The file's name without its suffix.
     manifest : dict
@@ -55,9 +62,9 @@ class Pack:
         and more.
     digest : str
         ``Model.digest`` of the model that made the fingerprints.
-    packed_cells : ndarray, (n,) uint16, read-only, memory-mapped
+    packed_cells : ndarray, (n,) uint16, read-only
         See :mod:`overheard.fingerprint.hubness`.
-    codes : ndarray, (n, code_bytes) uint8, read-only, memory-mapped
+    codes : ndarray, (n, code_bytes) uint8, read-only
     first_segment : ndarray, (n_tracks + 1,) int64
         Track i has the segments ``first_segment[i]`` to ``first_segment[i + 1] - 1``.
     created : str
@@ -66,6 +73,8 @@ class Pack:
         Hours of music in the pack.
     bytes : int
         Size of the file.
+    tracks : tuple of PackTrack
+        Metadata of each track.
 
     Raises
     ------
@@ -73,23 +82,17 @@ class Pack:
         If the bytes in `view` are not a valid pack.
     """
 
-    def __init__(self, path: Path, view: memoryview) -> None:
+    def __init__(self, path: Path, view: memoryview, stamp: Stamp) -> None:
         self.path = path
+        self.stamp = stamp
         self.name = path.stem
         self.bytes = len(view)
         self.manifest = read_manifest(view)
         parts = read_parts(view, self.manifest)
         try:
-            n_tracks, n_segments, code_bytes = (
-                get_integer(self.manifest, name, 0) for name in ("n_tracks", "n_segments", "code_bytes")
-            )
-            self.digest = get_string(self.manifest, "fingerprint_digest")
-            self.created = get_string(self.manifest, "created")
-            self.hours = get_number(self.manifest, "duration_s", 0) / 3600
+            n_tracks, n_segments, code_bytes = self._read_facts()
         except JsonValueError as error:
             raise UnusablePack(f"the manifest is invalid: {error}") from error
-        if code_bytes > MAX_CODE_BYTES:
-            raise UnusablePack(f"the manifest is invalid: code_bytes is more than {MAX_CODE_BYTES}")
         sizes = {"cells": 2 * n_segments, "codes": n_segments * code_bytes, "segments": 4 * n_tracks}
         for part, size in sizes.items():
             if len(parts[part]) != size:
@@ -101,7 +104,28 @@ class Pack:
         self.first_segment = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         if self.first_segment[-1] != n_segments:
             raise UnusablePack("the tracks' numbers of segments do not add up")
-        self._metadata = parts["tracks"]
+        if not counts.all():  # with this, the file's size limits the number of tracks
+            raise UnusablePack("a track has no segments")
+        try:
+            self.tracks: tuple[PackTrack, ...] = unpack_metadata(parts["tracks"], counts.tolist(), self.bytes)
+        except JsonValueError as error:
+            raise UnusablePack(f"the list of tracks is invalid: {error}") from error
+
+    def _read_facts(self) -> tuple[int, int, int]:
+        """Read the manifest; return numbers of tracks, segments and bytes per code. Raises JsonValueError."""
+        self.digest = get_string(self.manifest, "fingerprint_digest")
+        if not _DIGEST.fullmatch(self.digest):
+            raise JsonValueError("fingerprint_digest must be 16 hex digits")
+        self.created = get_string(self.manifest, "created")
+        if not _is_moment(self.created):
+            raise JsonValueError("created must be a date and time with a time zone, in ISO 8601 format")
+        self.hours = get_number(self.manifest, "duration_s", 0, _MAX_TOTAL_S) / 3600
+        n_tracks, n_segments, code_bytes = (
+            get_integer(self.manifest, name, 0) for name in ("n_tracks", "n_segments", "code_bytes")
+        )
+        if code_bytes > MAX_CODE_BYTES:
+            raise JsonValueError(f"code_bytes is more than {MAX_CODE_BYTES}")
+        return n_tracks, n_segments, code_bytes
 
     @property
     def spec(self) -> FingerprintSpec:
@@ -110,15 +134,7 @@ class Pack:
             return FingerprintSpec.from_dict(get_object(self.manifest, "spec"))
         except JsonValueError as error:
             reason = f"the fingerprint parameters are not supported: {error}"
-            raise _pack_error(self.path, UnusablePack(reason)) from error
-
-    @cached_property
-    def tracks(self) -> tuple[PackTrack, ...]:
-        """Metadata of each track, parsed at the first use. Raises PackError if it is invalid."""
-        try:
-            return unpack_metadata(self._metadata, np.diff(self.first_segment).tolist())
-        except JsonValueError as error:
-            raise _pack_error(self.path, UnusablePack(f"the list of tracks is invalid: {error}")) from error
+            raise pack_error(self.path, UnusablePack(reason)) from error
 
     def entries(self) -> list[TrackEntry]:
         """Return the tracks with their fingerprints, for writing them into another pack."""
@@ -147,27 +163,18 @@ def open_pack(path: str | os.PathLike[str], digest: str | None = None) -> Pack:
     """
     path = Path(path)
     try:
-        pack = Pack(path, _map(path))
+        pack = Pack(path, *read_file(path))
     except UnusablePack as error:
-        raise _pack_error(path, error) from error
+        raise pack_error(path, error) from error
     if digest is not None and pack.digest != digest:
-        raise PackError(
-            f"{path}: made for another model ({pack.digest}, this one is {digest})",
+        remedy = (
             f"index its music again (overheard index FOLDER --pack {path.stem}), download the pack again, "
-            f"or delete it (overheard packs remove {path.stem})",
+            f"or delete it (overheard packs remove {path.stem})"
         )
+        if _is_shipped(path):
+            remedy = "to leave it out, list the packs that you want in the setting `packs`"
+        raise PackError(f"{path}: made for another model ({pack.digest}, this one is {digest})", remedy)
     return pack
-
-
-def _map(path: Path) -> memoryview:
-    """Memory-map a file. Raises PackError if that fails, UnusablePack if the file is empty."""
-    try:
-        with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise UnusablePack("the file is empty")  # an empty file cannot be mapped
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:
-        raise PackError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
 
 def write_pack(
@@ -211,7 +218,7 @@ def write_pack(
         "spec": spec.to_dict(),
     }
     try:
-        with atomic_write(path) as file:
+        with atomic_write(path, private=True) as file:
             write_parts(file, {**facts, **_totals(tracks, width)}, _parts(tracks))
     except OSError as error:
         raise PackError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -235,9 +242,30 @@ def _parts(tracks: Sequence[TrackEntry]) -> dict[str, list[bytes]]:
     }
 
 
-def _pack_error(path: Path, unusable: UnusablePack) -> PackError:
+def pack_error(path: Path, unusable: UnusablePack) -> PackError:
+    """Return the error for a user: which pack, what is wrong with it, and what to do about it."""
     remedy = f"delete it (overheard packs remove {path.stem}), then index its music or download it again"
-    return PackError(f"{path}: {unusable.reason}", unusable.remedy or remedy)
+    if _is_shipped(path):
+        remedy = REINSTALL
+    return PackError(f"{path}: {one_line(unusable.reason)}", unusable.remedy or remedy)
+
+
+def shipped_packs_dir() -> Path:
+    """Return the folder of the packs that ship with overheard."""
+    return Path(str(resources.files("overheard"))) / "packs"
+
+
+def _is_shipped(path: Path) -> bool:
+    return path.parent == shipped_packs_dir()
+
+
+def _is_moment(text: str) -> bool:
+    """Return whether the text is a date and time with a time zone."""
+    try:
+        when = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return when.tzinfo is not None and when.year in _YEARS
 
 
 def creation_time() -> str:

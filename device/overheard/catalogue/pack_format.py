@@ -24,6 +24,7 @@ from overheard.fingerprint.json_values import (
 
 VERSION = 1
 PARTS = ("cells", "codes", "segments", "tracks")
+MAX_MANIFEST_BYTES = 1 << 18  # a manifest has about 1 kB; limits what a hostile one can allocate
 HEADER = struct.Struct("<16sIIQ32s")
 _MAGIC = b"OVERHEARD PACK\n\0"
 _ALIGNMENT = 64
@@ -75,6 +76,31 @@ def write_parts(file: BinaryIO, facts: dict[str, Any], parts: Mapping[str, Seque
             file.write(chunk)
 
 
+def check_header(header: bytes | memoryview, file_bytes: int) -> tuple[int, bytes]:
+    """Verify the header of a file with `file_bytes` bytes; return length and SHA-256 of the manifest.
+
+    Raises
+    ------
+    UnusablePack
+        If the file is not a pack, has another length, or has another format version.
+    """
+    if len(header) < HEADER.size:
+        raise UnusablePack("the file is truncated" if len(header) else "the file is empty")
+    magic, version, length, n_bytes, digest = HEADER.unpack_from(header)
+    if magic != _MAGIC:
+        raise UnusablePack("the file is not an overheard pack, or is damaged")
+    if version != VERSION:
+        raise UnusablePack(
+            f"the file has format version {version}; this overheard supports version {VERSION}",
+            "update overheard",
+        )
+    if n_bytes != file_bytes:
+        raise UnusablePack(f"the file has {file_bytes} bytes instead of {n_bytes}")
+    if length > MAX_MANIFEST_BYTES:
+        raise UnusablePack(f"the manifest has more than {MAX_MANIFEST_BYTES} bytes")
+    return length, digest
+
+
 def read_manifest(view: memoryview) -> dict[str, Any]:
     """Verify the header and return the manifest.
 
@@ -83,18 +109,7 @@ def read_manifest(view: memoryview) -> dict[str, Any]:
     UnusablePack
         If the file is not a pack, is damaged, or has another format version.
     """
-    if len(view) < HEADER.size:
-        raise UnusablePack("the file is truncated" if len(view) else "the file is empty")
-    magic, version, length, n_bytes, digest = HEADER.unpack_from(view)
-    if magic != _MAGIC:
-        raise UnusablePack("the file is not an overheard pack, or is damaged")
-    if version != VERSION:
-        raise UnusablePack(
-            f"the file has format version {version}; this overheard supports version {VERSION}",
-            "update overheard",
-        )
-    if n_bytes != len(view):
-        raise UnusablePack(f"the file has {len(view)} bytes instead of {n_bytes}")
+    length, digest = check_header(view[: HEADER.size], len(view))
     raw = view[HEADER.size : HEADER.size + length]
     if hashlib.sha256(raw).digest() != digest:
         raise UnusablePack("the manifest is modified or damaged")

@@ -128,7 +128,7 @@ class Catalogue:
         # A direct-mapped cache: row n % N_CACHED_SEGMENTS may hold segment n.
         self._cached_segments: IntArray = np.full(N_CACHED_SEGMENTS, -1, dtype=np.int64)
         self._cached_vectors: FloatArray = np.zeros((N_CACHED_SEGMENTS, quantizer.dim), dtype=np.float32)
-        widths = {pack.codes.shape[1] for pack in packs} or {quantizer.code_bytes}
+        widths = {pack.codes.shape[1] for pack in packs if len(pack.codes)} or {quantizer.code_bytes}
         self._code_bytes, self._same_width = max(widths), len(widths) == 1
         n_cells = len(quantizer.cells)
         self._lists = _InvertedLists(n_cells, cells_of(self._packed_cells, n_cells))

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 
-from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack
+from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack, pack_error, shipped_packs_dir
+from overheard.catalogue.pack_format import UnusablePack
 from overheard.errors import PackError
+from overheard.fingerprint.hubness import cells_of
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
 
 log = logging.getLogger(__name__)
 
+__all__ = ["choose_packs", "open_for_model", "open_packs", "pack_paths", "present_packs", "shipped_packs_dir"]
+
 MAKE_A_PACK = "make one: overheard index FOLDER"
-
-
-def shipped_packs_dir() -> Path:
-    """Return the folder of the packs that ship with overheard."""
-    return Path(str(resources.files("overheard"))) / "packs"
 
 
 def pack_paths(settings: Settings) -> dict[str, Path]:
@@ -63,6 +61,46 @@ def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict
     return chosen or known
 
 
+def open_for_model(path: Path, model: Model) -> Pack:
+    """Open a pack and verify that each of its values is one that the model can have written.
+
+    Raises
+    ------
+    PackError
+        If the pack cannot be used with this model.
+    """
+    pack = open_pack(path, model.digest)
+    problem = _mismatch(pack, model)
+    if problem is not None:
+        raise pack_error(path, UnusablePack(problem))
+    return pack
+
+
+def _mismatch(pack: Pack, model: Model) -> str | None:
+    """Return why a pack with the model's digest is not of the model, or None."""
+    if pack.manifest.get("spec") != model.spec.to_dict():
+        return "its fingerprint parameters are not those of its model"
+    if not len(pack.packed_cells):
+        return None
+    code_bytes, widths = pack.codes.shape[1], model.quantizer.widths
+    if code_bytes not in widths:
+        return f"its codes have {code_bytes} bytes; those of its model have {' or '.join(map(str, widths))}"
+    n_cells = len(model.quantizer.cells)
+    if cells_of(pack.packed_cells, n_cells).max() >= n_cells:
+        return "it contains cells that its model does not have"
+    return None
+
+
+def present_packs(settings: Settings, names: Iterable[str] | None = None) -> list[Path]:
+    """Return the packs of :func:`choose_packs` that exist now; none is an error."""
+    wanted = tuple(names or settings.packs)
+    known = pack_paths(settings)
+    if not wanted:
+        return list(known.values())
+    named = [known.get(name) or Path(name) for name in wanted]
+    return [path for path in named if path.suffix == PACK_SUFFIX]
+
+
 def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = None) -> list[Pack]:
     """Open packs for one model.
 
@@ -82,7 +120,7 @@ def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = N
     reason: PackError | None = None
     for path in choose_packs(settings, names).values():
         try:
-            packs.append(open_pack(path, model.digest))
+            packs.append(open_for_model(path, model))
         except PackError as error:
             if selected:
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,17 +18,25 @@ from overheard import events
 from overheard.fingerprint.json_values import (
     JsonValueError,
     as_integer,
+    as_path,
+    as_string,
     get_array,
     get_integer,
     get_number,
     get_object,
     get_string,
     parse_object,
+    required,
 )
 
 _COLUMNS = ("id", "title", "artist", "album", "path", "duration_s", "size", "mtime_ns", "extras", "also")
 _OPTIONAL = {"size": 0, "mtime_ns": 0, "extras": {}, "also": []}  # defaults, which a row omits at its end
-_MAX_BYTES = 1 << 30  # uncompressed, 1 GiB or 10 million tracks; limits what a hostile pack can allocate
+_ID = re.compile(r"[0-9a-f]{12}")
+MAX_DURATION_S = 1e9  # 30 years; clocks and tables can show it
+# Limits for hostile lists: 10 kB can decompress to 10 MB, and these can become 200 MB of Python objects. The
+# list of a real pack has a twentieth of the pack's bytes; the constants allow for many copies of few tracks.
+_MIN_BYTES, _BYTES_PER_BYTE = 1 << 22, 8  # uncompressed, and for each byte of the pack
+_MIN_VALUES, _VALUES_PER_BYTE = 1 << 18, 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,20 +97,23 @@ def pack_metadata(tracks: Sequence[TrackEntry]) -> bytes:
     return zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
 
 
-def unpack_metadata(packed: bytes | memoryview, counts: Sequence[int]) -> tuple[PackTrack, ...]:
+def unpack_metadata(
+    packed: bytes | memoryview, counts: Sequence[int], pack_bytes: int
+) -> tuple[PackTrack, ...]:
     """Read the result of :func:`pack_metadata`.
 
     Parameters
     ----------
     packed : compressed JSON
     counts : number of segments of each track
+    pack_bytes : size of the whole pack, which limits the size of the metadata
 
     Raises
     ------
     JsonValueError
-        If the data is damaged, is not a table of tracks, or has not one row per count.
+        If the data is damaged, too large, is not a table of tracks, or has not one row per count.
     """
-    table = parse_object(_decompress(packed))
+    table = parse_object(_decompress(packed, pack_bytes))
     columns, rows = get_array(table, "columns"), get_array(table, "rows")
     if len(rows) != len(counts):
         raise JsonValueError(f"{len(rows)} rows for {len(counts)} tracks")
@@ -110,15 +122,20 @@ def unpack_metadata(packed: bytes | memoryview, counts: Sequence[int]) -> tuple[
     return tuple(_from_row(columns, row, n) for row, n in zip(rows, counts, strict=True))
 
 
-def _decompress(packed: bytes | memoryview) -> str:
+def _decompress(packed: bytes | memoryview, pack_bytes: int) -> str:
+    """Return the JSON text. Raises JsonValueError if it would take much memory to parse."""
+    max_bytes = _MIN_BYTES + _BYTES_PER_BYTE * pack_bytes
     decompressor = zlib.decompressobj()
     try:
-        text = decompressor.decompress(packed, _MAX_BYTES).decode("utf-8", "surrogatepass")
+        text = decompressor.decompress(packed, max_bytes)
+        n_values = sum(map(text.count, (b",", b"[", b"{")))
+        if n_values > _MIN_VALUES + _VALUES_PER_BYTE * pack_bytes:
+            raise JsonValueError(f"too many values ({n_values})")
+        if not decompressor.eof:
+            raise JsonValueError(f"truncated, or more than {max_bytes} bytes when uncompressed")
+        return text.decode("utf-8", "surrogatepass")
     except (zlib.error, UnicodeDecodeError) as error:
         raise JsonValueError(f"cannot be decompressed ({error})") from error
-    if not decompressor.eof:
-        raise JsonValueError(f"truncated, or more than {_MAX_BYTES} bytes when uncompressed")
-    return text
 
 
 def _to_row(values: Mapping[str, Any]) -> list[Any]:
@@ -134,24 +151,29 @@ def _from_row(columns: Sequence[str], row: object, n_segments: int) -> PackTrack
     if not isinstance(row, list) or len(row) > len(columns):
         raise JsonValueError(f"a row must be an array of at most {len(columns)} values")
     values = {**_OPTIONAL, **dict(zip(columns, row, strict=False))}
-    extras = get_object(values, "extras")
+    if not _ID.fullmatch(get_string(values, "id")):
+        raise JsonValueError("id must be 12 hex digits")
     return PackTrack(
         id=get_string(values, "id"),
         title=get_string(values, "title"),
         artist=get_string(values, "artist"),
         album=get_string(values, "album"),
-        path=get_string(values, "path"),
-        duration_s=get_number(values, "duration_s", 0),
+        path=as_path(required(values, "path"), "path"),
+        duration_s=get_number(values, "duration_s", 0, MAX_DURATION_S),
         n_segments=n_segments,
         size=get_integer(values, "size", 0),
         mtime_ns=get_integer(values, "mtime_ns"),
-        extras={name: get_string(extras, name) for name in extras},
+        extras=_to_extras(get_object(values, "extras")),
         also=tuple(map(_to_file, get_array(values, "also"))),
     )
+
+
+def _to_extras(extras: Mapping[str, Any]) -> dict[str, str]:
+    return {as_string(name, "a name in extras"): get_string(extras, name) for name in extras}
 
 
 def _to_file(value: object) -> tuple[str, int, int]:
     """Return path, size and modification time of a file in the column ``also``."""
     if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
         raise JsonValueError("a file in 'also' must be an array of path, size and mtime_ns")
-    return value[0], as_integer(value[1], "size", 0), as_integer(value[2], "mtime_ns")
+    return as_path(value[0], "path"), as_integer(value[1], "size", 0), as_integer(value[2], "mtime_ns")

@@ -115,25 +115,25 @@ def check_model(settings: Settings) -> list[Check]:
 def check_packs(settings: Settings) -> list[Check]:
     """Open every pack for the model in use."""
     from overheard.catalogue.pack import open_pack
-    from overheard.catalogue.selection import pack_paths
+    from overheard.catalogue.selection import open_for_model, pack_paths
     from overheard.fingerprint.model import load_model
 
     paths = pack_paths(settings)
     if not paths:
         return [Check("packs", False, "no packs", "create one with `overheard index FOLDER`")]
     try:
-        digest: str | None = load_model(settings.model_path).digest
+        model = load_model(settings.model_path)
     except ModelError:
-        digest = None  # check_model reports the error
+        model = None  # check_model reports the error
     checks = []
     for name, path in paths.items():
         try:
-            pack = open_pack(path, digest)
+            pack = open_pack(path) if model is None else open_for_model(path, model)
         except PackError as error:
             checks.append(failed(f"pack {name}", error))
             continue
         tracks = len(pack.tracks)
-        detail = f"{plural(tracks, 'track')}, {size(path.stat().st_size)}, {path}"
+        detail = f"{plural(tracks, 'track')}, {size(pack.bytes)}, {path}"
         checks.append(Check(f"pack {name}", True, detail, data={"tracks": tracks, "path": str(path)}))
     missing = [name for name in settings.packs if name not in paths]
     if missing:

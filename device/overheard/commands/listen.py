@@ -58,6 +58,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.daemon import run_listen
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
+    from overheard.recognize.reload import watching_packs
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         recognizer = open_recognizer(settings, args.pack)
         sinks = open_sinks(args, settings, source)
         print(f"overheard: listening to {one_line(source.name)}", file=sys.stderr, flush=True)
-        with stop_on_signals(stop_event):
+        with watching_packs(recognizer, settings, args.pack), stop_on_signals(stop_event):
             run_listen(settings, source, sinks, stop_event, recognizer.listener)
     return 0
 

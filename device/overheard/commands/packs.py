@@ -8,11 +8,14 @@ import datetime
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overheard.errors import ModelError, PackError
 from overheard.settings import Settings
 from overheard.text import one_line, size
+
+if TYPE_CHECKING:
+    from overheard.fingerprint.model import Model
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,8 +47,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         args.parser.error("`overheard packs list` takes no names")
     from overheard.catalogue.selection import pack_paths
 
-    digest = _model_digest(settings)
-    packs = [describe(path, digest) for path in pack_paths(settings).values()]
+    model = _model(settings)
+    packs = [describe(path, model) for path in pack_paths(settings).values()]
     if args.json:
         for facts in packs:
             print(json.dumps(facts))
@@ -56,9 +59,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def describe(path: Path, digest: str | None) -> dict[str, Any]:
+def describe(path: Path, model: Model | None) -> dict[str, Any]:
     """Return the JSON object of a pack; if ``usable`` is false, ``problem`` holds the reason."""
     from overheard.catalogue.pack import open_pack
+    from overheard.catalogue.selection import open_for_model
 
     facts: dict[str, Any] = {"name": path.stem, "path": str(path)}
     try:
@@ -66,8 +70,9 @@ def describe(path: Path, digest: str | None) -> dict[str, Any]:
         facts["tracks"] = len(pack.tracks)
         facts["hours"] = round(pack.hours, 3)
         facts["bytes"] = pack.bytes
-        facts["created"] = str(pack.manifest.get("created", ""))
-        open_pack(path, digest)
+        facts["created"] = pack.created
+        if model is not None:
+            open_for_model(path, model)
     except PackError as error:
         return {**facts, "usable": False, "problem": str(error).removeprefix(f"{path}: ")}
     return {**facts, "usable": True, "problem": None}
@@ -125,11 +130,11 @@ def remove(name: str, settings: Settings) -> Path:
     return path
 
 
-def _model_digest(settings: Settings) -> str | None:
+def _model(settings: Settings) -> Model | None:
     from overheard.fingerprint.model import load_model
 
     try:
-        return load_model(settings.model_path).digest
+        return load_model(settings.model_path)
     except ModelError as error:
         print(f"overheard: {one_line(str(error))}", file=sys.stderr)
         return None

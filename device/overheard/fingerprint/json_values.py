@@ -43,10 +43,31 @@ def required(values: Mapping[str, Any], name: str) -> Any:
 
 
 def get_string(values: Mapping[str, Any], name: str) -> str:
-    """Return a string. Raises JsonValueError if it is missing or has another type."""
-    value = required(values, name)
+    """Return a string. Raises JsonValueError if it is missing, has another type, or is not valid Unicode."""
+    return as_string(required(values, name), name)
+
+
+def as_string(value: object, name: str) -> str:
+    """Return the value, which must be a string without lone surrogates. Raises JsonValueError."""
     if not isinstance(value, str):
         raise JsonValueError(f"{name} must be a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise JsonValueError(f"{name} is not valid text") from error
+    return value
+
+
+def as_path(value: object, name: str) -> str:
+    """Return the value, which must be a path as `os.fsdecode` returns them. Raises JsonValueError."""
+    if not isinstance(value, str):
+        raise JsonValueError(f"{name} must be a string")
+    try:
+        value.encode("utf-8", "surrogateescape")  # undecodable bytes in file names are lone surrogates
+    except UnicodeEncodeError as error:
+        raise JsonValueError(f"{name} is not a valid path") from error
+    if "\0" in value:
+        raise JsonValueError(f"{name} is not a valid path")
     return value
 
 
@@ -86,7 +107,9 @@ def as_integer(value: object, name: str, minimum: int = _INT64[0]) -> int:
     return value
 
 
-def get_number(values: Mapping[str, Any], name: str, minimum: float = -math.inf) -> float:
+def get_number(
+    values: Mapping[str, Any], name: str, minimum: float = -math.inf, maximum: float = math.inf
+) -> float:
     """Return a finite number as a float.
 
     Raises
@@ -94,16 +117,16 @@ def get_number(values: Mapping[str, Any], name: str, minimum: float = -math.inf)
     JsonValueError
         If it is missing, is not a number (``true`` is not), is NaN or infinite, or is out of range.
     """
-    return as_number(required(values, name), name, minimum)
+    return as_number(required(values, name), name, minimum, maximum)
 
 
-def as_number(value: object, name: str, minimum: float = -math.inf) -> float:
+def as_number(value: object, name: str, minimum: float = -math.inf, maximum: float = math.inf) -> float:
     """Return the value, which must be a finite number. Raises JsonValueError."""
     if isinstance(value, int):
-        return float(as_integer(value, name, math.ceil(max(minimum, _INT64[0]))))
+        value = float(as_integer(value, name))
     if not isinstance(value, float) or not math.isfinite(value):
         raise JsonValueError(f"{name} must be a finite number")
-    if value < minimum:
+    if not minimum <= value <= maximum:
         raise JsonValueError(f"{name} is out of range")
     return value
 

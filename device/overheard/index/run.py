@@ -17,6 +17,7 @@ from pathlib import Path
 
 from overheard.catalogue.pack import creation_time
 from overheard.errors import AudioError, PackError
+from overheard.files import create_folder
 from overheard.index.journal import Journal
 from overheard.index.pack_on_disk import PackOnDisk, missing_notes
 from overheard.index.plan import (
@@ -86,7 +87,7 @@ def make_folder(pack_path: Path) -> None:
     """
     folder = pack_path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder(folder, private=True)
     except OSError as error:
         raise PackError(f"{folder}: cannot be created ({error.strerror or error})") from error
     if pack_path.is_dir():

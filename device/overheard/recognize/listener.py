@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class Windows:
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """What turns query segments into matches; shared by all listeners."""
+    """What turns query segments into matches; shared by all listeners, and replaced when packs change."""
 
     embedder: Embedder
     index: SegmentIndex
@@ -75,7 +76,7 @@ class Listener:
 
     Parameters
     ----------
-    engine : embedder, index and matcher
+    engine : returns embedder, index and matcher; asked at each block, so that packs can change meanwhile
     gate, track : the user's settings
     windows : those of a microphone by default
     rules : when matches become a play; those of a microphone by default
@@ -88,14 +89,15 @@ class Listener:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Callable[[], Engine],
         gate: GateSettings | None = None,
         track: TrackSettings | None = None,
         windows: Windows | None = None,
         rules: TrackRules | None = None,
     ) -> None:
-        self._engine = engine
-        self._spec = engine.embedder.spec
+        self._newest_engine = engine
+        self._engine = engine()
+        self._spec = self._engine.embedder.spec
         self._windows = windows or Windows()
         self._gate = LevelGate(gate or GateSettings())
         self._detector = MusicDetector()
@@ -106,6 +108,7 @@ class Listener:
         self._n_samples = 0  # so far, lost sound included
         self.best: Match | None = None
         self.any_sound = False
+        self._failed = False  # whether the last block raised an exception
         self._clear()
 
     def _clear(self) -> None:
@@ -129,6 +132,13 @@ class Listener:
 
     def process(self, block: FloatArray) -> list[Event]:
         """Take the next samples, ``(n,)`` float32 at the spec's sample rate; return the events they cause."""
+        self._failed = True
+        self._follow_engine()
+        events = self._process(block)
+        self._failed = False
+        return events
+
+    def _process(self, block: FloatArray) -> list[Event]:
         if not (self._gate.process(block) and self._detector.process(block)):
             events = self._end_stretch()
             self._n_samples += len(block)
@@ -145,6 +155,13 @@ class Listener:
                 events += self._match()
         return events
 
+    def _follow_engine(self) -> None:
+        """Use the newest engine. The open play, which has a track and no segments, goes on."""
+        engine = self._newest_engine()
+        if engine is not self._engine:
+            self._engine = engine
+            self._candidates = [None] * len(self._candidates)  # have the old catalogue's segment numbers
+
     def gap(self, n_samples: int) -> list[Event]:
         """Account for lost sound: no segment reaches across it."""
         events = self._end_stretch()
@@ -152,8 +169,12 @@ class Listener:
         return events + self._tracker.gap(self.now_s)
 
     def finish(self) -> list[Event]:
-        """End the open play, because the source has ended."""
-        events = self._match() if self._n_unmatched else []
+        """End the open play, because the source has ended.
+
+        After an exception in `process`, the last sound is not matched: the same exception again would hide
+        the first.
+        """
+        events = self._match() if self._n_unmatched and not self._failed else []
         return events + self._tracker.finish(self.now_s)
 
     def _end_stretch(self) -> list[Event]:

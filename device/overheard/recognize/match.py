@@ -13,12 +13,14 @@ import dataclasses
 from collections.abc import Collection
 
 import numpy as np
+import numpy.typing as npt
 
 from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
 from overheard.events import Match
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
+from overheard.recognize.copies import MANY_COPIES, AlignedTracks, find_copies
 from overheard.recognize.scoring import Evidence, Scoring
 
 VOTE_BIN_FRAMES = 8  # a quarter of the catalogue's hop
@@ -30,14 +32,24 @@ MISALIGNED_HALF_WEIGHT_FRAMES = 14.0  # distance at which a query counts half
 MIN_COVERED_SHARE = 0.6  # of a window; if a track covers less, the rest counts as similarity 0
 SHRINKAGE = 0.15  # segments of similarity 0 added to every mean, against alignments of very few segments
 N_BACKGROUND = 4  # most similar segments of other tracks and the cohort, whose mean is the background
-COPY_COSINE = 0.6  # tracks that are more similar are copies of one recording; 0.72: docs/experiments.md
-MAX_COPIES = 4  # bounds the number of comparisons
+MAX_COPY_TRACKS = 128  # whose alignments are scored too if there are many copies; bounds the cost
 
 
 @dataclasses.dataclass(frozen=True)
 class _Hypotheses:
     tracks: IntArray  # (h,)
     offsets: IntArray  # (h,) position in the track at the window's start, in frames
+
+    def chosen(self, rows: npt.NDArray[np.bool_]) -> _Hypotheses:
+        """Return the rows where the mask ``(h,)`` is true."""
+        return _Hypotheses(self.tracks[rows], self.offsets[rows])
+
+    def with_each_track(self, n_first: int, n_tracks: int) -> _Hypotheses:
+        """Return the first rows, and the first row of each of the first tracks."""
+        _, first_rows = np.unique(self.tracks, return_index=True)
+        rows = np.arange(len(self.tracks)) < n_first
+        rows[np.sort(first_rows)[:n_tracks]] = True
+        return self.chosen(rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +120,15 @@ class Matcher:
         playing: str | None = None,
     ) -> Evidence | None:
         """Return the evidence for the best alignment; parameters as in :meth:`match`."""
-        hypotheses = self._vote(candidates, candidate_rows * step_frames)
-        if not len(hypotheses.tracks):
+        ranked = self._vote(candidates, candidate_rows * step_frames)
+        if not len(ranked.tracks):
             return None
-        scores = self._rescore(queries.embeddings, step_frames, hypotheses)
-        best = int(np.argmax(scores.similarity))
+        hypotheses = ranked.chosen(np.arange(len(ranked.tracks)) < MAX_HYPOTHESES)
         last_frame = (len(queries.expected) - 1) * step_frames
-        runner_up, copies = self._runner_up(hypotheses.tracks, scores, best, last_frame)
+        scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, hypotheses)
+        if len(copies) > MANY_COPIES:  # some may have no place among the hypotheses: let each track have one
+            hypotheses = ranked.with_each_track(MAX_HYPOTHESES, MAX_COPY_TRACKS)
+            scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, hypotheses)
         already_playing = [number for number in copies if self.index.track(number).id == playing]
         if already_playing:
             is_playing = np.isin(hypotheses.tracks, already_playing)
@@ -131,6 +145,16 @@ class Matcher:
             expected=float(queries.expected.mean()),
             heard_frames=self._matched_frames(scores, best, last_frame),
         )
+
+    def _compare(
+        self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses
+    ) -> tuple[_Scores, int, float, set[int]]:
+        """Return scores, the row of the best, the similarity of its best rival, and its copies' tracks."""
+        scores = self._rescore(embeddings, step_frames, hypotheses)
+        best = int(np.argmax(scores.similarity))
+        aligned = AlignedTracks(hypotheses.tracks, scores.offsets, scores.similarity)
+        last_frame = (len(embeddings) - 1) * step_frames
+        return scores, best, *find_copies(self.index, self.spec, aligned, best, last_frame)
 
     def _background(self, candidates: Candidates, copies: Collection[int]) -> float:
         """Return the mean similarity of the queries to the most similar segments of other recordings.
@@ -165,54 +189,8 @@ class Matcher:
         end = end_frame if last == len(starts) - 1 else int(starts[last]) + self.spec.n_frames
         return max(0, min(begin, end_frame)), max(0, min(end, end_frame))
 
-    def _runner_up(
-        self, tracks: IntArray, scores: _Scores, best: int, last_frame: int
-    ) -> tuple[float, set[int]]:
-        """Return the similarity of the best track of another recording, and the copies of the best track.
-
-        Returns
-        -------
-        similarity : float
-            0 if all hypotheses are of copies.
-        copies : set of int
-            Numbers of the tracks that contain the best alignment's recording, the best track included.
-        """
-        hypotheses = _Hypotheses(tracks, scores.offsets)
-        copies = {int(tracks[best])}
-        for row in np.argsort(-scores.similarity, kind="stable"):
-            track = int(tracks[row])
-            if track in copies:
-                continue
-            if len(copies) > MAX_COPIES or not self._are_copies(hypotheses, best, int(row), last_frame):
-                return float(scores.similarity[row]), copies
-            copies.add(track)
-        return 0.0, copies
-
-    def _are_copies(self, hypotheses: _Hypotheses, one: int, other: int, last_frame: int) -> bool:
-        """Return whether two aligned tracks contain the same sound over the window.
-
-        Segments of one track are compared with vectors interpolated between segments of the other, because
-        the segments of the two may start at different times.
-        """
-        hop, first = self.spec.hop_frames, self.index.first_segment
-        start, track = int(hypotheses.offsets[one]), int(hypotheses.tracks[one])
-        segments = np.arange(max(0, -(-start // hop)), (start + last_frame) // hop + 1)
-        positions = segments + (int(hypotheses.offsets[other]) - start) / hop  # in the other track's segments
-        left = np.floor(positions).astype(np.int64)
-        other_track = int(hypotheses.tracks[other])
-        length, other_length = int(np.diff(first)[track]), int(np.diff(first)[other_track])
-        in_both = (segments < length) & (left >= 0) & (left + 1 < other_length)
-        if not in_both.any():
-            return False
-        segments, left, fraction = segments[in_both], left[in_both], (positions - left)[in_both, None]
-        lower, upper = (self.index.vectors(left + step + first[other_track]) for step in (0, 1))
-        interpolated = lower * (1 - fraction) + upper * fraction
-        exact = self.index.vectors(segments + first[track])
-        lengths = np.linalg.norm(interpolated, axis=1) * np.linalg.norm(exact, axis=1)
-        return bool(np.mean(np.sum(interpolated * exact, axis=1) / lengths) > COPY_COSINE)
-
     def _vote(self, candidates: Candidates, query_frames: IntArray) -> _Hypotheses:
-        """Return the alignments with the most votes; a vote counts by the candidate's squared similarity."""
+        """Return the alignments, those with most votes first; a vote counts by its squared similarity."""
         segments = candidates.segments.ravel()
         valid = segments >= 0
         segments = segments[valid]
@@ -231,7 +209,7 @@ class Matcher:
         adjacent = np.flatnonzero(np.diff(keys) == 1)
         smooth[adjacent] += 0.5 * votes[adjacent + 1]
         smooth[adjacent + 1] += 0.5 * votes[adjacent]
-        chosen = keys[np.argsort(-smooth, kind="stable")[:MAX_HYPOTHESES]]
+        chosen = keys[np.argsort(-smooth, kind="stable")]
         return _Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
 
     def _rescore(self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses) -> _Scores:

@@ -79,15 +79,34 @@ class Recognizer:
         self.model, self.spec = model, model.spec
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
-        self.index: SegmentIndex = index or Catalogue(packs, model.quantizer, model.cohort)
+        self.search(packs, index)
+
+    def search(self, packs: Sequence[Pack], index: SegmentIndex | None = None) -> None:
+        """Search these packs, or this index, from now on; also in listeners that are running.
+
+        Any thread may call it. A listener changes between two blocks, and keeps its open play.
+        """
+        self.packs = tuple(packs)
+        index = index or Catalogue(packs, self.model.quantizer, self.model.cohort)
         # If compact and full packs are mixed, all take the stricter scoring of full ones.
-        compact = bool(packs) and max(pack.codes.shape[1] for pack in packs) < model.quantizer.code_bytes
-        self.matcher = Matcher(self.index, self.spec, Scoring.from_manifest(model.manifest, compact))
+        widths = [pack.codes.shape[1] for pack in packs if len(pack.codes)]
+        compact = bool(widths) and max(widths) < self.model.quantizer.code_bytes
+        matcher = Matcher(index, self.spec, Scoring.from_manifest(self.model.manifest, compact))
+        self._engine = Engine(self.embedder, index, matcher)
+
+    @property
+    def index(self) -> SegmentIndex:
+        """The catalogue that is searched."""
+        return self._engine.index
+
+    @property
+    def matcher(self) -> Matcher:
+        """What aligns windows with the catalogue."""
+        return self._engine.matcher
 
     def listener(self, windows: Windows | None = None, rules: TrackRules | None = None) -> Listener:
         """Return a listener with a clock of its own; for a microphone by default."""
-        engine = Engine(self.embedder, self.index, self.matcher)
-        return Listener(engine, self.gate_settings, self.track_settings, windows, rules)
+        return Listener(lambda: self._engine, self.gate_settings, self.track_settings, windows, rules)
 
     def identify(self, waveform: FloatArray) -> Identification:
         """Recognize the music in a recording of any length.

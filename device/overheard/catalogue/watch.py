@@ -1,0 +1,79 @@
+"""Notice packs that are added, replaced or removed while the program runs, and open the new ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from overheard.catalogue.pack import Pack
+from overheard.catalogue.pack_file import Stamp
+from overheard.catalogue.selection import open_for_model, present_packs
+from overheard.errors import PackError
+from overheard.fingerprint.model import Model
+from overheard.settings import Settings
+from overheard.text import one_line, plural
+
+log = logging.getLogger(__name__)
+
+
+class PackWatcher:
+    """Compares the files of the packs with those that are open.
+
+    Parameters
+    ----------
+    settings : Settings
+    model : the model that the packs must be made with
+    names : names or paths of packs, as for `selection.open_packs`
+    packs : the packs that are open
+    """
+
+    def __init__(
+        self, settings: Settings, model: Model, names: Sequence[str] | None, packs: Sequence[Pack]
+    ) -> None:
+        self._settings, self._model, self._names = settings, model, names
+        self._packs = {pack.path: pack for pack in packs}
+        self._seen = self._stamps()
+        # What could not be opened was reported, and is tried again when it changes.
+        self._tried = {**self._seen, **{path: pack.stamp for path, pack in self._packs.items()}}
+
+    def changed(self) -> list[Pack] | None:
+        """Return all packs to search if they are others than at the last call; None if they are not.
+
+        A file must be the same in two calls before it is opened, because another program may be writing it.
+        A new file that cannot be used is reported; the pack that was read from its place stays in use.
+        """
+        stamps = self._stamps()
+        settled = {path: stamp for path, stamp in stamps.items() if self._seen.get(path) == stamp}
+        before = dict(self._packs)
+        for path in [path for path in self._packs if path not in stamps and path not in self._seen]:
+            log.warning("the pack %s was removed", one_line(path.stem))
+            del self._packs[path]
+        self._tried = {path: stamp for path, stamp in self._tried.items() if path in stamps}
+        for path, stamp in settled.items():
+            if self._tried.get(path) != stamp:
+                self._open(path, stamp)
+        self._seen = stamps
+        return list(self._packs.values()) if self._packs != before else None
+
+    def _open(self, path: Path, stamp: Stamp) -> None:
+        self._tried[path] = stamp
+        try:
+            pack = open_for_model(path, self._model)
+        except PackError as error:
+            kept = "the earlier version stays in use" if path in self._packs else "skipped"
+            log.warning("%s: %s", kept, one_line(str(error)))
+            return
+        self._packs[path] = pack
+        self._tried[path] = pack.stamp
+        log.warning("searching the new pack %s, %s", one_line(path.stem), plural(len(pack.tracks), "track"))
+
+    def _stamps(self) -> dict[Path, Stamp]:
+        """Return the stamp of each file that exists."""
+        stamps = {}
+        for path in present_packs(self._settings, self._names):
+            try:
+                stamps[path] = Stamp.of(path.stat())
+            except (OSError, ValueError):
+                continue
+        return stamps
