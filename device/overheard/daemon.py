@@ -55,18 +55,12 @@ def run_listen(
 
     Parameters
     ----------
-    settings : Settings
-        Of which the `listen` section is used.
-    source : AudioSource
-        A device that is lost is reported once, and reopened when it is back.
-    sinks : sequence of Sink
-        Each receives every event, in its own thread.
-    stop_event : threading.Event
-        Set by a signal handler, or by a sink whose reader is gone.
-    new_listener : callable
-        Returns a listener whose clock starts at 0, such as `Recognizer.listener`.
-    now : callable
-        Returns the Unix time in seconds.
+    settings : of which the `listen` section is used
+    source : a device that is lost is reported once, and reopened when it is back
+    sinks : each receives every event, in its own thread
+    stop_event : set by a signal handler, or by a sink whose reader is gone
+    new_listener : returns a listener whose clock starts at 0, such as `Recognizer.listener`
+    now : returns the Unix time in seconds
 
     Raises
     ------

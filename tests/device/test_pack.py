@@ -455,7 +455,7 @@ def test_a_pack_that_its_model_cannot_have_written_is_skipped(
     cells: int,
     reason: str | None,
 ) -> None:
-    model = SimpleNamespace(
+    model: Any = SimpleNamespace(
         digest=DIGEST, spec=SPEC, quantizer=SimpleNamespace(widths=(4, 8), cells=range(1000))
     )
     overheard_settings = Settings(data_dir=tmp_path, packs=())

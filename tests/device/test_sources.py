@@ -254,6 +254,7 @@ def test_a_live_stream_arrives_while_it_is_written_and_can_be_closed(tmp_path: P
     source = StdinSource(read_fd)
     n_samples = 0
     for block in source.blocks():
+        assert not isinstance(block, Gap)
         n_samples += block.size
         if n_samples > 2 * RATE:
             source.close()

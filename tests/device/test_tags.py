@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import audio_files
 from overheard.hear.decode import load
 from overheard.hear.tag_text import decode_text, encoding_of, legacy_bytes
-from overheard.hear.tags import Tags, read_tags
+from overheard.hear.tags import read_tags
 
 RATE = 8000
 
@@ -77,9 +77,9 @@ def id3_chunk(order: str, **texts: bytes) -> bytes:
 def test_a_wav_with_info_and_an_aiff_with_name_are_read(tmp_path: Path) -> None:
     path = audio_files.write_music(tmp_path / "piece.wav")
     chunk = riff_info(INAM="Größe".encode(), IART=b"Somebody", IPRD=b"Album")
-    assert read_tags(insert_chunk(path, chunk, "<")) == Tags(
-        "Größe", "Somebody", "Album", pytest.approx(4, abs=0.1)
-    )
+    tags = read_tags(insert_chunk(path, chunk, "<"))
+    assert (tags.title, tags.artist, tags.album) == ("Größe", "Somebody", "Album")
+    assert tags.duration_s == pytest.approx(4, abs=0.1)
     path = audio_files.write_music(tmp_path / "piece.aiff")
     chunk = b"NAME" + struct.pack(">I", 4) + b"Song" + b"AUTH" + struct.pack(">I", 4) + b"Someone\0"[:4]
     assert (read_tags(insert_chunk(path, chunk, ">")).title, read_tags(path).artist) == ("Song", "Some")

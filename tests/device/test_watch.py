@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from overheard.recognize.reload import watching_packs
 from overheard.settings import Settings
 
 RATE = 8000
-MODEL = SimpleNamespace(
+MODEL: Any = SimpleNamespace(
     digest="feed" * 4, spec=SPEC, quantizer=SimpleNamespace(widths=(4,), cells=range(1024))
 )
 
@@ -65,6 +66,16 @@ def watcher_of(folder: Path, names: list[str] | None = None) -> PackWatcher:
     return PackWatcher(settings, MODEL, names, open_packs(settings, MODEL, names))
 
 
+def replace_by_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def test_added_replaced_and_removed_packs_are_noticed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     pack_of(folder / "a.pack", 1)
     watcher = watcher_of(folder)
@@ -98,8 +109,8 @@ def test_only_the_selected_packs_are_watched(folder: Path) -> None:
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"x" * 5000),
         lambda path: pack_of(path, 1, digest="beef" * 4),
-        lambda path: (path.unlink(), os.mkfifo(path)),
-        lambda path: (path.unlink(), path.mkdir()),
+        replace_by_fifo,
+        replace_by_folder,
     ],
 )
 def test_an_unusable_new_pack_is_reported_once_and_the_open_one_stays(
@@ -140,8 +151,10 @@ def contents(pieces: list[Piece], tmp_path_factory: pytest.TempPathFactory) -> d
     entries = []
     for piece in pieces:
         cells, codes = model.encode_track(fingerprint(Embedder(model), piece.waveform))
-        facts = {"title": piece.title, "path": f"{piece.title}.wav", "duration_s": 75.0}
-        entries.append(TrackEntry(**facts, packed_cells=cells, codes=codes))
+        path_in_pack = f"{piece.title}.wav"
+        entries.append(
+            TrackEntry(title=piece.title, path=path_in_pack, duration_s=75.0, packed_cells=cells, codes=codes)
+        )
     found = {}
     for name, chosen in (("first", entries[:1]), ("second", entries[1:]), ("both", entries)):
         write_pack(path, name, model.digest, model.spec, chosen)

@@ -74,9 +74,7 @@ def _fit_parser(commands: Any) -> None:
         type=_pair_count,
         help="pairs per step (default: the recipe's, or with --resume the last session's)",
     )
-    fit.add_argument(
-        "--workers", type=positive_int, default=2, help="processes that make batches (default: 2)"
-    )
+    fit.add_argument("--workers", type=positive_int, default=2, help="processes for batches (default: 2)")
     fit.add_argument(
         "--seed", type=_seed, default=0, help="seed of the initial weights and the batches (default: 0)"
     )

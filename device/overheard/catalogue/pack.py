@@ -189,17 +189,12 @@ def write_pack(
 
     Parameters
     ----------
-    path : path-like
-        The file. Its folder is created if it does not exist.
-    name : str
-        Name for the manifest.
-    model_digest : str
-        ``Model.digest`` of the model that made the fingerprints.
-    spec : FingerprintSpec
-        Parameters of that model.
-    tracks : sequence of TrackEntry
-    code_bytes : int or None
-        Bytes per code; None takes it from the first track.
+    path : its folder is created if it does not exist
+    name : for the manifest
+    model_digest : ``Model.digest`` of the model that made the fingerprints
+    spec : parameters of that model
+    tracks : with their fingerprints
+    code_bytes : bytes per code; None takes it from the first track
 
     Raises
     ------
@@ -211,15 +206,11 @@ def write_pack(
     for track in tracks:
         if track.codes.shape != (len(track.packed_cells), width) or not len(track.packed_cells):
             raise PackError(f"{path}: {track.path} has a fingerprint of the wrong shape {track.codes.shape}")
-    facts = {
-        "name": name,
-        "created": creation_time(),
-        "fingerprint_digest": model_digest,
-        "spec": spec.to_dict(),
-    }
+    facts: dict[str, Any] = {"name": name, "created": creation_time(), "spec": spec.to_dict()}
+    facts |= {"fingerprint_digest": model_digest, **_totals(tracks, width)}
     try:
         with atomic_write(path, private=True) as file:
-            write_parts(file, {**facts, **_totals(tracks, width)}, _parts(tracks))
+            write_parts(file, facts, _parts(tracks))
     except OSError as error:
         raise PackError(f"{path}: cannot be written ({error.strerror or error})") from error
 

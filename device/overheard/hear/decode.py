@@ -41,12 +41,9 @@ def decode(
 
     Parameters
     ----------
-    source : path-like or binary file
-        Any file that ffmpeg's libraries can read. The first audio stream is decoded.
-    sample_rate : int
-        Sample rate of the output in Hz.
-    batch_s : float
-        Length of the blocks in seconds, about; shorter ones arrive sooner and take more time.
+    source : any file that ffmpeg's libraries can read; the first audio stream is decoded
+    sample_rate : of the output, in Hz
+    batch_s : approximate length of the blocks; shorter ones arrive sooner and take more time
 
     Yields
     ------

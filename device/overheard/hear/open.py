@@ -27,12 +27,9 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
         - ``pulse:NAME``: a source of PulseAudio or PipeWire
         - the path of an audio file
         - the number of a device or part of its name, as `overheard devices` lists them
-    settings : Settings
-        `settings.listen.queue_s` is the length of a microphone's queue in seconds.
-    realtime : bool
-        Whether to read a file at normal speed instead of as fast as possible.
-    raw : bool
-        Whether standard input is 16-bit little-endian mono samples at 8 kHz without a header.
+    settings : `settings.listen.queue_s` is the length of a microphone's queue in seconds
+    realtime : whether to read a file at normal speed instead of as fast as possible
+    raw : whether standard input is 16-bit little-endian mono samples at 8 kHz without a header
 
     Raises
     ------
@@ -53,12 +50,16 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
             raise AudioError(f"{spec}: not a regular file", f"pipe it: `overheard listen --input - < {spec}`")
     if "/" in spec and not spec.startswith("pulse:"):
         raise AudioError(f"{spec}: no such audio file")
+    return _open_microphone(spec, settings)
+
+
+def _open_microphone(spec: str, settings: Settings) -> AudioSource:
     from overheard.hear.microphone import MicrophoneSource
 
     try:
         return MicrophoneSource(spec, settings.listen.queue_s)
     except AudioError as error:
-        if _FILE_SUFFIX.fullmatch(path.suffix) and not spec.startswith("pulse:"):
+        if _FILE_SUFFIX.fullmatch(Path(spec).suffix) and not spec.startswith("pulse:"):
             problem = f"{spec}: no such audio file, and no audio input of this name"
             raise AudioError(problem, "check the path, or run `overheard devices`") from error
         raise

@@ -174,8 +174,7 @@ def parse_header(data: bytes | bytearray) -> tuple[WavFormat, int | None, int] |
 
     Parameters
     ----------
-    data : bytes or bytearray
-        The first bytes of the file, as many as are available.
+    data : the first bytes of the file, as many as are available
 
     Returns
     -------
