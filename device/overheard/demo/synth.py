@@ -12,6 +12,7 @@ from scipy import signal
 
 from overheard.demo.composition import compose
 from overheard.demo.voices import Band
+from overheard.hear.resampler import to_int16
 
 Rng = np.random.Generator
 Wave = NDArray[np.float32]
@@ -159,7 +160,7 @@ def _master(rng: Rng, dry: Wave, sample_rate: int) -> Wave:
 
 def write_wav(path: Path | str, waveform: Wave, sample_rate: int = 8000) -> None:
     """Write a mono 16-bit PCM file; samples outside [-1, 1] are clipped."""
-    pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
+    pcm = to_int16(waveform).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
