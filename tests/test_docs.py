@@ -16,7 +16,7 @@ from overheard.cli import build_parser
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", *DOCS]
 RAW_URL = "https://raw.githubusercontent.com/overheard/overheard/main/"
 SHELL_BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CODE_BLOCK = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
@@ -111,6 +111,12 @@ def test_pictures_have_absolute_addresses_of_files_in_the_repository(page: Path)
 def test_pages_do_not_refer_to_anything_unpublished(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"\.\./shared|\bthe issue\b|\bbars?\b|\banew\b|\blest\b|[A-Z]+_SECTION", text)
+
+
+@pytest.mark.parametrize("folder", ["device/overheard/models", "train/checkpoints", "benchmarks/results"])
+def test_results_and_manifests_do_not_refer_to_anything_unpublished(folder: str) -> None:
+    for path in sorted((ROOT / folder).rglob("*.json")):
+        assert "shared/corpus" not in path.read_text(encoding="utf-8"), path
 
 
 def test_the_readme_is_short_and_shows_the_main_commands() -> None:
