@@ -1,4 +1,4 @@
-"""Set up every test run: private folders, one BLAS thread, and SIGINT that interrupts."""
+"""Set up every test run: private folders, the corpus, one BLAS thread, and SIGINT that interrupts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 # Before NumPy is imported: BLAS threads make operations on small matrices many times slower.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# Tests that need the corpus find it in a folder beside a checkout or above it; without one, they are skipped.
+for folder in Path(__file__).resolve().parents[2:]:
+    if (folder / "shared" / "corpus" / "manifest.csv").is_file():
+        os.environ.setdefault("OVERHEARD_CORPUS", str(folder / "shared" / "corpus"))
+        break
 
 # A shell starts background jobs with SIGINT ignored, and child processes inherit that. Tests that interrupt
 # themselves or a child need Python's own handler.

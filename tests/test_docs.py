@@ -114,6 +114,12 @@ def test_pages_do_not_refer_to_anything_unpublished(page: Path) -> None:
     assert not re.search(r"\.\./shared|\bthe issue\b|\bbars?\b|\banew\b|\blest\b|[A-Z]+_SECTION", text)
 
 
+@pytest.mark.parametrize("folder", ["device/overheard/models", "train/checkpoints", "benchmarks/results"])
+def test_results_and_manifests_do_not_refer_to_anything_unpublished(folder: str) -> None:
+    for path in sorted((ROOT / folder).rglob("*.json")):
+        assert "shared/corpus" not in path.read_text(encoding="utf-8"), path
+
+
 def test_the_readme_is_short_and_shows_the_main_commands() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
     shown = {tuple(words[:2]) for words in commands(README)}

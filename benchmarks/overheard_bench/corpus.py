@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ import soxr
 
 from overheard.hear.resampler import to_int16
 from overheard.hear.source import Block
-from overheard_bench import BENCHMARKS, CHECKOUT
+from overheard_bench import BENCHMARKS
+from overheard_train.checkout import default_corpus
 
 SAMPLE_RATE = 8000
-DEFAULT_CORPUS = Path(os.environ.get("OVERHEARD_CORPUS") or CHECKOUT / "corpus")
+DEFAULT_CORPUS = default_corpus()  # $OVERHEARD_CORPUS, or the folder corpus of the checkout
 SPLIT_SEED = 20261123
 SPLIT_FILE = BENCHMARKS / "calibration_split.json"
 NEAR_DUPLICATES_FILE = BENCHMARKS / "near_duplicates.json"
@@ -59,9 +59,8 @@ class Corpus:
         self.root = Path(root)
         manifest = self.root / "manifest.csv"
         if not manifest.is_file():
-            raise FileNotFoundError(
-                f"there is no corpus: {manifest} is missing; pass --corpus FOLDER or set OVERHEARD_CORPUS"
-            )
+            remedy = "use --corpus FOLDER, or set OVERHEARD_CORPUS"
+            raise FileNotFoundError(f"there is no corpus: {manifest} is missing; {remedy}")
         text = manifest.read_text(encoding="utf-8")
         rows = csv.DictReader(text.splitlines(), strict=True)
         if missing := {"seconds", *ITEM_COLUMNS} - set(rows.fieldnames or ()):

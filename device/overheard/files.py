@@ -70,9 +70,12 @@ def link_files(folder: Path, targets: Mapping[str, Path]) -> None:
     for link in [path for path in folder.rglob("*") if path.is_symlink() and path not in wanted]:
         link.unlink()
     for link, target in wanted.items():
-        if not link.is_symlink():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target.absolute())
+        if link.is_symlink():
+            if link.readlink() == target.absolute():
+                continue
+            link.unlink()
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target.absolute())
 
 
 def sync_folder(folder: Path) -> None:

@@ -85,14 +85,14 @@ def test_noisy_clips_are_recognized(recognizer: Recognizer, pieces: list[Piece])
     right = 0
     for number in range(6):
         found = recognizer.identify(noisy(cut(pieces[number], 20.2 + number, 10), 3.0, number))
-        recognized = [play.track.title for play in found.plays]
-        assert recognized in ([], [pieces[number].title])
-        right += bool(recognized)
+        titles = [play.track.title for play in found.plays]
+        assert titles in ([], [pieces[number].title])
+        right += bool(titles)
     assert right >= 5
 
 
 @pytest.mark.parametrize("length_s", [9.0, 14.9, 15.5, 15.99, 16.1, 29.0])
-def test_a_track_that_barely_matches_throughout_is_recognized_at_any_length(
+def test_music_that_barely_matches_throughout_is_recognized_at_any_length(
     recognizer: Recognizer, pieces: list[Piece], monkeypatch: pytest.MonkeyPatch, length_s: float
 ) -> None:
     track = recognizer.index.track(0)
@@ -168,23 +168,18 @@ def test_silence_and_unknown(recognizer: Recognizer, pieces: list[Piece]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("n_samples", "verdicts"),
-    [
-        (0, {"silence"}),
-        (1, {"unknown"}),
-        (100, {"unknown"}),
-        (8000, {"recognized", "unknown"}),
-        (12774, {"recognized", "unknown"}),
-    ],
+    ("n_samples", "verdict"),
+    [(0, "silence"), (1, "unknown"), (100, "unknown"), (8000, "recognized"), (12774, "recognized")],
 )
 def test_very_short_recordings_are_not_recognized_as_another_track(
-    recognizer: Recognizer, pieces: list[Piece], n_samples: int, verdicts: set[str]
+    recognizer: Recognizer, pieces: list[Piece], n_samples: int, verdict: str
 ) -> None:
     found = recognizer.identify(pieces[0].waveform[8000:][:n_samples])
     assert found.duration_s == n_samples / RATE
-    assert found.verdict in verdicts
+    assert found.verdict == verdict
     assert (found.verdict == "recognized") == bool(found.plays)
     assert {play.track.title for play in found.plays} <= {pieces[0].title}
+    assert all(play.end_s <= found.duration_s for play in found.plays)
     assert (found.best is None) == (found.verdict == "silence")
 
 
@@ -273,9 +268,7 @@ def test_candidates_are_the_nearest_codes(recognizer: Recognizer, pieces: list[P
     np.testing.assert_allclose(found.similarities, np.take_along_axis(exact, found.segments, 1), atol=1e-5)
 
 
-def test_candidates_pass_over_tracks_as_if_they_were_not_there(
-    recognizer: Recognizer, pieces: list[Piece]
-) -> None:
+def test_candidates_ignore_the_excluded_tracks(recognizer: Recognizer, pieces: list[Piece]) -> None:
     catalogue = recognizer.index
     assert isinstance(catalogue, Catalogue)
     queries = embed_waveform(recognizer.embedder, cut(pieces[4], 11, 4), 16)
@@ -302,7 +295,7 @@ def test_two_packs_answer_as_one(recognizer: Recognizer, pieces: list[Piece], tm
         assert one.best.score == pytest.approx(two.best.score, abs=1e-3)
 
 
-def test_compact_packs_recognize_the_same_as_full_ones_and_mix_with_them(
+def test_compact_packs_recognize_what_full_ones_do_and_mix_with_them(
     pieces: list[Piece], tmp_path: Path
 ) -> None:
     model = default_model()

@@ -75,4 +75,4 @@ def test_write_wav(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "x.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
         pcm = np.frombuffer(file.readframes(10), "<i2")
-    np.testing.assert_array_equal(pcm, [0, 16384, -16384, 32767, -32767])
+    np.testing.assert_array_equal(pcm, [0, 16384, -16384, 32767, -32768])

@@ -51,6 +51,7 @@ def test_a_folder_of_links_holds_exactly_the_listed_files(tmp_path: Path) -> Non
         (tmp_path / name).write_text(name)
     folder = tmp_path / "links"
     link_files(folder, {"a": tmp_path / "one", "b/c": tmp_path / "two"})
-    link_files(folder, {"b/c": tmp_path / "two", "d": tmp_path / "three"})
+    link_files(folder, {"b/c": tmp_path / "two", "d": tmp_path / "three", "e": tmp_path / "one"})
+    link_files(folder, {"b/c": tmp_path / "two", "d": tmp_path / "three", "e": tmp_path / "three"})
     links = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
-    assert links == {"b/c": "two", "d": "three"}
+    assert links == {"b/c": "two", "d": "three", "e": "three"}

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from overheard.hear.resampler import to_int16
 from overheard_bench import corpus as corpora
 from overheard_bench import score
 from overheard_bench.corpus import SAMPLE_RATE, Corpus
@@ -114,8 +115,7 @@ def write_queries(queries: Iterable[Query], folder: Path, prefix: str) -> list[Q
     folder.mkdir(exist_ok=True)
     files = []
     for number, query in enumerate(queries):
-        samples = np.round(query.waveform * 32768)
-        path = write_wav(folder / f"{prefix}{number:06d}.wav", samples)
+        path = write_wav(folder / f"{prefix}{number:06d}.wav", to_int16(query.waveform))
         files.append(QueryFile(dataclasses.replace(query, waveform=np.zeros(0, np.float32)), path))
     return files
 

@@ -15,6 +15,7 @@ from scipy import signal
 
 from overheard.demo.composition import compose
 from overheard.demo.voices import Band
+from overheard.hear.resampler import to_int16
 
 Rng = np.random.Generator
 Wave = NDArray[np.float32]
@@ -170,7 +171,7 @@ def write_wav(
     tags : Mapping
         Texts by their name in a RIFF INFO chunk, such as ``INAM`` for the title.
     """
-    pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
+    pcm = to_int16(waveform).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

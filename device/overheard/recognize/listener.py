@@ -249,7 +249,8 @@ class Listener:
         """Return start and end of the last `n` segments, in seconds of the source."""
         origin_s = (self._origin_samples or 0) / self._spec.frontend.sample_rate
         if self._windows.single:
-            return origin_s, self.now_s
+            # Not now_s: a recording shorter than a segment is padded.
+            return origin_s, min(self.now_s, origin_s + self._windows.length_s)
         last_s = origin_s + (self._n_embedded - 1) * self._step_s
         return last_s - (n - 1) * self._step_s, last_s + self._spec.segment_s
 
