@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import itertools
 import json
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +28,7 @@ from overheard.hear.source import AudioSource, DeviceLost, Gap
 from overheard.process import stop_on_signals
 from overheard.settings import ListenSettings, Settings
 from overheard.sinks.history import HistorySink, read_plays
+from overheard.sinks.runner import Sink
 from overheard.sinks.terminal import TerminalSink
 
 TRACK = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
@@ -223,7 +226,7 @@ def test_a_play_is_in_the_history_before_it_is_printed(tmp_path: Path):
             super().handle(event, started)
 
     looks = Looks()
-    sinks = [looks, SlowHistory(path, "fake")]  # in any order
+    sinks: list[Sink] = [looks, SlowHistory(path, "fake")]  # in any order
     run_listen(SETTINGS, FakeSource([SECOND] * 3), sinks, threading.Event(), FakeListener)
     assert in_history == [1]
     assert [type(event) for event in looks.events] == [PlayStarted, PlayEnded]
@@ -320,3 +323,67 @@ def test_a_signal_writes_the_end_of_the_open_play(tmp_path: Path, number: signal
     assert process.wait(30) == 0
     (row,), _ = read_plays(path)
     assert row.ended_at > row.started_at
+
+
+MANY_PLAYS = """
+import itertools, sys, threading
+sys.path[:0] = [{tests!r}, *{paths!r}]
+from overheard.sinks.history import HistorySink
+from overheard.sinks.jsonl import JsonLinesSink
+from test_daemon import *
+class Busy(FakeListener):
+    def process(self, block):
+        self.now_s += 1
+        a_play = play(self.now_s, self.now_s - 0.5)
+        return [PlayStarted(a_play), PlayEnded(a_play)]
+source = FakeSource(itertools.cycle([SECOND, lambda: threading.Event().wait(0.001)]))
+sinks = [JsonLinesSink(sys.stdout), HistorySink(Path({path!r}), "fake")]
+stop = threading.Event()
+with stop_on_signals(stop):
+    run_listen(SETTINGS, source, sinks, stop, Busy)
+"""
+
+
+def many_plays(path: Path) -> subprocess.Popen[str]:
+    code = MANY_PLAYS.format(tests=str(Path(__file__).parent), paths=sys.path, path=str(path))
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("n_lines", [1, 30, 101])
+def test_after_a_kill_every_printed_play_is_in_the_history(tmp_path: Path, n_lines: int):
+    path = tmp_path / "history.sqlite"
+    process = many_plays(path)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(n_lines)]
+    process.kill()
+    lines += process.stdout.read().splitlines()
+    process.wait(30)
+    process.communicate()
+    printed = set()
+    for line in lines:
+        with contextlib.suppress(json.JSONDecodeError):  # the last line may be incomplete
+            event = json.loads(line)
+            if event["event"] == "play_started":
+                printed.add(event["started_at"])
+    assert printed
+    assert printed <= {row.started_at for row in read_plays(path)[0]}
+
+
+def test_sigterm_ends_listening_though_the_reader_does_not_read(tmp_path: Path):
+    path = tmp_path / "history.sqlite"
+    process = many_plays(path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    while not path.exists() or read_plays(path)[1] < 300:  # 64 kB of pipe are full
+        threading.Event().wait(0.1)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < 5
+    errors = process.stderr.read().splitlines()
+    assert "json: events lost in total:" in errors[-1]
+    assert "were not taken in time" in errors[-1]
+    process.communicate()

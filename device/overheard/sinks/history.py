@@ -100,7 +100,7 @@ class HistorySink:
 
     def __init__(self, path: Path, source: str) -> None:
         self._path = path
-        self.source = source
+        self._source = source
         self._db: sqlite3.Connection | None = None
         self._id: FileId | None = None
         self._wal_id: FileId | None = None
@@ -121,7 +121,7 @@ class HistorySink:
             return
         play, entry = event.play, self._open
         if entry is None or (entry.play.track.id, entry.play.start_s) != (play.track.id, play.start_s):
-            entry = self._open = _Entry(play, started, self.source)
+            entry = self._open = _Entry(play, started, self._source)
             due = True
         else:
             entry.update(play, started)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import select
 import threading
@@ -34,7 +33,7 @@ class LineWriter:
         self._rest = b""  # of a line that failed halfway, on a full disk
         try:
             self._fd: int | None = stream.fileno()
-        except (OSError, io.UnsupportedOperation):
+        except (OSError, ValueError):
             self._fd = None  # in memory
 
     def write(self, line: str) -> None:

@@ -59,8 +59,6 @@ class Sink(Protocol):
 class Store(Sink, Protocol):
     """A sink that saves events. The others receive an event after it, so they show only what is saved."""
 
-    source: str  # name of the audio source, stored with what follows
-
     def idle(self) -> None:
         """Do what waits; called about once a second while there are no events."""
 
