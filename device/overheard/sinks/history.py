@@ -272,11 +272,10 @@ class HistorySink:
             if db is not None:
                 with contextlib.suppress(sqlite3.Error):
                     db.close()
+            # Reported before the plays are copied, for which the disk may be too full.
+            log.warning("history: %s; moved to %s, and started a new one", error.problem, aside.name)
             count = recover(aside, self._current_file())
-        log.warning(
-            "history: %s; moved to %s, and started a new one with %s from it",
-            *(error.problem, aside.name, plural(count, "play")),
-        )
+        log.warning("history: %s recovered from the damaged file", plural(count, "play"))
 
 
 def _sqlite_value(value: str | float) -> str | float:
