@@ -17,7 +17,7 @@ from overheard.hear.gate import QuietReport
 from overheard.hear.resampler import to_float
 from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap
 from overheard.settings import Settings
-from overheard.sinks.runner import Sink, SinkRunner, close_all
+from overheard.sinks.runner import Sink, SinkRunner, close_all, start_runners
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,18 @@ _FIRST_RETRY_S = 1.0  # until the first attempt to reopen a lost device; doubles
 _MAX_DRIFT_S = 2.0
 # A larger difference, in addition to a full queue, means that the computer slept or its clock was set.
 _JUMP_S = 5.0
-_FULL_SINK_WAIT_S = 60.0  # a file is read faster than a slow sink works, so reading waits for the sink
+_FULL_SINK_WAIT_S = 4.0  # a file is read faster than a slow sink works, so reading waits while the sink works
+_LOSS_REPORT_INTERVAL_S = 60.0
+
+
+def elapsed_s() -> float:
+    """Return a clock that goes on while the computer sleeps, and that nobody sets.
+
+    Where there is none, return the time of day: then a clock that is set forward looks like sleep.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time()
 
 
 class Listener(Protocol):
@@ -50,25 +61,26 @@ def run_listen(
     stop_event: threading.Event,
     new_listener: Callable[[], Listener],
     now: Callable[[], float] = time.time,
+    elapsed: Callable[[], float] = elapsed_s,
 ) -> None:
     """Listen until the source ends or the event is set; then end the open play and close the sinks.
 
     Parameters
     ----------
-    settings : of which the `listen` section is used
     source : a device that is lost is reported once, and reopened when it is back
-    sinks : each receives every event, in its own thread
+    sinks : each receives every event, in its own thread; those that store events before those that print
     stop_event : set by a signal handler, or by a sink whose reader is gone
     new_listener : returns a listener whose clock starts at 0, such as `Recognizer.listener`
     now : returns the Unix time in seconds
+    elapsed : returns seconds that go on while the computer sleeps
 
     Raises
     ------
     AudioError
         If the source cannot be opened or read.
     """
-    runners = [SinkRunner(sink, on_closed=stop_event.set) for sink in sinks]
-    session = _Session(settings, source, runners, new_listener, now)
+    first, runners = start_runners(sinks, stop_event)
+    session = _Session(settings, source, first, new_listener, (now, elapsed))
     try:
         _read_source(settings, source, session, stop_event)
     finally:
@@ -78,6 +90,7 @@ def run_listen(
             if not source.live:  # a file can be shorter than the time after which it is reported
                 session.report_quiet(session.quiet.finish())
         finally:
+            session.lost.report_total()
             close_all(runners)
 
 
@@ -107,8 +120,33 @@ def _read_source(
             retry_s = min(2 * retry_s, settings.listen.reconnect_max_s)
 
 
+class _LostAudio:
+    """Count the audio that was lost, and report it: at once, then at most once a minute, and in total."""
+
+    def __init__(self) -> None:
+        self._n_samples = 0
+        self._reported = 0
+        self._next_report_s = 0.0
+
+    def add(self, n_samples: int) -> None:
+        """Count lost samples."""
+        self._n_samples += n_samples
+        if time.monotonic() >= self._next_report_s:
+            self._report("so far")
+            self._next_report_s = time.monotonic() + _LOSS_REPORT_INTERVAL_S
+
+    def report_total(self) -> None:
+        """Report what was lost since the last report."""
+        if self._n_samples > self._reported:
+            self._report("in total")
+
+    def _report(self, extent: str) -> None:
+        self._reported = self._n_samples
+        log.warning("recognition is too slow: %.1f s of audio lost %s", self._n_samples / SAMPLE_RATE, extent)
+
+
 class _Session:
-    """Continuous audio from one source: its listener, and the Unix time at which its clock was 0."""
+    """Continuous audio from one source: its listener, and the time at which its clock was 0."""
 
     def __init__(
         self,
@@ -116,22 +154,25 @@ class _Session:
         source: AudioSource,
         runners: Sequence[SinkRunner],
         new_listener: Callable[[], Listener],
-        now: Callable[[], float],
+        clocks: tuple[Callable[[], float], Callable[[], float]],
     ) -> None:
         self._source_name = source.name
         self._live = source.live
         self.quiet = QuietReport(settings.gate)
         self._runners = runners
         self._new_listener = new_listener
-        self._now = now
+        self._now, self._elapsed = clocks
         self._jump_s = settings.listen.queue_s + _JUMP_S
         self._listener: Listener | None = None
-        self._started = 0.0
+        self._started = 0.0  # Unix time
+        self._began_s = 0.0  # the same moment on the clock that nobody sets
         self._n_samples = 0
+        self.lost = _LostAudio()
 
     def process(self, item: Block | Gap) -> None:
         """Pass an item of the source to the listener, and its events to the sinks."""
         if isinstance(item, Gap):
+            self.lost.add(item.n_samples)
             if self._listener is not None:
                 self._n_samples += item.n_samples
                 self._send(self._listener.gap(item.n_samples))
@@ -139,7 +180,7 @@ class _Session:
         if not item.size:
             return
         if self._live and self._listener is not None:
-            self._follow_wall_clock(item.size)
+            self._follow_clocks(item.size)
         if self._listener is None:
             self._listener = self._begin(item.size)
         self._n_samples += item.size
@@ -163,16 +204,26 @@ class _Session:
     def _begin(self, n_samples: int) -> Listener:
         self._n_samples = 0
         # The first block of a live source ends now. A file's clock starts now, however fast it is read.
-        self._started = self._now() - (n_samples / SAMPLE_RATE if self._live else 0.0)
+        length_s = n_samples / SAMPLE_RATE if self._live else 0.0
+        self._started, self._began_s = self._now() - length_s, self._elapsed() - length_s
         return self._new_listener()
 
-    def _follow_wall_clock(self, n_samples: int) -> None:
-        """Correct the start time for clock drift; end the session if the wall clock jumped."""
-        difference_s = self._now() - (self._started + (self._n_samples + n_samples) / SAMPLE_RATE)
-        if abs(difference_s) > self._jump_s:
-            log.debug("the wall clock jumped by %.0f s", difference_s)
+    def _follow_clocks(self, n_samples: int) -> None:
+        """End the session if the computer slept. Otherwise correct its start time.
+
+        The sound card's clock drifts slowly. If the wall clock is set, the music goes on: the play stays one,
+        and its start is what the clock says now.
+        """
+        heard_s = (self._n_samples + n_samples) / SAMPLE_RATE
+        missing_s = self._elapsed() - (self._began_s + heard_s)
+        if missing_s > self._jump_s:
+            log.debug("no audio for %.0f s", missing_s)
             self.end()
-        elif abs(difference_s) > _MAX_DRIFT_S:
+            return
+        if abs(missing_s) > _MAX_DRIFT_S:
+            self._began_s += missing_s
+        difference_s = self._now() - (self._started + heard_s)
+        if abs(difference_s) > _MAX_DRIFT_S:
             self._started += difference_s
 
     def _send(self, events: list[Event]) -> None:

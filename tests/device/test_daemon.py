@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import itertools
 import json
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +27,8 @@ from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, T
 from overheard.hear.source import AudioSource, DeviceLost, Gap
 from overheard.process import stop_on_signals
 from overheard.settings import ListenSettings, Settings
-from overheard.sinks.history import read_plays
+from overheard.sinks.history import HistorySink, read_plays
+from overheard.sinks.runner import Sink
 from overheard.sinks.terminal import TerminalSink
 
 TRACK = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
@@ -118,10 +121,13 @@ class Clock:
         return lambda: setattr(self, "now", self.now + by_s)
 
 
-def listen_to(items: Iterable[object], live: bool = False, clock: Clock | None = None, stop=None) -> ListSink:
+def listen_to(
+    items: Iterable[object], live: bool = False, clock: Clock | None = None, stop=None, elapsed=None
+) -> ListSink:
     sink = ListSink()
     source = FakeSource(items, live)
-    run_listen(SETTINGS, source, [sink], stop or threading.Event(), FakeListener, clock or Clock())
+    clock = clock or Clock()
+    run_listen(SETTINGS, source, [sink], stop or threading.Event(), FakeListener, clock, elapsed or clock)
     assert sink.closed
     return sink
 
@@ -200,15 +206,54 @@ def test_sinks_are_closed_if_the_source_cannot_be_opened():
     assert sink.closed
 
 
-@pytest.mark.parametrize("jump_s", [3600, -3600])
-def test_a_jump_of_the_wall_clock_ends_the_play(jump_s: float):
+def test_sleep_of_the_computer_ends_the_play():
     clock = Clock()
-    items = [SECOND, clock.step(1), SECOND, clock.step(1 + jump_s), SECOND]
+    items = [SECOND, clock.step(1), SECOND, clock.step(1 + 3600), SECOND]
     sink = listen_to(items, live=True, clock=clock)
     assert [type(e) for e in sink.events] == [PlayStarted, PlayEnded, PlayStarted, PlayEnded]
     assert sink.starts[1] == 999
-    assert sink.starts[2] == 1000 + jump_s + 1
+    assert sink.starts[2] == 1000 + 3600 + 1
     assert sink.events[1] == PlayEnded(play(2))
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_a_clock_that_is_set_does_not_end_the_play(jump_s: float):
+    clock, elapsed = Clock(), Clock()
+    tick = [clock.step(1), elapsed.step(1)]
+    items = [SECOND, *tick, SECOND, clock.step(jump_s), *tick, SECOND, *tick, SECOND]
+    sink = listen_to(items, live=True, clock=clock, elapsed=elapsed)
+    assert sink.events == [PlayStarted(play(1)), PlayEnded(play(4))]
+    assert sink.starts == [999, 999 + jump_s]
+
+
+def test_lost_audio_is_reported_at_once_and_in_total(caplog: pytest.LogCaptureFixture):
+    listen_to([SECOND, Gap(13600), SECOND, Gap(80000), Gap(132000), SECOND], live=True)
+    assert [record.message for record in caplog.records] == [
+        "recognition is too slow: 1.7 s of audio lost so far",
+        "recognition is too slow: 28.2 s of audio lost in total",
+    ]
+
+
+def test_a_play_is_in_the_history_before_it_is_printed(tmp_path: Path):
+    path = tmp_path / "history.sqlite"
+    in_history: list[int] = []
+
+    class Looks(ListSink):
+        def handle(self, event: Event, started: float) -> None:
+            super().handle(event, started)
+            if isinstance(event, PlayStarted):
+                in_history.append(read_plays(path)[1])
+
+    class SlowHistory(HistorySink):
+        def handle(self, event: Event, started: float) -> None:
+            threading.Event().wait(0.2)
+            super().handle(event, started)
+
+    looks = Looks()
+    sinks: list[Sink] = [looks, SlowHistory(path, "fake")]  # in any order
+    run_listen(SETTINGS, FakeSource([SECOND] * 3), sinks, threading.Event(), FakeListener)
+    assert in_history == [1]
+    assert [type(event) for event in looks.events] == [PlayStarted, PlayEnded]
 
 
 def test_the_clock_follows_a_slow_sound_card():
@@ -304,3 +349,67 @@ def test_a_signal_writes_the_end_of_the_open_play(tmp_path: Path, number: signal
     assert process.wait(30) == 0
     (row,), _ = read_plays(path)
     assert row.ended_at > row.started_at
+
+
+MANY_PLAYS = """
+import itertools, sys, threading
+sys.path[:0] = [{tests!r}, *{paths!r}]
+from overheard.sinks.history import HistorySink
+from overheard.sinks.jsonl import JsonLinesSink
+from test_daemon import *
+class Busy(FakeListener):
+    def process(self, block):
+        self.now_s += 1
+        a_play = play(self.now_s, self.now_s - 0.5)
+        return [PlayStarted(a_play), PlayEnded(a_play)]
+source = FakeSource(itertools.cycle([SECOND, lambda: threading.Event().wait(0.001)]))
+sinks = [JsonLinesSink(sys.stdout), HistorySink(Path({path!r}), "fake")]
+stop = threading.Event()
+with stop_on_signals(stop):
+    run_listen(SETTINGS, source, sinks, stop, Busy)
+"""
+
+
+def many_plays(path: Path) -> subprocess.Popen[str]:
+    code = MANY_PLAYS.format(tests=str(Path(__file__).parent), paths=sys.path, path=str(path))
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("n_lines", [1, 30, 101])
+def test_after_a_kill_every_printed_play_is_in_the_history(tmp_path: Path, n_lines: int):
+    path = tmp_path / "history.sqlite"
+    process = many_plays(path)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(n_lines)]
+    process.kill()
+    lines += process.stdout.read().splitlines()
+    process.wait(30)
+    process.communicate()
+    printed = set()
+    for line in lines:
+        with contextlib.suppress(json.JSONDecodeError):  # the last line may be incomplete
+            event = json.loads(line)
+            if event["event"] == "play_started":
+                printed.add(event["started_at"])
+    assert printed
+    assert printed <= {row.started_at for row in read_plays(path)[0]}
+
+
+def test_sigterm_ends_listening_though_the_reader_does_not_read(tmp_path: Path):
+    path = tmp_path / "history.sqlite"
+    process = many_plays(path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    while not path.exists() or read_plays(path)[1] < 300:  # 64 kB of pipe are full
+        threading.Event().wait(0.1)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < 5
+    errors = process.stderr.read().splitlines()
+    assert "json: events lost in total:" in errors[-1]
+    assert "were not taken in time" in errors[-1]
+    process.communicate()

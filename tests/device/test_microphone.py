@@ -188,17 +188,14 @@ def test_an_overflow_becomes_a_gap_of_the_length_in_the_time_stamps(world: FakeW
     assert until(blocks, Gap) == Gap(2 * RATE)
 
 
-def test_dropped_audio_is_logged_at_most_once_a_minute(world: FakeWorld, caplog: pytest.LogCaptureFixture):
-    source = MicrophoneSource("default", queue_s=1)
-    blocks = source.blocks()
+def test_dropped_audio_becomes_a_gap(world: FakeWorld):
+    blocks = MicrophoneSource("default", queue_s=1).blocks()
     next(blocks)
     for _ in range(3):
         for _ in range(8):
             world.streams[0].deliver(np.zeros(11025, np.int16))
         assert until(blocks, Gap) == Gap(RATE)
         until(blocks, np.ndarray)
-    assert source.dropped_samples == 3 * 44100
-    assert [r.message for r in caplog.records] == ["recognition is too slow: dropped 1.0 s of audio"]
 
 
 def test_an_unplugged_microphone_is_reopened_by_name(world: FakeWorld):

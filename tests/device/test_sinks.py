@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import threading
+import time
+from collections.abc import Iterator
+from typing import TextIO
 
 import pytest
 
@@ -12,6 +17,7 @@ from overheard.commands import identify
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
 from overheard.recognize.pipeline import Identification
 from overheard.sinks.jsonl import JsonLinesSink, to_json
+from overheard.sinks.lines import LineWriter
 from overheard.sinks.runner import SinkClosed, SinkRunner
 from overheard.sinks.terminal import to_line
 
@@ -156,3 +162,102 @@ def test_a_sink_whose_reader_is_gone_raises_sink_closed():
 
     with pytest.raises(SinkClosed):
         JsonLinesSink(Pipe()).handle(Silence(0), 0)
+
+
+# Readers that do not read
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[tuple[int, TextIO]]:
+    """Return the two ends of a pipe that nobody reads, which is full but for a few kilobytes."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        stream.flush()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"\n" * 4096)
+        os.set_blocking(writer, True)
+        yield reader, stream
+        with contextlib.suppress(OSError):
+            os.close(reader)
+
+
+def test_a_blocked_reader_delays_the_end_briefly_and_is_reported(full_pipe, caplog):
+    _, stream = full_pipe
+    runner = SinkRunner(JsonLinesSink(stream), max_events=10)
+    for at in range(30):
+        runner.put(Silence(at), 0)
+    began = time.monotonic()
+    assert not runner.close(0.5)
+    assert time.monotonic() - began < 2
+    assert runner.dropped == 30
+    first, last = [record.message for record in caplog.records]
+    assert first.startswith("json: too slow; events lost so far: ")
+    assert last == "json: events lost in total: 30; the last were not taken in time"
+    runner._thread.join(5)
+    assert not runner._thread.is_alive()  # else the flush of standard output at exit would wait for ever
+
+
+def test_a_file_waits_for_a_slow_reader_but_only_once_for_one_that_stopped(full_pipe):
+    reader, stream = full_pipe
+    runner = SinkRunner(JsonLinesSink(stream), max_events=5)
+    began = time.monotonic()
+    for at in range(50):
+        runner.put(Silence(at), 0, wait_s=0.5)
+    assert 0.4 < time.monotonic() - began < 3
+    assert runner.dropped >= 40
+    lines: list[dict] = []
+
+    def read() -> None:
+        with os.fdopen(reader) as slow:
+            for line in slow:
+                if line.strip():
+                    lines.append(json.loads(line))
+                    time.sleep(0.01)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for at in range(50, 90):
+        runner.put(Silence(at), 0, wait_s=2)
+        time.sleep(0.02)
+    assert runner.close(10)
+    stream.close()
+    thread.join(10)
+    assert len(lines) == 90 - runner.dropped
+    assert [line["start_s"] for line in lines][-39:] == list(range(51, 90))
+
+
+def test_the_stop_event_ends_the_wait_for_a_reader(full_pipe):
+    _, stream = full_pipe
+    stop = threading.Event()
+    runner = SinkRunner(JsonLinesSink(stream), max_events=2, stop=stop)
+    threading.Timer(0.3, stop.set).start()
+    began = time.monotonic()
+    for at in range(10):
+        runner.put(Silence(at), 0, wait_s=60)
+    assert time.monotonic() - began < 5
+    runner.close(0.1)
+
+
+def test_lines_longer_than_a_pipe_piece_arrive_whole():
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as stream, os.fdopen(reader, encoding="utf-8") as source:
+        lines = LineWriter(stream)
+        for line in ("é" * 20000, "x\udce9"):
+            lines.write(line)
+        assert source.readline() == "é" * 20000 + "\n"
+        assert source.readline() == "x\\udce9\n"
+
+
+def test_a_full_disk_does_not_mix_lines():
+    class Disk:
+        encoding = "utf-8"
+
+        def fileno(self) -> int:
+            return os.open("/dev/full", os.O_WRONLY)
+
+    lines = LineWriter(Disk())  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space"):
+            lines.write("a")

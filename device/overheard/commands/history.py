@@ -1,4 +1,4 @@
-"""`overheard history`: show the plays that `listen` recorded."""
+"""`overheard history`: show the plays that `listen` recorded, or delete them."""
 
 from __future__ import annotations
 
@@ -47,16 +47,38 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
+    _add_forget(parser)
+
+
+def _add_forget(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="[forget ...]", title="actions")
+    forget = actions.add_parser(
+        "forget",
+        help="delete plays; see `overheard history forget --help`",
+        description="Delete plays from the history, and overwrite them in the file. `overheard listen` may "
+        "go on. A play that is heard now is deleted too. `overheard history --json` prints the ids.",
+        epilog="example: overheard history forget --since 2h",
+    )
+    which = forget.add_mutually_exclusive_group(required=True)
+    which.add_argument("--all", action="store_true", help="delete all plays, and damaged histories")
+    which.add_argument(
+        "--since",
+        dest="forget_since",
+        metavar="WHEN",
+        help="delete plays that ended after WHEN, as for `overheard history --since`",
+    )
+    which.add_argument(
+        "ids", nargs="*", type=int, default=[], metavar="ID", help="delete the play with this id"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Print the plays."""
+    """Print or delete the plays."""
     from overheard.sinks.history import PlayRow, read_plays
-    from overheard.sinks.jsonl import iso_utc
 
-    since = None
-    if args.since is not None:
-        since = iso_utc(parse_since(args.since, datetime.datetime.now().astimezone()).timestamp())
+    if args.action == "forget":
+        return run_forget(args, settings)
+    since = None if args.since is None else to_utc(args.since)
     limit = args.limit
     if limit is None:
         limit = 0 if args.since is not None or args.json or args.csv else _DEFAULT_LIMIT
@@ -73,6 +95,27 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     else:
         print("\n".join(to_text(rows, count, args.since)))
     return 0
+
+
+def run_forget(args: argparse.Namespace, settings: Settings) -> int:
+    """Delete the plays that the arguments select."""
+    from overheard.sinks.forget import forget
+
+    since = None if args.forget_since is None else to_utc(args.forget_since)
+    if not (args.all or since or args.ids):  # argparse takes an empty list for an argument on Python 3.10
+        raise OverheardError("nothing selected", "give --all, --since WHEN or the id of a play")
+    count = forget(settings.history_path, args.ids, since)
+    print(f"{plural(count, 'play')} deleted")
+    if args.ids and count < len(set(args.ids)):
+        raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
+    return 0
+
+
+def to_utc(when: str) -> str:
+    """Convert the argument of ``--since`` to ISO 8601 in UTC."""
+    from overheard.sinks.jsonl import iso_utc
+
+    return iso_utc(parse_since(when, datetime.datetime.now().astimezone()).timestamp())
 
 
 def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:

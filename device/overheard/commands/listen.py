@@ -77,7 +77,9 @@ def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource
     from overheard.sinks.jsonl import JsonLinesSink
     from overheard.sinks.terminal import TerminalSink
 
-    sinks: list[Sink] = [JsonLinesSink(sys.stdout) if args.json else TerminalSink(sys.stdout)]
+    sinks: list[Sink] = []
+    if sys.stdout is not None:  # a service may have none
+        sinks.append(JsonLinesSink(sys.stdout) if args.json else TerminalSink(sys.stdout))
     if settings.listen.history and not args.no_history:
         sinks.append(HistorySink(settings.history_path, source.name))
     return sinks

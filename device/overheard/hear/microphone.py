@@ -24,7 +24,6 @@ _LATENCY_S = 0.5
 _POLL_S = 0.25
 _START_TIMEOUT_S = 8.0  # a monitor may need seconds until its first block
 _STALL_TIMEOUT_S = 4.0  # a device that delivers no audio for this long is lost
-_DROP_WARNING_INTERVAL_S = 60.0
 _MAX_OVERFLOW_S = 60.0  # longer gaps come from drivers with wrong time stamps
 _FALLBACK_RATES = (48000, 44100, 16000, SAMPLE_RATE)
 
@@ -106,8 +105,6 @@ class MicrophoneSource(AudioSource):
         info = load_portaudio().query_devices(index, "input")
         self._device_name = str(info["name"])
         self.name = spec if spec == "monitor" or spec.startswith("pulse:") else self._device_name
-        self.dropped_samples = 0
-        self._next_drop_warning_s = 0.0
 
     def blocks(self) -> Iterator[Block | Gap]:
         """Open the device; four times a second, yield the audio that arrived."""
@@ -192,7 +189,6 @@ class MicrophoneSource(AudioSource):
             runs = queue.drain()
             if runs:
                 last_audio_s, timeout_s = time.monotonic(), _STALL_TIMEOUT_S
-                self._warn_of_drops(queue.dropped_samples, rate, last_audio_s)
             for lost, data in runs:
                 if lost:
                     resampler.reset()
@@ -204,12 +200,6 @@ class MicrophoneSource(AudioSource):
             if not stream.active or time.monotonic() - last_audio_s > timeout_s:
                 self._lost = True
                 raise DeviceLost(f"{self.name} no longer delivers audio")
-
-    def _warn_of_drops(self, n_samples: int, rate: int, now_s: float) -> None:
-        if n_samples > self.dropped_samples and now_s >= self._next_drop_warning_s:
-            log.warning("recognition is too slow: dropped %.1f s of audio", n_samples / rate)
-            self._next_drop_warning_s = now_s + _DROP_WARNING_INTERVAL_S
-        self.dropped_samples = n_samples
 
 
 def _close(stream: Any) -> None:

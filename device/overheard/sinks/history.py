@@ -4,74 +4,89 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from overheard.errors import OverheardError
 from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated
+from overheard.sinks.history_file import (
+    FileId,
+    HistoryDamaged,
+    HistoryError,
+    companion,
+    explained,
+    file_id,
+    move_aside,
+    open_for_writing,
+)
+from overheard.sinks.history_rows import PlayRow, read_plays, recover
 from overheard.sinks.jsonl import iso_utc
+from overheard.text import plural
 
-SCHEMA_VERSION = 1
+__all__ = ["HistorySink", "PlayRow", "read_plays"]
+
+log = logging.getLogger(__name__)
+
 _UPDATE_INTERVAL_S = 20.0  # how often the end of an open play is written; SD cards wear out
-_BUSY_TIMEOUT_S = 5.0  # for the lock of another process; a write takes milliseconds
-_SCHEMA = """
-CREATE TABLE plays (
-    id INTEGER PRIMARY KEY,
-    track_id TEXT NOT NULL,
-    title TEXT NOT NULL,
-    artist TEXT NOT NULL,
-    album TEXT NOT NULL,
-    pack TEXT NOT NULL,
-    path TEXT NOT NULL,
-    started_at TEXT NOT NULL,  -- ISO 8601, UTC
-    ended_at TEXT NOT NULL,    -- of an open play: time of the last update
-    offset_s REAL NOT NULL,    -- position in the track at started_at
-    score REAL NOT NULL,
-    confidence REAL NOT NULL,
-    source TEXT NOT NULL
-);
-CREATE INDEX plays_started_at ON plays (started_at);
-"""
+_BUSY_TIMEOUT_S = 0.5  # plays are printed after they are written, so a lock must not delay them long
+_CLOSE_TIMEOUT_S = 1.5  # the last attempt
+_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 5.0  # between attempts to write; doubles with each
+_MAX_KEPT = 10_000  # plays in memory while the file cannot be written: weeks, about 10 MB
+_CLOCK_SET_S = 5.0  # a start that moves by more was corrected, by less follows the drift of a sound card
 _INSERT = """
 INSERT INTO plays (
     track_id, title, artist, album, pack, path, started_at, ended_at, offset_s, score, confidence, source
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-# If the wall clock was set back, a play must still not end before it started.
-_UPDATE = "UPDATE plays SET ended_at = max(started_at, ?), score = ?, confidence = ? WHERE id = ?"
-_COUNT = "SELECT count(*) FROM plays WHERE ended_at >= ?"
-_LATEST = """
-SELECT
-    id, track_id, title, artist, album, pack, path, started_at, ended_at, offset_s, score, confidence, source
-FROM plays WHERE ended_at >= ? ORDER BY started_at DESC, id DESC LIMIT ?
+_FIND = "SELECT id FROM plays WHERE started_at = ? AND track_id = ? AND source = ?"
+# The id of a play that was forgotten may be another play's now.
+_UPDATE = """
+UPDATE plays SET started_at = ?, ended_at = ?, score = ?, confidence = ?
+WHERE id = ? AND started_at = ? AND track_id = ?
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class PlayRow:
-    """One row of the history; times are ISO 8601 in UTC."""
+@dataclasses.dataclass(eq=False)
+class _Entry:
+    """A play in memory: everything that its row needs."""
 
-    id: int
-    track_id: str
-    title: str
-    artist: str
-    album: str
-    pack: str
-    path: str
-    started_at: str
-    ended_at: str
-    offset_s: float
-    score: float
-    confidence: float
+    play: Play
+    started: float  # Unix time at which the source's clock was 0
     source: str
+    row: int | None = None  # its id in the file
+    stored_start: str = ""  # its started_at in the file
+
+    def update(self, play: Play, started: float) -> None:
+        """Set the new end. The start moves only if the wall clock was set, so that the length stays."""
+        end = started + play.end_s
+        if abs(started - self.started) > _CLOCK_SET_S:
+            self.started = started
+        self.play = dataclasses.replace(play, end_s=max(play.start_s, end - self.started))
+
+    @property
+    def started_at(self) -> str:
+        return iso_utc(self.started + self.play.start_s)
+
+    @property
+    def ended_at(self) -> str:
+        return iso_utc(self.started + self.play.end_s)
+
+    def values(self) -> tuple[str | float, ...]:
+        play, track = self.play, self.play.track
+        values: tuple[str | float, ...] = (
+            *(track.id, track.title, track.artist, track.album, track.pack, track.path),
+            *(self.started_at, self.ended_at, play.offset_s, play.score, play.confidence, self.source),
+        )
+        return tuple(map(_sqlite_value, values))
 
 
 class HistorySink:
     """Write a row when a play starts, and update its end while the play continues and when it ends.
 
-    After a crash or a power cut, the end of an open play is its last update, at most 20 s old.
+    After a crash or a power cut, the end of an open play is its last update, at most 20 s old. While the file
+    cannot be written, for example because the disk is full, plays stay in memory, and are written later. A
+    damaged file is moved aside. If the file is deleted, a new one is started.
 
     Parameters
     ----------
@@ -79,128 +94,188 @@ class HistorySink:
         The SQLite file; created if it does not exist.
     source : str
         Name of the audio source, stored with each play.
-
-    Raises
-    ------
-    OverheardError
-        If the file cannot be written, is not a history, or was written by a newer version.
     """
 
     name = "history"
 
     def __init__(self, path: Path, source: str) -> None:
+        self._path = path
         self._source = source
-        self._row: int | None = None
-        self._open_key: tuple[str, float] | None = None
+        self._db: sqlite3.Connection | None = None
+        self._id: FileId | None = None
+        self._wal_id: FileId | None = None
+        self._open: _Entry | None = None  # the play that is heard now
+        self._unwritten: list[_Entry] = []
+        self._lost = 0
+        self._timeout_s = _BUSY_TIMEOUT_S
         self._written_s = 0.0
-        with _user_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Opened here, so that errors appear before listening starts. Later, only the sink's thread
-            # uses it.
-            self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
-            _check_version(self._db, path)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            _create(self._db)
+        self._failing = False
+        self._late = 0
+        self._retry_s = _FIRST_RETRY_S
+        self._next_try_s = 0.0
+        self._write()  # here, so that a problem is reported before listening starts
 
     def handle(self, event: Event, started: float) -> None:
         """Insert or update the row of a play; ignore other events."""
         if not isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
             return
-        play = event.play
-        key = (play.track.id, play.start_s)
-        if self._row is None or key != self._open_key:
-            with self._db:
-                self._row = self._insert(play, started)
-            self._open_key = key
-        elif isinstance(event, PlayEnded) or time.monotonic() - self._written_s >= _UPDATE_INTERVAL_S:
-            with self._db:
-                self._update(play, started)
+        play, entry = event.play, self._open
+        if entry is None or (entry.play.track.id, entry.play.start_s) != (play.track.id, play.start_s):
+            entry = self._open = _Entry(play, started, self._source)
+            due = True
         else:
-            return
-        self._written_s = time.monotonic()
+            entry.update(play, started)
+            due = time.monotonic() - self._written_s >= _UPDATE_INTERVAL_S
         if isinstance(event, PlayEnded):
-            self._row = self._open_key = None
+            self._open = None
+            due = True
+        if due:
+            self._keep(entry)
+            self._write()
+
+    def idle(self) -> None:
+        """Write what could not be written before, and notice that the file was deleted."""
+        self._write()
 
     def close(self) -> None:
-        """Close the file. Every row is already written."""
-        self._db.close()
+        """Write what could not be written before, and close the file."""
+        if self._open is not None:
+            self._keep(self._open)
+        if self._unwritten:
+            self._close_file()  # the last attempt has another timeout
+            self._timeout_s, self._next_try_s = _CLOSE_TIMEOUT_S, 0.0
+            self._write()
+        lost = self._lost + len(self._unwritten)
+        if lost:
+            log.warning("history: %s could not be saved", plural(lost, "play"))
+        self._close_file()
 
-    def _insert(self, play: Play, started: float) -> int | None:
-        track = play.track
-        values: tuple[str | float, ...] = (
-            *(track.id, track.title, track.artist, track.album, track.pack, track.path),
-            *(iso_utc(started + play.start_s), iso_utc(started + play.end_s)),
-            *(play.offset_s, play.score, play.confidence, self._source),
-        )
-        return self._db.execute(_INSERT, tuple(map(_sqlite_value, values))).lastrowid
+    # Plays in memory
 
-    def _update(self, play: Play, started: float) -> None:
-        end = iso_utc(started + play.end_s)
-        self._db.execute(_UPDATE, (end, float(play.score), float(play.confidence), self._row))
+    def _keep(self, entry: _Entry) -> None:
+        if entry in self._unwritten:
+            return
+        self._unwritten.append(entry)
+        if len(self._unwritten) > _MAX_KEPT:
+            del self._unwritten[0]
+            self._lost += 1
 
+    def _write(self) -> None:
+        """Write what is in memory, unless the last failure is too recent."""
+        if time.monotonic() < self._next_try_s:
+            return
+        try:
+            try:
+                self._write_file()
+            except HistoryDamaged as error:
+                self._replace_damaged(error)
+                self._write_file()
+        except HistoryError as error:
+            self._fail(error)
+        else:
+            self._recovered()
 
-def read_plays(path: Path, since: str | None = None, limit: int = 0) -> tuple[list[PlayRow], int]:
-    """Read the latest plays.
+    def _fail(self, error: HistoryError) -> None:
+        if not self._failing:
+            log.warning("history: %s. Plays are kept in memory until it can be written", error)
+        log.debug("history: %s", error)
+        self._failing = True
+        self._close_file()  # a disk that was removed and is back needs a new connection
+        self._next_try_s = time.monotonic() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
 
-    Parameters
-    ----------
-    path : Path
-        The history; if it does not exist, there are no plays.
-    since : str, optional
-        Only plays that ended after this time, ISO 8601 in UTC.
-    limit : int
-        Maximum number of plays; 0 for all.
+    def _recovered(self) -> None:
+        if self._failing:
+            log.warning("history: can be written again; plays written late: %d", self._late)
+        self._failing, self._retry_s, self._next_try_s, self._late = False, _FIRST_RETRY_S, 0.0, 0
 
-    Returns
-    -------
-    plays : list of PlayRow
-        The latest plays, oldest first.
-    count : int
-        Number of plays without the limit.
+    # The file
 
-    Raises
-    ------
-    OverheardError
-        If the file cannot be read, is not a history, or was written by a newer version.
-    """
-    if not path.exists():
-        return [], 0
-    with _user_errors(path), contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as db:
-        _check_version(db, path)
-        if not _version(db):
-            return [], 0
-        (count,) = db.execute(_COUNT, (since or "",)).fetchone()
-        rows = db.execute(_LATEST, (since or "", limit or -1)).fetchall()
-    return [PlayRow(*row) for row in reversed(rows)], count
+    def _write_file(self) -> None:
+        with explained(self._path):
+            db = self._current_file()
+            if not self._unwritten:
+                return
+            with db:
+                rows = [(entry, self._write_entry(db, entry), entry.started_at) for entry in self._unwritten]
+            for entry, row, stored_start in rows:
+                entry.row, entry.stored_start = row, stored_start
+            self._late = len(rows)
+            self._unwritten.clear()
+            self._written_s = time.monotonic()
+            if self._wal_id is None:
+                self._wal_id = file_id(companion(self._path, "-wal"))
 
+    def _write_entry(self, db: sqlite3.Connection, entry: _Entry) -> int | None:
+        play = entry.play
+        row, stored_start = entry.row, entry.stored_start
+        if row is None:
+            # A commit that reported an error may have succeeded, and a file that was damaged was recovered.
+            stored_start = stored_start or entry.started_at
+            found = db.execute(_FIND, (stored_start, play.track.id, entry.source)).fetchone()
+            if found is None:
+                return db.execute(_INSERT, entry.values()).lastrowid
+            row = int(found[0])
+        values = (entry.started_at, entry.ended_at, float(play.score), float(play.confidence))
+        # No row is updated if the user has forgotten this play.
+        db.execute(_UPDATE, (*values, row, stored_start, _sqlite_value(play.track.id)))
+        return row
 
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
+    def _current_file(self) -> sqlite3.Connection:
+        """Return the connection to the file that has the path now; open it if necessary."""
+        if self._db is not None and self._was_replaced():
+            self._close_file()
+        if self._db is None:
+            self._db = open_for_writing(self._path, self._timeout_s)
+            self._id = file_id(self._path)
+            self._wal_id = file_id(companion(self._path, "-wal"))
+            if self._open is not None:  # this file does not have it
+                self._open.row = None
+                self._keep(self._open)
+            for entry in self._unwritten:
+                entry.row = None
+        return self._db
 
+    def _was_replaced(self) -> bool:
+        now = file_id(self._path)
+        if now != self._id:
+            what = "deleted" if now is None else "replaced"
+            log.warning("history: %s was %s; plays go to the new file from now on", self._path, what)
+            return True
+        # Without this file, other programs do not see what was written to it.
+        return self._wal_id is not None and file_id(companion(self._path, "-wal")) != self._wal_id
 
-def _check_version(db: sqlite3.Connection, path: Path) -> None:
-    version = _version(db)
-    if version > SCHEMA_VERSION:
-        raise OverheardError(
-            f"{path}: written by a newer version of overheard (schema {version})", "update overheard"
-        )
-    if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise OverheardError(f"{path}: a database, but not a history of overheard", "move it away")
+    def _close_file(self) -> None:
+        """Close the file; if it was deleted, remove what SQLite left beside it, which contains titles."""
+        db, self._db = self._db, None
+        if db is None:
+            return
+        with contextlib.suppress(OSError, sqlite3.Error):
+            # If the file was moved, closing does not complete it. If there is a new file, it uses the name
+            # of the write-ahead log, so this is left alone.
+            if file_id(self._path) in (None, self._id):
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with contextlib.suppress(sqlite3.Error):
+            db.close()
+        with contextlib.suppress(OSError):
+            if file_id(self._path) is None:
+                for suffix in ("-wal", "-shm"):
+                    companion(self._path, suffix).unlink(missing_ok=True)
 
-
-def _create(db: sqlite3.Connection) -> None:
-    """Create the tables; two processes that start at the same time create them once."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        if not _version(db):
-            for statement in _SCHEMA.strip().split(";\n"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    except BaseException:
-        db.rollback()
-        raise
-    db.commit()
+    def _replace_damaged(self, error: HistoryDamaged) -> None:
+        """Move a damaged file aside, and start a new one with the plays that are readable."""
+        if self._db is not None and file_id(self._path) != self._id:
+            return  # another process has done so
+        db, self._db = self._db, None
+        with explained(self._path):
+            aside = move_aside(self._path)
+            if db is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    db.close()
+            # Reported before the plays are copied, for which the disk may be too full.
+            log.warning("history: %s; moved to %s, and started a new one", error.problem, aside.name)
+            count = recover(aside, self._current_file())
+        log.warning("history: %s recovered from the damaged file", plural(count, "play"))
 
 
 def _sqlite_value(value: str | float) -> str | float:
@@ -208,15 +283,3 @@ def _sqlite_value(value: str | float) -> str | float:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return float(value)
-
-
-@contextlib.contextmanager
-def _user_errors(path: Path) -> Iterator[None]:
-    """Raise OverheardError for errors of the file, which the user can fix."""
-    try:
-        yield
-    except OSError as error:
-        remedy = "check free disk space and permissions"
-        raise OverheardError(f"{path}: cannot be written: {error.strerror}", remedy) from error
-    except sqlite3.DatabaseError as error:
-        raise OverheardError(f"{path}: cannot be used: {error}", "if it is damaged, move it away") from error

@@ -16,7 +16,7 @@ from overheard.events import (
     Silence,
     Track,
 )
-from overheard.sinks.runner import SinkClosed
+from overheard.sinks.lines import LineWriter
 
 _NAMES = {
     PlayStarted: "play_started",
@@ -28,7 +28,7 @@ _NAMES = {
 
 
 class JsonLinesSink:
-    """Write each event as one line and flush it.
+    """Write each event as one line, immediately.
 
     Keys besides ``event``:
 
@@ -48,29 +48,18 @@ class JsonLinesSink:
     name = "json"
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._lines = LineWriter(stream)
 
     def handle(self, event: Event, started: float) -> None:
         """Write the event as one line."""
-        write_line(self._stream, json.dumps(to_json(event, started)))
+        self._lines.write(json.dumps(to_json(event, started)))
+
+    def interrupt(self) -> None:
+        """Stop waiting for the reader."""
+        self._lines.interrupt()
 
     def close(self) -> None:
-        """Do nothing: every line is already flushed."""
-
-
-def write_line(stream: TextIO, line: str) -> None:
-    """Write and flush one line.
-
-    Raises
-    ------
-    SinkClosed
-        If the reader of the stream is gone.
-    """
-    try:
-        stream.write(line + "\n")
-        stream.flush()
-    except BrokenPipeError as error:
-        raise SinkClosed from error
+        """Do nothing: every line is already written."""
 
 
 def to_json(event: Event, started: float) -> dict[str, Any]:

@@ -6,14 +6,14 @@ import datetime
 from typing import TextIO
 
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted
-from overheard.sinks.jsonl import write_line
+from overheard.sinks.lines import LineWriter
 from overheard.text import one_line, short_clock
 
 
 class TerminalSink:
     """Write a line when a play starts, when it ends, and when unknown music starts.
 
-    Each line is flushed, so that pipes and system logs receive it immediately.
+    Each line is written immediately, so that pipes and system logs receive it immediately.
 
     Parameters
     ----------
@@ -24,16 +24,20 @@ class TerminalSink:
     name = "terminal"
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._lines = LineWriter(stream)
 
     def handle(self, event: Event, started: float) -> None:
         """Write the line of an event, if it has one."""
         line = to_line(event, started)
         if line is not None:
-            write_line(self._stream, line)
+            self._lines.write(line)
+
+    def interrupt(self) -> None:
+        """Stop waiting for the reader."""
+        self._lines.interrupt()
 
     def close(self) -> None:
-        """Do nothing: every line is already flushed."""
+        """Do nothing: every line is already written."""
 
 
 def to_line(event: Event, started: float) -> str | None:

@@ -1,0 +1,147 @@
+"""Read plays from the history; a damaged page costs the plays on that page."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from overheard.sinks.history_file import HistoryError, explained, open_for_reading, version
+from overheard.text import plural
+
+log = logging.getLogger(__name__)
+
+_MOST_ROWS_OF_A_PAGE = 64  # a row takes more than 60 bytes of a page of 4096
+_LATEST = """
+SELECT
+    id, track_id, title, artist, album, pack, path, started_at, ended_at, offset_s, score, confidence, source
+FROM plays {where}
+"""
+_RANGE = _LATEST.format(where="NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id")
+_ALL = _LATEST.format(where="WHERE ended_at >= ? ORDER BY started_at, id")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlayRow:
+    """One row of the history; times are ISO 8601 in UTC."""
+
+    id: int
+    track_id: str
+    title: str
+    artist: str
+    album: str
+    pack: str
+    path: str
+    started_at: str
+    ended_at: str
+    offset_s: float
+    score: float
+    confidence: float
+    source: str
+
+
+def read_plays(path: Path, since: str | None = None, limit: int = 0) -> tuple[list[PlayRow], int]:
+    """Read the latest plays. What is damaged is left out, and reported in the log.
+
+    Parameters
+    ----------
+    path : Path
+        The history; if it does not exist, there are no plays.
+    since : str, optional
+        Only plays that ended after this time, ISO 8601 in UTC.
+    limit : int
+        Maximum number of plays; 0 for all.
+
+    Returns
+    -------
+    plays : list of PlayRow
+        The latest plays, oldest first.
+    count : int
+        Number of plays without the limit.
+
+    Raises
+    ------
+    HistoryError
+        If nothing of the file can be read, it is not a history, or was written by a newer version.
+    """
+    with explained(path):
+        if not path.exists():
+            return [], 0
+    with open_for_reading(path) as db:
+        if not version(db):
+            return [], 0
+        raw = _ended_since(db, path, since or "")
+    rows = [row for row in map(_checked, raw) if row is not None]
+    if len(rows) < len(raw):
+        log.warning("%s: %s with invalid values left out", path, plural(len(raw) - len(rows), "play"))
+    return rows[-limit:] if limit else rows, len(rows)
+
+
+def _ended_since(db: sqlite3.Connection, path: Path, since: str) -> list[tuple[object, ...]]:
+    """Return the rows in the order of their start, without those on damaged pages."""
+    try:
+        return db.execute(_ALL, (since,)).fetchall()
+    except sqlite3.DatabaseError as error:
+        _require_damage(error)
+        log.warning("%s: a part is damaged, and the plays in it are left out", path)
+    rows = [row for row in _readable(db) if str(row[8]) >= since]
+    return sorted(rows, key=lambda row: (str(row[7]), str(row[0])))
+
+
+def recover(damaged: Path, db: sqlite3.Connection) -> int:
+    """Copy the readable plays of a damaged history into a new one; return how many."""
+    try:
+        with open_for_reading(damaged) as old:
+            rows = [row for row in map(_checked, _readable(old)) if row is not None] if version(old) else []
+    except HistoryError:
+        return 0  # nothing is readable
+    marks = ", ".join("?" * len(dataclasses.fields(PlayRow)))
+    with db:
+        db.executemany(f"INSERT OR IGNORE INTO plays VALUES ({marks})", map(dataclasses.astuple, rows))  # noqa: S608
+    return len(rows)
+
+
+def _require_damage(error: sqlite3.DatabaseError) -> None:
+    if "malformed" not in str(error):
+        raise error
+
+
+def _readable(db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
+    """Yield the rows that can be read: halve each range of ids that cannot, down to one."""
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    highest = pages * _MOST_ROWS_OF_A_PAGE
+    for query in ("SELECT max(id) FROM plays NOT INDEXED", "SELECT max(id) FROM plays"):
+        try:
+            highest = max(highest, db.execute(query).fetchone()[0] or 0)
+        except sqlite3.DatabaseError as error:
+            _require_damage(error)
+    ranges = [(1, highest)]
+    while ranges:
+        low, high = ranges.pop()
+        try:
+            rows = db.execute(_RANGE, (low, high)).fetchall()
+        except sqlite3.DatabaseError as error:
+            _require_damage(error)
+            middle = (low + high) // 2
+            if low < high:
+                ranges += [(middle + 1, high), (low, middle)]
+            continue
+        yield from rows
+
+
+def _checked(raw: tuple[object, ...]) -> PlayRow | None:
+    """Return the row if each value has its type, and the times are times."""
+    texts, numbers = (*raw[1:9], raw[12]), raw[9:12]
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    if not all(isinstance(number, int | float) for number in numbers):
+        return None
+    try:
+        for when in raw[7:9]:  # Python 3.10 cannot parse the Z
+            datetime.datetime.fromisoformat(str(when).replace("Z", "+00:00")).astimezone()
+    except (ValueError, OverflowError):
+        return None
+    return PlayRow(*raw)  # type: ignore[arg-type]
