@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from overheard import settings as settings_module
 from overheard.errors import OverheardError
-from overheard.process import limit_blas_threads
-from overheard.text import one_line
+from overheard.process import discard_output, limit_blas_threads, replace_closed_streams, tell
+from overheard.text import LogFormatter, one_line, shorten
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 # In the order in which people need them.
 COMMANDS = ("demo", "index", "identify", "listen", "history", "packs", "devices", "doctor", "config")
@@ -33,13 +36,22 @@ examples:
 `overheard COMMAND --help` explains a command."""
 
 
+FAILED, INTERRUPTED, NO_READER = 2, 130, 141  # exit codes; NO_READER: of standard output
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line that says what to type."""
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Write a message, such as the help; unlike argparse, do not hide that it cannot be written."""
+        if message:
+            (file or sys.stderr).write(message)
+
     def error(self, message: str) -> NoReturn:
         """Print the usage and the error, and exit with code 2."""
-        self.print_usage(sys.stderr)
-        self.exit(2, f"overheard: {one_line(message)}; see `{self.prog} --help`\n")
+        tell(self.format_usage().rstrip())
+        tell(f"overheard: {one_line(shorten(message, 300))}; see `{self.prog} --help`")
+        self.exit(FAILED)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -81,34 +93,67 @@ def version() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 2 after an error, 130 if interrupted."""
+    """Run one command and return its exit code."""
+    replace_closed_streams()
     _escape_undecodable_names()
     limit_blas_threads()
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # reports a full disk here, not at exit
+    except OverheardError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader has gone, as `| head` does
+        discard_output(sys.stdout)
+        return NO_READER
+    except OSError as error:  # such as a full disk, or a path that is too long
+        return _fail(_system_error(error))
+    except MemoryError:
+        return _fail("not enough memory; close other programs, or use fewer or smaller packs")
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.command is None:
         parser.error("a command is missing")
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.WARNING,
-        format="overheard: %(message)s" if not args.verbose else "overheard: %(name)s: %(message)s",
-        stream=sys.stderr,
+    _start_logging(args.verbose)
+    command = importlib.import_module(f"overheard.commands.{args.command}")
+    settings, _ = settings_module.load(args.config, overrides={"data_dir": args.data_dir})
+    code: int = command.run(args, settings)
+    return code
+
+
+def _start_logging(verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        LogFormatter("overheard: %(name)s: %(message)s" if verbose else "overheard: %(message)s")
     )
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler])
+
+
+def _system_error(error: OSError) -> str:
+    """Return the message for an error of the operating system, and discard what cannot be printed."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{shorten(os.fsdecode(error.filename))}: {reason}"
     try:
-        command = importlib.import_module(f"overheard.commands.{args.command}")
-        settings, _ = settings_module.load(args.config, overrides={"data_dir": args.data_dir})
-        code: int = command.run(args, settings)
-        sys.stdout.flush()
-        return code
-    except OverheardError as error:
-        print(f"overheard: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("overheard: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader has gone, as `| head` does. Without this, Python would report the error again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        sys.stdout.flush()  # fails again if standard output is the cause
+    except OSError:
+        discard_output(sys.stdout)
+        return f"standard output cannot be written: {reason}"
+    return f"input or output failed: {reason}"
+
+
+def _fail(message: str, code: int = FAILED) -> int:
+    line = one_line(message)
+    if len(line) > 600:  # such as of a path of thousands of characters: keep the problem and the remedy
+        line = f"{line[:300]}...{line[-250:]}"
+    tell(f"overheard: {line}")
+    return code
 
 
 def _escape_undecodable_names() -> None:

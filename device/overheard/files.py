@@ -1,12 +1,16 @@
-"""Atomic writes, after which a file is either the old one or the new one; and folders of links."""
+"""Atomic writes, after which a file is either the old one or the new one; folders of links; safe reads."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+from overheard.errors import SettingsError
 
 
 @contextlib.contextmanager
@@ -86,3 +90,36 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Return the contents of a regular file, or of /dev/null; do not wait for the writer of a named pipe.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, is not a regular file, or is larger than `max_bytes`.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, Path(os.devnull).stat()):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))
+    return content
+
+
+def expand_user(path: str | Path) -> Path:
+    """Replace ``~`` or ``~NAME`` at the start of a path by the home folder.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such user, or the user's home folder is unknown.
+    """
+    try:
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError):  # ValueError: the name contains NUL
+        remedy = "write the whole path, or set the environment variable HOME"
+        raise SettingsError(f"{path}: the home folder of this user is unknown", remedy) from None

@@ -1,4 +1,4 @@
-"""Change process-wide state: signals, environment, standard error, threads and processors.
+"""Change process-wide state: signals, environment, standard streams, threads and processors.
 
 Each context manager restores the state when its `with` block ends.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from types import FrameType
+from typing import TextIO
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 STOP_SIGNALS = tuple(
@@ -33,6 +35,52 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def replace_closed_streams() -> None:
+    """Open the standard streams that the parent process closed.
+
+    Otherwise `print` to standard error would write to standard output, and the next file that the program
+    opens could become standard output. Reading from a replaced standard input and writing to a replaced
+    standard output raise OSError (EBADF); what goes to a replaced standard error is discarded.
+    """
+    for number, (name, flags, mode) in enumerate(
+        (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
+    ):
+        if getattr(sys, name) is not None:
+            continue
+        descriptor = os.open(os.devnull, flags)
+        if not _is_open(number):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+            descriptor = number
+        stream = open(descriptor, mode, closefd=False, errors="backslashreplace")  # noqa: SIM115 - stays open
+        setattr(sys, name, stream)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def discard_output(stream: TextIO) -> None:
+    """Discard what a standard stream cannot deliver; without this, Python reports the error again at exit."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a closed stream, or one without a descriptor
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+        stream.flush()
+
+
+def tell(message: str) -> None:
+    """Print a message on standard error; a program must not fail because nobody can read its messages."""
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # ValueError: the stream is closed
+        discard_output(sys.stderr)
 
 
 @contextlib.contextmanager

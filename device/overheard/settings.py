@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from overheard.errors import SettingsError
+from overheard.files import expand_user, read_regular
+from overheard.text import shorten
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,6 +24,8 @@ else:
     import tomli as tomllib
 
 MODELS_DIR = Path(__file__).parent / "models"
+_MAX_CONFIG_BYTES = 1 << 16
+_MAX_DOTS = 400  # in a line: tomllib needs two minutes for a name of 30,000 parts
 
 
 def _about(text: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
@@ -101,17 +105,26 @@ class Settings:
         shipped = MODELS_DIR / f"{self.model}.json"
         if self.model == Path(self.model).name and shipped.exists():
             return shipped
-        return Path(self.model).expanduser() if self.model else None
+        return expand_user(self.model) if self.model else None
 
 
 def default_config_path(env: Mapping[str, str] | None = None) -> Path:
     """Return the path of the configuration file: ``OVERHEARD_CONFIG``, or the platform's default."""
-    import platformdirs
-
     chosen = (os.environ if env is None else env).get("OVERHEARD_CONFIG")
     if chosen:
-        return Path(chosen).expanduser()
-    return Path(platformdirs.user_config_dir("overheard")) / "config.toml"
+        return expand_user(chosen)
+    return expand_user(_user_folder("config")) / "config.toml"
+
+
+def _user_folder(kind: str) -> str:
+    """Return the platform's folder for configuration or data; with ``~`` if the home folder is unknown."""
+    import platformdirs
+
+    find = {"config": platformdirs.user_config_dir, "data": platformdirs.user_data_dir}[kind]
+    try:
+        return find("overheard")
+    except RuntimeError:
+        return f"~/overheard/{kind}"
 
 
 def load(
@@ -140,10 +153,8 @@ def load(
     SettingsError
         If a file is missing or not valid TOML, a name is unknown, or a value is invalid.
     """
-    import platformdirs
-
     env = os.environ if env is None else env
-    values: dict[str, Any] = {"data_dir": platformdirs.user_data_dir("overheard")}
+    values: dict[str, Any] = {"data_dir": _user_folder("data")}
     origins = {name: "default" for name, _, _ in fields(Settings())}
     for origin, source in _sources(path, env, overrides or {}):
         for name, value in source.items():
@@ -163,7 +174,7 @@ def _sources(
     required = path is not None or bool(env.get("OVERHEARD_CONFIG"))
     from_file = flatten(read_toml(config, required))
     if isinstance(from_file.get("data_dir"), str) and from_file["data_dir"]:
-        from_file["data_dir"] = config.parent / Path(from_file["data_dir"]).expanduser()
+        from_file["data_dir"] = config.parent / expand_user(from_file["data_dir"])
     yield f"file {config}", from_file
     if env.get("OVERHEARD_DATA_DIR"):
         yield "environment OVERHEARD_DATA_DIR", {"data_dir": env["OVERHEARD_DATA_DIR"]}
@@ -173,26 +184,35 @@ def _sources(
 def read_toml(path: Path, required: bool = False) -> dict[str, Any]:
     """Parse a TOML file; a missing file is empty, unless it is required."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        text = read_regular(path, _MAX_CONFIG_BYTES).decode()
+        if any(line.count(".") > _MAX_DOTS for line in text.splitlines()):
+            raise SettingsError(f"{path}: a line contains more than {_MAX_DOTS} dots")
+        return tomllib.loads(text)
     except FileNotFoundError:
         if required:
             raise SettingsError(f"{path}: no such configuration file") from None
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: invalid TOML: {error}") from error
+    except RecursionError:
+        raise SettingsError(f"{path}: invalid TOML: arrays or tables are nested too deep") from None
+    except ValueError as error:  # not TOML, not UTF-8, a NUL in the path, or a number of too many digits
+        raise SettingsError(f"{path}: invalid TOML: {shorten(str(error))}") from error
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of nested tables by dotted name."""
     flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
+    tables: list[tuple[str, Mapping[str, Any]]] = [("", values)]
+    while tables:  # without recursion: a dotted name can have thousands of parts
+        prefix, table = tables.pop()
+        for name, value in table.items():
+            if not isinstance(value, Mapping):
+                flat[prefix + name] = value
+            elif len(prefix) > 100:  # longer than any setting
+                raise SettingsError(f"unknown setting {shorten(prefix + name)}")
+            else:
+                tables.append((f"{prefix}{name}.", value))
     return flat
 
 
@@ -209,21 +229,35 @@ def fields(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclas
 _DEFAULTS = {name: (value, field.metadata) for name, value, field in fields(Settings())}
 
 
+def _shown(value: Any) -> str:
+    """Return a value for an error message; a value of any size or depth has a short form."""
+    if isinstance(value, str | Path):
+        return repr(shorten(str(value)))
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to print thousands of digits
+        return "a number of many digits"
+    return repr(value)
+
+
 def _check(name: str, value: Any, origin: str) -> Any:
     """Return the value if the setting exists and may have it; otherwise raise SettingsError."""
     if name not in _DEFAULTS:
-        near = difflib.get_close_matches(name, _DEFAULTS, n=1)
+        near = difflib.get_close_matches(name[:100], _DEFAULTS, n=1)
         remedy = f"did you mean {near[0]}?" if near else "`overheard config` lists all settings"
-        raise SettingsError(f"{origin}: unknown setting {name}", remedy)
+        raise SettingsError(f"{origin}: unknown setting {shorten(name)}", remedy)
     default, meta = _DEFAULTS[name]
     expected, valid = _type_of(default, value)
     if not valid:
-        raise SettingsError(f"{origin}: {name} must be {expected}, not {value!r}")
+        raise SettingsError(f"{origin}: {name} must be {expected}, not {_shown(value)}")
+    texts = value if isinstance(value, list | tuple) else [value]
+    if any("\0" in str(text) for text in texts if isinstance(text, str | Path)):
+        raise SettingsError(f"{origin}: {name} must not contain the character NUL")
     if name == "data_dir" and not str(value):
         raise SettingsError(f"{origin}: data_dir must not be empty")
     low, high = meta["low"], meta["high"]
     if low is not None and not low <= value <= high:
-        raise SettingsError(f"{origin}: {name} must be between {low} and {high}, not {value}")
+        raise SettingsError(f"{origin}: {name} must be between {low} and {high}, not {_shown(value)}")
     return value
 
 
@@ -257,7 +291,7 @@ def _convert(default: Any, value: Any) -> Any:
     if isinstance(default, Path):
         # Absolute, so that a later change of the working folder has no effect. Path.resolve would also follow
         # links, and Path.absolute would keep "..".
-        return Path(os.path.abspath(Path(value).expanduser()))  # noqa: PTH100
+        return Path(os.path.abspath(expand_user(value)))  # noqa: PTH100
     if isinstance(default, bool | int):
         return value
     return type(default)(value)

@@ -2,10 +2,14 @@
 
 Positions in audio use `clock` or `short_clock`; amounts of audio use `length`; numbers of bytes use `size`.
 Text from files, such as titles, passes through `clean` when the program reads it, and through `one_line` when
-the program prints it.
+the program prints it: `LogFormatter` does so for every log message, and `spreadsheet_cell` for CSV.
 """
 
 from __future__ import annotations
+
+import logging
+
+_FORMULA_STARTS = "=+-@\uff1d\uff0b\uff0d\uff20"  # the last four are the wide forms of the first four
 
 
 def clock(seconds: float) -> str:
@@ -69,13 +73,54 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def shorten(text: str, limit: int = 100) -> str:
+    """Cut a text of unknown length for an error message.
+
+    Examples
+    --------
+    >>> shorten("abcdef", 3)
+    'abc...'
+    """
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def one_line(text: str) -> str:
     """Make untrusted text, such as a title or a file name, safe to print on one line.
 
     White space collapses to single spaces; control characters and undecodable bytes are escaped.
     """
-    joined = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+    return _escape(" ".join(text.split()))
+
+
+def _escape(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Make untrusted text safe for a cell of a spreadsheet: one line, and never a formula.
+
+    Spreadsheets evaluate text that starts with ``=``, ``+``, ``-`` or ``@``, also from CSV files. A leading
+    apostrophe prevents this.
+
+    Examples
+    --------
+    >>> spreadsheet_cell("=1+1"), spreadsheet_cell("1=1")
+    ("'=1+1", '1=1')
+    """
+    line = one_line(text)
+    return f"'{line}" if line.startswith(tuple(_FORMULA_STARTS)) else line
+
+
+class LogFormatter(logging.Formatter):
+    """Format each log message as one safe line, and a traceback as safe lines below it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the message on one line."""
+        return one_line(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message, and the traceback if there is one."""
+        return "\n".join(map(_escape, super().format(record).splitlines()))
 
 
 def clean(text: str) -> str:

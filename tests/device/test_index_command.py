@@ -95,7 +95,6 @@ def test_an_error_is_one_line(tmp_path: Path, data: Path, capsys: pytest.Capture
         ["index", str(tmp_path / "nowhere")],
         ["index", str(tmp_path / "none")],
         ["index", str(tmp_path), "--pack", "../up"],
-        ["index", str(tmp_path), "--jobs", "-1"],
     ):
         assert cli.main(argv) == 2
         out, err = capsys.readouterr()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from overheard.errors import SettingsError
-from overheard.text import one_line
+from overheard.text import one_line, shorten
 
 FORBIDDEN = '/\\:*?"<>|'  # in file names, on one of the common operating systems
+MAX_BYTES = 200  # file systems allow 255; the journal's file adds 24
 
 
 def valid_pack_name(name: str) -> str:
@@ -14,9 +15,13 @@ def valid_pack_name(name: str) -> str:
     Raises
     ------
     SettingsError
-        If the name is empty, hidden, or contains a character that file names must not contain.
+        If the name is empty, hidden, too long, or contains a character that file names must not contain.
     """
     name = name.removesuffix(".pack")
     if not name or name.startswith(".") or any(c in FORBIDDEN or not c.isprintable() for c in name):
-        raise SettingsError(f'invalid pack name "{one_line(name)}"', "use letters, digits, - and _")
+        raise SettingsError(f'invalid pack name "{one_line(shorten(name))}"', "use letters, digits, - and _")
+    if len(name.encode()) > MAX_BYTES:
+        raise SettingsError(
+            f'the pack name "{shorten(name, 30)}" is too long', f"use at most {MAX_BYTES} bytes"
+        )
     return name

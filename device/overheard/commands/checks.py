@@ -46,6 +46,8 @@ def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
             yield from check()
         except OverheardError as error:
             yield failed(name, error)
+        except OSError as error:
+            yield Check(name, False, str(error), "check the path, its permissions and its disk")
         except Exception as error:  # a bug in one check must not hide the results of the others
             log.debug("%s", name, exc_info=True)
             detail = f"unexpected {type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from overheard import settings as settings_module
 from overheard.settings import Settings
+from overheard.text import one_line
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,7 +40,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             print(json.dumps(as_json(settings, origins, path)))
         else:
             state = "" if path.exists() else " (does not exist)"
-            print("\n".join([f"# configuration file: {path}{state}", *as_toml(settings, origins)]))
+            print(
+                "\n".join(
+                    [f"# configuration file: {one_line(str(path))}{state}", *as_toml(settings, origins)]
+                )
+            )
     return 0
 
 
@@ -61,7 +66,7 @@ def as_toml(settings: Settings, origins: dict[str, str]) -> list[str]:
         if group != table:
             lines += ["", f"[{group}]"]
             table = group
-        lines.append(f"{f'{key} = {toml_value(value)}':<44}  # {origins[name]}")
+        lines.append(f"{f'{key} = {toml_value(value)}':<44}  # {one_line(origins[name])}")
     return lines
 
 
@@ -81,6 +86,6 @@ def template() -> list[str]:
 
 def toml_value(value: Any) -> str:
     """Format one value as TOML; strings, numbers and lists of strings look the same in JSON."""
-    if isinstance(value, Path):
-        return json.dumps(str(value))
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    text = json.dumps(plain, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from overheard.errors import OverheardError
+from overheard.commands.arguments import whole_number
 from overheard.settings import Settings
 
 
@@ -21,14 +21,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--realtime", action="store_true", help="play the evening at normal speed")
     parser.add_argument(
-        "--seed", type=int, default=7, metavar="N", help="simulate another evening (default: %(default)s)"
+        "--seed",
+        type=whole_number(),
+        default=7,
+        metavar="N",
+        help="simulate another evening (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run the demonstration."""
-    if args.seed < 0:
-        raise OverheardError("--seed must be 0 or more")
     from overheard.demo.run import run_demo
 
     return run_demo(settings, args.seed, args.realtime)

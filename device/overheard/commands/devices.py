@@ -47,7 +47,7 @@ def to_table(devices: list[InputDevice]) -> list[str]:
     for device in devices:
         rate = f"{device.sample_rate} Hz" if device.sample_rate else ""
         name = one_line(device.name) + ("  (default)" if device.default else "")
-        rows.append((device.input, str(device.channels), rate, device.host, name))
+        rows.append((one_line(device.input), str(device.channels), rate, one_line(device.host), name))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     columns = [[cell.ljust(width) for cell, width in zip(row, widths, strict=False)] for row in rows]
     return ["  ".join([*cells, row[4]]) for cells, row in zip(columns, rows, strict=True)]

@@ -8,15 +8,20 @@ import dataclasses
 import datetime
 import itertools
 import json
+import math
 import re
 import sys
 from typing import TYPE_CHECKING
 
+from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
+from overheard.process import tell
 from overheard.settings import Settings
-from overheard.text import one_line, plural, short_clock
+from overheard.text import one_line, plural, short_clock, shorten, spreadsheet_cell
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from overheard.sinks.history import PlayRow
 
 _DEFAULT_LIMIT = 50  # about a screen and a half; --since, --json and --csv print all
@@ -40,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--limit",
-        type=int,
+        type=whole_number(),
         metavar="N",
         help=f"show the latest N plays; 0: all (default: {_DEFAULT_LIMIT}, or all with --since)",
     )
@@ -74,7 +79,7 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print or delete the plays."""
-    from overheard.sinks.history import PlayRow, read_plays
+    from overheard.sinks.history import PlayRow
 
     if args.action == "forget":
         return run_forget(args, settings)
@@ -82,16 +87,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     limit = args.limit
     if limit is None:
         limit = 0 if args.since is not None or args.json or args.csv else _DEFAULT_LIMIT
-    if limit < 0:
-        raise OverheardError("--limit must be 0 or more")
-    rows, count = read_plays(settings.history_path, since, limit)
+    rows, count = _read_valid(settings.history_path, since, limit)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
     elif args.csv:
         table = csv.writer(sys.stdout, lineterminator="\n")
         table.writerow(field.name for field in dataclasses.fields(PlayRow))
-        table.writerows(dataclasses.astuple(row) for row in rows)
+        table.writerows(map(to_cells, rows))
     else:
         print("\n".join(to_text(rows, count, args.since)))
     return 0
@@ -118,6 +121,18 @@ def to_utc(when: str) -> str:
     return iso_utc(parse_since(when, datetime.datetime.now().astimezone()).timestamp())
 
 
+def _read_valid(path: Path, since: str | None, limit: int) -> tuple[list[PlayRow], int]:
+    """Read the latest plays, and say how many rows are damaged."""
+    from overheard.sinks.history import read_plays
+
+    rows, count = read_plays(path, since, limit)
+    valid = [row for row in rows if is_valid(row)]
+    damaged = len(rows) - len(valid)
+    if damaged:
+        tell(f"overheard: skipped {plural(damaged, 'damaged row')} of {one_line(str(path))}")
+    return valid, count - damaged
+
+
 def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
     """Convert the argument of ``--since`` to a time.
 
@@ -142,14 +157,38 @@ def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
     ago = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip().lower())
     try:
         if ago:
-            return now - datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        if text in ("today", "yesterday"):
+            when = now - datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        elif text in ("today", "yesterday"):
             # Subtract a calendar day, not 24 hours: a day is longer or shorter when the clocks change.
-            return (midnight - datetime.timedelta(days=text == "yesterday")).astimezone()
-        return datetime.datetime.fromisoformat(text).astimezone()
+            when = (midnight - datetime.timedelta(days=text == "yesterday")).astimezone()
+        else:
+            when = datetime.datetime.fromisoformat(text).astimezone()
+        if not datetime.MINYEAR < when.year < datetime.MAXYEAR:
+            raise ValueError("may not exist in UTC")
+        return when
     except (ValueError, OverflowError) as error:
         remedy = "use a time such as 2h, 3d, today, yesterday or 2026-11-01"
-        raise OverheardError(f"--since: invalid time {text!r}", remedy) from error
+        raise OverheardError(f"--since: invalid time {shorten(text)!r}", remedy) from error
+
+
+def is_valid(row: PlayRow) -> bool:
+    """Return whether the values of a row have their types; SQLite does not ensure it."""
+    values = dataclasses.asdict(row)
+    numbers = [values.pop(name) for name in ("id", "offset_s", "score", "confidence")]
+    if not all(isinstance(text, str) for text in values.values()):
+        return False
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        return False
+    try:
+        _length_s(row)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def to_cells(row: PlayRow) -> list[str | float]:
+    """Return the cells of a row for CSV, which people open in spreadsheets."""
+    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in dataclasses.astuple(row)]
 
 
 def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:

@@ -10,12 +10,16 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from overheard.commands.arguments import whole_number
 from overheard.commands.progress import progress_bar
-from overheard.process import processors, stop_on_signals
+from overheard.errors import PackError
+from overheard.process import processors, stop_on_signals, tell
 from overheard.settings import Settings
 from overheard.text import length, one_line, plural, short_clock, size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from overheard.index.report import IndexReport
 
 DONE, NOTHING_INDEXED, INTERRUPTED = 0, 2, 130
@@ -40,7 +44,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--pack", metavar="NAME", help="name of the pack (default: music, or the setting index.pack)"
     )
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="files to process in parallel (default: one per processor)"
+        "--jobs",
+        type=whole_number(1024),
+        metavar="N",
+        help="files to process in parallel (default: one per processor)",
     )
     parser.add_argument(
         "--compact",
@@ -66,10 +73,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     jobs = args.jobs if args.jobs is not None else settings.index.jobs
     check_jobs(jobs)
     compact = args.compact if args.compact is not None else settings.index.compact
+    path = settings.packs_dir / f"{name}{PACK_SUFFIX}"
+    check_shipped(path)
     make = functools.partial(ModelFingerprinter, settings.model_path, compact)
     stop_event = threading.Event()
     with stop_on_signals(stop_event), progress_bar() as progress:
-        path = settings.packs_dir / f"{name}{PACK_SUFFIX}"
         report = index(
             args.folders, path, make, jobs or processors(), progress, stop_event.is_set, args.prune
         )
@@ -83,6 +91,24 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print("overheard: interrupted; to continue, run the same command again", file=sys.stderr)
         return INTERRUPTED
     return DONE if report.tracks else NOTHING_INDEXED
+
+
+def check_shipped(path: Path) -> None:
+    """Refuse to create a pack that would hide a pack that ships with overheard; warn if it exists already.
+
+    Raises
+    ------
+    PackError
+        If a shipped pack has the name of the new pack.
+    """
+    from overheard.catalogue.selection import shipped_packs_dir
+
+    if not (shipped_packs_dir() / path.name).exists():
+        return
+    if not path.exists():
+        problem = f"a pack named {path.stem} ships with overheard, and yours would hide it"
+        raise PackError(problem, "choose another name with --pack or the setting index.pack")
+    tell(f"overheard: your pack {one_line(path.stem)} hides the pack of this name that ships with overheard")
 
 
 def to_json(report: IndexReport) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from overheard.process import muted_stderr, stop_on_signals
+from overheard.process import muted_stderr, stop_on_signals, tell
 from overheard.settings import Settings
 from overheard.text import one_line
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)
         sinks = open_sinks(args, settings, source)
-        print(f"overheard: listening to {one_line(source.name)}", file=sys.stderr, flush=True)
+        tell(f"overheard: listening to {one_line(source.name)}")
         with watching_packs(recognizer, settings, args.pack), stop_on_signals(stop_event):
             run_listen(settings, source, sinks, stop_event, recognizer.listener)
     return 0

@@ -141,6 +141,6 @@ def _model(settings: Settings) -> Model | None:
 
 
 def _local(created: str) -> str:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):  # OverflowError: the year 9999 in another zone
         return f"{datetime.datetime.fromisoformat(created).astimezone():%Y-%m-%d %H:%M}"
     return one_line(created)[:16]

@@ -1,0 +1,27 @@
+"""Types of arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from overheard.text import shorten
+
+MAX_NUMBER = 2**31 - 1
+
+
+def whole_number(high: int = MAX_NUMBER) -> Callable[[str], int]:
+    """Return a function that converts an argument to a whole number from 0 to `high`."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:  # also of more digits than Python converts
+            number = -1
+        if not 0 <= number <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from 0 to {high}, not {shorten(text, 30)}"
+            )
+        return number
+
+    return convert
