@@ -19,7 +19,7 @@ from overheard.commands import devices, packs
 from overheard.commands.config import toml_value
 from overheard.commands.index import check_shipped
 from overheard.errors import PackError, SettingsError
-from overheard.events import Play, PlayStarted, Track
+from overheard.events import Play, PlayEnded, PlayStarted, Track
 from overheard.hear.devices import InputDevice
 from overheard.settings import Settings, load
 from overheard.sinks.history import HistorySink
@@ -189,8 +189,9 @@ def history(folder: Path, **columns: object) -> None:
     sink = HistorySink(path, "microphone")
     for start, title in enumerate(("first", "second")):
         track = Track("0123456789ab", title, "Artist", "Album", "/music/a.flac", "music", 200.0)
-        sink.handle(PlayStarted(Play(track, float(start), start + 9.0, 1.0, 7.0, 0.9)), 1.7e9)
-        sink._row = None
+        play = Play(track, float(start), start + 9.0, 1.0, 7.0, 0.9)
+        sink.handle(PlayStarted(play), 1.7e9)
+        sink.handle(PlayEnded(play), 1.7e9)
     sink.close()
     with sqlite3.connect(path) as db:
         for name, value in columns.items():
@@ -212,15 +213,20 @@ def history(folder: Path, **columns: object) -> None:
     ],
 )
 def test_a_damaged_row_is_skipped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: tuple[str, ...], column: str, value: object
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    form: tuple[str, ...],
+    column: str,
+    value: object,
 ) -> None:
     history(tmp_path, **{column: value})
     assert cli.main(["--data-dir", str(tmp_path), "history", *form]) == 0
-    out, err = capsys.readouterr()
+    out = capsys.readouterr().out
     assert "second" in out
     assert "first" not in out
-    assert err.count("\n") == 1
-    assert "skipped 1 damaged row" in err
+    (record,) = caplog.records
+    assert "1 play with invalid values left out" in record.getMessage()
 
 
 def test_csv_has_neither_formulas_nor_escape_codes(

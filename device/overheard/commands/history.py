@@ -8,21 +8,17 @@ import dataclasses
 import datetime
 import itertools
 import json
-import math
 import re
 import sys
 from typing import TYPE_CHECKING
 
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
-from overheard.process import tell
 from overheard.settings import Settings
 from overheard.text import one_line, plural, short_clock, shorten, spreadsheet_cell
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from overheard.sinks.history import PlayRow
+    from overheard.sinks.history import PlayRow, read_plays
 
 _DEFAULT_LIMIT = 50  # about a screen and a half; --since, --json and --csv print all
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -87,7 +83,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     limit = args.limit
     if limit is None:
         limit = 0 if args.since is not None or args.json or args.csv else _DEFAULT_LIMIT
-    rows, count = _read_valid(settings.history_path, since, limit)
+    rows, count = read_plays(settings.history_path, since, limit)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
@@ -119,18 +115,6 @@ def to_utc(when: str) -> str:
     from overheard.sinks.jsonl import iso_utc
 
     return iso_utc(parse_since(when, datetime.datetime.now().astimezone()).timestamp())
-
-
-def _read_valid(path: Path, since: str | None, limit: int) -> tuple[list[PlayRow], int]:
-    """Read the latest plays, and say how many rows are damaged."""
-    from overheard.sinks.history import read_plays
-
-    rows, count = read_plays(path, since, limit)
-    valid = [row for row in rows if is_valid(row)]
-    damaged = len(rows) - len(valid)
-    if damaged:
-        tell(f"overheard: skipped {plural(damaged, 'damaged row')} of {one_line(str(path))}")
-    return valid, count - damaged
 
 
 def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
@@ -169,21 +153,6 @@ def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
     except (ValueError, OverflowError) as error:
         remedy = "use a time such as 2h, 3d, today, yesterday or 2026-11-01"
         raise OverheardError(f"--since: invalid time {shorten(text)!r}", remedy) from error
-
-
-def is_valid(row: PlayRow) -> bool:
-    """Return whether the values of a row have their types; SQLite does not ensure it."""
-    values = dataclasses.asdict(row)
-    numbers = [values.pop(name) for name in ("id", "offset_s", "score", "confidence")]
-    if not all(isinstance(text, str) for text in values.values()):
-        return False
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-        return False
-    try:
-        _length_s(row)
-    except (ValueError, OverflowError):
-        return False
-    return True
 
 
 def to_cells(row: PlayRow) -> list[str | float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
+import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,7 +138,7 @@ def _checked(raw: tuple[object, ...]) -> PlayRow | None:
     texts, numbers = (*raw[1:9], raw[12]), raw[9:12]
     if not all(isinstance(text, str) for text in texts):
         return None
-    if not all(isinstance(number, int | float) for number in numbers):
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         return None
     try:
         for when in raw[7:9]:  # Python 3.10 cannot parse the Z
