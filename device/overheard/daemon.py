@@ -86,9 +86,7 @@ def run_listen(
     finally:
         source.close()
         try:
-            session.end()
-            if not source.live:  # a file can be shorter than the time after which it is reported
-                session.report_quiet(session.quiet.finish())
+            session.finish()
         finally:
             session.lost.report_total()
             close_all(runners)
@@ -158,7 +156,7 @@ class _Session:
     ) -> None:
         self._source_name = source.name
         self._live = source.live
-        self.quiet = QuietReport(settings.gate)
+        self._quiet = QuietReport(settings.gate)
         self._runners = runners
         self._new_listener = new_listener
         self._now, self._elapsed = clocks
@@ -185,10 +183,10 @@ class _Session:
             self._listener = self._begin(item.size)
         self._n_samples += item.size
         samples = to_float(item)
-        self.report_quiet(self.quiet.process(samples))
+        self._report_quiet(self._quiet.process(samples))
         self._send(self._listener.process(samples))
 
-    def report_quiet(self, text: str | None) -> None:
+    def _report_quiet(self, text: str | None) -> None:
         """Tell the user once why nothing can be recognized. A monitor is silent while nothing plays."""
         if text is not None and "monitor" not in self._source_name:
             log.warning(
@@ -200,6 +198,12 @@ class _Session:
         listener, self._listener = self._listener, None
         if listener is not None:
             self._send(listener.finish())
+
+    def finish(self) -> None:
+        """End the open play at the end of the source."""
+        self.end()
+        if not self._live:  # a file can be shorter than the time after which it is reported
+            self._report_quiet(self._quiet.finish())
 
     def _begin(self, n_samples: int) -> Listener:
         self._n_samples = 0

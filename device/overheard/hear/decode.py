@@ -58,19 +58,17 @@ def decode(
     resampler: soxr.ResampleStream | None = None
     input_rate = 0
     for frames in _batches(source, batch_s):
-        if resampler is not None and frames[0].sample_rate != input_rate:  # chained streams may change it
-            yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-            resampler = None
-        if frames[0].sample_rate != input_rate:
+        if frames[0].sample_rate != input_rate:  # chained streams may change it
+            if resampler is not None:
+                yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+                resampler = None
             input_rate = frames[0].sample_rate
             downmixer = Downmixer(input_rate)
         mono = _downmix(frames, downmixer)
-        if input_rate == sample_rate:
-            yield from _nonempty(mono)
-            continue
-        if resampler is None:
-            resampler = soxr.ResampleStream(input_rate, sample_rate, 1, dtype="float32", quality="HQ")
-        yield from _nonempty(resampler.resample_chunk(mono))
+        if input_rate != sample_rate:
+            resampler = resampler or soxr.ResampleStream(input_rate, sample_rate, 1, "float32", quality="HQ")
+            mono = resampler.resample_chunk(mono)
+        yield from _nonempty(mono)
     if resampler is not None:
         yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 

@@ -43,17 +43,17 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
     if raw:
         raise AudioError("--raw is for standard input only", "add `--input -`")
     path = Path(spec)
-    if spec not in ("default", "monitor"):
-        if path.is_file():
-            return FileSource(path, realtime)
-        if path.exists() and not path.is_dir():
-            raise AudioError(f"{spec}: not a regular file", f"pipe it: `overheard listen --input - < {spec}`")
+    if spec not in ("default", "monitor") and path.is_file():
+        return FileSource(path, realtime)
+    if spec not in ("default", "monitor") and path.exists() and not path.is_dir():
+        raise AudioError(f"{spec}: not a regular file", f"pipe it: `overheard listen --input - < {spec}`")
     if "/" in spec and not spec.startswith("pulse:"):
         raise AudioError(f"{spec}: no such audio file")
-    return _open_microphone(spec, settings)
+    return _open_device(spec, settings)
 
 
-def _open_microphone(spec: str, settings: Settings) -> AudioSource:
+def _open_device(spec: str, settings: Settings) -> AudioSource:
+    """Open a device; if there is none of a name like a file's, say that the file is missing."""
     from overheard.hear.microphone import MicrophoneSource
 
     try:

@@ -200,18 +200,18 @@ def parse_header(data: bytes | bytearray) -> tuple[WavFormat, int | None, int] |
             endless = size == 0 or size >= _STREAM_BYTES or data[:4] == b"RF64"
             return wav, None if endless else size, offset + 8
         if chunk_id == b"fmt ":
-            if size > _MAX_FORMAT_BYTES:
-                raise AudioError("standard input: the format in the WAV header is invalid", _PIPE_WAV)
-            if len(data) < offset + 8 + size:
+            if len(data) < offset + 8 + min(size, _MAX_FORMAT_BYTES):
                 return None
-            wav = _parse_format(bytes(data[offset + 8 : offset + 8 + size]))
+            wav = _parse_format(bytes(data[offset + 8 : offset + 8 + min(size, _MAX_FORMAT_BYTES)]), size)
         offset += 8 + size + size % 2
     if offset > _MAX_HEADER_BYTES:
         raise AudioError("standard input: no audio in the first megabyte of the WAV file", _PIPE_WAV)
     return None
 
 
-def _parse_format(data: bytes) -> WavFormat:
+def _parse_format(data: bytes, size: int) -> WavFormat:
+    if size > _MAX_FORMAT_BYTES:
+        raise AudioError("standard input: the format in the WAV header is invalid", _PIPE_WAV)
     if len(data) < 16:
         raise AudioError("standard input: the format in the WAV header is incomplete", _PIPE_WAV)
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data)
