@@ -18,7 +18,7 @@ from overheard.settings import Settings
 from overheard.text import one_line, plural, short_clock, shorten, spreadsheet_cell
 
 if TYPE_CHECKING:
-    from overheard.sinks.history import PlayRow, read_plays
+    from overheard.sinks.history import PlayRow
 
 _DEFAULT_LIMIT = 50  # about a screen and a half; --since, --json and --csv print all
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -75,7 +75,7 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print or delete the plays."""
-    from overheard.sinks.history import PlayRow
+    from overheard.sinks.history import PlayRow, read_plays
 
     if args.action == "forget":
         return run_forget(args, settings)
