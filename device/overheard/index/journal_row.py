@@ -14,12 +14,14 @@ from overheard.catalogue.track_list import TrackEntry, metadata_of
 from overheard.fingerprint.json_values import (
     JsonValueError,
     as_integer,
+    as_path,
     get_array,
     get_integer,
     get_number,
     get_object,
     get_string,
     parse_object,
+    required,
 )
 
 Row = tuple[
@@ -71,7 +73,8 @@ def _metadata(values: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a Metadata. Raises JsonValueError."""
     extras = get_object(values, "extras")
     return {
-        **{name: get_string(values, name) for name in ("title", "artist", "album", "path")},
+        **{name: get_string(values, name) for name in ("title", "artist", "album")},
+        "path": as_path(required(values, "path"), "path"),
         "duration_s": get_number(values, "duration_s", 0),
         "size": get_integer(values, "size", 0),
         "mtime_ns": get_integer(values, "mtime_ns"),
@@ -81,9 +84,9 @@ def _metadata(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file(value: object) -> tuple[str, int, int]:
-    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
+    if not isinstance(value, list) or len(value) != 3:
         raise JsonValueError("a file in 'also' must be an array of path, size and mtime_ns")
-    return value[0], as_integer(value[1], "size", 0), as_integer(value[2], "mtime_ns")
+    return as_path(value[0], "path"), as_integer(value[1], "size", 0), as_integer(value[2], "mtime_ns")
 
 
 def _digest(key: str, contents: list[Any] | tuple[Any, ...]) -> bytes:
