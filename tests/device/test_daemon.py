@@ -296,6 +296,7 @@ def test_listen_prints_events_and_writes_the_history(
         listener = FakeListener
 
     monkeypatch.setattr("overheard.recognize.open.open_recognizer", lambda settings, packs: Recognizer())
+    monkeypatch.setattr("overheard.recognize.reload.watching_packs", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr("overheard.hear.open.open_source", lambda *_: FakeSource([SECOND] * 3))
     settings = Settings(data_dir=tmp_path)
     assert listen.run(arguments("--json"), settings) == 0
