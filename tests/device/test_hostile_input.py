@@ -267,7 +267,8 @@ def test_warnings_of_the_command_line_have_no_escape_codes() -> None:
         "import logging; from overheard import cli; cli._start_logging(False); "
         "logging.getLogger('overheard.x').warning('skipped: %s', 'digest \\x1b[31m')"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
     assert done.stderr == "overheard: skipped: digest \\x1b[31m\n"
 
 
