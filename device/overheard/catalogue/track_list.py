@@ -153,19 +153,20 @@ def _from_row(columns: Sequence[str], row: object, n_segments: int) -> PackTrack
     values = {**_OPTIONAL, **dict(zip(columns, row, strict=False))}
     if not _ID.fullmatch(get_string(values, "id")):
         raise JsonValueError("id must be 12 hex digits")
-    return PackTrack(
-        id=get_string(values, "id"),
-        title=get_string(values, "title"),
-        artist=get_string(values, "artist"),
-        album=get_string(values, "album"),
-        path=as_path(required(values, "path"), "path"),
-        duration_s=get_number(values, "duration_s", 0, MAX_DURATION_S),
-        n_segments=n_segments,
-        size=get_integer(values, "size", 0),
-        mtime_ns=get_integer(values, "mtime_ns"),
-        extras=_to_extras(get_object(values, "extras")),
-        also=tuple(map(_to_file, get_array(values, "also"))),
-    )
+    return PackTrack(id=get_string(values, "id"), n_segments=n_segments, **read_metadata(values))
+
+
+def read_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of :class:`Metadata` from parsed JSON. Raises JsonValueError if one is invalid."""
+    return {
+        **{name: get_string(values, name) for name in ("title", "artist", "album")},
+        "path": as_path(required(values, "path"), "path"),
+        "duration_s": get_number(values, "duration_s", 0, MAX_DURATION_S),
+        "size": get_integer(values, "size", 0),
+        "mtime_ns": get_integer(values, "mtime_ns"),
+        "extras": _to_extras(get_object(values, "extras")),
+        "also": tuple(map(_to_file, get_array(values, "also"))),
+    }
 
 
 def _to_extras(extras: Mapping[str, Any]) -> dict[str, str]:

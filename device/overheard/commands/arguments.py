@@ -1,4 +1,4 @@
-"""Types of arguments that several commands share."""
+"""Arguments, and types of arguments, that several commands share."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ def whole_number(high: int = MAX_NUMBER) -> Callable[[str], int]:
         return number
 
     return convert
+
+
+def add_pack_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--pack``, which selects the packs to search."""
+    parser.add_argument(
+        "--pack",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="search only these packs: names or .pack files (default: the setting packs, or all)",
+    )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
+from overheard.commands.arguments import add_pack_option
 from overheard.errors import AudioError
 from overheard.settings import Settings
 from overheard.sinks.jsonl import play_json, track_json
@@ -40,13 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input, up to 1 GB'
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per file and line")
-    parser.add_argument(
-        "--pack",
-        nargs="+",
-        action="extend",
-        metavar="NAME",
-        help="search only these packs: names or .pack files (default: the setting packs, or all)",
-    )
+    add_pack_option(parser)
     parser.set_defaults(parser=parser)
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from overheard.commands.arguments import add_pack_option
 from overheard.process import muted_stderr, stop_on_signals, tell
 from overheard.settings import Settings
 from overheard.text import one_line
@@ -41,13 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="standard input is raw samples without a header: 16-bit little-endian mono at 8 kHz",
     )
-    parser.add_argument(
-        "--pack",
-        nargs="+",
-        action="extend",
-        metavar="NAME",
-        help="search only these packs: names or .pack files (default: the setting packs, or all)",
-    )
+    add_pack_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per event and line")
     parser.add_argument("--realtime", action="store_true", help="play a file at normal speed")
     parser.add_argument("--no-history", action="store_true", help="do not save plays to the history")

@@ -10,19 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from overheard.catalogue.track_list import TrackEntry, metadata_of
-from overheard.fingerprint.json_values import (
-    JsonValueError,
-    as_integer,
-    as_path,
-    get_array,
-    get_integer,
-    get_number,
-    get_object,
-    get_string,
-    parse_object,
-    required,
-)
+from overheard.catalogue.track_list import TrackEntry, metadata_of, read_metadata
+from overheard.fingerprint.json_values import JsonValueError, parse_object
 
 Row = tuple[
     Any, ...
@@ -60,33 +49,13 @@ def from_row(row: Row, key: str) -> SavedTrack | None:
         return None
     try:
         entry = TrackEntry(
-            **_metadata(parse_object(metadata)),
+            **read_metadata(parse_object(metadata)),
             packed_cells=np.frombuffer(packed_cells, "<u2"),
             codes=np.frombuffer(codes, np.uint8).reshape(n, len(codes) // n),
         )
         return SavedTrack(entry, audio_hash.decode()) if os.fsencode(entry.path) == path else None
     except (JsonValueError, UnicodeError):
         return None
-
-
-def _metadata(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a Metadata. Raises JsonValueError."""
-    extras = get_object(values, "extras")
-    return {
-        **{name: get_string(values, name) for name in ("title", "artist", "album")},
-        "path": as_path(required(values, "path"), "path"),
-        "duration_s": get_number(values, "duration_s", 0),
-        "size": get_integer(values, "size", 0),
-        "mtime_ns": get_integer(values, "mtime_ns"),
-        "extras": {name: get_string(extras, name) for name in extras},
-        "also": tuple(_file(value) for value in get_array(values, "also")),
-    }
-
-
-def _file(value: object) -> tuple[str, int, int]:
-    if not isinstance(value, list) or len(value) != 3:
-        raise JsonValueError("a file in 'also' must be an array of path, size and mtime_ns")
-    return as_path(value[0], "path"), as_integer(value[1], "size", 0), as_integer(value[2], "mtime_ns")
 
 
 def _digest(key: str, contents: list[Any] | tuple[Any, ...]) -> bytes:

@@ -57,7 +57,7 @@ class Windows:
         """
         single_s = WINDOW_S + TrackRules.confirm_s
         if duration_s <= single_s:
-            return cls(CLIP_STEP_FRAMES, max(duration_s, 0.0), math.inf)
+            return cls(CLIP_STEP_FRAMES, duration_s, math.inf)
         step_frames = min(LISTEN_STEP_FRAMES, math.ceil(CLIP_STEP_FRAMES * duration_s / single_s))
         return cls(step_frames, hop_s=RECORDING_HOP_S)
 
