@@ -166,7 +166,8 @@ def replace_somewhere(values: Any, rng: random.Random) -> None:
     elif rng.random() < 0.1:
         del values[key]
     else:
-        values[key] = rng.choice(HOSTILE)
+        # A copy, because the next replacement may be inside this value.
+        values[key] = copy.deepcopy(rng.choice(HOSTILE))
 
 
 def main() -> None:
