@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from overheard_bench import CHECKOUT, RESULTS, output, report
+from overheard_bench.environment import calibrations
 from overheard_bench.output import Result
 from overheard_bench.peers import report as peer_report
 from overheard_bench.peers import results as peer_results
@@ -155,7 +156,7 @@ def outdated(file: str, block_name: str, measured: Result) -> str:
     scoring = "compact_scoring" if file.endswith("compact") else "scoring"
     same = shipped["digest"] == measured["digest"]
     if block_name in WITH_SCORING:
-        same = same and shipped.get(scoring) == measured.get(scoring)
+        same = same and calibrations(shipped).get(scoring) == measured.get(scoring)
     return "" if same else " **Measured with an older model.**"
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +36,20 @@ def environment() -> dict[str, Any]:
 
 def model_facts(model: Model) -> dict[str, Any]:
     """Return the facts that identify a model; all others are in its manifest."""
-    scorings: dict[str, Any] = {
-        name: model.manifest[name] for name in ("scoring", "compact_scoring") if name in model.manifest
-    }
     return {
         "name": model.manifest["name"],
         "digest": model.digest,
         "network_bytes": model.manifest["network"]["bytes"],
-        **scorings,
+        **calibrations(model.manifest),
+    }
+
+
+def calibrations(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return a short hash of each scoring in a manifest, which shows whether it was calibrated again."""
+    return {
+        name: hashlib.sha256(json.dumps(manifest[name], sort_keys=True).encode()).hexdigest()[:12]
+        for name in ("scoring", "compact_scoring")
+        if name in manifest
     }
 
 

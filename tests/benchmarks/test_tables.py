@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import tables
+from overheard_bench.environment import calibrations
 
 ORIGIN: dict[str, Any] = {
     "environment": {
@@ -17,7 +18,8 @@ ORIGIN: dict[str, Any] = {
         "python": "3.11",
     },
     "model": {
-        "name": "overheard", "digest": "0123", "network_bytes": 3900000, "scoring": {"threshold": 4.0},
+        "name": "overheard", "digest": "0123", "network_bytes": 3900000,
+        **calibrations({"scoring": {"threshold": 4.0}}),
     },
 }  # fmt: skip
 POOL: dict[str, Any] = {
