@@ -20,10 +20,11 @@ from overheard.fingerprint.spec import SPEC
 DIGEST = "0123456789abcdef"
 
 
-def entry(seed: int, n: int = 5, **metadata: str) -> TrackEntry:
+def entry(seed: int, n: int = 5) -> TrackEntry:
     rng = np.random.default_rng(seed)
     return TrackEntry(
-        **{"title": f"Title {seed}", "path": f"/music/{seed}.flac", **metadata},
+        title=f"Title {seed}",
+        path=f"/music/{seed}.flac",
         duration_s=n + 0.5,
         packed_cells=rng.integers(0, 1 << 16, n, dtype=np.uint16),
         codes=rng.integers(0, 256, (n, 4), dtype=np.uint8),
