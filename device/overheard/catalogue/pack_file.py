@@ -19,7 +19,7 @@ from overheard.text import one_line
 
 log = logging.getLogger(__name__)
 
-MAX_IN_MEMORY = 1 << 25  # bytes, 390 hours of music
+MAX_IN_MEMORY = 1 << 23  # bytes, 97 hours of music; a search adds half as much
 MAX_BYTES = 1 << 34  # 180,000 hours; limits what a hostile file can make this program read
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
