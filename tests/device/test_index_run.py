@@ -61,7 +61,7 @@ def titles(pack: Path) -> list[str]:
 
 def other_files(pack: Path) -> list[str]:
     """Return what is beside the pack, except the hashes of its files."""
-    return sorted(set(os.listdir(pack.parent)) - {pack.name, f"{pack.stem}.index.json"})
+    return sorted(set(os.listdir(pack.parent)) - {pack.name, f"{pack.stem}.index.sqlite"})
 
 
 # A first run and the next one
@@ -248,7 +248,7 @@ def test_verbose_shows_the_traceback_of_a_worker(music: Path, tmp_path: Path, ve
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "unexpected ZeroDivisionError: a bug" in result.stderr
     assert ("Traceback (most recent call last)" in result.stderr) == verbose
-    assert ("in fingerprint_file" in result.stderr) == verbose
+    assert ("in process_file" in result.stderr) == verbose
 
 
 def test_copies_of_a_file_are_one_track(music: Path, pack: Path) -> None:
