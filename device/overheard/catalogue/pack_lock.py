@@ -9,11 +9,6 @@ from pathlib import Path
 
 from overheard.errors import PackError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 
 @contextlib.contextmanager
 def pack_lock(path: Path) -> Iterator[None]:
@@ -65,11 +60,11 @@ def _locked(lock: Path) -> int:
 
 
 def _lock(descriptor: int) -> None:
-    if fcntl is None:
-        return
     try:
+        import fcntl
+
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
-    except OSError:  # the file system has no locks
+    except (ImportError, OSError):  # the operating system or the file system has no locks
         return

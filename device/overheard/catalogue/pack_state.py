@@ -65,14 +65,17 @@ def load_state(packs_dir: Path) -> PackState:
     try:
         values = parse_object(read_regular(path, _MAX_BYTES))
         enabled, disabled = (
-            frozenset(as_string(name, key) for name in get_array(values, key)) for key in ("enabled", "disabled")
+            frozenset(as_string(name, key) for name in get_array(values, key))
+            for key in ("enabled", "disabled")
         )
         return PackState(enabled, disabled)
     except FileNotFoundError:
         return PackState()
     except (OSError, JsonValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise PackError(f"{path}: cannot be read ({one_line(reason)})", "delete it, and enable packs again") from error
+        raise PackError(
+            f"{path}: cannot be read ({one_line(reason)})", "delete it, and enable packs again"
+        ) from error
 
 
 def save_state(packs_dir: Path, state: PackState) -> None:

@@ -137,7 +137,7 @@ def _parse(content: bytes) -> tuple[_Raw, list[_Raw]]:
 
 def _starts(tracks: list[_Raw]) -> list[float]:
     """Return where each track starts: at index 1; the gap before it, index 0, belongs to the track before."""
-    starts = []
+    starts: list[float] = []
     for track in tracks:
         start = track.starts.get(1, track.starts.get(0))
         if start is None:

@@ -109,8 +109,8 @@ class FileHashes:
             )
 
     def _load_json(self) -> Iterator[tuple[str, FileHash]]:
-        for path, *known in load_json(self._json):
-            yield path, FileHash(*known)
+        for path, size, mtime_ns, audio_hash in load_json(self._json):
+            yield path, FileHash(size, mtime_ns, audio_hash)
 
     def _delete(self) -> None:
         for suffix in ("-journal", "-wal", "-shm", ""):
@@ -137,3 +137,9 @@ def _create_private(path: Path) -> None:
     """Create the file, readable by its owner only because it lists the user's files, unless it exists."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def merge_hashes(sources: Iterable[Path], target: Path) -> None:
+    """Copy the hashes of several packs to a pack that was merged from them. Raises OverheardError."""
+    hashes = {path: known for source in sources for path, known in FileHashes(source).load()}
+    FileHashes(target).update(hashes, ())
