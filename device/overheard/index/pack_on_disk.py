@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from overheard.catalogue.layers import compact, merge_layers, write_layer
+from overheard.catalogue.layers import MAX_LAYERS, compact, merge_layers, write_layer
+from overheard.catalogue.live_layers import layer_files
 from overheard.catalogue.pack import Pack, open_pack, write_pack
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of
 from overheard.errors import OverheardError, PackError
@@ -19,6 +20,7 @@ from overheard.index.aside import free_name
 from overheard.index.file_hashes import FileHash, FileHashes
 from overheard.index.journal_row import SavedTrack
 from overheard.index.plan import Files, KnownFile, ScannedFiles, one_per_fingerprint, place_of
+from overheard.index.scan import file_size
 from overheard.index.worker import Fingerprinter
 from overheard.text import plural
 
@@ -61,7 +63,8 @@ class PackOnDisk:
         self.elsewhere: list[Path] = []
         self.notes: list[str] = []
         self._numbers: dict[str, int] | None = None  # of each track in the pack, by id; None if not read yet
-        self._pack: Pack | None = None
+        self._opened: Pack | None = None
+        self._is_usable = False  # whether there is a pack of this model
         self._lost = 0  # files of a pack of another model that cannot be fingerprinted again now
         self._model = fingerprinter
         self._hashes = FileHashes(path)
@@ -73,7 +76,15 @@ class PackOnDisk:
     @property
     def bytes(self) -> int:
         """Size of the pack's files; 0 if there is none."""
-        return self._pack.bytes if self._pack is not None else 0
+        files = [self.path, *layer_files(self.path)]
+        return sum(file_size(file) for file in files) if self._is_usable else 0
+
+    @property
+    def _pack(self) -> Pack | None:
+        """The pack, opened again after it was written; None if there is none that can be used."""
+        if self._opened is None and self._is_usable:
+            self._opened = open_pack(self.path)
+        return self._opened
 
     def _read(self, pack: Pack, scanned: ScannedFiles) -> None:
         files: Files = {}
@@ -86,7 +97,7 @@ class PackOnDisk:
         other_model = pack.digest != self._model.digest
         if not other_model and (not pack.n_segments or pack.code_bytes == self._model.code_bytes):
             self.files, self.durations = files, durations
-            self._pack, self._numbers = pack, numbers
+            self._opened, self._numbers, self._is_usable = pack, numbers, True
             self.notes += _unmounted(files, scanned)
             return
         cause = "the pack was made for another model" if other_model else "the pack has another code length"
@@ -177,16 +188,25 @@ class PackOnDisk:
 
     def _write(self, changed: list[TrackEntry], removed: list[str], prune: bool) -> None:
         model = self._model
+        n_layers = 0
         if self._pack is not None:
+            n_layers = len(self._pack.layers)
             write_layer(self._pack, changed, removed)
         else:
             if self._lost and not prune:
                 self._keep_copy()
             write_pack(self.path, self.path.stem, model.digest, model.spec, changed, model.code_bytes)
-        self._pack, self._numbers = _merged(open_pack(self.path)), None
+        self._opened, self._numbers, self._is_usable = None, None, True
+        if n_layers > MAX_LAYERS:
+            self._merge()
         self.durations.update((entry.id, entry.duration_s) for entry in changed)
         for track_id in removed:
             del self.durations[track_id]
+
+    def _merge(self) -> None:
+        """Merge layers of the pack while it has too many of them."""
+        while self._pack is not None and merge_layers(self._pack) is not None:
+            self._opened = None
 
     def _write_hashes(self, new: Files, dropped: Collection[str]) -> None:
         changed = {
@@ -225,13 +245,6 @@ def missing_notes(missing: Sequence[str], failed: int) -> Iterator[str]:
         )
     if failed:
         yield f"{plural(failed, 'file')} that could not be read: the earlier fingerprints were kept"
-
-
-def _merged(pack: Pack) -> Pack:
-    """Merge layers of a pack while it has too many of them."""
-    while merge_layers(pack) is not None:
-        pack = open_pack(pack.path)
-    return pack
 
 
 def _files_of(track: PackTrack) -> Iterator[tuple[str, int, int]]:
