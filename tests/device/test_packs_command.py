@@ -134,7 +134,9 @@ def test_a_removed_pack_leaves_no_state(data: Path) -> None:
     assert searched() == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 10**5, b'{"enabled": [1], "disabled": []}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[" * 10**5, b'{"enabled": [1], "disabled": []}', b"\xff\xfe"]
+)
 def test_a_damaged_state_is_one_line(
     data: Path, content: bytes, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,7 +157,10 @@ def test_a_running_listener_follows(data: Path, caplog: pytest.LogCaptureFixture
     overheard("packs", "disable", "b")
     overheard("packs", "enable", "starter")
     states = [watcher.changed() for _ in range(4)]
-    assert [sorted(pack.name for pack in packs) for packs in states if packs is not None][-1] == ["a", "starter"]
+    assert [sorted(pack.name for pack in packs) for packs in states if packs is not None][-1] == [
+        "a",
+        "starter",
+    ]
     assert "the pack b was disabled" in caplog.text
 
 
@@ -197,7 +202,9 @@ def titles(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     return [json.loads(line)["title"] for line in capsys.readouterr().out.splitlines()]
 
 
-def test_browse_finds_words_in_title_artist_and_album(library: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_browse_finds_words_in_title_artist_and_album(
+    library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert titles(capsys, "BLUE", "davis") == ["So What", "Blue in Green"]
     assert titles(capsys, "train") == ["Blue Train"]
     assert titles(capsys, "ÄRZTE") == ["Ärger"]
@@ -349,7 +356,9 @@ def test_a_pack_that_another_process_changes_is_left_alone(
 ) -> None:
     path = make(data, "a")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, env=environment)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, env=environment
+    )
     assert holder.stdout is not None
     try:
         holder.stdout.readline()
@@ -371,7 +380,9 @@ def test_the_lock_leaves_no_file(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == []
 
 
-def test_no_packs_at_all(data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_packs_at_all(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("overheard.catalogue.selection.shipped_packs_dir", lambda: data / "none")
     assert overheard("packs") == 0
     assert "no packs yet" in capsys.readouterr().out

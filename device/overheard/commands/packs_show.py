@@ -122,7 +122,7 @@ def to_table(packs: list[dict[str, Any]]) -> list[str]:
             lines.append(f"{name}  {'?':>7}  {'?':>6}  {'?':>8}  {'?':<16}  {path}")
         if not facts["usable"]:
             lines.append(f"  cannot be used: {one_line(facts['problem'])}")
-        elif not facts["enabled"]:
+        elif not facts.get("enabled", True):
             lines.append(f"  disabled; to search it: overheard packs enable {one_line(facts['name'])}")
     return lines
 
