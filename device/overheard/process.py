@@ -37,6 +37,13 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
+def lower_priority() -> None:
+    """Let other programs go first, in this process and in those that it starts."""
+    if hasattr(os, "nice"):
+        with contextlib.suppress(OSError):
+            os.nice(max(0, 15 - os.nice(0)))
+
+
 def replace_closed_streams() -> None:
     """Open the standard streams that the parent process closed.
 

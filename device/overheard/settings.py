@@ -56,6 +56,10 @@ class IndexSettings:
     pack: str = _field("music", "name of the pack that `overheard index` writes")
     jobs: int = _field(0, "files to process in parallel; 0: one per processor", 0, 1024)
     compact: bool = _field(False, "half the size, lower accuracy")
+    quiet_s: float = _field(10.0, "seconds without changes before --watch indexes them", 1, 3600)
+    poll_s: float = _field(
+        60.0, "seconds between two scans by --watch of folders on network shares", 1, 86400
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,8 +293,7 @@ def _build(cls: type[Any], prefix: str, values: Mapping[str, Any]) -> Any:
 
 def _convert(default: Any, value: Any) -> Any:
     if isinstance(default, Path):
-        # Absolute, so that a later change of the working folder has no effect. Path.resolve would also follow
-        # links, and Path.absolute would keep "..".
+        # Path.resolve would also follow links, and Path.absolute would keep "..".
         return Path(os.path.abspath(expand_user(value)))  # noqa: PTH100
     if isinstance(default, bool | int):
         return value

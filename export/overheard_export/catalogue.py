@@ -88,7 +88,7 @@ def build(
     fingerprinted, failed = _fingerprint(paths, make, jobs, len(left_out), progress)
     credits = credits or {}
     entries = [credited(entry, names[path], credits.get(names[path], {})) for path, entry in fingerprinted]
-    return Built(one_per_fingerprint({entry.path: entry for entry in entries}), sorted(left_out + failed))
+    return Built(one_per_fingerprint(entries), sorted(left_out + failed))
 
 
 def _fingerprint(
@@ -107,8 +107,9 @@ def _fingerprint(
         if outcome.entry is None:
             failed.append((str(outcome.path), outcome.reason))
         else:
-            entries.append((outcome.path, outcome.entry))
-            audio_s += outcome.entry.duration_s
+            for entry in (outcome.entry, *outcome.others):
+                entries.append((outcome.path, entry))
+                audio_s += entry.duration_s
         bytes_done += sizes[outcome.path]
         if progress is not None:
             n_failed = n_left_out + len(failed)

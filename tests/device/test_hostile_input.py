@@ -15,7 +15,7 @@ import pytest
 
 from overheard import cli, settings
 from overheard.catalogue.selection import shipped_packs_dir
-from overheard.commands import devices, packs
+from overheard.commands import devices, packs_show
 from overheard.commands.config import toml_value
 from overheard.commands.index import check_shipped
 from overheard.errors import PackError, SettingsError
@@ -279,7 +279,7 @@ def test_settings_and_devices_are_printed_without_escape_codes() -> None:
     assert tomllib.loads(f"a = {printed}") == {"a": text}
     device = InputDevice("pulse:\x1b[2J", "\x1b", "\x1b", 1, 48000, False)
     assert all(line.isprintable() for line in devices.to_table([device]))
-    assert packs._local("9999-12-31T23:59:59-12:00")
+    assert packs_show._local("9999-12-31T23:59:59-12:00")
 
 
 def test_a_pack_does_not_hide_a_shipped_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

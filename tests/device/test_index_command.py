@@ -151,7 +151,7 @@ def test_an_interruption_keeps_the_finished_files(tmp_path: Path, number: signal
     assert 2 <= report["tracks"] < 6
     assert b"interrupted; to continue, run the same command again" in shown
     assert b"Traceback" not in shown
-    assert sorted(os.listdir(tmp_path / "data" / "packs")) == ["music.index.json", "music.pack"]
+    assert sorted(os.listdir(tmp_path / "data" / "packs")) == ["music.index.sqlite", "music.pack"]
     assert len(open_pack(tmp_path / "data" / "packs" / "music.pack").tracks) == report["tracks"]
 
 
@@ -225,7 +225,7 @@ def test_one_strange_pack_does_not_hide_the_others(data: Path, capsys: pytest.Ca
 def test_packs_remove(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = some_pack(data, "old")
     (data / "packs" / "old.indexing.sqlite").touch()
-    (data / "packs" / "old.index.json").touch()
+    (data / "packs" / "old.index.sqlite").touch()
     assert cli.main(["packs", "remove", "old"]) == 0
     assert str(path) in capsys.readouterr().out
     assert os.listdir(data / "packs") == []

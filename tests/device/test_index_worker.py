@@ -14,7 +14,8 @@ from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.model import load_model
 from overheard.fingerprint.spec import SPEC
 from overheard.hear.decode import load
-from overheard.index.worker import ModelFingerprinter, chunks, fingerprint_file
+from overheard.index.stream import chunks
+from overheard.index.worker import ModelFingerprinter, fingerprint_file
 from overheard.settings import MODELS_DIR
 
 SEGMENT = SPEC.segment_samples

@@ -25,7 +25,7 @@ import numpy as np
 
 from overheard.catalogue import pack_format
 from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
-from overheard.commands.packs import describe, to_table
+from overheard.commands.packs_show import describe, to_table
 from overheard.errors import PackError
 from overheard.fingerprint.spec import SPEC
 

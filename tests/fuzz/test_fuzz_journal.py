@@ -72,7 +72,7 @@ def journal(music: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with pytest.raises(Interrupted):
         index([music], pack, FakeFingerprinter, 0, interrupt)
     path = pack.parent / "music.indexing.sqlite"
-    assert len(Journal(path, KEY).entries()) == N_FILES
+    assert len(list(Journal(path, KEY).tracks())) == N_FILES
     return path.read_bytes()
 
 

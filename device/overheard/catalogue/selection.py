@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack, pack_error, shipped_packs_dir
 from overheard.catalogue.pack_format import UnusablePack
+from overheard.catalogue.pack_state import load_state
 from overheard.errors import PackError
 from overheard.fingerprint.hubness import PACKED_CELLS
 from overheard.fingerprint.model import Model
@@ -15,20 +16,49 @@ from overheard.settings import Settings
 
 log = logging.getLogger(__name__)
 
-__all__ = ["choose_packs", "open_for_model", "open_packs", "pack_paths", "present_packs", "shipped_packs_dir"]
+__all__ = [
+    "choose_packs",
+    "enabled_packs",
+    "open_for_model",
+    "open_packs",
+    "pack_paths",
+    "present_packs",
+    "shipped_packs_dir",
+]
 
 MAKE_A_PACK = "make one: overheard index FOLDER"
 
 
 def pack_paths(settings: Settings) -> dict[str, Path]:
-    """Return all packs by name: the user's own and those that ship with overheard.
+    """Return all packs by name: the user's own first, then those that ship with overheard.
 
-    If two have the same name, the user's own is used.
+    If two have the same name, the user's own is used. If two contain the same track, the first is reported.
     """
-    paths: dict[str, Path] = {}
-    for folder in (shipped_packs_dir(), settings.packs_dir):
-        paths.update({path.stem: path for path in sorted(folder.glob(f"*{PACK_SUFFIX}"))})
-    return paths
+    own = {path.stem: path for path in sorted(settings.packs_dir.glob(f"*{PACK_SUFFIX}"))}
+    shipped = {path.stem: path for path in sorted(shipped_packs_dir().glob(f"*{PACK_SUFFIX}"))}
+    return {**own, **{name: path for name, path in shipped.items() if name not in own}}
+
+
+def enabled_packs(settings: Settings, known: Mapping[str, Path] | None = None) -> dict[str, Path]:
+    """Return the packs that are searched unless the user selects others.
+
+    The packs that ship with overheard are disabled as soon as the user has a pack, and can be enabled again:
+    music that the user does not have is only a source of false positives.
+
+    Parameters
+    ----------
+    settings : Settings
+    known : the packs to choose from; all if None
+
+    Raises
+    ------
+    PackError
+        If it is unknown which packs are enabled.
+    """
+    known = pack_paths(settings) if known is None else known
+    shipped = {name for name, path in known.items() if path.parent == shipped_packs_dir()}
+    state, has_own = load_state(settings.packs_dir), len(shipped) < len(known)
+    return {name: path for name, path in known.items() if state.is_enabled(name, name in shipped, has_own)}
 
 
 def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Path]:
@@ -38,7 +68,8 @@ def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict
     ----------
     settings : Settings
     names : iterable of str or None
-        Names or paths of packs. None selects those in the settings, or all packs if the settings have none.
+        Names or paths of packs. None selects those in the settings, or the enabled ones if the settings have
+        none.
 
     Raises
     ------
@@ -58,7 +89,10 @@ def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict
             raise PackError(f"no pack named {name}", existing)
     if not wanted and not known:
         raise PackError("there is no pack to search", MAKE_A_PACK)
-    return chosen or known
+    chosen = chosen or enabled_packs(settings, known)
+    if not chosen:
+        raise PackError("all packs are disabled", "enable one: overheard packs enable NAME")
+    return chosen
 
 
 def open_for_model(path: Path, model: Model) -> Pack:
@@ -99,7 +133,11 @@ def present_packs(settings: Settings, names: Iterable[str] | None = None) -> lis
     wanted = tuple(names or settings.packs)
     known = pack_paths(settings)
     if not wanted:
-        return list(known.values())
+        try:
+            return list(enabled_packs(settings, known).values())
+        except PackError as error:
+            log.warning("%s", error)
+            return list(known.values())
     named = [known.get(name) or Path(name) for name in wanted]
     return [path for path in named if path.suffix == PACK_SUFFIX]
 

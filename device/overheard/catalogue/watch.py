@@ -48,7 +48,8 @@ class PackWatcher:
         settled = {path: each for path, each in stamps.items() if self._seen.get(path) == each}
         before = dict(self._packs)
         for path in [path for path in self._packs if path not in stamps and path not in self._seen]:
-            log.warning("the pack %s was removed", one_line(path.stem))
+            cause = "was disabled" if path.exists() else "was removed"
+            log.warning("the pack %s %s", one_line(path.stem), cause)
             del self._packs[path]
         self._tried = {path: each for path, each in self._tried.items() if path in stamps}
         for path, each in settled.items():

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from overheard.commands.arguments import whole_number
 from overheard.commands.progress import progress_bar
-from overheard.errors import PackError
-from overheard.process import processors, stop_on_signals, tell
+from overheard.errors import AudioError, PackError
+from overheard.process import lower_priority, processors, stop_on_signals, tell
 from overheard.settings import Settings
 from overheard.text import length, one_line, plural, short_clock, size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from overheard.index.report import IndexReport
@@ -58,7 +59,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--prune", action="store_true", help="remove the tracks of files that do not exist any more"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="keep running, with low priority, and index files that are added or changed; stop with Ctrl-C",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object at the end; with --watch, after each change",
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -76,21 +86,85 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     path = settings.packs_dir / f"{name}{PACK_SUFFIX}"
     check_shipped(path)
     make = functools.partial(ModelFingerprinter, settings.model_path, compact)
+    is_first = not any(settings.packs_dir.glob(f"*{PACK_SUFFIX}"))
     stop_event = threading.Event()
-    with stop_on_signals(stop_event), progress_bar() as progress:
-        report = index(
-            args.folders, path, make, jobs or processors(), progress, stop_event.is_set, args.prune
-        )
-    if args.json:
-        print(json.dumps(to_json(report)))
-    for line in problems(report):
-        print(line, file=sys.stderr)
-    if not args.json:
-        print("\n".join(to_text(report)))
+
+    def update(jobs: int) -> IndexReport:
+        with progress_bar() as progress:
+            return index(args.folders, path, make, jobs, progress, stop_event.is_set, args.prune)
+
+    with stop_on_signals(stop_event):
+        if args.watch:
+            return watch(args, settings, update, jobs or 1, stop_event)
+        report = update(jobs or processors())
+    show(report, args.json, problems(report))
+    if is_first and report.tracks:
+        tell_about_starter(settings)
     if report.interrupted:
         print("overheard: interrupted; to continue, run the same command again", file=sys.stderr)
         return INTERRUPTED
     return DONE if report.tracks else NOTHING_INDEXED
+
+
+def show(report: IndexReport, as_json: bool, lines: Sequence[str]) -> None:
+    """Print a report, and its problems on standard error."""
+    if as_json:
+        print(json.dumps(to_json(report)))
+    for line in lines:
+        print(line, file=sys.stderr)
+    if not as_json:
+        print("\n".join(to_text(report)))
+    sys.stdout.flush()
+
+
+def watch(
+    args: argparse.Namespace,
+    settings: Settings,
+    update: Callable[[int], IndexReport],
+    jobs: int,
+    stop_event: threading.Event,
+) -> int:
+    """Index, and again after each change, until stopped."""
+    from overheard.index.follow import Changes
+
+    lower_priority()
+    shown: set[str] = set()  # problems, each of which is shown once
+    with Changes(args.folders, settings.index.quiet_s, settings.index.poll_s) as changes:
+        report: IndexReport | None = update(jobs)
+        while True:
+            if report is not None:
+                lines = [line for line in problems(report) if line not in shown]
+                shown.update(lines)
+                if is_news(report) or lines:
+                    show(report, args.json, lines)
+            if not changes.wait(stop_event):
+                return DONE
+            try:
+                report = update(jobs)
+            except (AudioError, PackError) as error:  # such as a share that is not mounted now
+                tell(f"overheard: {one_line(str(error))}")
+                report = None
+                changes.retry()
+
+
+def is_news(report: IndexReport) -> bool:
+    """Return whether a run changed the pack."""
+    return bool(report.added or report.updated or report.moved or report.removed)
+
+
+def tell_about_starter(settings: Settings) -> None:
+    """Say once, after the first pack was made, that the starter pack is not searched any more."""
+    from overheard.catalogue.selection import enabled_packs, pack_paths, shipped_packs_dir
+
+    if settings.packs:
+        return
+    enabled = enabled_packs(settings)
+    for name, path in pack_paths(settings).items():
+        if path.parent == shipped_packs_dir() and name not in enabled:
+            tell(
+                f"overheard: from now on your own music is searched, and the {name} pack is not; to search "
+                f"both: overheard packs enable {name}"
+            )
 
 
 def check_shipped(path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import av
 
 from overheard.errors import AudioError
+from overheard.hear.cue import MAX_CUE_BYTES
 from overheard.hear.decode import opened
 from overheard.hear.tag_text import decode_text, encoding_of, legacy_bytes
 from overheard.text import clean
@@ -31,12 +32,17 @@ _ID3V1_BYTES = 128
 
 @dataclasses.dataclass(frozen=True)
 class Tags:
-    """Tags of an audio file. `title` is never empty; `duration_s` is 0 if it is unknown."""
+    """Tags of an audio file.
+
+    `title` is never empty; `duration_s` is 0 if it is unknown. `cue_sheet` is an embedded cue sheet, decoded
+    with ``surrogateescape``.
+    """
 
     title: str
     artist: str
     album: str
     duration_s: float
+    cue_sheet: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +51,7 @@ class _RawTags:
 
     values: Mapping[str, str | bytes]
     duration_s: float = 0.0
+    cue_sheet: str = ""
 
     @property
     def unknown(self) -> list[bytes]:
@@ -66,7 +73,7 @@ def read_tags(path: str | os.PathLike[str]) -> Tags:
         clean(decode_text(value, encoding) if isinstance(value, bytes) else value)
         for value in (raw.values.get(field, "") for field in _TAG_NAMES)
     )
-    return Tags(title or clean(path.stem), artist, album, raw.duration_s)
+    return Tags(title or clean(path.stem), artist, album, raw.duration_s, raw.cue_sheet)
 
 
 def _album_encoding(path: Path, raw: _RawTags) -> str:
@@ -106,7 +113,7 @@ def _parse(path: Path) -> _RawTags:
             unknown = legacy_bytes(text, declared)
             if unknown or clean(text):
                 values.setdefault(field, text if unknown is None else unknown)
-    return _RawTags(values, duration_s)
+    return _RawTags(values, duration_s, found.get("cuesheet", "")[:MAX_CUE_BYTES])
 
 
 def _metadata(container: Any) -> list[tuple[str, str]]:

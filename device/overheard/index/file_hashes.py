@@ -1,30 +1,30 @@
-"""Keep the audio hash of each indexed file in a small file beside the pack.
+"""Keep the audio hash of each indexed file in a SQLite file beside the pack.
 
 It lets `overheard index` recognize files that were renamed, touched or tagged. It may be deleted at any time:
-the next run then fingerprints such files again. The file is one line with a SHA-256, then JSON.
+the next run then fingerprints such files again. A run writes the rows of changed files only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
-import json
 import os
+import sqlite3
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from overheard.errors import OverheardError
-from overheard.files import atomic_write
-from overheard.fingerprint.json_values import (
-    JsonValueError,
-    as_integer,
-    get_array,
-    parse_object,
-)
+from overheard.index.file_hashes_json import load_json
 
-_MAGIC = "overheard file hashes 1"
-_MAX_BYTES = 1 << 30
+_TABLE = (
+    "CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, "
+    "audio_hash TEXT NOT NULL) WITHOUT ROWID"
+)
+_LOCK_TIMEOUT_S = 5.0
+_LIMIT = 1 << 63  # of integers in SQLite
+# The text of an error can quote a damaged file, and need not be valid UTF-8.
+_ERRORS = (sqlite3.Error, UnicodeDecodeError, OSError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,57 +38,108 @@ class FileHash:
 
 def hashes_path(pack_path: Path) -> Path:
     """Return the file that belongs to a pack."""
+    return pack_path.with_name(f"{pack_path.stem}.index.sqlite")
+
+
+def json_path(pack_path: Path) -> Path:
+    """Return the file in which overheard 1.0 kept the hashes."""
     return pack_path.with_name(f"{pack_path.stem}.index.json")
 
 
-def load_hashes(path: Path) -> dict[str, FileHash]:
-    """Return the hashes by path; none if the file is missing, damaged or of another version."""
-    try:
-        content = _read_regular(path)
-        header, _, body = content.partition(b"\n")
-        if header != _header(body):
-            return {}
-        rows = get_array(parse_object(body), "files")
-        return dict(map(_from_row, rows))
-    except (OSError, JsonValueError):
-        return {}
+class FileHashes:
+    """The hashes of the files of a pack.
 
-
-def save_hashes(path: Path, hashes: Mapping[str, FileHash]) -> None:
-    """Replace the file atomically.
-
-    Raises
-    ------
-    OverheardError
-        If it cannot be written.
+    Parameters
+    ----------
+    pack_path : Path
+        The pack.
     """
-    rows = [[name, h.size, h.mtime_ns, h.audio_hash] for name, h in sorted(hashes.items())]
-    # Undecodable bytes in names are lone surrogates, which JSON can escape.
-    body = json.dumps({"files": rows}, separators=(",", ":")).encode("ascii")
-    try:
-        with atomic_write(path) as file:
-            os.fchmod(file.fileno(), 0o600)  # it lists the user's files
-            file.write(_header(body) + b"\n" + body)
-    except OSError as error:
-        raise OverheardError(
-            f"{path}: cannot be written ({error.strerror or error})", "check free disk space and permissions"
-        ) from error
+
+    def __init__(self, pack_path: Path) -> None:
+        self.path = hashes_path(pack_path)
+        self._json = json_path(pack_path)
+
+    def load(self) -> Iterator[tuple[str, FileHash]]:
+        """Yield path and hash of each file; none if the file is missing, damaged or of another version."""
+        if not self.path.exists() and self._json.exists():
+            yield from self._load_json()
+            return
+        with contextlib.suppress(*_ERRORS), self._opened() as db:
+            for name, size, mtime_ns, audio_hash in db.execute("SELECT * FROM files"):
+                if isinstance(name, bytes) and isinstance(size, int) and isinstance(mtime_ns, int):
+                    yield os.fsdecode(name), FileHash(size, mtime_ns, str(audio_hash))
+
+    def update(self, changed: Mapping[str, FileHash], removed: Iterable[str]) -> None:
+        """Write the rows of changed files, and delete others, in one transaction.
+
+        A damaged file is replaced by one with the changed files alone; an old file in JSON is converted.
+
+        Raises
+        ------
+        OverheardError
+            If it cannot be written.
+        """
+        removed = list(removed)
+        if not changed and not removed and not self._json.exists():
+            return
+        try:
+            try:
+                self._write(changed, removed)
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                if isinstance(error, sqlite3.OperationalError):  # such as a full disk
+                    raise
+                self._delete()
+                self._write(changed, removed)
+            self._json.unlink(missing_ok=True)
+        except _ERRORS as error:
+            raise OverheardError(
+                f"{self.path}: cannot be written ({getattr(error, 'strerror', None) or error})",
+                "check free disk space and permissions",
+            ) from error
+
+    def _write(self, changed: Mapping[str, FileHash], removed: list[str]) -> None:
+        old = {} if self.path.exists() else dict(self._load_json())
+        _create_private(self.path)
+        with self._opened() as db, db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'files'").fetchone():
+                db.execute(_TABLE)
+            db.executemany("DELETE FROM files WHERE path = ?", ((os.fsencode(path),) for path in removed))
+            db.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", _rows({**old, **changed}, removed)
+            )
+
+    def _load_json(self) -> Iterator[tuple[str, FileHash]]:
+        for path, size, mtime_ns, audio_hash in load_json(self._json):
+            yield path, FileHash(size, mtime_ns, audio_hash)
+
+    def _delete(self) -> None:
+        for suffix in ("-journal", "-wal", "-shm", ""):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Open the file, if it is one: opening a FIFO would block. Raises OSError or sqlite3.Error."""
+        if not stat.S_ISREG(self.path.stat().st_mode):
+            raise OSError("not a regular file")
+        with contextlib.closing(sqlite3.connect(self.path, timeout=_LOCK_TIMEOUT_S)) as db:
+            db.execute("PRAGMA synchronous = FULL")
+            yield db
 
 
-def _read_regular(path: Path) -> bytes:
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        facts = os.fstat(file.fileno())
-        return file.read() if stat.S_ISREG(facts.st_mode) and facts.st_size < _MAX_BYTES else b""
+def _rows(hashes: Mapping[str, FileHash], removed: list[str]) -> Iterator[tuple[bytes, int, int, str]]:
+    gone = set(removed)
+    for path, known in sorted(hashes.items()):
+        if path not in gone and max(known.size, abs(known.mtime_ns)) < _LIMIT:
+            yield os.fsencode(path), known.size, known.mtime_ns, known.audio_hash
 
 
-def _header(body: bytes) -> bytes:
-    return f"{_MAGIC} {hashlib.sha256(body).hexdigest()}".encode()
+def _create_private(path: Path) -> None:
+    """Create the file, readable by its owner only because it lists the user's files, unless it exists."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _from_row(row: object) -> tuple[str, FileHash]:
-    if not isinstance(row, list) or len(row) != 4:
-        raise JsonValueError("a file must be an array of path, size, mtime_ns and hash")
-    path, size, mtime_ns, audio_hash = row
-    if not isinstance(path, str) or not isinstance(audio_hash, str):
-        raise JsonValueError("a path and a hash must be strings")
-    return path, FileHash(as_integer(size, "size", 0), as_integer(mtime_ns, "mtime_ns"), audio_hash)
+def merge_hashes(sources: Iterable[Path], target: Path) -> None:
+    """Copy the hashes of several packs to a pack that was merged from them. Raises OverheardError."""
+    hashes = {path: known for source in sources for path, known in FileHashes(source).load()}
+    FileHashes(target).update(hashes, ())

@@ -10,13 +10,13 @@ import contextlib
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from overheard.catalogue.track_list import TrackEntry
 from overheard.errors import PackError
 from overheard.index.aside import move_aside
-from overheard.index.journal_row import Row, SavedTrack, from_row, to_row
+from overheard.index.journal_row import Row, SavedTrack, from_row, keys_of, to_row
 from overheard.text import plural
 
 _TABLES = (
@@ -70,12 +70,13 @@ class Journal:
                     raise
                 self._db = self._replace(_reason(error))
 
-    def add(self, entry: TrackEntry, audio_hash: str = "") -> None:
-        """Save one track. It survives a power cut once this method returns.
+    def add(self, entries: Sequence[TrackEntry], audio_hash: str = "") -> None:
+        """Save the tracks of one file, and forget earlier ones. They survive a power cut after that.
 
         Parameters
         ----------
-        entry : TrackEntry
+        entries : sequence of TrackEntry
+            Several if the file has a cue sheet.
         audio_hash : str
             See :func:`overheard.hear.packets.audio_hash`.
 
@@ -84,19 +85,32 @@ class Journal:
         PackError
             If the disk is full.
         """
+        rows = [to_row(entry, audio_hash, self._key, number) for number, entry in enumerate(entries)]
         with self._user_errors(), self._db:
-            self._insert(self._db, [to_row(entry, audio_hash, self._key)])
+            self._db.execute(
+                "DELETE FROM tracks WHERE path = ? OR path BETWEEN ? AND ?", keys_of(entries[0].path)
+            )
+            self._insert(self._db, rows)
 
-    def tracks(self) -> dict[str, SavedTrack]:
-        """Return the saved tracks by path."""
+    def tracks(self) -> Iterator[SavedTrack]:
+        """Yield the saved tracks, those of one file one after the other."""
         with self._user_errors():
-            rows = self._db.execute(_ALL_ROWS).fetchall()
-        saved = (from_row(row, self._key) for row in rows)
-        return {track.entry.path: track for track in saved if track is not None}
+            for row in self._db.execute(f"{_ALL_ROWS} ORDER BY path"):
+                track = from_row(row, self._key)
+                if track is not None:
+                    yield track
 
-    def entries(self) -> dict[str, TrackEntry]:
-        """Return the entries of the saved tracks by path."""
-        return {path: track.entry for path, track in self.tracks().items()}
+    def tracks_of(self, path: str) -> list[SavedTrack]:
+        """Return the saved tracks of one file."""
+        with self._user_errors():
+            query = f"{_ALL_ROWS} WHERE path = ? OR path BETWEEN ? AND ? ORDER BY path"
+            saved = [from_row(row, self._key) for row in self._db.execute(query, keys_of(path))]
+        return [track for track in saved if track is not None]
+
+    def clear(self) -> None:
+        """Delete the saved tracks, after they were written to the pack."""
+        with self._user_errors(), self._db:
+            self._db.execute("DELETE FROM tracks")
 
     def close(self) -> None:
         """Release the lock; the saved tracks stay for the next run."""

@@ -26,16 +26,22 @@ class SavedTrack:
     audio_hash: str
 
 
-def to_row(entry: TrackEntry, audio_hash: str, key: str) -> Row:
-    """Return the row of a track that was fingerprinted with the model `key`."""
+def to_row(entry: TrackEntry, audio_hash: str, key: str, number: int = 0) -> Row:
+    """Return the row of a track that was fingerprinted with the model `key`; `number` counts in its file."""
     contents = (
-        os.fsencode(entry.path),
+        os.fsencode(entry.path) + (b"\0%03d" % number if number else b""),
         json.dumps(metadata_of(entry)).encode(),
         entry.packed_cells.astype("<u2").tobytes(),
         entry.codes.tobytes(),
         audio_hash.encode(),
     )
     return (*contents, _digest(key, contents))
+
+
+def keys_of(path: str) -> tuple[bytes, bytes, bytes]:
+    """Return the path in a file's first row, and the lowest and highest in its other rows."""
+    raw = os.fsencode(path)
+    return raw, raw + b"\0", raw + b"\0\xff"
 
 
 def from_row(row: Row, key: str) -> SavedTrack | None:
@@ -53,7 +59,8 @@ def from_row(row: Row, key: str) -> SavedTrack | None:
             packed_cells=np.frombuffer(packed_cells, "<u2"),
             codes=np.frombuffer(codes, np.uint8).reshape(n, len(codes) // n),
         )
-        return SavedTrack(entry, audio_hash.decode()) if os.fsencode(entry.path) == path else None
+        is_of_path = os.fsencode(entry.path) == path.partition(b"\0")[0]
+        return SavedTrack(entry, audio_hash.decode()) if is_of_path else None
     except (JsonValueError, UnicodeError):
         return None
 

@@ -1,21 +1,30 @@
-"""The pack that an indexing run updates: its usable tracks, and how the new version replaces it."""
+"""The pack that an indexing run updates: what it knows of each file, and how a run's changes are written.
+
+A run writes one layer, in proportion to its changes. Fingerprints are read only of tracks that change.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from overheard.catalogue.live_layers import layers_folder
+from overheard.catalogue.layers import MAX_LAYERS, compact, merge_layers, write_layer
+from overheard.catalogue.live_layers import layer_files
 from overheard.catalogue.pack import Pack, open_pack, write_pack
-from overheard.catalogue.track_list import TrackEntry
+from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of
 from overheard.errors import OverheardError, PackError
 from overheard.index.aside import free_name
-from overheard.index.file_hashes import FileHash, hashes_path, load_hashes, save_hashes
-from overheard.index.plan import Entries, ScannedFiles, one_per_file, one_per_fingerprint
+from overheard.index.file_hashes import FileHash, FileHashes
+from overheard.index.journal_row import SavedTrack
+from overheard.index.plan import Files, KnownFile, ScannedFiles, one_per_fingerprint, place_of
+from overheard.index.scan import file_size
 from overheard.index.worker import Fingerprinter
 from overheard.text import plural
+
+Saved = Mapping[str, Sequence[SavedTrack]]  # the tracks of new and changed files, by path
 
 
 class PackOnDisk:
@@ -32,10 +41,10 @@ class PackOnDisk:
 
     Attributes
     ----------
-    entries : Entries
-        Usable entries.
-    hashes : dict of str to str
-        Audio hash of each of these files, if known.
+    files : Files
+        The files of usable tracks.
+    durations : dict of str to float
+        Length of each usable track in seconds, by id.
     elsewhere : list of Path
         Existing files outside the scanned folders that need new fingerprints.
     notes : list of str
@@ -49,71 +58,173 @@ class PackOnDisk:
 
     def __init__(self, path: Path, scanned: ScannedFiles, fingerprinter: Fingerprinter) -> None:
         self.path = path
-        self.entries: Entries = {}
+        self.files: Files = {}
+        self.durations: dict[str, float] = {}
         self.elsewhere: list[Path] = []
         self.notes: list[str] = []
+        self._numbers: dict[str, int] | None = None  # of each track in the pack, by id; None if not read yet
+        self._opened: Pack | None = None
+        self._is_usable = False  # whether there is a pack of this model
         self._lost = 0  # files of a pack of another model that cannot be fingerprinted again now
         self._model = fingerprinter
+        self._hashes = FileHashes(path)
+        self._stale: list[str] = []  # paths whose hashes are of no use
         if path.exists():
             self._read(open_pack(path), scanned)
-        self._saved_hashes = load_hashes(hashes_path(path))
-        self.hashes = {
-            name: known.audio_hash
-            for name, known in self._saved_hashes.items()
-            if name in self.entries and _describes(known, self.entries[name])
-        }
+        self._read_hashes()
 
-    def by_hash(self) -> Entries:
-        """Return the usable entries by the audio hash of their files."""
-        return {audio_hash: self.entries[path] for path, audio_hash in self.hashes.items()}
+    @property
+    def bytes(self) -> int:
+        """Size of the pack's files; 0 if there is none."""
+        files = [self.path, *layer_files(self.path)]
+        return sum(file_size(file) for file in files) if self._is_usable else 0
+
+    @property
+    def _pack(self) -> Pack | None:
+        """The pack, opened again after it was written; None if there is none that can be used."""
+        if self._opened is None and self._is_usable:
+            self._opened = open_pack(self.path)
+        return self._opened
 
     def _read(self, pack: Pack, scanned: ScannedFiles) -> None:
-        entries = one_per_file(pack.entries())
+        files: Files = {}
+        durations, numbers = {}, {}
+        for number, track in enumerate(pack.tracks):
+            durations[track.id], numbers[track.id] = track.duration_s, number
+            for path, size, mtime_ns in _files_of(track):
+                known = files.get(path)
+                files[path] = KnownFile(size, mtime_ns, (*(known.ids if known else ()), track.id))
         other_model = pack.digest != self._model.digest
-        is_empty = not pack.n_segments
-        if not other_model and (is_empty or pack.code_bytes == self._model.code_bytes):
-            self.entries = entries
-            self.notes += _unmounted(entries, scanned)
+        if not other_model and (not pack.n_segments or pack.code_bytes == self._model.code_bytes):
+            self.files, self.durations = files, durations
+            self._opened, self._numbers, self._is_usable = pack, numbers, True
+            self.notes += _unmounted(files, scanned)
             return
         cause = "the pack was made for another model" if other_model else "the pack has another code length"
         self.notes.append(f"{cause}: all its files are fingerprinted again")
-        unseen = [path for path in entries if path not in scanned.files]
+        unseen = [path for path in files if path not in scanned.files]
         self.elsewhere = [Path(path) for path in unseen if not scanned.covers(path) and Path(path).exists()]
         self._lost = len(unseen) - len(self.elsewhere)
 
-    def write(self, entries: Entries, hashes: Mapping[str, str], prune: bool) -> None:
-        """Replace the pack, if something changed, and then the hashes of its files.
+    def _number(self, track_id: str) -> int | None:
+        """Return the number of a track in the pack; None if the pack does not contain it."""
+        if self._numbers is None:
+            tracks = self._pack.tracks if self._pack is not None else ()
+            self._numbers = {track.id: number for number, track in enumerate(tracks)}
+        return self._numbers.get(track_id)
+
+    def _read_hashes(self) -> None:
+        for path, saved in self._hashes.load():
+            known = self.files.get(path)
+            if known is not None and known.facts == (saved.size, saved.mtime_ns):
+                known.audio_hash = saved.audio_hash
+            else:
+                self._stale.append(path)
+
+    def entry(self, track_id: str) -> TrackEntry | None:
+        """Return a track of the pack with its fingerprint; None if the pack does not contain it."""
+        number = self._number(track_id)
+        return None if number is None or self._pack is None else self._pack.entry(number)
+
+    def update(self, saved: Saved, dropped: Collection[str], prune: bool = False) -> None:
+        """Write new and changed files into the pack, and forget others.
 
         Raises
         ------
         PackError
             If the pack cannot be written.
         """
-        old = self.entries
-        if entries.keys() != old.keys() or any(entry is not old[path] for path, entry in entries.items()):
+        files = {path: known for path, known in self.files.items() if path not in dropped}
+        new = {path: known_file(tracks) for path, tracks in saved.items() if path not in dropped}
+        files.update(new)
+        changed, removed = self._changes(saved, dropped, files)
+        if changed or removed:
+            self._write(changed, removed, prune)
+        self.files = files
+        self._write_hashes(new, dropped)
+
+    def _changes(
+        self, saved: Saved, dropped: Collection[str], files: Files
+    ) -> tuple[list[TrackEntry], list[str]]:
+        """Return the tracks to write, sorted, and the ids of tracks that no file has any more."""
+        touched = {track.entry.id for tracks in saved.values() for track in tracks}
+        for path in (*saved, *dropped):
+            touched.update(self.files[path].ids if path in self.files else ())
+        paths: dict[str, list[str]] = {track_id: [] for track_id in touched}
+        for path, known in files.items():
+            for track_id in touched.intersection(known.ids):
+                paths[track_id].append(path)
+        entries: list[TrackEntry] = []
+        for track_id in touched:
+            entries += self._copies(track_id, paths[track_id], saved, files)
+        changed = [entry for entry in one_per_fingerprint(entries) if not self._is_in_pack(entry)]
+        removed = [
+            track_id for track_id in touched if not paths[track_id] and self._number(track_id) is not None
+        ]
+        return sorted(changed, key=place_of), sorted(removed)
+
+    def _copies(
+        self, track_id: str, paths: Iterable[str], saved: Saved, files: Files
+    ) -> Iterator[TrackEntry]:
+        """Yield the track once for each of its files."""
+        old: TrackEntry | None = None
+        for path in paths:
+            found = [track.entry for track in saved.get(path, ()) if track.entry.id == track_id]
+            if found:
+                yield found[0]
+                continue
+            old = old or self.entry(track_id)
+            if old is not None:
+                size, mtime_ns = files[path].facts
+                yield dataclasses.replace(old, path=path, size=size, mtime_ns=mtime_ns, also=())
+
+    def _is_in_pack(self, entry: TrackEntry) -> bool:
+        """Return whether the pack has the track with this metadata, as after a crash at the end of a run."""
+        number = self._number(entry.id)
+        if number is None or self._pack is None:
+            return False
+        old = self._pack.tracks[number]
+        return {**metadata_of(old), "duration_s": 0} == {**metadata_of(entry), "duration_s": 0}
+
+    def _write(self, changed: list[TrackEntry], removed: list[str], prune: bool) -> None:
+        model = self._model
+        n_layers = 0
+        if self._pack is not None:
+            n_layers = len(self._pack.layers)
+            write_layer(self._pack, changed, removed)
+        else:
             if self._lost and not prune:
                 self._keep_copy()
-            model = self._model
-            tracks = one_per_fingerprint(entries)
-            write_pack(self.path, self.path.stem, model.digest, model.spec, tracks, model.code_bytes)
-        new = {
-            path: FileHash(entry.size, entry.mtime_ns, hashes[path])
-            for path, entry in entries.items()
-            if path in hashes
+            write_pack(self.path, self.path.stem, model.digest, model.spec, changed, model.code_bytes)
+        self._opened, self._numbers, self._is_usable = None, None, True
+        if n_layers > MAX_LAYERS:
+            self._merge()
+        self.durations.update((entry.id, entry.duration_s) for entry in changed)
+        for track_id in removed:
+            del self.durations[track_id]
+
+    def _merge(self) -> None:
+        """Merge layers of the pack while it has too many of them."""
+        while self._pack is not None and merge_layers(self._pack) is not None:
+            self._opened = None
+
+    def _write_hashes(self, new: Files, dropped: Collection[str]) -> None:
+        changed = {
+            path: FileHash(*known.facts, known.audio_hash) for path, known in new.items() if known.audio_hash
         }
-        if new != self._saved_hashes:
-            try:
-                save_hashes(hashes_path(self.path), new)
-            except OverheardError as error:  # the pack is complete without it
-                self.notes.append(str(error))
+        gone = {*dropped, *self._stale, *new} - changed.keys()
+        try:
+            self._hashes.update(changed, gone)
+        except OverheardError as error:  # the pack is complete without it
+            self.notes.append(str(error))
+        self._stale = []
 
     def _keep_copy(self) -> None:
         """Copy a pack of another model whose files are not all visible: its tracks exist nowhere else."""
         target = free_name(self.path, "old")
+        compact(self.path)  # so that the file contains all tracks
         try:
             shutil.copyfile(self.path, target)
-            if layers_folder(self.path).exists():
-                shutil.copytree(layers_folder(self.path), layers_folder(target), dirs_exist_ok=True)
         except OSError as error:
             raise PackError(
                 f"{target}: cannot be written ({error.strerror or error})", "free disk space"
@@ -136,12 +247,21 @@ def missing_notes(missing: Sequence[str], failed: int) -> Iterator[str]:
         yield f"{plural(failed, 'file')} that could not be read: the earlier fingerprints were kept"
 
 
-def _describes(known: FileHash, entry: TrackEntry) -> bool:
-    return (known.size, known.mtime_ns) == (entry.size, entry.mtime_ns)
+def _files_of(track: PackTrack) -> Iterator[tuple[str, int, int]]:
+    """Yield path, size and modification time of each file with this track."""
+    yield track.path, track.size, track.mtime_ns
+    yield from track.also
 
 
-def _unmounted(entries: Entries, scanned: ScannedFiles) -> Iterator[str]:
+def known_file(tracks: Sequence[SavedTrack]) -> KnownFile:
+    """Return what is known of a file after its tracks were saved."""
+    first = tracks[0]
+    ids = tuple(dict.fromkeys(track.entry.id for track in tracks))
+    return KnownFile(first.entry.size, first.entry.mtime_ns, ids, first.audio_hash)
+
+
+def _unmounted(files: Files, scanned: ScannedFiles) -> Iterator[str]:
     for root in scanned.empty_roots:
-        n = sum(path.startswith(root + os.sep) for path in entries)
+        n = sum(path.startswith(root + os.sep) for path in files)
         if n:
             yield f"{root} contains no audio files now; its {n} tracks stay in the pack (unmounted drive?)"

@@ -45,6 +45,7 @@ class Outcome:
     audio_hash: str = ""
     is_known: bool = False
     warning: str = ""
+    others: tuple[TrackEntry, ...] = ()  # the other tracks of a file with a cue sheet
 
 
 def check_jobs(jobs: int) -> None:
@@ -204,7 +205,8 @@ def _outcome(
 ) -> Outcome:
     try:
         result = process_file(path, fingerprinter, known, cancelled)
-        return Outcome(path, result.entry, "", result.audio_hash, result.is_known, result.warning)
+        facts = (result.audio_hash, result.is_known, result.warning, result.others)
+        return Outcome(path, result.entry, "", *facts)
     except AudioError as error:
         return Outcome(path, None, str(error).removeprefix(f"{clean(str(path))}: "))
     except Cancelled:

@@ -1,12 +1,11 @@
-"""Fingerprint one audio file in bounded memory."""
+"""Fingerprint one audio file in bounded memory: as one track, or as the tracks of its cue sheet."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,46 +13,30 @@ import numpy.typing as npt
 from overheard.catalogue.track_list import TrackEntry
 from overheard.errors import AudioError
 from overheard.fingerprint.spec import FingerprintSpec
+from overheard.hear.cue import CueError, CueSheet
 from overheard.hear.decode import decode
 from overheard.hear.packets import AudioPackets, audio_packets
 from overheard.hear.tags import read_tags
+from overheard.index.cue_files import cue_of, read_sheet
+from overheard.index.fingerprinter import Cancelled, Fingerprinter, Waveform
+from overheard.index.source import Source, facts_of, known_tracks, no_codes, sheet_hash, sheet_tracks
+from overheard.index.stream import NoMusicError, fingerprint_stream
 from overheard.text import clean, short_clock
 
 if TYPE_CHECKING:
     from overheard.fingerprint.embedder import Embedder
 
-MIN_DURATION_S = 1.0  # shorter files are sound effects; audio shorter than a segment (1.6 s) is padded
-SILENCE_DB = -70.0  # of full scale, below gate.close_db: the level gate would never open for such a file
-_CHUNK_SEGMENTS = 128  # two minutes of audio at one segment per second: about 4 MB as float32
-_MIN_POWER = 1e-20  # avoids the logarithm of 0
+__all__ = [
+    "Cancelled",
+    "FileResult",
+    "Fingerprinter",
+    "ModelFingerprinter",
+    "fingerprint_file",
+    "process_file",
+]
+
 # Audio may be this much shorter than the file's header says before a warning; encoders pad by less.
 _TOLERATED_S, _TOLERATED_PART = 2.0, 0.1
-
-Waveform = npt.NDArray[np.float32]
-
-
-class Fingerprinter(Protocol):
-    """The part of a model that indexing uses."""
-
-    @property
-    def digest(self) -> str:
-        """As ``Model.digest``."""
-
-    @property
-    def spec(self) -> FingerprintSpec:
-        """As ``Model.spec``."""
-
-    @property
-    def code_bytes(self) -> int:
-        """Bytes per code."""
-
-    def embed(self, waveform: Waveform) -> npt.NDArray[np.float32]:
-        """Return embeddings (n, dim) of a waveform (m,) in [-1, 1], one per hop."""
-
-    def encode(
-        self, embeddings: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-        """Return packed_cells (n,) and codes (n, code_bytes) of all embeddings (n, dim) of a track."""
 
 
 class ModelFingerprinter:
@@ -96,10 +79,6 @@ class ModelFingerprinter:
         return self._model.encode_track(embeddings, self.code_bytes)
 
 
-class Cancelled(Exception):
-    """The user stopped the run."""
-
-
 @dataclasses.dataclass(frozen=True)
 class FileResult:
     """What a worker found out about a file.
@@ -107,19 +86,23 @@ class FileResult:
     Attributes
     ----------
     entry : TrackEntry
-        Its track; without a fingerprint if `is_known`.
+        Its track, or the first of the tracks of its cue sheet; without a fingerprint if `is_known`.
     audio_hash : str
-        See :mod:`overheard.hear.packets`; empty if the file is damaged.
+        See :mod:`overheard.hear.packets`; empty if the file is damaged. That of a file with a cue sheet
+        includes where its tracks start.
     is_known : bool
         Whether the hash is one of the known ones, so that the file was not decoded.
     warning : str
         What is wrong with the file although it could be fingerprinted.
+    others : tuple of TrackEntry
+        The other tracks of its cue sheet.
     """
 
     entry: TrackEntry
     audio_hash: str = ""
     is_known: bool = False
     warning: str = ""
+    others: tuple[TrackEntry, ...] = ()
 
 
 def process_file(
@@ -135,27 +118,63 @@ def process_file(
     AudioError, Cancelled
         As :func:`fingerprint_file`.
     """
-    status = _stat(path)  # before the first read: a file that changes later is processed again
+    cue = cue_of(path)
+    facts = facts_of(path, cue)  # before the first read: a file that changes later is processed again
     packets = audio_packets(path, cancelled)
     if cancelled():
         raise Cancelled
+    source = Source(path, facts, read_tags(path))
+    try:
+        sheet = read_sheet(path, cue, source.tags.cue_sheet)
+    except CueError as error:
+        result = _one_track(source, packets, fingerprinter, known, cancelled)
+        problem = f"its cue sheet cannot be used ({error}), so the file is one track"
+        return dataclasses.replace(result, warning=result.warning or problem)
+    if sheet is None:
+        return _one_track(source, packets, fingerprinter, known, cancelled)
+    return _tracks(source, sheet, packets, fingerprinter, known, cancelled)
+
+
+def _one_track(
+    source: Source,
+    packets: AudioPackets | None,
+    fingerprinter: Fingerprinter,
+    known: Set[str],
+    cancelled: Callable[[], bool],
+) -> FileResult:
     if packets is None:
-        return FileResult(fingerprint_file(path, fingerprinter, cancelled))
+        return FileResult(_fingerprint(source, fingerprinter, cancelled))
     if packets.hash in known:
-        nothing = np.zeros((0, fingerprinter.code_bytes), np.uint8)
-        entry = _entry(path, status, 0.0, np.zeros(0, np.uint16), nothing)
-        return FileResult(entry, packets.hash, is_known=True)
-    entry = fingerprint_file(path, fingerprinter, cancelled)
-    return FileResult(entry, packets.hash, warning=_warning(entry, packets))
+        return FileResult(source.entry(0.0, no_codes(fingerprinter)), packets.hash, is_known=True)
+    entry = _fingerprint(source, fingerprinter, cancelled)
+    return FileResult(entry, packets.hash, warning=_missing_audio(entry.duration_s, packets))
 
 
-def _warning(entry: TrackEntry, packets: AudioPackets) -> str:
+def _tracks(
+    source: Source,
+    sheet: CueSheet,
+    packets: AudioPackets | None,
+    fingerprinter: Fingerprinter,
+    known: Set[str],
+    cancelled: Callable[[], bool],
+) -> FileResult:
+    audio_hash = sheet_hash(packets.hash, sheet) if packets is not None else ""
+    if audio_hash in known:
+        first, *others = known_tracks(source, sheet, fingerprinter)
+        return FileResult(first, audio_hash, True, "", tuple(others))
+    (first, *others), duration_s, warning = sheet_tracks(source, sheet, fingerprinter, cancelled)
+    if packets is not None:
+        warning = _missing_audio(duration_s, packets) or warning
+    return FileResult(first, audio_hash, False, warning, tuple(others))
+
+
+def _missing_audio(duration_s: float, packets: AudioPackets) -> str:
     """Report a file whose audio ends long before its header says, such as an incomplete download."""
-    missing_s = packets.declared_s - entry.duration_s
+    missing_s = packets.declared_s - duration_s
     if missing_s < max(_TOLERATED_S, _TOLERATED_PART * packets.declared_s):
         return ""
     return (
-        f"only {short_clock(entry.duration_s)} of {short_clock(packets.declared_s)} can be read; "
+        f"only {short_clock(duration_s)} of {short_clock(packets.declared_s)} can be read; "
         "the file is damaged or incomplete"
     )
 
@@ -163,7 +182,7 @@ def _warning(entry: TrackEntry, packets: AudioPackets) -> str:
 def fingerprint_file(
     path: Path, fingerprinter: Fingerprinter, cancelled: Callable[[], bool] = lambda: False
 ) -> TrackEntry:
-    """Decode and fingerprint a file.
+    """Decode and fingerprint a file as one track.
 
     Raises
     ------
@@ -172,110 +191,12 @@ def fingerprint_file(
     Cancelled
         If `cancelled`, which is polled once per chunk of audio, returns True.
     """
-    status = _stat(path)
-    spec = fingerprinter.spec
-    meter = _Meter(spec.frontend.sample_rate)
-    embeddings = []
-    for chunk in chunks(meter.measure(decode(path, spec.frontend.sample_rate)), spec):
-        if cancelled():
-            raise Cancelled
-        embeddings.append(fingerprinter.embed(chunk))
-    if meter.duration_s < MIN_DURATION_S:
-        raise AudioError(f"{clean(str(path))}: too short ({meter.duration_s:.1f} s)")
-    if meter.loudest_second_db < SILENCE_DB:
-        raise AudioError(f"{clean(str(path))}: silent throughout")
-    packed_cells, codes = fingerprinter.encode(np.concatenate(embeddings))
-    return _entry(path, status, meter.duration_s, packed_cells, codes)
+    return _fingerprint(Source(path, facts_of(path, None), read_tags(path)), fingerprinter, cancelled)
 
 
-def _entry(
-    path: Path,
-    status: os.stat_result,
-    duration_s: float,
-    packed_cells: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
-) -> TrackEntry:
-    tags = read_tags(path)
-    return TrackEntry(
-        title=tags.title,
-        artist=tags.artist,
-        album=tags.album,
-        path=str(path),
-        duration_s=duration_s,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        packed_cells=packed_cells,
-        codes=codes,
-    )
-
-
-def chunks(
-    blocks: Iterable[Waveform], spec: FingerprintSpec, n_segments: int = _CHUNK_SEGMENTS
-) -> Iterator[Waveform]:
-    """Cut a stream into chunks of complete segments.
-
-    The segments of all chunks are the segments of the stream, in order. Chunks overlap where segments
-    do.
-
-    Parameters
-    ----------
-    blocks : iterable of ndarray, (n,) float32
-        The stream, in blocks of any length.
-    spec : FingerprintSpec
-        Length and hop of a segment.
-    n_segments : int
-        Segments per chunk.
-
-    Yields
-    ------
-    ndarray, (n,) float32
-        The samples of `n_segments` segments; the last chunk may have fewer. A stream that is shorter than
-        one segment is one chunk.
-    """
-    hop = spec.hop_frames * spec.frontend.hop_length
-    chunk_samples, step = (n_segments - 1) * hop + spec.segment_samples, n_segments * hop
-    rest: Waveform = np.zeros(0, np.float32)
-    is_first = True
-    for block in blocks:
-        rest = np.concatenate([rest, block])
-        while len(rest) >= max(chunk_samples, step):
-            yield rest[:chunk_samples]
-            rest = rest[step:]
-            is_first = False
-    if len(rest) >= spec.segment_samples:
-        last_segment = (len(rest) - spec.segment_samples) // hop
-        yield rest[: last_segment * hop + spec.segment_samples]
-    elif len(rest) and is_first:
-        yield rest
-
-
-def _stat(path: Path) -> os.stat_result:
+def _fingerprint(source: Source, fingerprinter: Fingerprinter, cancelled: Callable[[], bool]) -> TrackEntry:
     try:
-        return path.stat()
-    except OSError as error:
-        raise AudioError(f"{clean(str(path))}: {error.strerror or error}") from error
-
-
-class _Meter:
-    """Measures the duration of a stream and the level of its loudest second."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self._rate = sample_rate
-        self._n_samples = 0
-        self._max_power = 0.0
-
-    @property
-    def duration_s(self) -> float:
-        return self._n_samples / self._rate
-
-    @property
-    def loudest_second_db(self) -> float:
-        return float(10 * np.log10(max(self._max_power, _MIN_POWER)))
-
-    def measure(self, blocks: Iterable[Waveform]) -> Iterator[Waveform]:
-        """Yield the blocks unchanged and measure them."""
-        for block in blocks:
-            self._n_samples += len(block)
-            for second in np.array_split(block, max(1, len(block) // self._rate)):
-                self._max_power = max(self._max_power, float(np.mean(np.square(second))))
-            yield block
+        blocks = decode(source.path, fingerprinter.spec.frontend.sample_rate)
+        return source.entry(*fingerprint_stream(blocks, fingerprinter, cancelled))
+    except NoMusicError as error:
+        raise AudioError(f"{clean(str(source.path))}: {error}") from error

@@ -1,0 +1,390 @@
+"""`overheard packs`: which packs are searched, browsing, export, merge, compact and verify."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import audio_files
+import indexing_fakes
+from overheard import cli
+from overheard.catalogue.layers import write_layer
+from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
+from overheard.catalogue.pack_lock import pack_lock
+from overheard.catalogue.selection import choose_packs, enabled_packs, open_packs
+from overheard.catalogue.watch import PackWatcher
+from overheard.commands import packs as packs_command
+from overheard.errors import PackError
+from overheard.fingerprint.spec import SPEC
+from overheard.index import worker as index_worker
+from overheard.index.file_hashes import FileHash, FileHashes
+from overheard.settings import Settings, load
+
+MODEL: Any = SimpleNamespace(
+    name="fake", digest="feed" * 4, spec=SPEC, quantizer=SimpleNamespace(widths=(4,), cells=range(16))
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data folder; one pack, the starter pack, ships with overheard."""
+    shipped = tmp_path / "shipped"
+    write_pack(shipped / "starter.pack", "starter", MODEL.digest, SPEC, [entry("Starter", seed=90)])
+    monkeypatch.setenv("OVERHEARD_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("OVERHEARD_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").touch()
+    monkeypatch.setattr("overheard.catalogue.selection.shipped_packs_dir", lambda: shipped)
+    monkeypatch.setattr(packs_command, "_model", lambda settings: MODEL)
+    monkeypatch.setattr(index_worker, "ModelFingerprinter", indexing_fakes.SlowFake)
+    return tmp_path / "data"
+
+
+def entry(title: str, artist: str = "", album: str = "", seed: int = 0, **facts: Any) -> TrackEntry:
+    rng = np.random.default_rng(seed)
+    facts.setdefault("path", f"/home/me/Music/{artist}/{album}/{title}.flac")
+    return TrackEntry(
+        title=title,
+        artist=artist,
+        album=album,
+        duration_s=200.0,
+        packed_cells=rng.integers(0, 1 << 16, 20, dtype=np.uint16),
+        codes=rng.integers(0, 256, (20, 4), dtype=np.uint8),
+        **facts,
+    )
+
+
+def make(data: Path, name: str, entries: Sequence[TrackEntry] = (), digest: str = MODEL.digest) -> Path:
+    path = data / "packs" / f"{name}.pack"
+    write_pack(path, name, digest, SPEC, list(entries) or [entry(name)], 4)
+    return path
+
+
+def searched() -> list[str]:
+    """Return the names of the packs that are searched."""
+    settings, _ = load()
+    return list(choose_packs(settings))
+
+
+def overheard(*argv: str) -> int:
+    return cli.main(list(argv))
+
+
+# Which packs are searched
+
+
+def test_the_starter_pack_is_searched_until_there_is_an_own_pack(data: Path) -> None:
+    assert searched() == ["starter"]
+    make(data, "mine")
+    assert searched() == ["mine"]
+    assert overheard("packs", "enable", "starter") == 0
+    assert searched() == ["mine", "starter"]
+    assert overheard("packs", "disable", "starter") == 0
+    assert searched() == ["mine"]
+    assert overheard("packs", "remove", "mine") == 0
+    with pytest.raises(PackError, match="overheard packs enable"):
+        searched()
+
+
+def test_packs_are_disabled_and_enabled(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        make(data, name)
+    assert overheard("packs", "disable", "a") == 0
+    assert searched() == ["b"]
+    assert overheard("packs", "--json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert {row["name"]: row["enabled"] for row in rows} == {"a": False, "b": True, "starter": False}
+    assert overheard("packs", "list") == 0
+    assert "overheard packs enable a" in capsys.readouterr().out
+    assert overheard("packs", "disable", "b") == 0
+    with pytest.raises(PackError, match="all packs are disabled"):
+        searched()
+    assert list(choose_packs(load()[0], ["a"])) == ["a"]  # --pack overrides it
+    assert overheard("packs", "enable", "a", "b") == 0
+    assert searched() == ["a", "b"]
+    assert overheard("packs", "enable", "none") == 2
+    assert "no pack named none; choose one of a, b, starter" in capsys.readouterr().err
+
+
+def test_the_setting_overrides_what_is_enabled(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(data, "a")
+    make(data, "b")
+    (tmp_path / "config.toml").write_text('packs = ["starter", "b"]\n')
+    assert overheard("packs", "disable", "b") == 0
+    assert "the setting packs overrides this; it selects starter, b" in capsys.readouterr().err
+    assert searched() == ["starter", "b"]
+
+
+def test_a_removed_pack_leaves_no_state(data: Path) -> None:
+    make(data, "a")
+    make(data, "b")
+    overheard("packs", "disable", "a")
+    overheard("packs", "remove", "a")
+    make(data, "a")
+    assert searched() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[" * 10**5, b'{"enabled": [1], "disabled": []}', b"\xff\xfe"]
+)
+def test_a_damaged_state_is_one_line(
+    data: Path, content: bytes, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    make(data, "a")
+    settings, _ = load()
+    watcher = PackWatcher(settings, MODEL, None, open_packs(settings, MODEL, None))
+    (data / "packs" / "enabled.json").write_bytes(content)
+    assert overheard("packs") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    watcher.changed()  # a listener goes on
+
+
+def test_a_running_listener_follows(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(data, "a")
+    make(data, "b")
+    settings, _ = load()
+    watcher = PackWatcher(settings, MODEL, None, open_packs(settings, MODEL))
+    overheard("packs", "disable", "b")
+    overheard("packs", "enable", "starter")
+    states = [watcher.changed() for _ in range(4)]
+    assert [sorted(pack.name for pack in packs) for packs in states if packs is not None][-1] == [
+        "a",
+        "starter",
+    ]
+    assert "the pack b was disabled" in caplog.text
+
+
+def test_the_first_index_says_that_the_starter_pack_is_not_searched(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "music").mkdir()
+    audio_files.write_music(tmp_path / "music" / "a.wav", 3.0)
+    for said in (True, False):
+        assert overheard("index", str(tmp_path / "music"), "--jobs", "1", "--pack", f"p{said}") == 0
+        assert ("overheard packs enable starter" in capsys.readouterr().err) == said
+
+
+def test_two_packs_with_the_same_recording_report_that_of_the_own_pack(data: Path) -> None:
+    make(data, "mine", [entry("Starter", seed=90)])
+    overheard("packs", "enable", "starter")
+    assert list(enabled_packs(load()[0])) == ["mine", "starter"]  # the first of equal tracks is reported
+
+
+# Browse, info, verify
+
+
+@pytest.fixture
+def library(data: Path) -> Path:
+    return make(
+        data,
+        "mine",
+        [
+            entry("So What", "Miles Davis", "Kind of Blue", 1),
+            entry("Blue in Green", "Miles Davis", "Kind of Blue", 2),
+            entry("Blue Train", "John Coltrane", "Blue Train", 3),
+            entry("Ärger", "Die Ärzte", "\x1b[31mRed\n", 4),
+        ],
+    )
+
+
+def titles(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    overheard("packs", "browse", *words, "--json")
+    return [json.loads(line)["title"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_browse_finds_words_in_title_artist_and_album(
+    library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert titles(capsys, "BLUE", "davis") == ["So What", "Blue in Green"]
+    assert titles(capsys, "train") == ["Blue Train"]
+    assert titles(capsys, "ÄRZTE") == ["Ärger"]
+    assert len(titles(capsys)) == 4
+    assert titles(capsys, "train", "davis") == []
+    assert titles(capsys, "starter") == []  # it is not searched
+    assert titles(capsys, "starter", "--pack", "starter") == ["Starter"]
+    assert overheard("packs", "browse", "nothing") == 1
+    assert "no track found" in capsys.readouterr().err
+    assert overheard("packs", "browse", "blue", "--limit", "1") == 0
+    out, err = capsys.readouterr()
+    assert [line[:7] for line in out.splitlines()] == ["TITLE  ", "So What"]
+    assert "2 more tracks; --limit 0 shows all" in err
+
+
+def test_browse_prints_one_safe_line_per_track(library: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overheard("packs", "browse")
+    out = capsys.readouterr().out
+    assert out.count("\n") == 5
+    assert "\x1b" not in out
+
+
+def test_info_shows_layers(library: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack = open_pack(library)
+    write_layer(pack, [entry("New", seed=5)], [pack.tracks[0].id])
+    assert overheard("packs", "info", "mine", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["tracks"], facts["model"], facts["code_bytes"]) == (4, f"fake ({MODEL.digest})", 4)
+    assert [(each["tracks"], each["removed"]) for each in facts["layers"]] == [(4, 0), (1, 1)]
+    assert facts["bytes"] == sum(each["bytes"] for each in facts["layers"])
+    assert facts["hours"] == pytest.approx(4 * 200 / 3600, abs=0.001)
+    assert overheard("packs", "info", "mine") == 0
+    assert "00000001.pack: 1 track, 1 track removed" in capsys.readouterr().out
+    assert overheard("packs", "info", "none") == 2
+
+
+def test_verify_finds_a_flipped_bit(library: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert overheard("packs", "verify") == 0
+    assert "mine: intact, 1 file" in capsys.readouterr().out
+    content = bytearray(library.read_bytes())
+    content[-9] ^= 4
+    library.write_bytes(content)
+    assert overheard("packs", "verify", "mine") == 2
+    assert "modified or damaged" in capsys.readouterr().err
+
+
+# Export, merge, compact
+
+
+def test_an_exported_pack_contains_nothing_private(data: Path, tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"size": 123456, "mtime_ns": 987654321}
+    also = (("/home/me/Backup/x.flac", 5, 6),)
+    path = make(
+        data,
+        "mine",
+        [
+            entry("One", "Artist", "Album", 1, **facts, also=also),
+            entry("Two", "Artist", "Album", 2, **facts, extras={"licence": "CC BY"}),
+        ],
+    )
+    write_layer(open_pack(path), [entry("Three", "Other", "Album", 3, **facts)])
+    target = tmp_path / "shared.pack"
+    assert overheard("packs", "export", "mine", str(target)) == 0
+    exported = open_pack(target)
+    assert [track.path for track in exported.tracks] == [
+        "Artist/Album/One.flac",
+        "Artist/Album/Two.flac",
+        "Other/Album/Three.flac",
+    ]
+    for track in exported.tracks:
+        assert (track.size, track.mtime_ns, track.also) == (0, 0, ())
+    assert exported.tracks[1].extras == {"licence": "CC BY"}
+    for old, new in zip(open_pack(path).entries(), exported.entries(), strict=True):
+        assert old.id == new.id
+    assert b"/home/me" not in target.read_bytes()
+    assert overheard("packs", "export", "mine", str(target)) == 2  # it exists
+
+
+def test_paths_without_a_common_folder_show_no_more_than_artist_and_album(data: Path, tmp_path: Path) -> None:
+    paths = ["/home/me/Music/Artist/Album/1.flac", "/mnt/usb/2.flac", "relative/3.flac"]
+    make(data, "mine", [entry(str(i), seed=i, path=path) for i, path in enumerate(paths)])
+    assert overheard("packs", "export", "mine", str(tmp_path / "x")) == 0
+    assert [track.path for track in open_pack(tmp_path / "x.pack").tracks] == [
+        "Artist/Album/1.flac",
+        "mnt/usb/2.flac",
+        "relative/3.flac",
+    ]
+    assert overheard("packs", "export", "mine", str(tmp_path / "y.pack"), "--base", "/home/me/Music/") == 0
+    assert open_pack(tmp_path / "y.pack").tracks[0].path == "Artist/Album/1.flac"
+
+
+def test_merged_packs_contain_each_track_once(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two, three = (entry(str(i), seed=i, path=f"/{i}.flac", size=i, mtime_ns=i) for i in (1, 2, 3))
+    copy = entry("1 again", seed=1, path="/copy.flac", size=9, mtime_ns=9)
+    path = make(data, "a", [one])
+    write_layer(open_pack(path), [two])
+    make(data, "b", [copy, three])
+    FileHashes(data / "packs" / "b.pack").update({"/3.flac": FileHash(3, 3, "ab" * 16)}, ())
+    assert overheard("packs", "merge", "a", "b", "--into", "all") == 0
+    merged = open_pack(data / "packs" / "all.pack")
+    assert [track.title for track in merged.tracks] == ["1", "2", "3"]
+    assert merged.tracks[0].also == (("/copy.flac", 9, 9),)
+    assert [track.id for track in merged.tracks] == [one.id, two.id, three.id]
+    assert dict(FileHashes(data / "packs" / "all.pack").load()) == {"/3.flac": FileHash(3, 3, "ab" * 16)}
+    assert overheard("packs", "merge", "b", "--into", "all") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert overheard("packs", "merge", "a", "b", "--into", "a") == 0  # into one of them
+    assert [track.title for track in open_pack(path).tracks] == ["1", "2", "3"]
+    assert len(open_pack(path).layers) == 1
+
+
+def test_packs_of_different_models_or_lengths_are_not_merged(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(data, "a")
+    make(data, "b", digest="beef" * 4)
+    assert overheard("packs", "merge", "a", "b", "--into", "c") == 2
+    assert "different models" in capsys.readouterr().err
+    assert not (data / "packs" / "c.pack").exists()
+
+
+def test_compact_writes_one_file(data: Path) -> None:
+    path = make(data, "a", [entry("1", seed=1), entry("2", seed=2)])
+    for seed in (3, 4):
+        write_layer(open_pack(path), [entry(str(seed), seed=seed)], [open_pack(path).tracks[0].id])
+    before = [(track.id, track.title) for track in open_pack(path).tracks]
+    assert overheard("packs", "compact", "a") == 0
+    pack = open_pack(path)
+    assert [(track.id, track.title) for track in pack.tracks] == before
+    assert len(pack.layers) == 1
+    assert sorted(os.listdir(path.parent)) in (["a.layers", "a.pack"], ["a.pack"])
+
+
+# Locks
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from overheard.catalogue.pack_lock import pack_lock
+with pack_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("action", [["remove", "a"], ["compact", "a"], ["merge", "a", "--into", "b"]])
+def test_a_pack_that_another_process_changes_is_left_alone(
+    data: Path, capsys: pytest.CaptureFixture[str], action: list[str]
+) -> None:
+    path = make(data, "a")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, env=environment
+    )
+    assert holder.stdout is not None
+    try:
+        holder.stdout.readline()
+        assert overheard("packs", *action) == 2
+        assert "another overheard process is changing this pack; wait for it" in capsys.readouterr().err
+        assert path.exists()
+    finally:
+        holder.kill()
+        holder.wait()
+    assert overheard("packs", *action) == 0  # the lock of a killed process is free
+
+
+def test_the_lock_leaves_no_file(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pack_lock(tmp_path / "a.pack"):
+            assert os.listdir(tmp_path) == ["a.lock"]
+            with pytest.raises(PackError), pack_lock(tmp_path / "a.pack"):
+                pass
+        assert os.listdir(tmp_path) == []
+
+
+def test_no_packs_at_all(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overheard.catalogue.selection.shipped_packs_dir", lambda: data / "none")
+    assert overheard("packs") == 0
+    assert "no packs yet" in capsys.readouterr().out
+    with pytest.raises(PackError, match="make one"):
+        choose_packs(Settings(data_dir=data))
