@@ -1,4 +1,4 @@
-"""`overheard packs`: list or remove packs."""
+"""`overheard packs`: list or remove packs; :mod:`overheard.commands.updates` downloads them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from overheard.commands import updates
 from overheard.errors import ModelError, PackError
 from overheard.settings import Settings
 from overheard.text import one_line, size
@@ -22,29 +23,39 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "packs",
-        help="list or remove packs of fingerprints",
+        help="list, remove or update packs of fingerprints",
         description="List the packs with their tracks, hours, size and date, and say why a pack cannot be "
-        "used; or remove packs that you made.",
+        "used; remove packs that you made; or download packs from repositories that you choose.",
         epilog="example: overheard packs remove music",
     )
-    parser.add_argument(
-        "action", nargs="?", choices=("list", "remove"), default="list", help="list (default) or remove packs"
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="the packs to remove")
     parser.add_argument("--json", action="store_true", help="print one JSON object per pack and line")
-    parser.set_defaults(parser=parser)
+    parser.set_defaults(run_action=run_list)
+    actions = parser.add_subparsers(metavar="ACTION", title="actions", prog="overheard packs")
+    listing = actions.add_parser("list", help="list packs (default)", description="List the packs.")
+    listing.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object per pack and line"
+    )
+    removing = actions.add_parser("remove", help="remove packs that you made", description="Remove packs.")
+    removing.add_argument("names", nargs="+", metavar="NAME", help="the packs to remove")
+    removing.set_defaults(run_action=run_remove)
+    updates.add_actions(actions)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """List or remove packs."""
-    if args.action == "remove":
-        if not args.names:
-            args.parser.error("the name of the pack is missing, as in `overheard packs remove NAME`")
-        for name in args.names:
-            print(f"removed {one_line(str(remove(name, settings)))}")
-        return 0
-    if args.names:
-        args.parser.error("`overheard packs list` takes no names")
+    """Run the action."""
+    code: int = args.run_action(args, settings)
+    return code
+
+
+def run_remove(args: argparse.Namespace, settings: Settings) -> int:
+    """Remove packs."""
+    for name in args.names:
+        print(f"removed {one_line(str(remove(name, settings)))}")
+    return 0
+
+
+def run_list(args: argparse.Namespace, settings: Settings) -> int:
+    """List the packs."""
     from overheard.catalogue.selection import pack_paths
 
     model = _model(settings)
