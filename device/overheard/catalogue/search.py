@@ -114,23 +114,31 @@ class Catalogue:
     def __init__(self, packs: Sequence[Pack], quantizer: Quantizer, cohort: Cohort) -> None:
         self.packs = tuple(packs)
         self.quantizer = quantizer
-        counts = [np.diff(pack.first_segment) for pack in packs]
+        self._layers = [layer for pack in packs for layer in pack.layers]
+        self._pack_names = [pack.name for pack in packs for _ in pack.layers]
+        counts = [np.diff(layer.first_segment) for layer in self._layers]
         lengths = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
         self.first_segment: IntArray = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self._pack_track = np.concatenate([[0], np.cumsum([len(c) for c in counts])]).astype(np.int64)
-        self._pack_segment = np.concatenate([[0], np.cumsum([len(p.packed_cells) for p in packs])]).astype(
+        self._layer_track = np.concatenate([[0], np.cumsum([len(c) for c in counts])]).astype(np.int64)
+        self._layer_segment = np.concatenate([[0], np.cumsum([n.n_segments for n in self._layers])]).astype(
             np.int64
         )
+        # Layers are searched whole for now.
+        stored = [layer.read(0, layer.n_segments) for layer in self._layers]
+        self._codes = [codes for _, codes in stored]
         packed_cells = (
-            np.concatenate([p.packed_cells for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
+            np.concatenate([cells for cells, _ in stored]) if stored else np.zeros(0, dtype=np.uint16)
         )
         self._packed_cells: npt.NDArray[np.uint16] = packed_cells.astype(np.uint16)
         # A direct-mapped cache: row n % N_CACHED_SEGMENTS may hold segment n.
         self._cached_segments: IntArray = np.full(N_CACHED_SEGMENTS, -1, dtype=np.int64)
         self._cached_vectors: FloatArray = np.zeros((N_CACHED_SEGMENTS, quantizer.dim), dtype=np.float32)
-        widths = {pack.codes.shape[1] for pack in packs if len(pack.codes)} or {quantizer.code_bytes}
+        widths = {codes.shape[1] for codes in self._codes if len(codes)} or {quantizer.code_bytes}
         self._code_bytes, self._same_width = max(widths), len(widths) == 1
         n_cells = len(quantizer.cells)
+        hidden = [mask for pack in packs for mask in pack.hidden]
+        hidden_tracks = np.concatenate(hidden) if hidden else np.zeros(0, dtype=np.bool_)
+        self._hidden: npt.NDArray[np.bool_] = np.repeat(hidden_tracks, lengths)
         self._lists = _InvertedLists(n_cells, cells_of(self._packed_cells, n_cells))
         self._impostors = quantizer.scoring_vectors(cells_of(cohort.packed_cells, n_cells), cohort.codes)
         self._impostor_penalties = penalties_of(cohort.packed_cells, n_cells)
@@ -139,26 +147,25 @@ class Catalogue:
 
     @property
     def n_segments(self) -> int:
-        """Number of segments in all packs."""
+        """Number of segments in all packs, hidden ones included."""
         return len(self._packed_cells)
 
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
-        pack_index = int(np.searchsorted(self._pack_track, number, side="right")) - 1
-        pack = self.packs[pack_index]
-        return pack.tracks[number - int(self._pack_track[pack_index])].to_track(pack.name)
+        which = int(np.searchsorted(self._layer_track, number, side="right")) - 1
+        row = number - int(self._layer_track[which])
+        return self._layers[which].tracks[row].to_track(self._pack_names[which])
 
     def codes(self, segments: IntArray) -> CodeArray | WideCodeArray:
         """Return the codes ``(n, code_bytes)`` of these segments, filled up with :data:`NO_CODEWORD`."""
-        if len(self.packs) == 1:
-            return self.packs[0].codes.take(segments, axis=0)  # takes a quarter of the time of indexing
+        if len(self._layers) == 1:
+            return self._codes[0].take(segments, axis=0)  # takes a quarter of the time of indexing
         if self._same_width:
             codes: CodeArray | WideCodeArray = np.empty((len(segments), self._code_bytes), dtype=np.uint8)
         else:
             codes = np.full((len(segments), self._code_bytes), NO_CODEWORD, dtype=np.uint16)
-        for pack_index, numbers, chosen in self._by_pack(segments):
-            pack = self.packs[pack_index]
-            codes[chosen, : pack.codes.shape[1]] = pack.codes[numbers]
+        for which, numbers, chosen in self._by_layer(segments):
+            codes[chosen, : self._codes[which].shape[1]] = self._codes[which][numbers]
         return codes
 
     def vectors(self, segments: IntArray) -> FloatArray:
@@ -176,14 +183,14 @@ class Catalogue:
         is_first = segments == self.first_segment[tracks]
         is_last = segments + 1 == self.first_segment[tracks + 1]
         before, after = np.where(is_first, segments, segments - 1), np.where(is_last, segments, segments + 1)
-        for pack_index, _, chosen in self._by_pack(segments):
+        for which, _, chosen in self._by_layer(segments):
             own = segments[chosen]
             # Read each code once, although it may be needed for up to three segments.
             needed, inverse = np.unique([before[chosen], own, after[chosen]], return_inverse=True)
             before_rows, own_rows, after_rows = inverse.reshape(3, -1)
             vectors[chosen] = self.quantizer.scoring_vectors(
                 cells_of(self._packed_cells[needed], len(self.quantizer.cells)),
-                self.packs[pack_index].codes[needed - self._pack_segment[pack_index]],
+                self._codes[which][needed - self._layer_segment[which]],
                 np.where(is_first[chosen], -1, before_rows),
                 np.where(is_last[chosen], -1, after_rows),
                 own_rows,
@@ -196,12 +203,12 @@ class Catalogue:
         products -= penalties_of(self._packed_cells[segments], len(self.quantizer.cells))
         return products
 
-    def _by_pack(self, segments: IntArray) -> Iterator[tuple[int, IntArray, npt.NDArray[np.bool_]]]:
-        """Yield, for each pack with some of the segments, its index, their numbers in it and their mask."""
-        pack_indices = np.searchsorted(self._pack_segment, segments, side="right") - 1
-        for pack_index in np.unique(pack_indices):
-            chosen = pack_indices == pack_index
-            yield int(pack_index), segments[chosen] - self._pack_segment[pack_index], chosen
+    def _by_layer(self, segments: IntArray) -> Iterator[tuple[int, IntArray, npt.NDArray[np.bool_]]]:
+        """Yield, for each layer with some of the segments, its index, their numbers in it and their mask."""
+        indices = np.searchsorted(self._layer_segment, segments, side="right") - 1
+        for which in np.unique(indices):
+            chosen = indices == which
+            yield int(which), segments[chosen] - self._layer_segment[which], chosen
 
     def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
         """Propose the most similar segments in the cells nearest to each query.
@@ -248,6 +255,8 @@ class Catalogue:
         # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
         for products, column in zip(table, codes.T, strict=False):
             similarities += products.take(column)
+        visible = ~self._hidden[segments]
+        segments, similarities = segments[visible], similarities[visible]
         for first, end in excluded:
             others = (segments < first) | (segments >= end)
             segments, similarities = segments[others], similarities[others]

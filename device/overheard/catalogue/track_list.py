@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -88,18 +88,25 @@ def metadata_of(track: Metadata) -> dict[str, Any]:
     return {field.name: getattr(track, field.name) for field in dataclasses.fields(Metadata)}
 
 
-def pack_metadata(tracks: Sequence[TrackEntry]) -> bytes:
-    """Return the metadata of tracks as zlib-compressed JSON."""
-    rows = [_to_row({"id": track.id, **metadata_of(track)}) for track in tracks]
-    table = {"columns": _COLUMNS, "rows": rows}
-    text = json.dumps(table, ensure_ascii=False, separators=(",", ":"))
+def pack_metadata(tracks: Iterable[TrackEntry | PackTrack], removed: Collection[str] = ()) -> bytes:
+    """Return the metadata of tracks as zlib-compressed JSON; `removed` are ids of tracks of lower layers."""
+    compressor = zlib.compressobj(9)
+    packed = [compressor.compress(b'{"columns":' + _to_json(_COLUMNS) + b',"rows":[')]
+    for number, track in enumerate(tracks):
+        row = _to_json(_to_row({"id": track.id, **metadata_of(track)}))
+        packed.append(compressor.compress(b"," + row if number else row))
+    end = b',"removed":' + _to_json(sorted(removed)) if removed else b""
+    return b"".join([*packed, compressor.compress(b"]" + end + b"}"), compressor.flush()])
+
+
+def _to_json(value: object) -> bytes:
     # Undecodable bytes in file names are lone surrogates in Python strings.
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def unpack_metadata(
     packed: bytes | memoryview, counts: Sequence[int], pack_bytes: int
-) -> tuple[PackTrack, ...]:
+) -> tuple[tuple[PackTrack, ...], frozenset[str]]:
     """Read the result of :func:`pack_metadata`.
 
     Parameters
@@ -107,6 +114,11 @@ def unpack_metadata(
     packed : compressed JSON
     counts : number of segments of each track
     pack_bytes : size of the whole pack, which limits the size of the metadata
+
+    Returns
+    -------
+    tracks : tuple of PackTrack
+    removed : frozenset of str
 
     Raises
     ------
@@ -119,7 +131,14 @@ def unpack_metadata(
         raise JsonValueError(f"{len(rows)} rows for {len(counts)} tracks")
     if not all(isinstance(column, str) for column in columns):
         raise JsonValueError("a column's name must be a string")
-    return tuple(_from_row(columns, row, n) for row, n in zip(rows, counts, strict=True))
+    tracks = tuple(_from_row(columns, row, n) for row, n in zip(rows, counts, strict=True))
+    return tracks, frozenset(map(_to_id, get_array(table, "removed") if "removed" in table else ()))
+
+
+def _to_id(value: object) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise JsonValueError("id must be 12 hex digits")
+    return value
 
 
 def _decompress(packed: bytes | memoryview, pack_bytes: int) -> str:
@@ -151,9 +170,8 @@ def _from_row(columns: Sequence[str], row: object, n_segments: int) -> PackTrack
     if not isinstance(row, list) or len(row) > len(columns):
         raise JsonValueError(f"a row must be an array of at most {len(columns)} values")
     values = {**_OPTIONAL, **dict(zip(columns, row, strict=False))}
-    if not _ID.fullmatch(get_string(values, "id")):
-        raise JsonValueError("id must be 12 hex digits")
-    return PackTrack(id=get_string(values, "id"), n_segments=n_segments, **read_metadata(values))
+    track_id = _to_id(get_string(values, "id"))
+    return PackTrack(id=track_id, n_segments=n_segments, **read_metadata(values))
 
 
 def read_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
