@@ -1,4 +1,4 @@
-"""Choose the files with which a repository offers a pack: what is new as a layer, and a base when that pays."""
+"""Choose the files with which a repository offers a pack: a layer of what is new, or a whole base."""
 
 from __future__ import annotations
 
@@ -41,25 +41,32 @@ def add_pack(repository: Repository, pack: Pack, name: str, old: PackEntry | Non
     entries, removed = difference(published, pack)
     if not entries and not removed:
         return _with_base(repository, old, pack)
-    last = pack.layers[-1].last
     if pack.layers[0].lineage == old.lineage:
-        if last <= old.last:
+        if pack.layers[-1].last <= old.last:
             raise UpdateError(
                 f"{pack.path} is older than the version in the repository, or was changed from an older one",
                 f"publish the newest version, or take the pack out first: --remove {name}",
             )
-        entry = _as_it_is(repository, pack, name)
-        entry = dataclasses.replace(entry, files=tuple(dict.fromkeys((*old.files, *entry.files))))
-        continued = plan(entry, [file for file in _newest_chain(old)])
-        if continued is not None and continued.bytes <= WORTH_IT * pack.bytes:
-            return trimmed(entry)
+        if (entry := _continued(repository, pack, name, old)) is not None:
+            return entry
     width = pack.code_bytes + 2
     if sum(len(entry.packed_cells) for entry in entries) * width > WORTH_IT * pack.bytes:
         return _as_it_is(repository, pack, name)
-    serials = old.last + 1, max(old.last + 1, last if pack.layers[0].lineage == old.lineage else 0)
-    layer = _write(repository, pack, Contents.of_entries(entries, pack.code_bytes, removed), old.lineage, serials)
+    serials = old.last + 1, old.last + 1
+    if pack.layers[0].lineage == old.lineage:
+        serials = old.last + 1, pack.layers[-1].last
+    contents = Contents.of_entries(entries, pack.code_bytes, removed)
+    layer = _write(repository, pack, contents, old.lineage, serials)
     entry = dataclasses.replace(old, last=serials[1], tracks=pack.n_tracks, files=(*old.files, layer))
     return _with_base(repository, entry, pack)
+
+
+def _continued(repository: Repository, pack: Pack, name: str, old: PackEntry) -> PackEntry | None:
+    """Return the entry with the new layers of a pack; None if they do not continue the old ones cheaply."""
+    entry = _as_it_is(repository, pack, name)
+    entry = dataclasses.replace(entry, files=tuple(dict.fromkeys((*old.files, *entry.files))))
+    needed = plan(entry, _newest_chain(old))
+    return trimmed(entry) if needed is not None and needed.bytes <= WORTH_IT * pack.bytes else None
 
 
 def difference(published: Pack, pack: Pack) -> tuple[list[TrackEntry], list[str]]:
@@ -97,7 +104,7 @@ def _as_it_is(repository: Repository, pack: Pack, name: str) -> PackEntry:
 
 
 def _with_base(repository: Repository, entry: PackEntry, pack: Pack) -> PackEntry:
-    """Return the entry, with a new base of the same lineage if new clients download much more than the pack."""
+    """Return the entry, with a new base of its lineage if new clients download much more than the pack."""
     fresh = plan(entry, ())
     if fresh is not None and len(fresh.new) > 1 and fresh.bytes > (1 + WORTH_IT) * pack.bytes:
         contents = Contents.of_layers(pack.layers, pack.hidden, pack.code_bytes)
@@ -134,5 +141,7 @@ def _published(repository: Repository, entry: PackEntry) -> Pack:
 def _newest_chain(entry: PackEntry) -> tuple[PackFile, ...]:
     fresh = plan(entry, ())
     if fresh is None:
-        raise UpdateError(f"the files of {entry.name} in the repository are incomplete", f"--remove {entry.name}")
+        raise UpdateError(
+            f"the files of {entry.name} in the repository are incomplete", f"--remove {entry.name}"
+        )
     return fresh.new

@@ -30,7 +30,7 @@ def publish(
     days: int = 90,
     now: datetime.datetime | None = None,
 ) -> list[PackEntry]:
-    """Add packs to a repository, or renew its index without a change.
+    """Add packs to a repository, or renew its index without a change. Returns all packs of the repository.
 
     Parameters
     ----------
@@ -41,11 +41,6 @@ def publish(
     days : after which subscribers refuse the index, if it is not renewed
     now : current time, for tests
 
-    Returns
-    -------
-    list of PackEntry
-        All packs of the repository.
-
     Raises
     ------
     PackError
@@ -54,13 +49,7 @@ def publish(
         If a pack must not be published, or a key is missing.
     """
     now = (now or datetime.datetime.now(datetime.timezone.utc)).replace(microsecond=0)
-    if repository.index is not None and now < repository.index.created:
-        raise UpdateError("the clock shows a time before the last publication", "set the clock")
-    old = repository.index.packs if repository.index else ()
-    unknown = set(remove) - {entry.name for entry in old}
-    if unknown:
-        raise UpdateError(f"the repository has no pack {min(unknown)}")
-    entries = {(entry.name, entry.model): entry for entry in old if entry.name not in remove}
+    entries = _kept(repository, remove, now)
     for path in packs:
         pack = open_pack(path)
         name = _public_name(pack)
@@ -68,6 +57,20 @@ def publish(
         entries[name, pack.digest] = add_pack(repository, pack, name, entries.get((name, pack.digest)))
     repository.set_keys(key, root_key, old_key, now)
     return list(repository.publish(tuple(entries.values()), key, now, datetime.timedelta(days=days)).packs)
+
+
+def _kept(
+    repository: Repository, remove: Sequence[str], now: datetime.datetime
+) -> dict[tuple[str, str], PackEntry]:
+    """Return the packs that the repository has, without those to remove, by name and model."""
+    if repository.index is None:
+        return {}
+    if now < repository.index.created:
+        raise UpdateError("the clock shows a time before the last publication", "set the clock")
+    old = repository.index.packs
+    if unknown := set(remove) - {entry.name for entry in old}:
+        raise UpdateError(f"the repository has no pack {one_line(min(unknown))}")
+    return {(entry.name, entry.model): entry for entry in old if entry.name not in remove}
 
 
 def _public_name(pack: Pack) -> str:
@@ -103,9 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         built.error("--out and --key are missing")
     if not 1 <= args.days <= MAX_DAYS:
         built.error(f"--days must be from 1 to {MAX_DAYS}")
-    keys = [path and load_key(path) for path in (args.key, args.root_key, args.old_key)]
+    key = load_key(args.key)
+    root_key, old_key = (load_key(path) if path else None for path in (args.root_key, args.old_key))
     with opened(args.out) as repository:
-        entries = publish(repository, args.packs, *keys, args.remove, args.days)
+        entries = publish(repository, args.packs, key, root_key, old_key, args.remove, args.days)
         _report(repository, entries)
     return 0
 
@@ -128,12 +132,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of ``overheard-export publish``."""
     built = argparse.ArgumentParser(
         prog="overheard-export publish",
-        description="Publish packs as a signed repository: a static folder for any web server. Publishing again "
-        "adds only what is new. Without a PACK, the index is renewed.",
+        description="Publish packs as a signed repository: a static folder for any web server. Publishing "
+        "again adds only what is new. Without a PACK, the index is renewed.",
         epilog="example: overheard-export publish shared.pack --out public --key my.key",
     )
     built.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="packs to add or to update")
-    built.add_argument("--out", type=Path, metavar="FOLDER", help="the repository; created if it does not exist")
+    built.add_argument("--out", type=Path, metavar="FOLDER", help="the repository; may be new")
     built.add_argument("--key", type=Path, metavar="FILE", help="private key that signs the index")
     built.add_argument(
         "--root-key", type=Path, metavar="FILE", help="key that signs the list of keys, if it is another one"
@@ -147,5 +151,5 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--days", type=int, default=90, metavar="N", help="days until the index expires (default: 90)"
     )
-    built.add_argument("--new-key", type=Path, metavar="FILE", help="create a private key, and do nothing else")
+    built.add_argument("--new-key", type=Path, metavar="FILE", help="create a private key only")
     return built

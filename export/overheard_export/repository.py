@@ -118,7 +118,7 @@ class Repository:
                 return
             if not vouching:
                 raise UpdateError(
-                    "the repository has other keys, and the new ones must be signed with the present root key",
+                    "the repository has other keys; its present root key must sign the new ones",
                     "give the present key with --old-key, or with --root-key if it stays",
                 )
             version, repository = old.version + 1, old.repository

@@ -90,10 +90,11 @@ def load_key(path: Path) -> SigningKey:
     except OSError as error:
         raise UpdateError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a password
-        private = None  # type: ignore[assignment]
+        private = None
     if not isinstance(private, Ed25519PrivateKey):
         raise UpdateError(
-            f"{path} holds no Ed25519 key without a password", "create one: overheard-export publish --new-key FILE"
+            f"{path} holds no Ed25519 key without a password",
+            "create one: overheard-export publish --new-key FILE",
         )
     return SigningKey(private)
 

@@ -15,7 +15,15 @@ from overheard.settings import Settings
 
 log = logging.getLogger(__name__)
 
-__all__ = ["choose_packs", "open_for_model", "open_packs", "pack_paths", "present_packs", "shipped_packs_dir"]
+__all__ = [
+    "choose_packs",
+    "mismatch",
+    "open_for_model",
+    "open_packs",
+    "pack_paths",
+    "present_packs",
+    "shipped_packs_dir",
+]
 
 MAKE_A_PACK = "make one: overheard index FOLDER"
 
@@ -70,13 +78,13 @@ def open_for_model(path: Path, model: Model) -> Pack:
         If the pack cannot be used with this model.
     """
     pack = open_pack(path, model.digest)
-    problem = _mismatch(pack, model)
+    problem = mismatch(pack, model)
     if problem is not None:
         raise pack_error(path, UnusablePack(problem))
     return pack
 
 
-def _mismatch(pack: Pack, model: Model) -> str | None:
+def mismatch(pack: Pack, model: Model) -> str | None:
     """Return why a pack with the model's digest is not of the model, or None."""
     if pack.manifest.get("spec") != model.spec.to_dict():
         return "its fingerprint parameters are not those of its model"

@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "packs",
-        help="list, remove or update packs of fingerprints",
+        help="list or remove packs, or download new ones",
         description="List the packs with their tracks, hours, size and date, and say why a pack cannot be "
         "used; remove packs that you made; or download packs from repositories that you choose.",
         epilog="example: overheard packs remove music",
@@ -33,7 +33,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(metavar="ACTION", title="actions", prog="overheard packs")
     listing = actions.add_parser("list", help="list packs (default)", description="List the packs.")
     listing.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object per pack and line"
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print one JSON object per pack and line",
     )
     removing = actions.add_parser("remove", help="remove packs that you made", description="Remove packs.")
     removing.add_argument("names", nargs="+", metavar="NAME", help="the packs to remove")

@@ -31,7 +31,12 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--key", metavar="FINGERPRINT", help="the fingerprint that the publisher shows; asked for without it"
     )
     parser.add_argument(
-        "--pack", nargs="+", action="extend", default=[], metavar="NAME", help="only these packs (default: all)"
+        "--pack",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="only these (default: all)",
     )
     parser.set_defaults(run_action=run_subscribe)
 

@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from overheard.catalogue.layer import MAX_SERIAL
 from overheard.catalogue.pack_file import MAX_BYTES
 from overheard.fingerprint.json_values import (
     JsonValueError,
@@ -37,7 +38,6 @@ MAX_ROOT_BYTES = 1 << 15
 MAX_SIGNATURE_BYTES = 1 << 13
 MAX_INDEX_BYTES = 1 << 22
 MAX_VERSION = 10**9
-MAX_SERIAL = 10**8 - 1
 MAX_PACKS = 1000
 MAX_FILES = 2000  # of a pack
 MAX_KEYS = 16
@@ -123,7 +123,7 @@ class PackFile:
         if not isinstance(base, bool):
             raise JsonValueError("base must be true or false")
         first, last, size = (get_integer(values, name, 0) for name in ("first", "last", "size"))
-        if not first <= last <= MAX_SERIAL or (first == 0 and not base):
+        if not first <= last < MAX_SERIAL or (first == 0 and not base):
             raise JsonValueError("first and last are no serials of a file")
         if not 0 < size <= MAX_BYTES:
             raise JsonValueError("size is out of range")

@@ -63,7 +63,7 @@ def download(
         except on a full disk.
     """
     create_folder(part.parent, private=True)
-    resumed = 0 < part_size(part)
+    resumed = part_size(part) > 0
     try:
         return _attempt(source, file, part, limits, report)
     except WrongContents:
@@ -87,7 +87,9 @@ def _attempt(source: Source, file: PackFile, part: Path, limits: Limits, report:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise UpdateError(f"{part}: cannot be written ({error.strerror or error})", "free disk space") from error
+        raise UpdateError(
+            f"{part}: cannot be written ({error.strerror or error})", "free disk space"
+        ) from error
     if digest.hexdigest() != file.sha256:
         part.unlink()
         raise WrongContents(

@@ -87,7 +87,7 @@ def place(base: Path, plan: Plan, parts: Mapping[PackFile, Path]) -> None:
 
 
 def remove_unused(base: Path, used: Iterable[PackFile]) -> None:
-    """Delete the layers of a pack that it does not use; what cannot be deleted stays, because it is not read."""
+    """Delete the layers that a pack does not use; what cannot be deleted stays, because nobody reads it."""
     keep = {file_path(base, file) for file in used}
     for path in layer_files(base):
         if path not in keep:

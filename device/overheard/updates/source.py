@@ -76,15 +76,6 @@ class Source(Protocol):
         """
 
 
-def open_source(url: str, limits: Limits = LIMITS) -> Source:
-    """Return the source for the address of a repository as :func:`normalized` returns it."""
-    if urlsplit(url).scheme in ("http", "https"):
-        from overheard.updates.web import WebSource  # loads the network modules of Python
-
-        return WebSource(url, limits)
-    return FolderSource(url)
-
-
 def normalized(address: str) -> str:
     """Return the address of a repository in the form in which it is stored.
 

@@ -108,7 +108,8 @@ class Subscription:
             ),
             packs=tuple(pack_name(as_string(name, "a pack")) for name in get_array(values, "packs")),
             installed={
-                pack_name(name): tuple(map(InstalledFile.parse, get_array(installed, name))) for name in installed
+                pack_name(name): tuple(map(InstalledFile.parse, get_array(installed, name)))
+                for name in installed
             },
         )
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from overheard.errors import UpdateError
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
+from overheard.text import one_line, shorten
 from overheard.updates.documents import Index, Root
 from overheard.updates.keys import fingerprint, parse_fingerprint
-from overheard.updates.source import LIMITS, Limits, Source, normalized, open_source
-from overheard.updates.state import State, Subscription, locked
+from overheard.updates.source import LIMITS, Limits, Source, normalized
+from overheard.updates.state import Seen, State, Subscription, locked
 from overheard.updates.trust import after_rotation, first_root, latest, newest_index, newest_root
 from overheard.updates.update import PARTS_FOLDER, Outcome, PackUpdater, Report
+from overheard.updates.web import open_source
 
 Now = Callable[[], datetime.datetime]
 
@@ -56,7 +58,7 @@ def subscribe(
     limits: Limits = LIMITS,
     now: Now = utc_now,
 ) -> bool:
-    """Remember a repository and its key; nothing of its packs is downloaded.
+    """Remember a repository and its key; nothing of its packs is downloaded. Returns whether the user accepted.
 
     Parameters
     ----------
@@ -67,15 +69,10 @@ def subscribe(
     packs : the packs to download; empty: all
     limits, now : for tests
 
-    Returns
-    -------
-    bool
-        Whether the user accepted.
-
     Raises
     ------
     UpdateError
-        If the address is not that of a repository, its key is another one, or it is subscribed already.
+        If the address is not that of a repository, its key is another one, or it is known already.
     """
     url = normalized(address)
     pinned = parse_fingerprint(key) if key is not None else None
@@ -85,16 +82,20 @@ def subscribe(
             raise UpdateError(f"you have subscribed to {url} already", "run `overheard packs update`")
         source = open_source(url, limits)
         root = first_root(source, pinned)
-        subscription = Subscription(url, root, packs=tuple(dict.fromkeys(packs)))
-        index, seen = newest_index(source, root, latest(source)[1], subscription.seen, now())
-        unknown = sorted(set(packs) - {pack.name for pack in index.packs})
-        if unknown:
-            names = ", ".join(sorted({pack.name for pack in index.packs})) or "none"
-            raise UpdateError(f"the repository has no pack {unknown[0]}", f"its packs: {names}")
+        index, seen = newest_index(source, root, latest(source)[1], Seen(), now())
+        _require_packs(index, packs)
         if pinned is None and not accept(Offer(url, root, index)):
             return False
-        state.save(dataclasses.replace(subscription, seen=seen))
+        state.save(Subscription(url, root, seen, tuple(dict.fromkeys(packs))))
     return True
+
+
+def _require_packs(index: Index, names: Sequence[str]) -> None:
+    """Raise UpdateError if a pack that the user wants is not in the index."""
+    offered = {pack.name for pack in index.packs}
+    if unknown := sorted(set(names) - offered):
+        remedy = f"its packs: {', '.join(sorted(offered)) or 'none'}"
+        raise UpdateError(f"the repository has no pack {one_line(shorten(unknown[0]))}", remedy)
 
 
 def unsubscribe(settings: Settings, address: str) -> Subscription:
@@ -159,9 +160,7 @@ class Update:
                     yield url, error
                     continue
                 indexes.append(index)
-                updater = PackUpdater(
-                    self._settings, self._model, state, source, index, self._limits, report
-                )
+                updater = PackUpdater(self._settings, self._model, state, source, index, self._limits, report)
                 for outcome in updater.run(check):
                     yield url, outcome
             if len(indexes) == len(state.subscriptions) and not check:

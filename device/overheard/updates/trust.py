@@ -32,6 +32,7 @@ from overheard.updates.state import Seen
 MAX_NEW_ROOTS = 200  # keys are rotated a few times in a repository's life
 CLOCK_TOLERANCE = datetime.timedelta(days=1)
 _LATER = "try again later, or ask its publisher"
+_CHANGING = "the repository may be changing; try again later"
 T = TypeVar("T")
 
 
@@ -41,8 +42,8 @@ def first_root(source: Source, pinned: str | None) -> Root:
     Parameters
     ----------
     source : the repository
-    pinned : fingerprint of a key that must have signed this root or an earlier one; None accepts any root that
-        its own key has signed, and the caller asks the user
+    pinned : fingerprint of a key that must have signed this root or an earlier one; None accepts any root
+        that its own key has signed, and the caller asks the user
 
     Raises
     ------
@@ -121,7 +122,9 @@ def newest_index(
     name = f"index.{version}.json"
     signed = _signed(source, name, MAX_INDEX_BYTES)
     if signed is None:
-        raise UpdateError(f"{source.url}/{name} does not exist", "the repository may be changing; try again later")
+        raise UpdateError(
+            f"{source.url}/{name} does not exist", "the repository may be changing; try again later"
+        )
     _require(source, signed, root.index, name)
     index = _parsed(Index.parse, source, name, signed[0])
     if (index.version, index.repository) != (version, root.repository):
@@ -145,7 +148,9 @@ def latest(source: Source) -> tuple[int, int]:
     """Return the newest versions of root and index, which nobody has signed. Raises UpdateError."""
     content = source.read(LATEST, MAX_LATEST_BYTES)
     if content is None:
-        raise UpdateError(f"{source.url} is not a repository of packs: it has no {LATEST}", "check the address")
+        raise UpdateError(
+            f"{source.url} is not a repository of packs: it has no {LATEST}", "check the address"
+        )
     return _parsed(parse_latest, source, LATEST, content)
 
 
@@ -171,8 +176,8 @@ def _check_times(source: Source, root: Root, index: Index, now: datetime.datetim
     for what, expires in (("index", index.expires), ("root", root.expires)):
         if now > expires:
             raise UpdateError(
-                f"the {what} of {source.url} expired on {expires:%Y-%m-%d}: the publisher stopped renewing it, or "
-                "somebody withholds newer ones",
+                f"the {what} of {source.url} expired on {expires:%Y-%m-%d}: its publisher did not renew it, "
+                "or somebody withholds newer ones",
                 "your packs stay as they are; try again later, or ask its publisher",
             )
 

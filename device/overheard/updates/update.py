@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from overheard.catalogue.layer import open_layer
-from overheard.catalogue.live_layers import layer_files, lineage_of
-from overheard.catalogue.pack import open_pack, shipped_packs_dir
+from overheard.catalogue.layer import lineage_of, open_layer
+from overheard.catalogue.live_layers import layer_files
+from overheard.catalogue.pack import Pack, open_pack, shipped_packs_dir
 from overheard.catalogue.pack_format import UnusablePack
+from overheard.catalogue.selection import mismatch
 from overheard.errors import OverheardError, PackError, UpdateError
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
@@ -77,8 +78,8 @@ class PackUpdater:
 
     def run(self, check: bool = False) -> Iterator[Outcome]:
         """Update each pack that the user subscribed to, or only say what an update would do."""
-        offered = {entry.name: entry for entry in self._index.packs}
-        offered.update({entry.name: entry for entry in self._index.packs if entry.model == self._model.digest})
+        by_fit = sorted(self._index.packs, key=lambda entry: entry.model == self._model.digest)
+        offered = {entry.name: entry for entry in by_fit}  # of this model, if there is one
         subscription = self._subscription
         wanted = subscription.packs or tuple(dict.fromkeys((*offered, *subscription.installed)))
         for name in wanted:
@@ -169,11 +170,15 @@ class PackUpdater:
         try:
             layer = open_layer(part)
             facts = (layer.digest, layer.lineage, layer.last)
-            if facts != (entry.model, entry.lineage, file.last) or (layer.first != file.first):
+            if facts != (entry.model, entry.lineage, file.last) or layer.first != file.first:
                 raise UnusablePack("it is not the layer that the index describes")
+            if (problem := mismatch(Pack(part, [layer]), self._model)) is not None:
+                raise UnusablePack(problem)
         except (UnusablePack, PackError) as error:
             part.unlink(missing_ok=True)
-            raise UpdateError(f"{file.path} of the repository is not usable: {error}", "ask its publisher") from error
+            raise UpdateError(
+                f"{file.path} of the repository is not usable: {error}", "ask its publisher"
+            ) from error
 
     def _installed(self, entry: PackEntry, base: Path) -> list[InstalledFile]:
         """Return the files of a pack that came from this repository.
@@ -190,7 +195,10 @@ class PackUpdater:
         paths = {file_path(base, each.file) for each in found}
         if base.exists() and base not in paths and (not known or _usable(base)):
             raise _taken(entry.name, base, bool(known))
-        if base.with_name(f"{base.stem}.indexing.sqlite").exists() or (shipped_packs_dir() / base.name).exists():
+        if (
+            base.with_name(f"{base.stem}.indexing.sqlite").exists()
+            or (shipped_packs_dir() / base.name).exists()
+        ):
             raise _taken(entry.name, base, False)
         own = [path for path in layer_files(base) if path not in paths]
         if base in paths and any(_continues(path, base) for path in own):
@@ -222,7 +230,9 @@ def _taken(name: str, base: Path, changed: bool) -> UpdateError:
             f"rename it to keep it, or remove it (overheard packs remove {name}), and update again",
         )
     if (shipped_packs_dir() / base.name).exists():
-        return UpdateError(f"a pack with the name {name} ships with overheard", "ask its publisher to rename it")
+        return UpdateError(
+            f"a pack with the name {name} ships with overheard", "ask its publisher to rename it"
+        )
     return UpdateError(
         f"you have a pack of your own with the name {name}: {base}",
         f"rename the file, or remove it (overheard packs remove {name}), and update again",

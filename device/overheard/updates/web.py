@@ -18,9 +18,18 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from overheard.errors import UpdateError
 from overheard.text import one_line, shorten
-from overheard.updates.source import CHUNK_BYTES, Limits, Stream, TransferError
+from overheard.updates.source import (
+    CHUNK_BYTES,
+    LIMITS,
+    FolderSource,
+    Limits,
+    Source,
+    Stream,
+    TransferError,
+)
 
 MAX_REDIRECTS = 5
+_CHANGING = "the repository may be changing; try again later"
 _REDIRECTS = {301, 302, 303, 307, 308}
 _GONE = {404, 410}
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
@@ -51,7 +60,9 @@ class _Connection(http.client.HTTPConnection):
         self._deadline.daemon = True
         self._deadline.start()
         try:
-            self.sock = self._context.wrap_socket(plain, server_hostname=self.host) if self._context else plain
+            self.sock = (
+                self._context.wrap_socket(plain, server_hostname=self.host) if self._context else plain
+            )
         except BaseException:
             plain.close()
             raise
@@ -81,6 +92,13 @@ class _Connection(http.client.HTTPConnection):
         self.lift_deadline()
         if self._guard is not None:
             self._guard.close()
+
+
+def open_source(url: str, limits: Limits = LIMITS) -> Source:
+    """Return the source for the address of a repository, as `source.normalized` returns it."""
+    if urlsplit(url).scheme in ("http", "https"):
+        return WebSource(url, limits)
+    return FolderSource(url)
 
 
 class WebSource:
@@ -124,7 +142,9 @@ class WebSource:
         wanted = {"Range": f"bytes={offset}-"} if offset else {}
         with self._get(address, wanted) as (response, connection):
             if response.status in _GONE:
-                raise UpdateError(f"{address} does not exist", "the repository may be changing; try again later")
+                raise UpdateError(
+                    f"{address} does not exist", "the repository may be changing; try again later"
+                )
             _check_status(response, address, {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
             start = _start_of(response, offset, size)
             if start is None or response.length != size - start:
@@ -147,7 +167,9 @@ class WebSource:
             elapsed = time.monotonic() - window
             if elapsed > limits.slow_s:
                 if in_window < limits.min_bytes_per_s * elapsed:
-                    raise UpdateError(f"{address} comes too slowly", "try again later; the download will continue")
+                    raise UpdateError(
+                        f"{address} comes too slowly", "try again later; the download will continue"
+                    )
                 window, in_window = time.monotonic(), 0
             yield chunk
 
