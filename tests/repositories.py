@@ -24,7 +24,8 @@ from overheard_export.publish import publish
 from overheard_export.repository import opened
 from overheard_export.signing import SigningKey, load_key, new_key
 
-IMPATIENT = Limits(timeout_s=0.5, document_s=1.0, slow_s=0.3, min_bytes_per_s=1e5, attempts=3, pause_s=0.01)
+PATIENT = Limits(pause_s=0.01)
+IMPATIENT = Limits(timeout_s=0.2, document_s=0.4, slow_s=0.2, min_bytes_per_s=1e5, attempts=2, pause_s=0.01)
 CODE_BYTES = 22
 
 Answer = Callable[["Handler", str, bytes], bool]  # returns whether it answered instead of the server
@@ -100,9 +101,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def send(self, content: bytes) -> None:
+        self.wfile.write(content)
         self.server.n_bytes += len(content)
-        with contextlib.suppress(OSError):  # the client may have hung up
-            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
@@ -151,10 +151,12 @@ def serving(folder: Path) -> Iterator[Server]:
 
 def trust(settings: Settings, url: str, **options: Any) -> None:
     """Subscribe without asking anybody."""
-    assert subscribe(settings, str(url), lambda _: True, limits=IMPATIENT, **options)
+    assert subscribe(settings, str(url), lambda _: True, limits=PATIENT, **options)
 
 
-def update(settings: Settings, check: bool = False, days_later: float = 0) -> dict[str, Outcome]:
+def update(
+    settings: Settings, check: bool = False, days_later: float = 0, limits: Limits = PATIENT
+) -> dict[str, Outcome]:
     """Update all packs, and return the outcomes by name. Raises the error of a repository."""
     later = datetime.timedelta(days=days_later)
 
@@ -162,7 +164,7 @@ def update(settings: Settings, check: bool = False, days_later: float = 0) -> di
         return datetime.datetime.now(datetime.timezone.utc) + later
 
     outcomes = {}
-    for _, outcome in Update(settings, default_model(), limits=IMPATIENT, now=now).run(check):
+    for _, outcome in Update(settings, default_model(), limits=limits, now=now).run(check):
         if isinstance(outcome, Exception):
             raise outcome
         outcomes[outcome.name] = outcome

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from overheard.catalogue.layer import Layer, open_layer
+from overheard.catalogue.layers import MAX_LAYERS
 from overheard.catalogue.pack import Pack
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.pack_write import Contents, write_file
@@ -40,14 +41,15 @@ def add_pack(repository: Repository, pack: Pack, name: str, old: PackEntry | Non
     published = _published(repository, old)
     entries, removed = difference(published, pack)
     if not entries and not removed:
-        return _with_base(repository, old, pack)
+        same = (pack.layers[0].lineage, pack.layers[-1].last) == (old.lineage, old.last)
+        return _merged(repository, pack, old) if same else _with_base(repository, old, pack)
     if pack.layers[0].lineage == old.lineage:
         if pack.layers[-1].last <= old.last:
             raise UpdateError(
                 f"{pack.path} is older than the version in the repository, or was changed from an older one",
                 f"publish the newest version, or take the pack out first: --remove {name}",
             )
-        if (entry := _continued(repository, pack, name, old)) is not None:
+        if (entry := _continued(repository, pack, old)) is not None:
             return entry
     width = pack.code_bytes + 2
     if sum(len(entry.packed_cells) for entry in entries) * width > WORTH_IT * pack.bytes:
@@ -61,12 +63,17 @@ def add_pack(repository: Repository, pack: Pack, name: str, old: PackEntry | Non
     return _with_base(repository, entry, pack)
 
 
-def _continued(repository: Repository, pack: Pack, name: str, old: PackEntry) -> PackEntry | None:
+def _continued(repository: Repository, pack: Pack, old: PackEntry) -> PackEntry | None:
     """Return the entry with the new layers of a pack; None if they do not continue the old ones cheaply."""
-    entry = _as_it_is(repository, pack, name)
-    entry = dataclasses.replace(entry, files=tuple(dict.fromkeys((*old.files, *entry.files))))
+    entry = _merged(repository, pack, old)
     needed = plan(entry, _newest_chain(old))
-    return trimmed(entry) if needed is not None and needed.bytes <= WORTH_IT * pack.bytes else None
+    return entry if needed is not None and needed.bytes <= WORTH_IT * pack.bytes else None
+
+
+def _merged(repository: Repository, pack: Pack, old: PackEntry) -> PackEntry:
+    """Return the entry with the files of a pack of its lineage besides its own."""
+    entry = _as_it_is(repository, pack, old.name)
+    return trimmed(dataclasses.replace(entry, files=tuple(dict.fromkeys((*old.files, *entry.files)))))
 
 
 def difference(published: Pack, pack: Pack) -> tuple[list[TrackEntry], list[str]]:
@@ -106,7 +113,9 @@ def _as_it_is(repository: Repository, pack: Pack, name: str) -> PackEntry:
 def _with_base(repository: Repository, entry: PackEntry, pack: Pack) -> PackEntry:
     """Return the entry, with a new base of its lineage if new clients download much more than the pack."""
     fresh = plan(entry, ())
-    if fresh is not None and len(fresh.new) > 1 and fresh.bytes > (1 + WORTH_IT) * pack.bytes:
+    if fresh is None:
+        raise RuntimeError("the files of a pack do not lead to its newest version")
+    if len(fresh.new) > 1 + MAX_LAYERS or fresh.bytes > (1 + WORTH_IT) * pack.bytes:
         contents = Contents.of_layers(pack.layers, pack.hidden, pack.code_bytes)
         base = _write(repository, pack, contents, entry.lineage, (0, entry.last))
         entry = dataclasses.replace(entry, files=(*entry.files, base))

@@ -3,60 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from overheard.catalogue.live_layers import layer_files, layer_name, layers_folder
-from overheard.catalogue.pack import PACK_SUFFIX
-from overheard.catalogue.pack_file import Stamp
+from overheard.catalogue.live_layers import layer_files, layers_folder
 from overheard.errors import UpdateError
 from overheard.files import create_folder, sync_folder
 from overheard.updates.documents import PackFile
+from overheard.updates.installed import file_path
 from overheard.updates.plan import Plan
-from overheard.updates.state import InstalledFile
-
-_CHUNK_BYTES = 1 << 20
-
-
-def pack_path(folder: Path, name: str) -> Path:
-    """Return the path of a pack's base in the folder of packs."""
-    return folder / f"{name}{PACK_SUFFIX}"
-
-
-def file_path(base: Path, file: PackFile) -> Path:
-    """Return the place of a file of the pack whose base has this path."""
-    return base if file.base else layers_folder(base) / layer_name(file.first, file.last)
-
-
-def present(base: Path, known: Iterable[InstalledFile]) -> list[InstalledFile]:
-    """Return the files of a pack that are in place and unchanged, with their present stamps.
-
-    A file that was touched or copied is read once, and compared with the SHA-256 that it had.
-    """
-    found = []
-    for installed in known:
-        path = file_path(base, installed.file)
-        try:
-            stamp = Stamp.of(path.stat())
-            same = stamp == installed.stamp
-            if same or (stamp.size == installed.file.size and _sha256(path) == installed.file.sha256):
-                found.append(dataclasses.replace(installed, stamp=stamp))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise UpdateError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return found
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def place(base: Path, plan: Plan, parts: Mapping[PackFile, Path]) -> None:

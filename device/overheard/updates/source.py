@@ -26,7 +26,7 @@ class Limits:
     document_s: float = 60.0  # for a whole document, and for the beginning of a larger file
     slow_s: float = 60.0  # after which a file must have come at `min_bytes_per_s` on average
     min_bytes_per_s: float = 500.0
-    attempts: int = 4  # at a connection that breaks; each MiB that arrives allows as many again
+    attempts: int = 4  # at a file whose connection breaks; each MiB that arrives allows as many again
     pause_s: float = 1.0  # before the second attempt; doubles with each
 
 

@@ -58,7 +58,7 @@ def subscribe(
     limits: Limits = LIMITS,
     now: Now = utc_now,
 ) -> bool:
-    """Remember a repository and its key; nothing of its packs is downloaded. Returns whether the user accepted.
+    """Remember a repository and its key, if the user accepts them, and return whether; download no pack.
 
     Parameters
     ----------

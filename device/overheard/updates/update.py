@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from overheard.catalogue.layer import lineage_of, open_layer
-from overheard.catalogue.live_layers import layer_files
-from overheard.catalogue.pack import Pack, open_pack, shipped_packs_dir
+from overheard.catalogue.layer import open_layer
+from overheard.catalogue.layers import merge_layers
+from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.selection import mismatch
 from overheard.errors import OverheardError, PackError, UpdateError
@@ -17,7 +17,8 @@ from overheard.settings import Settings
 from overheard.text import size
 from overheard.updates.documents import Index, PackEntry, PackFile
 from overheard.updates.download import check_space, download, part_size
-from overheard.updates.place import file_path, pack_path, place, present, remove_unused
+from overheard.updates.installed import installed_files, pack_path
+from overheard.updates.place import place, remove_unused
 from overheard.updates.plan import Plan, chain, plan
 from overheard.updates.source import LIMITS, Limits, Source
 from overheard.updates.state import InstalledFile, State, Subscription
@@ -156,8 +157,8 @@ class PackUpdater:
         # Before the files are in place, so that after a crash they are known to be of this repository.
         self._remember(entry.name, [*found, *new])
         place(base, planned, {file: self.part_of(file) for file in missing})
-        now_used = {*planned.kept, *planned.new}
-        self._remember(entry.name, [known for known in (*found, *new) if known.file in now_used])
+        merge_layers(open_pack(base))  # if there are many now
+        self._remember(entry.name, self._installed(entry, base))
 
     def _remember(self, name: str, files: list[InstalledFile]) -> None:
         old = self._subscription
@@ -181,59 +182,4 @@ class PackUpdater:
             ) from error
 
     def _installed(self, entry: PackEntry, base: Path) -> list[InstalledFile]:
-        """Return the files of a pack that came from this repository.
-
-        Raises
-        ------
-        UpdateError
-            If there is a pack of this name that did not come from this repository, or was changed since.
-        """
-        known = {file.file: file for file in self._subscription.installed.get(entry.name, ())}
-        # A file with the contents of one in the repository is one, as after the subscriptions were lost.
-        offered = {file: InstalledFile(file, entry.lineage) for file in entry.files}
-        found = present(base, {**offered, **known}.values())
-        paths = {file_path(base, each.file) for each in found}
-        if base.exists() and base not in paths and (not known or _usable(base)):
-            raise _taken(entry.name, base, bool(known))
-        if (
-            base.with_name(f"{base.stem}.indexing.sqlite").exists()
-            or (shipped_packs_dir() / base.name).exists()
-        ):
-            raise _taken(entry.name, base, False)
-        own = [path for path in layer_files(base) if path not in paths]
-        if base in paths and any(_continues(path, base) for path in own):
-            raise _taken(entry.name, base, True)
-        return found
-
-
-def _usable(path: Path) -> bool:
-    try:
-        open_pack(path)
-    except PackError:
-        return False
-    return True
-
-
-def _continues(path: Path, base: Path) -> bool:
-    """Return whether a layer that did not come from the repository belongs to a base that did."""
-    try:
-        return lineage_of(path) == lineage_of(base) and _usable(path)
-    except (UnusablePack, PackError):
-        return False
-
-
-def _taken(name: str, base: Path, changed: bool) -> UpdateError:
-    """Return the error for a pack that an update would overwrite."""
-    if changed:
-        return UpdateError(
-            f"{base} was changed on this machine, and an update would overwrite that",
-            f"rename it to keep it, or remove it (overheard packs remove {name}), and update again",
-        )
-    if (shipped_packs_dir() / base.name).exists():
-        return UpdateError(
-            f"a pack with the name {name} ships with overheard", "ask its publisher to rename it"
-        )
-    return UpdateError(
-        f"you have a pack of your own with the name {name}: {base}",
-        f"rename the file, or remove it (overheard packs remove {name}), and update again",
-    )
+        return installed_files(base, entry, self._subscription.installed.get(entry.name, ()))

@@ -78,6 +78,8 @@ class _Connection(http.client.HTTPConnection):
         """Turn errors of the network into errors for the user."""
         try:
             yield
+            if self.late:  # the end of the connection can look like the end of the response
+                raise TimeoutError
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise _network_error(self.start, error, self.late) from error
 
@@ -117,12 +119,11 @@ class WebSource:
     def read(self, path: str, max_bytes: int) -> bytes | None:
         """Return the contents of a document; see :class:`Source`."""
         address = f"{self.url}/{path}"
-        for attempt in range(1, self._limits.attempts):
-            try:
-                return self._read(address, max_bytes)
-            except TransferError:
-                time.sleep(self._limits.pause_s * 2 ** (attempt - 1))
-        return self._read(address, max_bytes)
+        try:
+            return self._read(address, max_bytes)
+        except TransferError:
+            time.sleep(self._limits.pause_s)
+            return self._read(address, max_bytes)
 
     def _read(self, address: str, max_bytes: int) -> bytes | None:
         with self._get(address) as (response, connection):
@@ -252,5 +253,8 @@ def _network_error(start: str, error: Exception, late: bool) -> UpdateError:
         return TransferError(f"{start} takes too long to answer", "try again later")
     if isinstance(error, ssl.SSLCertVerificationError):
         return UpdateError(f"{start}: its certificate is not valid ({one_line(error.verify_message)})")
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return TransferError(f"{start} cannot be reached ({one_line(shorten(str(reason)))})", "try again later")
+    reason = one_line(shorten(str(getattr(error, "strerror", None) or error or type(error).__name__)))
+    # A host that does not exist, or on which no server runs, does not change within seconds.
+    final = isinstance(error, socket.gaierror | ConnectionRefusedError)
+    kind = UpdateError if final else TransferError
+    return kind(f"{start} cannot be reached ({reason})", "check the address, or try again later")
