@@ -131,10 +131,32 @@ def test_the_index_lists_every_page() -> None:
     assert {page.name for page in DOCS} - {"README.md"} <= linked
 
 
-def test_the_device_package_cannot_open_network_connections() -> None:
+def imported(tree: ast.AST) -> set[str]:
+    """Return the modules that a piece of code imports."""
+    names = set()
+    for node in ast.walk(tree):
+        names |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+        names |= {node.module or ""} if isinstance(node, ast.ImportFrom) else set()
+    return names
+
+
+def test_only_updates_can_open_network_connections() -> None:
     """docs/privacy.md promises it."""
+    updates = ROOT / "device" / "overheard" / "updates"
+    users = []
     for path in sorted((ROOT / "device").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names = imported(ast.parse(path.read_text(encoding="utf-8")))
+        if path.parent != updates:
             assert not {name.partition(".")[0] for name in names} & NETWORK_MODULES, path
+            users += [path.name] if any(name.startswith("overheard.updates") for name in names) else []
+    assert users == ["updates.py"]
+
+
+def test_updates_run_only_when_their_commands_do() -> None:
+    """docs/privacy.md promises it: no other function of the command line imports them."""
+    path = ROOT / "device" / "overheard" / "commands" / "updates.py"
+    users = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if any(name.startswith("overheard.updates") for name in imported(node)):
+            users.add(node.name if isinstance(node, ast.FunctionDef) else ast.unparse(node).splitlines()[0])
+    assert users == {"run_subscribe", "run_unsubscribe", "run_update", "if TYPE_CHECKING:"}

@@ -21,12 +21,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fingerprint": set(),
     "hear": {"fingerprint.spec"},
     "catalogue": {"fingerprint"},
+    "updates": {"fingerprint", "catalogue"},
     "recognize": {"hear", "fingerprint", "catalogue"},
     "index": {"hear", "fingerprint", "catalogue"},
     "sinks": set(),
     "daemon": {"hear", "sinks"},
     "demo": {"hear", "fingerprint", "catalogue", "recognize", "index", "sinks", "daemon"},
-    "commands": {"hear", "fingerprint", "catalogue", "recognize", "index", "sinks", "daemon", "demo"},
+    "commands": {
+        *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo")
+    },
     "cli": {"commands"},
     "__main__": {"cli"},
 }

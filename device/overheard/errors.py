@@ -40,6 +40,10 @@ class ModelError(OverheardError):
     """A model file or its manifest is missing, modified or inconsistent."""
 
 
+class UpdateError(OverheardError):
+    """A repository of packs cannot be reached or trusted, or its packs cannot be used here."""
+
+
 class SettingsError(OverheardError):
     """A setting has an unknown name or an invalid value."""
 

@@ -22,6 +22,7 @@ COMMANDS = {
         "fit a model's match score, and write it into the manifest",
     ),
     "catalogue": ("overheard_export.catalogue", "convert folders of audio to a pack that you can share"),
+    "publish": ("overheard_export.publish", "publish packs as a signed repository for a web server"),
 }
 
 

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 __all__ = [
     "choose_packs",
     "enabled_packs",
+    "mismatch",
     "open_for_model",
     "open_packs",
     "pack_paths",
@@ -104,13 +105,13 @@ def open_for_model(path: Path, model: Model) -> Pack:
         If the pack cannot be used with this model.
     """
     pack = open_pack(path, model.digest)
-    problem = _mismatch(pack, model)
+    problem = mismatch(pack, model)
     if problem is not None:
         raise pack_error(path, UnusablePack(problem))
     return pack
 
 
-def _mismatch(pack: Pack, model: Model) -> str | None:
+def mismatch(pack: Pack, model: Model) -> str | None:
     """Return why a pack with the model's digest is not of the model, or None."""
     if pack.manifest.get("spec") != model.spec.to_dict():
         return "its fingerprint parameters are not those of its model"

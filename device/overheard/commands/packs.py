@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from overheard.commands import packs_change, packs_show
+from overheard.commands import packs_change, packs_show, updates
 from overheard.errors import ModelError
 from overheard.settings import Settings
 from overheard.text import one_line
@@ -19,9 +19,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command and its actions."""
     parser = subparsers.add_parser(
         "packs",
-        help="list, search, enable, share or remove packs of fingerprints",
+        help="list, search, enable, share, download or remove packs of fingerprints",
         description="List the packs with their tracks, hours, size and date, and say why a pack cannot be "
-        "used. The other actions show, enable, share and change packs.",
+        "used. The other actions show, enable, share and change packs, and download them from repositories "
+        "that you choose.",
         epilog="examples: overheard packs browse blue, overheard packs enable starter",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per pack and line")
@@ -40,6 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     info.set_defaults(run_action=run_info)
     packs_show.add_actions(actions)
     packs_change.add_actions(actions)
+    updates.add_actions(actions)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
