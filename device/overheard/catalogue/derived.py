@@ -95,6 +95,7 @@ def derive(
     layout: Layout,
     facts: dict[str, Any],
     make: Callable[[], Mapping[str, Part]],
+    is_valid: Callable[[Parts], bool] = lambda _: True,
 ) -> Parts:
     """Return the parts of a derived file, mapped from the file if it is valid, or from a new one.
 
@@ -108,11 +109,15 @@ def derive(
     layout : of the derived file
     facts : what else it depends on
     make : computes its parts, which it may do more than once
+    is_valid : whether parts that the file holds agree with each other
     """
     file, record = derived_folder(path) / f"{source}.{name}", Record(path, source)
     facts = {"source": source, **facts}
     try:
-        return _open(file, layout, facts, record)
+        parts = _open(file, layout, facts, record)
+        if not is_valid(parts):
+            raise UnusablePack("its parts contradict each other")
+        return parts
     except FileNotFoundError:
         pass
     except (OSError, UnusablePack) as error:

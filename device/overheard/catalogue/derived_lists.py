@@ -23,14 +23,28 @@ def lists_of(layer: Layer, n_cells: int) -> Lists:
     """Return the lists of a layer: in memory if it is small, otherwise from its derived file."""
     if layer.in_memory or not layer.n_segments:
         return build_lists(layer, n_cells)
-    facts = {"n_cells": n_cells}
-    parts = derive(layer.path, layer.manifest_digest, "lists", LAYOUT, facts, lambda: _parts(layer, n_cells))
-    widths = [end - first for first, end in word_ranges(layer.code_bytes)]
-    words = [
-        np.frombuffer(parts[name], np.uint8).reshape(layer.n_segments, width)
-        for name, width in zip(("words", "more_words"), widths, strict=True)
-    ]
-    return Lists(np.frombuffer(parts["bounds"], "<u4"), np.frombuffer(parts["segments"], "<u4"), *words)
+    parts = derive(
+        layer.path,
+        layer.manifest_digest,
+        "lists",
+        LAYOUT,
+        {"n_cells": n_cells},
+        lambda: _parts(layer, n_cells),
+        lambda parts: _lists(layer, parts).is_valid(n_cells),
+    )
+    return _lists(layer, parts)
+
+
+def _lists(layer: Layer, parts: Mapping[str, memoryview]) -> Lists:
+    bounds, segments, words, more_words = (np.frombuffer(parts[name], np.uint8) for name in LAYOUT.parts)
+    first, second = (end - first for first, end in word_ranges(layer.code_bytes))
+    n = layer.n_segments
+    return Lists(
+        bounds.view("<u4"),
+        segments.view("<u4"),
+        words[: n * first].reshape(n, first),
+        more_words[: n * second].reshape(n, second),
+    )
 
 
 def _parts(layer: Layer, n_cells: int) -> Mapping[str, Part]:

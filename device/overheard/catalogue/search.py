@@ -207,7 +207,9 @@ class Catalogue(Segments):
             add_words(similarities, lists.scanned_words(rows), table[1:])
             rows, similarities = top(rows, similarities, N_REFINED)
             add_words(similarities, lists.more_words.take(rows, axis=0), table[1 + lists.words.shape[1] :])
-            found.append((lists.segments[rows] + start, similarities))
+            # In a file that is damaged while it is in use, a number may be one that does not exist.
+            own = np.minimum(lists.segments[rows], len(lists.segments) - 1)
+            found.append((own + start, similarities))
         return _joined(found)
 
 
