@@ -97,9 +97,7 @@ def derive(
     make: Callable[[], Mapping[str, Part]],
     is_valid: Callable[[Parts], bool] = lambda _: True,
 ) -> Parts:
-    """Return the parts of a derived file, mapped from the file if it is valid, or from a new one.
-
-    If the folder cannot be written, the file is a temporary one, or in memory.
+    """Return the parts of a valid or new derived file; temporary if the folder cannot be written.
 
     Parameters
     ----------
@@ -115,14 +113,13 @@ def derive(
     facts = {"source": source, **facts}
     try:
         parts = _open(file, layout, facts, record)
-        if not is_valid(parts):
-            raise UnusablePack("its parts contradict each other")
-        return parts
+        if is_valid(parts):
+            return parts
+        log.warning("%s: contradicts itself; it is made again", file)
     except FileNotFoundError:
         pass
     except (OSError, UnusablePack) as error:
         log.warning("%s: cannot be used (%s); it is made again", file, one_line(str(error)))
-    log.info("%s: making %s", path, file)
     try:
         replace(file, lambda out: write_parts(out, facts, make(), layout=layout))
         prune(file.parent)
