@@ -300,6 +300,33 @@ def test_hidden_tracks_are_no_candidates_in_large_catalogues(
     assert 61 not in np.searchsorted(index.first_segment, excluded, side="right") - 1
 
 
+def test_small_layers_on_a_large_base_are_searched_together(
+    quantizer: Quantizer, path: Path, tracks: list[TrackEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = open_pack(path)
+    wanted = found(quantizer, whole)
+    parts = path.with_name("parts.pack")
+    write_pack(parts, "parts", DIGEST, SPEC, tracks[:50])
+    monkeypatch.setattr(pack_file, "MAX_IN_MEMORY", parts.stat().st_size - 1)
+    write_layer(open_pack(parts), tracks[50:58])
+    write_layer(open_pack(parts), [])
+    write_layer(open_pack(parts), tracks[58:])
+    pack = open_pack(parts)
+    assert [each.in_memory for each in pack.layers] == [False, True, True, True]
+    np.testing.assert_array_equal(found(quantizer, pack), wanted)
+    assert [track.title for track in pack.tracks] == [track.title for track in whole.tracks]
+
+
+@pytest.mark.parametrize("small", [0, 1 << 17])
+def test_a_catalogue_without_tracks_has_no_candidates(
+    quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setattr(search, "SMALL_CATALOGUE", small)
+    assert (found(quantizer) == -1).all()
+    write_pack(tmp_path / "none.pack", "none", DIGEST, SPEC, [], code_bytes=WORDS)
+    assert (found(quantizer, open_pack(tmp_path / "none.pack")) == -1).all()
+
+
 def test_the_derived_files_of_packs_that_are_gone_are_deleted(
     quantizer: Quantizer, path: Path, tracks: list[TrackEntry]
 ) -> None:
