@@ -44,13 +44,6 @@ class Lists:
     words: npt.NDArray[np.uint8]
     more_words: npt.NDArray[np.uint8]
 
-    def is_valid(self, n_cells: int) -> bool:
-        """Whether the bounds are in order and in range, so that reading lists cannot fail."""
-        n, bounds = len(self.segments), self.bounds
-        if len(bounds) != n_cells * CODEWORDS + 1 or bounds[0] or bounds[-1] != n:
-            return False
-        return len(self.words) == n == len(self.more_words) and bool((bounds[1:] >= bounds[:-1]).all())
-
     def sizes(self, numbers: IntArray, width: int = 1) -> IntArray:
         """Return how many segments are in ``width`` lists from each of these numbers on."""
         sizes: IntArray = self.bounds[numbers + width].astype(np.int64) - self.bounds[numbers]
