@@ -19,9 +19,10 @@ import numpy as np
 from overheard.catalogue.derived_lists import lists_of
 from overheard.catalogue.lists import IntArray, best_lists
 from overheard.catalogue.pack import Pack
+from overheard.catalogue.scan import Scanner, add_words, top
 from overheard.catalogue.segments import Segments
 from overheard.events import Track
-from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
+from overheard.fingerprint.codebooks import CODEWORDS
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
@@ -76,15 +77,6 @@ class SegmentIndex(Protocol):
 
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
-
-
-def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
-    """Return the at most `n` most similar segments and their similarities, most similar first."""
-    if len(segments) > n:
-        best = np.argpartition(-similarities, n)[:n]
-        segments, similarities = segments[best], similarities[best]
-    order = np.argsort(-similarities, kind="stable")
-    return segments[order], similarities[order]
 
 
 class Catalogue(Segments):
@@ -202,12 +194,9 @@ class Catalogue(Segments):
         table : (code_bytes, 256) float32, products of the query with the words
         """
         found: list[tuple[IntArray, FloatArray]] = []
+        scanner = Scanner(table)
         for lists, start in self._lists:
-            sizes = lists.sizes(numbers)
-            rows, similarities = lists.rows(numbers, sizes), np.repeat(sums, sizes)
-            add_words(similarities, lists.scanned_words(rows), table[1:])
-            rows, similarities = top(rows, similarities, N_REFINED)
-            add_words(similarities, lists.more_words.take(rows, axis=0), table[1 + lists.words.shape[1] :])
+            rows, similarities = scanner.best(lists, numbers, sums, N_REFINED)
             # In a file that is damaged while it is in use, a number may be one that does not exist.
             own = np.minimum(lists.segments[rows], len(lists.segments) - 1)
             found.append((own + start, similarities))
@@ -218,22 +207,6 @@ def _joined(found: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, Flo
     segments = np.concatenate([np.zeros(0, np.int64), *(each for each, _ in found)])
     similarities = np.concatenate([np.zeros(0, np.float32), *(each for _, each in found)])
     return segments, similarities
-
-
-def add_words(similarities: FloatArray, codes: CodeArray | WideCodeArray, table: FloatArray) -> None:
-    """Add the products of a query and the words of codes to similarities.
-
-    Parameters
-    ----------
-    similarities : (n,) float32
-    codes : (n, words)
-    table : (at least as many words, 256) float32
-    """
-    if codes.dtype != np.uint8:
-        table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
-    # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
-    for products, column in zip(table, codes.T, strict=False):
-        similarities += products.take(column)
 
 
 def spans(bounds: IntArray, numbers: IntArray) -> IntArray:
