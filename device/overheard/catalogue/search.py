@@ -166,13 +166,16 @@ class Catalogue(Segments):
         self, query: FloatArray, cells: IntArray, word_products: FloatArray
     ) -> tuple[IntArray, FloatArray]:
         """Return the best lists, which hold about :attr:`n_visited` segments, and their similarities."""
-        n = max(1, int(self._cell_sizes[cells].sum()))
-        n_lists = min(len(cells) * CODEWORDS, len(cells) * CODEWORDS * self.n_visited // n + 1)
-        numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n_lists)
-        sizes = sum(
-            (lists.sizes(numbers) for lists, _ in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
-        )
-        end = int(np.searchsorted(np.cumsum(sizes), self.n_visited)) + 1
+        n_all, n_segments = len(cells) * CODEWORDS, max(1, int(self._cell_sizes[cells].sum()))
+        n = n_all * self.n_visited // n_segments + 1  # if all lists had the same size
+        while True:
+            numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n)
+            sizes: IntArray = np.sum([lists.sizes(numbers) for lists, _ in self._lists], axis=0)
+            ends = np.cumsum(sizes)
+            if ends[-1] >= self.n_visited or n >= n_all:
+                break
+            n *= 1 + max(1, self.n_visited // (int(ends[-1]) + 1))
+        end = int(np.searchsorted(ends, self.n_visited)) + 1
         return numbers[:end], sums[:end]
 
     def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
