@@ -17,11 +17,12 @@ from typing import Protocol
 import numpy as np
 
 from overheard.catalogue.derived_lists import lists_of
-from overheard.catalogue.lists import N_LISTED_WORDS, IntArray, best_lists
+from overheard.catalogue.lists import IntArray, best_lists
 from overheard.catalogue.pack import Pack
+from overheard.catalogue.scan import Scanner, add_words, top
 from overheard.catalogue.segments import Segments
 from overheard.events import Track
-from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
+from overheard.fingerprint.codebooks import CODEWORDS
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
@@ -35,7 +36,7 @@ N_IMPOSTORS = 4  # per query embedding
 SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
-MAX_WHOLE = 1 << 14  # segments; if the nearest cells hold no more, all are scored with all words
+SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
 MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
 RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
 N_REFINED = 768  # segments whose remaining words are read
@@ -78,15 +79,6 @@ class SegmentIndex(Protocol):
         """Return a track by its number in the catalogue."""
 
 
-def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
-    """Return the at most `n` most similar segments and their similarities, most similar first."""
-    if len(segments) > n:
-        best = np.argpartition(-similarities, n)[:n]
-        segments, similarities = segments[best], similarities[best]
-    order = np.argsort(-similarities, kind="stable")
-    return segments[order], similarities[order]
-
-
 class Catalogue(Segments):
     """All segments of one or more packs, and the lists to search them.
 
@@ -100,9 +92,10 @@ class Catalogue(Segments):
         super().__init__(packs, quantizer)
         self.packs = tuple(packs)
         n_cells = len(quantizer.cells)
-        self._lists = [lists_of(layer, n_cells) for layer in self.layers]
+        starts = zip(self.layers, self.first_of_layer.tolist(), strict=False)
+        self._lists = [(lists_of(layer, n_cells), start) for layer, start in starts if layer.n_segments]
         self._cell_sizes: IntArray = np.zeros(n_cells, dtype=np.int64)
-        for lists in self._lists:
+        for lists, _ in self._lists:
             bounds = lists.bounds[::CODEWORDS].astype(np.int64)
             self._cell_sizes += bounds[1:] - bounds[:-1]
         cohort_cells = cells_of(cohort.packed_cells, n_cells)
@@ -111,7 +104,8 @@ class Catalogue(Segments):
         self._impostor_order = np.argsort(cohort_cells, kind="stable")
         self._impostor_bounds = np.searchsorted(cohort_cells[self._impostor_order], np.arange(n_cells + 1))
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
-        self.n_ranked = max(self.n_probed, int(RANKED_SHARE * n_cells))
+        self._is_small = len(self) <= SMALL_CATALOGUE
+        self.n_ranked = self.n_probed if self._is_small else max(self.n_probed, int(RANKED_SHARE * n_cells))
         self.n_visited = int(MIN_VISITED + VISITED_SHARE * len(self))
 
     @property
@@ -156,66 +150,66 @@ class Catalogue(Segments):
         """
         table = self.quantizer.table(query)
         near = cells[: self.n_probed]
-        if self._cell_sizes[near].sum() <= MAX_WHOLE:
-            numbers, sums, width, n_words = near * CODEWORDS, self.quantizer.cells[near] @ query, CODEWORDS, 0
+        if self._is_small:
+            segments, similarities = self._all_of(near, self.quantizer.cells[near] @ query)
         else:
-            numbers, sums = self._ranked_lists(query, cells, table[0])
-            width, n_words = 1, 1 + N_LISTED_WORDS
-        segments, similarities = self._visit(numbers, sums, width, table if n_words else None)
+            segments, similarities = self._best_of(*self._ranked_lists(query, cells, table[0]), table)
         kept = self.visible(segments)
         for first, end in excluded:
             kept &= (segments < first) | (segments >= end)
         segments, similarities = segments[kept], similarities[kept]
-        _add_words(similarities, self.codes(segments), table, n_words)
+        if self._is_small:
+            add_words(similarities, self.codes(segments), table)
         return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]
 
     def _ranked_lists(
         self, query: FloatArray, cells: IntArray, word_products: FloatArray
     ) -> tuple[IntArray, FloatArray]:
         """Return the best lists, which hold about :attr:`n_visited` segments, and their similarities."""
-        n = max(1, int(self._cell_sizes[cells].sum()))
-        n_lists = min(len(cells) * CODEWORDS, len(cells) * CODEWORDS * self.n_visited // n + 1)
-        numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n_lists)
-        sizes = sum(
-            (lists.sizes(numbers) for lists in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
-        )
-        end = int(np.searchsorted(np.cumsum(sizes), self.n_visited)) + 1
+        n_all, n_segments = len(cells) * CODEWORDS, max(1, int(self._cell_sizes[cells].sum()))
+        n = n_all * self.n_visited // n_segments + 1  # if all lists had the same size
+        while True:
+            numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n)
+            sizes: IntArray = np.sum([lists.sizes(numbers) for lists, _ in self._lists], axis=0)
+            ends = np.cumsum(sizes)
+            if ends[-1] >= self.n_visited or n >= n_all:
+                break
+            n *= 1 + max(1, self.n_visited // (int(ends[-1]) + 1))
+        end = int(np.searchsorted(ends, self.n_visited)) + 1
         return numbers[:end], sums[:end]
 
-    def _visit(
-        self, numbers: IntArray, sums: FloatArray, width: int, table: FloatArray | None
-    ) -> tuple[IntArray, FloatArray]:
-        """Return the segments of lists, and their similarities by cell, or by cell and the first words.
+    def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return all segments of cells ``(n,)``, and for each segment the value of its cell in `sums`."""
+        found: list[tuple[IntArray, FloatArray]] = []
+        for lists, start in self._lists:
+            sizes = lists.sizes(cells * CODEWORDS, CODEWORDS)
+            rows = lists.rows(cells * CODEWORDS, sizes)
+            found.append((lists.segments[rows] + start, np.repeat(sums, sizes)))
+        return _joined(found)
+
+    def _best_of(self, numbers: IntArray, sums: FloatArray, table: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return the segments of lists whose first words are most similar, and their similarities.
 
         Parameters
         ----------
         numbers : (n,) int64
         sums : (n,) float32, similarities of the lists
-        width : number of lists from each number on
-        table : (code_bytes, 256) float32 or None
-            Products of the query with the words; None leaves out the words, and keeps all segments.
+        table : (code_bytes, 256) float32, products of the query with the words
         """
         found: list[tuple[IntArray, FloatArray]] = []
-        for lists, start in zip(self._lists, self.first_of_layer, strict=False):
-            sizes = lists.sizes(numbers, width)
-            rows, similarities = lists.rows(numbers, sizes), np.repeat(sums, sizes)
-            if table is not None:
-                _add_words(similarities, lists.listed_words(rows), table[1:], 0)
-                rows, similarities = top(rows, similarities, N_REFINED)
-            found.append((lists.segments[rows] + start, similarities))
-        segments, similarities = (np.concatenate(part) for part in zip(*found, strict=True))
-        return (segments, similarities) if table is None else top(segments, similarities, N_REFINED)
+        scanner = Scanner(table)
+        for lists, start in self._lists:
+            rows, similarities = scanner.best(lists, numbers, sums, N_REFINED)
+            # In a file that is damaged while it is in use, a number may be one that does not exist.
+            own = np.minimum(lists.segments[rows], len(lists.segments) - 1)
+            found.append((own + start, similarities))
+        return _joined(found)
 
 
-def _add_words(
-    similarities: FloatArray, codes: CodeArray | WideCodeArray, table: FloatArray, first: int
-) -> None:
-    """Add the products of a query and the words of codes, from the `first` word on, to similarities."""
-    if codes.dtype != np.uint8:
-        table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
-    # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
-    for products, column in zip(table[first:], codes.T[first:], strict=False):
-        similarities += products.take(column)
+def _joined(found: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:
+    segments = np.concatenate([np.zeros(0, np.int64), *(each for each, _ in found)])
+    similarities = np.concatenate([np.zeros(0, np.float32), *(each for _, each in found)])
+    return segments, similarities
 
 
 def spans(bounds: IntArray, numbers: IntArray) -> IntArray:
