@@ -17,7 +17,8 @@ from overheard.settings import Settings
 from overheard.text import one_line, plural, short_clock, shorten, size
 
 if TYPE_CHECKING:
-    from overheard.catalogue.pack import Pack, PackTrack
+    from overheard.catalogue.pack import Pack
+    from overheard.catalogue.rows import Row
     from overheard.fingerprint.model import Model
 
 _COLUMN = 40  # characters of a column of `browse`
@@ -183,19 +184,18 @@ def info(pack: Pack, model: Model | None) -> dict[str, Any]:
 def run_browse(args: argparse.Namespace, settings: Settings) -> int:
     """Search the metadata of tracks."""
     shown = n = 0
-    for pack, track in _found(settings, args.pack, [word.casefold() for word in args.words]):
+    for pack, row in _found(settings, args.pack, [word.casefold() for word in args.words]):
         n += 1
         if args.limit and n > args.limit:
             continue
         shown += 1
         if args.json:
-            facts = {"pack": pack.name, "id": track.id, "title": track.title, "artist": track.artist}
-            facts |= {"album": track.album, "path": track.path}
-            print(json.dumps({**facts, "duration_s": track.duration_s}))
+            names = ("id", "title", "artist", "album", "path", "duration_s")
+            print(json.dumps({"pack": pack, **{name: row[name] for name in names}}))
             continue
         if shown == 1:
-            print(_row("TITLE", "ARTIST", "ALBUM", "LENGTH", "PACK"))
-        print(_row(track.title, track.artist, track.album, short_clock(track.duration_s), pack.name))
+            print(_line("TITLE", "ARTIST", "ALBUM", "LENGTH", "PACK"))
+        print(_line(row["title"], row["artist"], row["album"], short_clock(row["duration_s"]), pack))
     if n > shown:
         print(f"{plural(n - shown, 'more track')}; --limit 0 shows all", file=sys.stderr)
     if not n:
@@ -203,19 +203,21 @@ def run_browse(args: argparse.Namespace, settings: Settings) -> int:
     return 0 if n else 1
 
 
-def _found(settings: Settings, names: list[str] | None, words: list[str]) -> Iterator[tuple[Pack, PackTrack]]:
+def _found(settings: Settings, names: list[str] | None, words: list[str]) -> Iterator[tuple[str, Row]]:
+    """Yield the pack's name and the metadata of each track with all words."""
     from overheard.catalogue.pack import open_pack
+    from overheard.catalogue.rows import rows_of
     from overheard.catalogue.selection import choose_packs
 
     for path in choose_packs(settings, names).values():
         pack = open_pack(path)
-        for track in pack.tracks:
-            text = f"{track.title}\n{track.artist}\n{track.album}".casefold()
+        for row in rows_of(pack):
+            text = f"{row['title']}\n{row['artist']}\n{row['album']}".casefold()
             if all(word in text for word in words):
-                yield pack, track
+                yield pack.name, row
 
 
-def _row(title: str, artist: str, album: str, duration: str, pack: str) -> str:
+def _line(title: str, artist: str, album: str, duration: str, pack: str) -> str:
     texts = [f"{shorten(one_line(text), _COLUMN):<{_COLUMN}}" for text in (title, artist, album)]
     return "  ".join((*texts, f"{duration:>7}", one_line(pack)))
 
