@@ -149,6 +149,9 @@ def show_info(args: argparse.Namespace, settings: Settings, model: Model | None)
 
 def info(pack: Pack, model: Model | None) -> dict[str, Any]:
     """Return the JSON object of `overheard packs info`."""
+    from overheard.catalogue.derived import derived_files
+    from overheard.index.scan import file_size
+
     seconds = pack.hours * 3600
     if model is None:
         made_for = pack.digest
@@ -164,6 +167,7 @@ def info(pack: Pack, model: Model | None) -> dict[str, Any]:
         "tracks": pack.n_tracks,
         "hours": round(pack.hours, 3),
         "bytes": pack.bytes,
+        "derived_bytes": sum(file_size(file) for layer in pack.layers for file in derived_files(layer.path)),
         "bytes_per_minute": round(pack.bytes / (seconds / 60), 1) if seconds else 0.0,
         "code_bytes": pack.code_bytes,
         "layers": [
@@ -224,17 +228,40 @@ def _line(title: str, artist: str, album: str, duration: str, pack: str) -> str:
 
 def run_verify(args: argparse.Namespace, settings: Settings) -> int:
     """Check every byte of packs; return 2 if one is damaged."""
-    from overheard.catalogue.pack import open_pack
-
     code = 0
     for name, path in find_packs(settings, args.names).items():
         try:
-            pack = open_pack(path)
+            pack = verify(path)
             print(f"{one_line(name)}: intact, {plural(len(pack.layers), 'file')}, {size(pack.bytes)}")
         except PackError as error:
             print(f"overheard: {one_line(str(error))}", file=sys.stderr)
             code = 2
     return code
+
+
+def verify(path: Path) -> Pack:
+    """Open a pack, and check every byte also of large files, which are otherwise checked once.
+
+    Raises
+    ------
+    PackError
+        If the base or a layer is damaged or missing.
+    """
+    from overheard.catalogue.derived import forget_verification
+    from overheard.catalogue.live_layers import layer_files
+    from overheard.catalogue.pack import open_pack
+
+    layers = layer_files(path)
+    for file in (path, *layers):
+        forget_verification(file)
+    pack = open_pack(path)
+    unused = [file for file, (first, _) in layers.items() if first > pack.layers[-1].last]
+    if unused:
+        remedy = f"index its music again (overheard index FOLDER --pack {path.stem})"
+        raise PackError(
+            f"{path}: {plural(len(unused), 'layer')} from {unused[0].name} on cannot be used", remedy
+        )
+    return pack
 
 
 def _local(created: str) -> str:
