@@ -100,9 +100,10 @@ class Catalogue(Segments):
         super().__init__(packs, quantizer)
         self.packs = tuple(packs)
         n_cells = len(quantizer.cells)
-        self._lists = [lists_of(layer, n_cells) for layer in self.layers]
+        starts = zip(self.layers, self.first_of_layer.tolist(), strict=False)
+        self._lists = [(lists_of(layer, n_cells), start) for layer, start in starts if layer.n_segments]
         self._cell_sizes: IntArray = np.zeros(n_cells, dtype=np.int64)
-        for lists in self._lists:
+        for lists, _ in self._lists:
             bounds = lists.bounds[::CODEWORDS].astype(np.int64)
             self._cell_sizes += bounds[1:] - bounds[:-1]
         cohort_cells = cells_of(cohort.packed_cells, n_cells)
@@ -177,7 +178,7 @@ class Catalogue(Segments):
         n_lists = min(len(cells) * CODEWORDS, len(cells) * CODEWORDS * self.n_visited // n + 1)
         numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n_lists)
         sizes = sum(
-            (lists.sizes(numbers) for lists in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
+            (lists.sizes(numbers) for lists, _ in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
         )
         end = int(np.searchsorted(np.cumsum(sizes), self.n_visited)) + 1
         return numbers[:end], sums[:end]
@@ -185,7 +186,7 @@ class Catalogue(Segments):
     def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return all segments of cells ``(n,)``, and for each segment the value of its cell in `sums`."""
         found: list[tuple[IntArray, FloatArray]] = []
-        for lists, start in zip(self._lists, self.first_of_layer, strict=False):
+        for lists, start in self._lists:
             sizes = lists.sizes(cells * CODEWORDS, CODEWORDS)
             rows = lists.rows(cells * CODEWORDS, sizes)
             found.append((lists.segments[rows] + start, np.repeat(sums, sizes)))
@@ -201,18 +202,21 @@ class Catalogue(Segments):
         table : (code_bytes, 256) float32, products of the query with the words
         """
         found: list[tuple[IntArray, FloatArray]] = []
-        for lists, start in zip(self._lists, self.first_of_layer, strict=False):
+        for lists, start in self._lists:
             sizes = lists.sizes(numbers)
             rows, similarities = lists.rows(numbers, sizes), np.repeat(sums, sizes)
             add_words(similarities, lists.scanned_words(rows), table[1:])
             rows, similarities = top(rows, similarities, N_REFINED)
             add_words(similarities, lists.more_words.take(rows, axis=0), table[1 + lists.words.shape[1] :])
-            found.append((lists.segments[rows] + start, similarities))
+            # In a file that is damaged while it is in use, a number may be one that does not exist.
+            own = np.minimum(lists.segments[rows], len(lists.segments) - 1)
+            found.append((own + start, similarities))
         return _joined(found)
 
 
 def _joined(found: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:
-    segments, similarities = (np.concatenate(part) for part in zip(*found, strict=True))
+    segments = np.concatenate([np.zeros(0, np.int64), *(each for each, _ in found)])
+    similarities = np.concatenate([np.zeros(0, np.float32), *(each for _, each in found)])
     return segments, similarities
 
 
