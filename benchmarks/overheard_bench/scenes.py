@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import overheard
+from overheard.catalogue.pack_state import PackState, save_state
 from overheard.demo.synth import synthesize, write_wav
 from overheard.fingerprint.model import Model
 from overheard.hear.resampler import to_float
@@ -42,6 +43,8 @@ def prepare(data_dir: Path, corpus_root: Path, pack: Path | None, model: Model, 
     packs = data_dir / "packs"
     packs.mkdir(parents=True, exist_ok=True)
     starter = starter_pack()
+    if starter is not None:  # searched with the other pack, as it is part of the catalogue
+        save_state(packs, PackState(enabled=frozenset((starter.stem,))))
     if pack is not None:
         (packs / "bench.pack").symlink_to(pack.resolve())
         return Setup(data_dir, corpus, pack.name, known_is_synthesized=corpus is None)

@@ -86,7 +86,7 @@ class Settings:
     """All settings."""
 
     data_dir: Path = dataclasses.field(default=Path(), metadata=_about("folder of packs and history"))
-    packs: tuple[str, ...] = _field((), "names of the packs to search; empty: all")
+    packs: tuple[str, ...] = _field((), "names of the packs to search; empty: those that are enabled")
     model: str = _field("", "overheard, overheard-tiny, or the path of a model's .json; empty: overheard")
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()

@@ -251,6 +251,46 @@ def test_verify_finds_a_flipped_bit(library: Path, capsys: pytest.CaptureFixture
     assert "modified or damaged" in capsys.readouterr().err
 
 
+def test_verify_finds_a_flipped_bit_in_a_large_pack_that_was_verified_before(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overheard.catalogue.pack_file.MAX_IN_MEMORY", 100)
+    path = make(data, "mine", [entry(str(seed), seed=seed) for seed in range(30)])
+    open_pack(path)
+    stamp = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # a bad sector changes no time
+    open_pack(path)
+    assert overheard("packs", "verify", "mine") == 2
+    assert "modified or damaged" in capsys.readouterr().err
+
+
+def test_verify_finds_a_damaged_or_missing_layer(library: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (5, 6):
+        last = write_layer(open_pack(library), [entry(str(seed), seed=seed)])
+    assert overheard("packs", "verify", "mine") == 0
+    content = last.read_bytes()
+    last.write_bytes(content[:-1])
+    assert overheard("packs", "verify", "mine") == 2
+    last.write_bytes(content)
+    (last.parent / "00000001.pack").unlink()
+    assert overheard("packs", "verify", "mine") == 2
+    assert "1 layer from 00000002.pack on cannot be used" in capsys.readouterr().err
+
+
+def test_remove_leaves_nothing_behind(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overheard.catalogue.pack_file.MAX_IN_MEMORY", 100)
+    path = make(data, "mine", [entry(str(seed), seed=seed) for seed in range(30)])
+    write_layer(open_pack(path), [entry("new", seed=99)])
+    FileHashes(path).update({"/x": FileHash(1, 2, "ab" * 16)}, ())
+    open_pack(path)
+    assert overheard("packs", "remove", "mine") == 0
+    assert [file for file in path.parent.rglob("*") if file.is_file()] == []
+
+
 # Export, merge, compact
 
 

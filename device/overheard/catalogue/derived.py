@@ -29,6 +29,7 @@ from overheard.catalogue.pack_format import (
     verify_parts,
     write_parts,
 )
+from overheard.errors import PackError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.json_values import parse_object
 from overheard.text import one_line
@@ -167,6 +168,28 @@ def _temporary(layout: Layout, facts: dict[str, Any], make: Callable[[], Mapping
     return {
         name: view[where] for name, where in find_parts(view, read_manifest(view, layout), layout).items()
     }
+
+
+def derived_files(path: Path) -> list[Path]:
+    """Return the files that are derived from a base or a layer, with the record of their verification."""
+    source = _source(path)
+    return sorted(derived_folder(path).glob(f"{source}.*")) if source else []
+
+
+def forget_verification(path: Path) -> None:
+    """Let a base or a layer, and what is derived from it, be verified when they are opened next.
+
+    Raises
+    ------
+    PackError
+        If the record of the verification cannot be deleted.
+    """
+    try:
+        for file in derived_files(path):
+            if file.suffix == ".json":
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        raise PackError(f"{path}: cannot be verified again ({error.strerror or error})") from error
 
 
 def prune(folder: Path) -> None:

@@ -34,5 +34,5 @@ def add_pack_option(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME",
-        help="search only these packs: names or .pack files (default: the setting packs, or all)",
+        help="search only these packs: names or .pack files (default: the setting packs, or all enabled)",
     )

@@ -117,7 +117,7 @@ def check_model(settings: Settings) -> list[Check]:
 def check_packs(settings: Settings) -> list[Check]:
     """Open every pack for the model in use."""
     from overheard.catalogue.pack import open_pack
-    from overheard.catalogue.selection import open_for_model, pack_paths
+    from overheard.catalogue.selection import enabled_packs, open_for_model, pack_paths
     from overheard.fingerprint.model import load_model
 
     paths = pack_paths(settings)
@@ -127,6 +127,7 @@ def check_packs(settings: Settings) -> list[Check]:
         model = load_model(settings.model_path)
     except ModelError:
         model = None  # check_model reports the error
+    enabled = settings.packs or enabled_packs(settings, paths)
     checks = []
     for name, path in paths.items():
         try:
@@ -136,7 +137,10 @@ def check_packs(settings: Settings) -> list[Check]:
             continue
         tracks = pack.n_tracks
         detail = f"{plural(tracks, 'track')}, {size(pack.bytes)}, {path}"
-        checks.append(Check(f"pack {name}", True, detail, data={"tracks": tracks, "path": str(path)}))
+        data = {"tracks": tracks, "path": str(path), "enabled": name in enabled}
+        checks.append(
+            Check(f"pack {name}", True, detail + ("" if name in enabled else ", disabled"), data=data)
+        )
     missing = [name for name in settings.packs if name not in paths]
     if missing:
         detail = f"the setting packs lists {', '.join(missing)}, but there is no such pack"

@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--jobs",
         type=whole_number(1024),
         metavar="N",
-        help="files to process in parallel (default: one per processor)",
+        help="files to process in parallel (default: one per processor; with --watch, 1)",
     )
     parser.add_argument(
         "--compact",
@@ -56,6 +56,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=None,
         help="half the size, lower accuracy (default: the setting index.compact)",
     )
+    _add_flags(parser)
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="remove the tracks of files that do not exist any more"
     )

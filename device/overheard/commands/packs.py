@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command and its actions."""
     parser = subparsers.add_parser(
         "packs",
-        help="list, search, enable, share, download or remove packs of fingerprints",
+        help="manage packs of fingerprints: list, browse, enable, share, update",
         description="List the packs with their tracks, hours, size and date, and say why a pack cannot be "
         "used. The other actions show, enable, share and change packs, and download them from repositories "
         "that you choose.",

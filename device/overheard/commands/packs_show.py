@@ -17,7 +17,8 @@ from overheard.settings import Settings
 from overheard.text import one_line, plural, short_clock, shorten, size
 
 if TYPE_CHECKING:
-    from overheard.catalogue.pack import Pack, PackTrack
+    from overheard.catalogue.pack import Pack
+    from overheard.catalogue.rows import Row
     from overheard.fingerprint.model import Model
 
 _COLUMN = 40  # characters of a column of `browse`
@@ -148,6 +149,9 @@ def show_info(args: argparse.Namespace, settings: Settings, model: Model | None)
 
 def info(pack: Pack, model: Model | None) -> dict[str, Any]:
     """Return the JSON object of `overheard packs info`."""
+    from overheard.catalogue.derived import derived_files
+    from overheard.index.scan import file_size
+
     seconds = pack.hours * 3600
     if model is None:
         made_for = pack.digest
@@ -163,6 +167,7 @@ def info(pack: Pack, model: Model | None) -> dict[str, Any]:
         "tracks": pack.n_tracks,
         "hours": round(pack.hours, 3),
         "bytes": pack.bytes,
+        "derived_bytes": sum(file_size(file) for layer in pack.layers for file in derived_files(layer.path)),
         "bytes_per_minute": round(pack.bytes / (seconds / 60), 1) if seconds else 0.0,
         "code_bytes": pack.code_bytes,
         "layers": [
@@ -183,19 +188,18 @@ def info(pack: Pack, model: Model | None) -> dict[str, Any]:
 def run_browse(args: argparse.Namespace, settings: Settings) -> int:
     """Search the metadata of tracks."""
     shown = n = 0
-    for pack, track in _found(settings, args.pack, [word.casefold() for word in args.words]):
+    for pack, row in _found(settings, args.pack, [word.casefold() for word in args.words]):
         n += 1
         if args.limit and n > args.limit:
             continue
         shown += 1
         if args.json:
-            facts = {"pack": pack.name, "id": track.id, "title": track.title, "artist": track.artist}
-            facts |= {"album": track.album, "path": track.path}
-            print(json.dumps({**facts, "duration_s": track.duration_s}))
+            names = ("id", "title", "artist", "album", "path", "duration_s")
+            print(json.dumps({"pack": pack, **{name: row[name] for name in names}}))
             continue
         if shown == 1:
-            print(_row("TITLE", "ARTIST", "ALBUM", "LENGTH", "PACK"))
-        print(_row(track.title, track.artist, track.album, short_clock(track.duration_s), pack.name))
+            print(_line("TITLE", "ARTIST", "ALBUM", "LENGTH", "PACK"))
+        print(_line(row["title"], row["artist"], row["album"], short_clock(row["duration_s"]), pack))
     if n > shown:
         print(f"{plural(n - shown, 'more track')}; --limit 0 shows all", file=sys.stderr)
     if not n:
@@ -203,36 +207,61 @@ def run_browse(args: argparse.Namespace, settings: Settings) -> int:
     return 0 if n else 1
 
 
-def _found(settings: Settings, names: list[str] | None, words: list[str]) -> Iterator[tuple[Pack, PackTrack]]:
+def _found(settings: Settings, names: list[str] | None, words: list[str]) -> Iterator[tuple[str, Row]]:
+    """Yield the pack's name and the metadata of each track with all words."""
     from overheard.catalogue.pack import open_pack
+    from overheard.catalogue.rows import rows_of
     from overheard.catalogue.selection import choose_packs
 
     for path in choose_packs(settings, names).values():
         pack = open_pack(path)
-        for track in pack.tracks:
-            text = f"{track.title}\n{track.artist}\n{track.album}".casefold()
+        for row in rows_of(pack):
+            text = f"{row['title']}\n{row['artist']}\n{row['album']}".casefold()
             if all(word in text for word in words):
-                yield pack, track
+                yield pack.name, row
 
 
-def _row(title: str, artist: str, album: str, duration: str, pack: str) -> str:
+def _line(title: str, artist: str, album: str, duration: str, pack: str) -> str:
     texts = [f"{shorten(one_line(text), _COLUMN):<{_COLUMN}}" for text in (title, artist, album)]
     return "  ".join((*texts, f"{duration:>7}", one_line(pack)))
 
 
 def run_verify(args: argparse.Namespace, settings: Settings) -> int:
     """Check every byte of packs; return 2 if one is damaged."""
-    from overheard.catalogue.pack import open_pack
-
     code = 0
     for name, path in find_packs(settings, args.names).items():
         try:
-            pack = open_pack(path)
+            pack = verify(path)
             print(f"{one_line(name)}: intact, {plural(len(pack.layers), 'file')}, {size(pack.bytes)}")
         except PackError as error:
             print(f"overheard: {one_line(str(error))}", file=sys.stderr)
             code = 2
     return code
+
+
+def verify(path: Path) -> Pack:
+    """Open a pack, and check every byte also of large files, which are otherwise checked once.
+
+    Raises
+    ------
+    PackError
+        If the base or a layer is damaged or missing.
+    """
+    from overheard.catalogue.derived import forget_verification
+    from overheard.catalogue.live_layers import layer_files
+    from overheard.catalogue.pack import open_pack
+
+    layers = layer_files(path)
+    for file in (path, *layers):
+        forget_verification(file)
+    pack = open_pack(path)
+    unused = [file for file, (first, _) in layers.items() if first > pack.layers[-1].last]
+    if unused:
+        remedy = f"index its music again (overheard index FOLDER --pack {path.stem})"
+        raise PackError(
+            f"{path}: {plural(len(unused), 'layer')} from {unused[0].name} on cannot be used", remedy
+        )
+    return pack
 
 
 def _local(created: str) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from overheard.catalogue.layers import MAX_LAYERS, compact, merge_layers, write_layer
 from overheard.catalogue.live_layers import layer_files
 from overheard.catalogue.pack import Pack, open_pack, write_pack
-from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of
+from overheard.catalogue.rows import Row, rows_of
+from overheard.catalogue.track_list import TrackEntry, metadata_of
 from overheard.errors import OverheardError, PackError
 from overheard.index.aside import free_name
 from overheard.index.file_hashes import FileHash, FileHashes
@@ -89,11 +90,12 @@ class PackOnDisk:
     def _read(self, pack: Pack, scanned: ScannedFiles) -> None:
         files: Files = {}
         durations, numbers = {}, {}
-        for number, track in enumerate(pack.tracks):
-            durations[track.id], numbers[track.id] = track.duration_s, number
-            for path, size, mtime_ns in _files_of(track):
+        for number, row in enumerate(rows_of(pack)):
+            track_id = row["id"]
+            durations[track_id], numbers[track_id] = row["duration_s"], number
+            for path, size, mtime_ns in _files_of(row):
                 known = files.get(path)
-                files[path] = KnownFile(size, mtime_ns, (*(known.ids if known else ()), track.id))
+                files[path] = KnownFile(size, mtime_ns, (*(known.ids if known else ()), track_id))
         other_model = pack.digest != self._model.digest
         if not other_model and (not pack.n_segments or pack.code_bytes == self._model.code_bytes):
             self.files, self.durations = files, durations
@@ -109,8 +111,8 @@ class PackOnDisk:
     def _number(self, track_id: str) -> int | None:
         """Return the number of a track in the pack; None if the pack does not contain it."""
         if self._numbers is None:
-            tracks = self._pack.tracks if self._pack is not None else ()
-            self._numbers = {track.id: number for number, track in enumerate(tracks)}
+            rows = rows_of(self._pack) if self._pack is not None else ()
+            self._numbers = {row["id"]: number for number, row in enumerate(rows)}
         return self._numbers.get(track_id)
 
     def _read_hashes(self) -> None:
@@ -247,10 +249,10 @@ def missing_notes(missing: Sequence[str], failed: int) -> Iterator[str]:
         yield f"{plural(failed, 'file')} that could not be read: the earlier fingerprints were kept"
 
 
-def _files_of(track: PackTrack) -> Iterator[tuple[str, int, int]]:
-    """Yield path, size and modification time of each file with this track."""
-    yield track.path, track.size, track.mtime_ns
-    yield from track.also
+def _files_of(row: Row) -> Iterator[tuple[str, int, int]]:
+    """Yield path, size and modification time of each file of a track."""
+    yield row["path"], row.get("size", 0), row.get("mtime_ns", 0)
+    yield from row.get("also", ())
 
 
 def known_file(tracks: Sequence[SavedTrack]) -> KnownFile:
