@@ -20,6 +20,7 @@ from overheard.updates.documents import (
     FORMAT,
     LATEST,
     MAX_INDEX_BYTES,
+    MAX_PACKS,
     MAX_ROOT_BYTES,
     Index,
     PackEntry,
@@ -135,6 +136,8 @@ class Repository:
             raise RuntimeError("set_keys comes first")
         version = self.index.version + 1 if self.index else 1
         index = Index(self.root.repository, version, now, now + life, tuple(packs))
+        if len(_encoded(index.to_dict())) > MAX_INDEX_BYTES or len(packs) > MAX_PACKS:
+            raise UpdateError("the repository has too many packs", "divide it into several repositories")
         self._write_signed(f"index.{version}.json", index.to_dict(), [key])
         pointer = {"format": FORMAT, "root": self.root.version, "index": version}
         self._write(LATEST, json.dumps(pointer).encode() + b"\n")
@@ -143,7 +146,7 @@ class Repository:
         return index
 
     def _write_signed(self, name: str, values: dict[str, Any], keys: Sequence[SigningKey]) -> None:
-        content = json.dumps(values, indent=1).encode() + b"\n"
+        content = _encoded(values)
         self._write(f"{name}.sig", signature_file(content, list(dict.fromkeys(keys))))
         self._write(name, content)
 
@@ -180,6 +183,10 @@ def opened(folder: Path) -> Iterator[Repository]:
         yield Repository(folder)
     finally:
         os.close(descriptor)
+
+
+def _encoded(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, indent=1).encode() + b"\n"
 
 
 def _sha256(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from overheard.catalogue.layer import open_layer
-from overheard.catalogue.layers import merge_layers
+from overheard.catalogue.layers import MAX_LAYERS, merge_layers
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.selection import mismatch
@@ -157,7 +157,8 @@ class PackUpdater:
         # Before the files are in place, so that after a crash they are known to be of this repository.
         self._remember(entry.name, [*found, *new])
         place(base, planned, {file: self.part_of(file) for file in missing})
-        merge_layers(open_pack(base))  # if there are many now
+        if len(planned.kept) + len(planned.new) > 1 + MAX_LAYERS:
+            merge_layers(open_pack(base))
         self._remember(entry.name, self._installed(entry, base))
 
     def _remember(self, name: str, files: list[InstalledFile]) -> None:
