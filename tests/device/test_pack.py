@@ -454,7 +454,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, make: Cal
 
 def test_a_file_that_only_claims_to_be_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "sparse.pack"
-    for n_bytes, header in ((1 << 40, b"movie"), (1 << 35, pack_format._MAGIC)):
+    for n_bytes, header in ((1 << 40, b"movie"), (1 << 35, pack_format.PACK.magic)):
         manifest_bytes, declared = 10, n_bytes
         path.write_bytes(pack_format.HEADER.pack(header, 1, manifest_bytes, declared, bytes(32)))
         os.truncate(path, n_bytes)

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overheard.catalogue.pack_file import Stamp, read_file
+from overheard.catalogue.derived import Record
+from overheard.catalogue.pack_file import OpenFile, Stamp, read_file
 from overheard.catalogue.pack_format import (
     HEADER,
     Contents,
@@ -32,6 +33,7 @@ from overheard.catalogue.pack_format import (
     verify_parts,
 )
 from overheard.catalogue.track_list import PackTrack, unpack_metadata
+from overheard.catalogue.track_table import TrackTable
 from overheard.fingerprint.json_values import (
     JsonValueError,
     get_integer,
@@ -41,6 +43,7 @@ from overheard.fingerprint.json_values import (
 )
 
 READ_AT_ONCE = 1 << 20  # segments; bounds the memory
+READ_ACROSS = 8  # segments that are read, though not wanted, instead of reading twice
 MAX_CODE_BYTES = 1 << 10  # far more than any quantizer's
 MAX_SERIAL = 10**12
 _MAX_TOTAL_S = 1e12  # of all tracks; tables can show it
@@ -97,7 +100,7 @@ class Layer:
         except JsonValueError as error:
             raise UnusablePack(f"the manifest is invalid: {error}") from error
         parts = find_parts(contents, self.manifest)
-        verify_parts(contents, self.manifest)
+        self._verify()
         n = self.n_segments
         sizes = {"cells": 2 * n, "codes": n * self.code_bytes, "segments": 4 * self.n_tracks}
         for part, size in sizes.items():
@@ -110,14 +113,30 @@ class Layer:
             raise UnusablePack("the tracks' numbers of segments do not add up")
         if not counts.all():  # with this, the file's size limits the number of tracks
             raise UnusablePack("a track has no segments")
-        self.tracks: Sequence[PackTrack]
         try:
-            self.tracks, self.removed = unpack_metadata(
-                contents[parts["tracks"]], counts.tolist(), self.bytes
-            )
+            self._read_tracks(contents[parts["tracks"]], counts)
         except JsonValueError as error:
             raise UnusablePack(f"the list of tracks is invalid: {error}") from error
-        self.ids: npt.NDArray[np.bytes_] = np.array([track.id for track in self.tracks], dtype="S12")
+
+    def _verify(self) -> None:
+        """Verify all checksums; of a large file once, as long as its size, time and inode stay the same."""
+        record = None if self.in_memory else Record(self.path, self.manifest_digest)
+        if record is not None and record.holds(".pack", self.stamp):
+            return
+        verify_parts(self._contents, self.manifest)
+        if record is not None:
+            record.add(".pack", self.stamp)
+
+    def _read_tracks(self, packed: memoryview, counts: npt.NDArray[np.uint32]) -> None:
+        """Read the metadata of the tracks. Raises JsonValueError."""
+        self.tracks: Sequence[PackTrack]
+        self.ids: npt.NDArray[np.bytes_]
+        if self.in_memory:
+            self.tracks, self.removed = unpack_metadata(packed, counts.tolist(), self.bytes)
+            self.ids = np.array([track.id for track in self.tracks], dtype="S12")
+        else:
+            table = TrackTable(self.path, self.manifest_digest, packed, counts, self.bytes)
+            self.tracks, self.ids, self.removed = table, table.ids, table.removed
 
     def _read_facts(self) -> None:
         """Read the manifest. Raises JsonValueError."""
@@ -134,6 +153,42 @@ class Layer:
         if self.code_bytes > MAX_CODE_BYTES:
             raise JsonValueError(f"code_bytes is more than {MAX_CODE_BYTES}")
         self.lineage, self.first, self.last = _place(self.manifest, self.manifest_digest)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all contents are in memory, which small files are."""
+        return isinstance(self._contents, memoryview)
+
+    def take(self, segments: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+        """Return packed cells ``(n,)`` and codes ``(n, code_bytes)`` of segments in any order."""
+        if self.in_memory or not len(segments):
+            packed_cells, codes = self._everything
+            return packed_cells.take(segments), codes.take(segments, axis=0)
+        order = np.argsort(segments, kind="stable")
+        wanted = segments[order]
+        begins = np.flatnonzero(np.diff(wanted, prepend=wanted[0] - READ_ACROSS - 1) > READ_ACROSS)
+        firsts, ends = wanted[begins], wanted[np.append(begins[1:], len(wanted)) - 1] + 1
+        lengths = np.diff(np.append(begins, len(wanted)))
+        shifts = np.repeat(np.cumsum(ends - firsts) - ends, lengths)
+        rows = np.empty(len(segments), dtype=np.int64)
+        rows[order] = wanted + shifts
+        packed_cells = np.frombuffer(self._read_runs(self._cells_start, 2, firsts, ends), "<u2")
+        codes = np.frombuffer(self._read_runs(self._codes_start, self.code_bytes, firsts, ends), np.uint8)
+        return packed_cells.take(rows), codes.reshape(-1, self.code_bytes).take(rows, axis=0)
+
+    def _read_runs(
+        self, start: int, width: int, firsts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> bytes:
+        """Return the contents of a part for ranges of segments, one after the other."""
+        if not isinstance(self._contents, OpenFile):
+            return b""
+        offsets, lengths = start + width * firsts, width * (ends - firsts)
+        return self._contents.read_all(offsets.tolist(), lengths.tolist())
+
+    @cached_property
+    def _everything(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+        n = self.n_segments if self.in_memory else 0
+        return self.read(0, n)
 
     @cached_property
     def max_packed_cell(self) -> int | None:

@@ -27,7 +27,6 @@ VERSION = 1
 PARTS = ("cells", "codes", "segments", "tracks")
 MAX_MANIFEST_BYTES = 1 << 18  # a manifest has about 1 kB; limits what a hostile one can allocate
 HEADER = struct.Struct("<16sIIQ32s")
-_MAGIC = b"OVERHEARD PACK\n\0"
 _ALIGNMENT = 64
 _HASHED_AT_ONCE = 1 << 20
 
@@ -40,6 +39,18 @@ class Contents(Protocol):
 
     def __getitem__(self, where: slice, /) -> memoryview:
         """Return the bytes of a range."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What distinguishes kinds of files that have this layout: the first 16 bytes, a name, and the parts."""
+
+    magic: bytes
+    name: str
+    parts: tuple[str, ...]
+
+
+PACK = Layout(b"OVERHEARD PACK\n\0", "an overheard pack", PARTS)
 
 
 class UnusablePack(Exception):
@@ -77,18 +88,22 @@ class Part:
 
 
 def write_parts(
-    file: BinaryIO, facts: dict[str, Any], parts: Mapping[str, Part], serials: tuple[int, int] | None = None
+    file: BinaryIO,
+    facts: dict[str, Any],
+    parts: Mapping[str, Part],
+    serials: tuple[int, int] | None = None,
+    layout: Layout = PACK,
 ) -> None:
-    """Write a pack file.
+    """Write a pack file, or another with the same layout.
 
     Parameters
     ----------
     file : binary file, positioned at its start, that can seek
     facts : values for the manifest
-    parts : the contents of each part
+    parts : the contents of each part, in the order of the file
     serials : of a new lineage, which is named by the checksums of the parts; None if `facts` name one or none
     """
-    digests = dict.fromkeys(PARTS, "0" * 64)
+    digests = dict.fromkeys(parts, "0" * 64)
     manifest = _manifest(facts, parts, digests, serials)  # has the final length, but not the checksums
     base = _aligned(HEADER.size + len(manifest))
     end = 0
@@ -106,7 +121,7 @@ def write_parts(
     file.truncate(end)
     manifest = _manifest(facts, parts, digests, serials)
     file.seek(0)
-    file.write(HEADER.pack(_MAGIC, VERSION, len(manifest), end, hashlib.sha256(manifest).digest()))
+    file.write(HEADER.pack(layout.magic, VERSION, len(manifest), end, hashlib.sha256(manifest).digest()))
     file.write(manifest)
 
 
@@ -117,9 +132,9 @@ def _offsets(parts: Mapping[str, Part]) -> dict[str, tuple[int, int]]:
     """
     table: dict[str, tuple[int, int]] = {}
     offset = 0
-    for name in PARTS:
-        table[name] = offset, parts[name].n_bytes
-        offset = _aligned(offset + parts[name].n_bytes)
+    for name, part in parts.items():
+        table[name] = offset, part.n_bytes
+        offset = _aligned(offset + part.n_bytes)
     return table
 
 
@@ -135,12 +150,12 @@ def _manifest(
     }
     layer = {}
     if serials is not None:
-        lineage = hashlib.sha256(" ".join(digests[name] for name in PARTS).encode()).hexdigest()[:16]
+        lineage = hashlib.sha256(" ".join(digests.values()).encode()).hexdigest()[:16]
         layer = {"layer": {"lineage": lineage, "first": serials[0], "last": serials[1]}}
     return json.dumps({**facts, **layer, "parts": table}, separators=(",", ":")).encode()
 
 
-def check_header(header: bytes | memoryview, file_bytes: int) -> tuple[int, bytes]:
+def check_header(header: bytes | memoryview, file_bytes: int, layout: Layout = PACK) -> tuple[int, bytes]:
     """Verify the header of a file with `file_bytes` bytes; return length and SHA-256 of the manifest.
 
     Raises
@@ -151,8 +166,8 @@ def check_header(header: bytes | memoryview, file_bytes: int) -> tuple[int, byte
     if len(header) < HEADER.size:
         raise UnusablePack("the file is truncated" if len(header) else "the file is empty")
     magic, version, length, n_bytes, digest = HEADER.unpack_from(header)
-    if magic != _MAGIC:
-        raise UnusablePack("the file is not an overheard pack, or is damaged")
+    if magic != layout.magic:
+        raise UnusablePack(f"the file is not {layout.name}, or is damaged")
     if version != VERSION:
         raise UnusablePack(
             f"the file has format version {version}; this overheard supports version {VERSION}",
@@ -165,7 +180,7 @@ def check_header(header: bytes | memoryview, file_bytes: int) -> tuple[int, byte
     return length, digest
 
 
-def read_manifest(contents: Contents) -> dict[str, Any]:
+def read_manifest(contents: Contents, layout: Layout = PACK) -> dict[str, Any]:
     """Verify the header and return the manifest.
 
     Raises
@@ -173,7 +188,7 @@ def read_manifest(contents: Contents) -> dict[str, Any]:
     UnusablePack
         If the file is not a pack, is damaged, or has another format version.
     """
-    length, digest = check_header(contents[: HEADER.size], len(contents))
+    length, digest = check_header(contents[: HEADER.size], len(contents), layout)
     raw = contents[HEADER.size : HEADER.size + length]
     if hashlib.sha256(raw).digest() != digest:
         raise UnusablePack("the manifest is modified or damaged")
@@ -183,7 +198,7 @@ def read_manifest(contents: Contents) -> dict[str, Any]:
         raise UnusablePack(f"the manifest is invalid: {error}") from error
 
 
-def find_parts(contents: Contents, manifest: dict[str, Any]) -> dict[str, slice]:
+def find_parts(contents: Contents, manifest: dict[str, Any], layout: Layout = PACK) -> dict[str, slice]:
     """Return where each part is in the file; the padding is verified, the parts are not.
 
     Raises
@@ -194,7 +209,7 @@ def find_parts(contents: Contents, manifest: dict[str, Any]) -> dict[str, slice]
     end = HEADER.size + HEADER.unpack_from(contents[: HEADER.size])[2]
     base = _aligned(end)
     parts: dict[str, slice] = {}
-    for name, (offset, length, _) in _part_table(manifest).items():
+    for name, (offset, length, _) in _part_table(manifest, layout).items():
         start = base + offset
         if start != _aligned(end) or start + length > len(contents) or any(contents[end:start]):
             raise UnusablePack(f"part '{name}' has an incorrect position or length")
@@ -205,10 +220,10 @@ def find_parts(contents: Contents, manifest: dict[str, Any]) -> dict[str, slice]
     return parts
 
 
-def verify_parts(contents: Contents, manifest: dict[str, Any]) -> None:
+def verify_parts(contents: Contents, manifest: dict[str, Any], layout: Layout = PACK) -> None:
     """Verify the checksums of all parts. Raises UnusablePack if a part is damaged."""
-    table = _part_table(manifest)
-    for name, where in find_parts(contents, manifest).items():
+    table = _part_table(manifest, layout)
+    for name, where in find_parts(contents, manifest, layout).items():
         digest = hashlib.sha256()
         for start in range(where.start, where.stop, _HASHED_AT_ONCE):
             digest.update(contents[start : min(start + _HASHED_AT_ONCE, where.stop)])
@@ -222,11 +237,11 @@ def read_parts(contents: Contents, manifest: dict[str, Any]) -> dict[str, memory
     return {name: contents[where] for name, where in find_parts(contents, manifest).items()}
 
 
-def _part_table(manifest: dict[str, Any]) -> dict[str, tuple[int, int, str]]:
+def _part_table(manifest: dict[str, Any], layout: Layout) -> dict[str, tuple[int, int, str]]:
     """Return offset, length and SHA-256 of each part. Raises UnusablePack."""
     try:
         table = get_object(manifest, "parts")
-        entries = {name: get_object(table, name) for name in PARTS}
+        entries = {name: get_object(table, name) for name in layout.parts}
         return {
             name: (
                 get_integer(entry, "offset", 0),

@@ -93,8 +93,9 @@ def mismatch(pack: Pack, model: Model) -> str | None:
         if layer.n_segments and layer.code_bytes not in widths:
             valid = " or ".join(map(str, widths))
             return f"its codes have {layer.code_bytes} bytes; those of its model have {valid}"
-        if (
-            layer.max_packed_cell is not None
+        if (  # with 1,024 cells, all numbers of 16 bits are valid
+            PACKED_CELLS % n_cells
+            and layer.max_packed_cell is not None
             and layer.max_packed_cell // (PACKED_CELLS // n_cells) >= n_cells
         ):
             return "it contains cells that its model does not have"

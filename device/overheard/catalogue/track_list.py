@@ -37,6 +37,10 @@ MAX_DURATION_S = 1e9  # 30 years; clocks and tables can show it
 # list of a real pack has a twentieth of the pack's bytes; the constants allow for many copies of few tracks.
 _MIN_BYTES, _BYTES_PER_BYTE = 1 << 22, 8  # uncompressed, and for each byte of the pack
 _MIN_VALUES, _VALUES_PER_BYTE = 1 << 18, 0.25
+_SMALL_BYTES = (
+    1 << 23
+)  # of a pack; for what is more, the list has no more than a few times what real ones have
+_BYTES_PER_MORE_BYTE, _VALUES_PER_MORE_BYTE = 0.25, 0.02
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,30 +129,32 @@ def unpack_metadata(
     JsonValueError
         If the data is damaged, too large, is not a table of tracks, or has not one row per count.
     """
-    table = parse_object(_decompress(packed, pack_bytes))
+    table = parse_object(decompress(packed, pack_bytes))
     columns, rows = get_array(table, "columns"), get_array(table, "rows")
     if len(rows) != len(counts):
         raise JsonValueError(f"{len(rows)} rows for {len(counts)} tracks")
     if not all(isinstance(column, str) for column in columns):
         raise JsonValueError("a column's name must be a string")
-    tracks = tuple(_from_row(columns, row, n) for row, n in zip(rows, counts, strict=True))
-    return tracks, frozenset(map(_to_id, get_array(table, "removed") if "removed" in table else ()))
+    tracks = tuple(from_row(columns, row, n) for row, n in zip(rows, counts, strict=True))
+    return tracks, frozenset(map(to_id, get_array(table, "removed") if "removed" in table else ()))
 
 
-def _to_id(value: object) -> str:
+def to_id(value: object) -> str:
+    """Return the value, which must be a track's id. Raises JsonValueError."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise JsonValueError("id must be 12 hex digits")
     return value
 
 
-def _decompress(packed: bytes | memoryview, pack_bytes: int) -> str:
+def decompress(packed: bytes | memoryview, pack_bytes: int) -> str:
     """Return the JSON text. Raises JsonValueError if it would take much memory to parse."""
-    max_bytes = _MIN_BYTES + _BYTES_PER_BYTE * pack_bytes
+    small, rest = min(pack_bytes, _SMALL_BYTES), max(0, pack_bytes - _SMALL_BYTES)
+    max_bytes = int(_MIN_BYTES + _BYTES_PER_BYTE * small + _BYTES_PER_MORE_BYTE * rest)
     decompressor = zlib.decompressobj()
     try:
         text = decompressor.decompress(packed, max_bytes)
         n_values = sum(map(text.count, (b",", b"[", b"{")))
-        if n_values > _MIN_VALUES + _VALUES_PER_BYTE * pack_bytes:
+        if n_values > _MIN_VALUES + _VALUES_PER_BYTE * small + _VALUES_PER_MORE_BYTE * rest:
             raise JsonValueError(f"too many values ({n_values})")
         if not decompressor.eof:
             raise JsonValueError(f"truncated, or more than {max_bytes} bytes when uncompressed")
@@ -166,11 +172,12 @@ def _to_row(values: Mapping[str, Any]) -> list[Any]:
     return row
 
 
-def _from_row(columns: Sequence[str], row: object, n_segments: int) -> PackTrack:
+def from_row(columns: Sequence[str], row: object, n_segments: int) -> PackTrack:
+    """Return the track of a parsed row. Raises JsonValueError if it is invalid."""
     if not isinstance(row, list) or len(row) > len(columns):
         raise JsonValueError(f"a row must be an array of at most {len(columns)} values")
     values = {**_OPTIONAL, **dict(zip(columns, row, strict=False))}
-    track_id = _to_id(get_string(values, "id"))
+    track_id = to_id(get_string(values, "id"))
     return PackTrack(id=track_id, n_segments=n_segments, **read_metadata(values))
 
 
