@@ -1,0 +1,70 @@
+"""Lock a pack while a program changes it: one writer at a time. Readers need no lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from overheard.errors import PackError
+
+
+@contextlib.contextmanager
+def pack_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a pack, ``NAME.lock`` beside it, for the length of the block.
+
+    The operating system releases the lock of a process that ends. On a file system without locks there is
+    none.
+
+    Parameters
+    ----------
+    path : of the pack, which may not exist; its folder must exist
+
+    Raises
+    ------
+    PackError
+        If another process holds the lock, or the file cannot be created.
+    """
+    lock = path.with_name(f"{path.stem}.lock")
+    try:
+        descriptor = _locked(lock)
+    except BlockingIOError as error:
+        raise PackError(
+            f"{path}: another overheard process is changing this pack", "wait for it, or choose another pack"
+        ) from error
+    except OSError as error:
+        raise PackError(f"{lock}: cannot be created ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()  # before it is released: no other process locks a file that is gone
+        os.close(descriptor)
+
+
+def _locked(lock: Path) -> int:
+    """Create and lock a file, and return its descriptor. Raises OSError."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            _lock(descriptor)
+            if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                return descriptor
+        except FileNotFoundError:  # its last owner deleted it while this process waited for nothing
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):  # the operating system or the file system has no locks
+        return
