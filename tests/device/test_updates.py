@@ -174,10 +174,15 @@ def test_the_publisher_refuses_what_would_go_wrong(publisher: Publisher, tmp_pat
         publisher.publish(pack_of(tmp_path / "my music.pack", entries(range(1))))
     with pytest.raises(UpdateError, match="no pack nothing"):
         publisher.publish(remove=["nothing"])
+    with pytest.raises(UpdateError, match="two of the packs have the name music"):
+        publisher.publish(*[pack_of(tmp_path / "music.pack", entries(range(20)))] * 2)
+    with pytest.raises(UpdateError, match="subscribers would refuse the index"):
+        publisher.publish(*(pack_of(tmp_path / f"{name}.pack", entries(range(2))) for name in ("a", "A")))
     (tmp_path / "broken.pack").write_bytes(b"x")
     with pytest.raises(PackError):
         publisher.publish(tmp_path / "broken.pack")
     assert [entry.name for entry in publisher.publish()] == ["music"]
+    pack_of(path, entries(range(20)))
     assert publisher.publish(path, remove=["music"])[0].last == 0
 
 
@@ -188,8 +193,11 @@ def test_a_damaged_repository_is_not_published(publisher: Publisher, tmp_path: P
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UpdateError, match="--remove music"):
         publisher.publish(pack_of(path, entries(range(11))))
-    (publisher.out / "index.1.json").write_bytes(b"{}")
-    with pytest.raises(UpdateError):
+    publisher.publish(pack_of(path, entries(range(11))), remove=["music"])
+    (publisher.out / "index.1.json").write_bytes(b"{}")  # an old one, which nobody needs
+    publisher.publish(path)
+    (publisher.out / "index.3.json").write_bytes(b"{}")
+    with pytest.raises(UpdateError, match="restore the folder"):
         publisher.publish(path)
 
 
