@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from overheard.catalogue.pack import Pack, open_pack
@@ -22,7 +22,7 @@ MAX_DAYS = 3650
 
 def publish(
     repository: Repository,
-    packs: Iterable[Path],
+    packs: Sequence[Path],
     key: SigningKey,
     root_key: SigningKey | None = None,
     old_key: SigningKey | None = None,
@@ -50,7 +50,7 @@ def publish(
     """
     now = (now or datetime.datetime.now(datetime.timezone.utc)).replace(microsecond=0)
     entries = _kept(repository, remove, now)
-    for path in packs:
+    for path in _different(packs):
         pack = open_pack(path)
         name = _public_name(pack)
         _check_privacy(pack)
@@ -71,6 +71,14 @@ def _kept(
     if unknown := set(remove) - {entry.name for entry in old}:
         raise UpdateError(f"the repository has no pack {one_line(min(unknown))}")
     return {(entry.name, entry.model): entry for entry in old if entry.name not in remove}
+
+
+def _different(packs: Sequence[Path]) -> Sequence[Path]:
+    """Return the packs. Raises UpdateError if one of them would replace another."""
+    names = [path.stem for path in packs]
+    if again := [name for name in names if names.count(name) > 1]:
+        raise UpdateError(f"two of the packs have the name {one_line(again[0])}", "rename one of the files")
+    return packs
 
 
 def _public_name(pack: Pack) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from overheard.errors import UpdateError
 from overheard.files import atomic_write, create_folder
+from overheard.fingerprint.json_values import JsonValueError
 from overheard.updates.documents import (
     FORMAT,
     LATEST,
@@ -60,15 +61,22 @@ class Repository:
         self.folder = folder
         self.root: Root | None = None
         self.index: Index | None = None
-        source = FolderSource(str(folder))
         if (folder / LATEST).exists():
-            root_version, index_version = latest(source)
-            name = f"root.{root_version}.json"
-            # Signed by its own key; whether that is the right one, the subscribers know.
-            self.root = signed_document(source, name, MAX_ROOT_BYTES, Root.parse, lambda root: root.root)
-            signers = self.root.index
-            name = f"index.{index_version}.json"
-            self.index = signed_document(source, name, MAX_INDEX_BYTES, Index.parse, lambda _: signers)
+            try:
+                self._read()
+            except UpdateError as error:
+                remedy = "restore the folder from a backup or from the web server"
+                raise UpdateError(error.problem, remedy) from error
+
+    def _read(self) -> None:
+        source = FolderSource(str(self.folder))
+        root_version, index_version = latest(source)
+        name = f"root.{root_version}.json"
+        # Signed by its own key; whether that is the right one, the subscribers know.
+        root = signed_document(source, name, MAX_ROOT_BYTES, Root.parse, lambda root: root.root)
+        name = f"index.{index_version}.json"
+        self.index = signed_document(source, name, MAX_INDEX_BYTES, Index.parse, lambda _: root.index)
+        self.root = root
 
     def file(self, sha256: str) -> Path:
         """Return the path of a file of a pack."""
@@ -135,6 +143,7 @@ class Repository:
             raise RuntimeError("set_keys comes first")
         version = self.index.version + 1 if self.index else 1
         index = Index(self.root.repository, version, now, now + life, tuple(packs))
+        _require_valid(index)
         self._write_signed(f"index.{version}.json", index.to_dict(), [key])
         pointer = {"format": FORMAT, "root": self.root.version, "index": version}
         self._write(LATEST, json.dumps(pointer).encode() + b"\n")
@@ -143,7 +152,7 @@ class Repository:
         return index
 
     def _write_signed(self, name: str, values: dict[str, Any], keys: Sequence[SigningKey]) -> None:
-        content = json.dumps(values, indent=1).encode() + b"\n"
+        content = _encoded(values)
         self._write(f"{name}.sig", signature_file(content, list(dict.fromkeys(keys))))
         self._write(name, content)
 
@@ -159,8 +168,9 @@ class Repository:
             if match and int(match[1]) <= newest - KEPT_INDEXES:
                 path.unlink()
             elif match and path.suffix == ".json":
-                index = Index.parse(path.read_bytes())
-                used |= {file.sha256 for pack in index.packs for file in pack.files}
+                with contextlib.suppress(JsonValueError):  # nobody can use a damaged index either
+                    index = Index.parse(path.read_bytes())
+                    used |= {file.sha256 for pack in index.packs for file in pack.files}
         for path in (self.folder / "files").glob("*.pack"):
             match = _FILE.fullmatch(path.name)
             if match and match[1] not in used:
@@ -180,6 +190,23 @@ def opened(folder: Path) -> Iterator[Repository]:
         yield Repository(folder)
     finally:
         os.close(descriptor)
+
+
+def _require_valid(index: Index) -> None:
+    """Raise UpdateError if subscribers would refuse an index."""
+    content = _encoded(index.to_dict())
+    try:
+        if len(content) > MAX_INDEX_BYTES:
+            raise JsonValueError(f"it has more than {MAX_INDEX_BYTES} bytes")
+        Index.parse(content)
+    except JsonValueError as error:
+        raise UpdateError(
+            f"subscribers would refuse the index: {error}", "divide or rename the packs of the repository"
+        ) from error
+
+
+def _encoded(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, indent=1).encode() + b"\n"
 
 
 def _sha256(path: Path) -> str:

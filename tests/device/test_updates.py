@@ -12,6 +12,7 @@ import pytest
 
 from overheard.catalogue.layers import MAX_LAYERS, compact, write_layer
 from overheard.catalogue.pack import open_pack
+from overheard.catalogue.pack_lock import pack_lock
 from overheard.errors import PackError, UpdateError
 from overheard.fingerprint.model import default_model
 from overheard.settings import Settings
@@ -173,10 +174,15 @@ def test_the_publisher_refuses_what_would_go_wrong(publisher: Publisher, tmp_pat
         publisher.publish(pack_of(tmp_path / "my music.pack", entries(range(1))))
     with pytest.raises(UpdateError, match="no pack nothing"):
         publisher.publish(remove=["nothing"])
+    with pytest.raises(UpdateError, match="two of the packs have the name music"):
+        publisher.publish(*[pack_of(tmp_path / "music.pack", entries(range(20)))] * 2)
+    with pytest.raises(UpdateError, match="subscribers would refuse the index"):
+        publisher.publish(*(pack_of(tmp_path / f"{name}.pack", entries(range(2))) for name in ("a", "A")))
     (tmp_path / "broken.pack").write_bytes(b"x")
     with pytest.raises(PackError):
         publisher.publish(tmp_path / "broken.pack")
     assert [entry.name for entry in publisher.publish()] == ["music"]
+    pack_of(path, entries(range(20)))
     assert publisher.publish(path, remove=["music"])[0].last == 0
 
 
@@ -187,8 +193,11 @@ def test_a_damaged_repository_is_not_published(publisher: Publisher, tmp_path: P
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UpdateError, match="--remove music"):
         publisher.publish(pack_of(path, entries(range(11))))
-    (publisher.out / "index.1.json").write_bytes(b"{}")
-    with pytest.raises(UpdateError):
+    publisher.publish(pack_of(path, entries(range(11))), remove=["music"])
+    (publisher.out / "index.1.json").write_bytes(b"{}")  # an old one, which nobody needs
+    publisher.publish(path)
+    (publisher.out / "index.3.json").write_bytes(b"{}")
+    with pytest.raises(UpdateError, match="restore the folder"):
         publisher.publish(path)
 
 
@@ -232,6 +241,37 @@ def test_a_pack_that_was_changed_here_is_not_overwritten(
     assert titles(settings) == before
 
 
+def test_a_pack_that_another_program_changes_is_left_alone(
+    publisher: Publisher, settings: Settings, tmp_path: Path
+) -> None:
+    path = pack_of(tmp_path / "music.pack", entries(range(5)))
+    publisher.publish(path)
+    trust(settings, str(publisher.out))
+    update(settings)
+    publisher.publish(pack_of(path, entries(range(7))))
+    with pack_lock(settings.packs_dir / "music.pack"):
+        assert "another overheard process is changing this pack" in update(settings)["music"].detail
+    assert titles(settings) == expect(range(5))
+    assert update(settings)["music"].kind == "updated"
+
+
+def test_a_pack_that_is_made_during_the_download_is_not_overwritten(
+    publisher: Publisher, settings: Settings, tmp_path: Path
+) -> None:
+    publisher.publish(pack_of(tmp_path / "music.pack", entries(range(5))))
+    trust(settings, str(publisher.out))
+    own = settings.packs_dir / "music.pack"
+    made: list[Path] = []
+
+    def report(*_: object) -> None:
+        if not made:
+            made.append(pack_of(own, entries(range(50, 52))))
+
+    ((_, outcome),) = Update(settings, default_model()).run(report=report)
+    assert getattr(outcome, "kind", None) == "failed"
+    assert titles(settings) == expect(range(50, 52))
+
+
 def test_a_damaged_copy_is_downloaded_again(publisher: Publisher, settings: Settings, tmp_path: Path) -> None:
     path = pack_of(tmp_path / "music.pack", entries(range(20)))
     publisher.publish(path)
@@ -262,7 +302,7 @@ def test_many_layers_are_merged_here_and_the_pack_stays_the_repositorys(
     publisher.publish(path)
     trust(settings, server.url)
     update(settings)
-    for number in range(50, 62):
+    for number in range(50, 61):
         write_layer(open_pack(path), entries(range(number, number + 1)))
         publisher.publish(path)
         server.n_bytes = 0
@@ -270,7 +310,7 @@ def test_many_layers_are_merged_here_and_the_pack_stays_the_repositorys(
         assert server.n_bytes < 0.5 * path.stat().st_size
         if compacted and number == 55:
             compact(settings.packs_dir / "music.pack")
-    assert titles(settings) == expect(range(62))
+    assert titles(settings) == expect(range(61))
     assert len(os.listdir(settings.packs_dir / "music.layers")) <= MAX_LAYERS
     assert update(settings)["music"].kind == "current"
 

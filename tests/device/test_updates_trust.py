@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as checks
+from hypothesis import strategies as st
 
 from overheard.catalogue.layers import write_layer
 from overheard.catalogue.pack import open_pack
@@ -306,6 +310,20 @@ def test_documents_that_are_hard_to_parse_are_refused(content: bytes) -> None:
     for parse in (Index.parse, Root.parse):
         with pytest.raises(JsonValueError):
             parse(content)
+
+
+@checks(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_change_of_a_document_is_refused_or_read(publisher: Publisher, data: st.DataObject) -> None:
+    """No change makes the parser fail in another way, whoever signed it."""
+    name, parse = data.draw(st.sampled_from([("index.1.json", Index.parse), ("root.1.json", Root.parse)]))
+    content = (publisher.out / name).read_bytes()
+    start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(content))] * 2)))
+    inserted = data.draw(
+        st.binary(max_size=9) | st.sampled_from([b"null", b"[", b"{", b"-1", b"1e999", b'"\\ud800"'])
+    )
+    with contextlib.suppress(JsonValueError):
+        parse(content[:start] + inserted + content[min(end, start + 9) :])
 
 
 def test_files_that_are_no_packs_are_refused_although_they_are_signed(

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from overheard.catalogue.layer import open_layer
-from overheard.catalogue.layers import merge_layers
+from overheard.catalogue.layers import MAX_LAYERS, merge_layers
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.pack_format import UnusablePack
+from overheard.catalogue.pack_lock import pack_lock
 from overheard.catalogue.selection import mismatch
 from overheard.errors import OverheardError, PackError, UpdateError
 from overheard.fingerprint.model import Model
@@ -126,8 +127,10 @@ class PackUpdater:
         self, entry: PackEntry, base: Path, planned: Plan, found: list[InstalledFile], check: bool
     ) -> Outcome:
         """Complete an update that was interrupted after its last rename."""
+        if not check and len(found) > len(planned.kept):
+            with pack_lock(base):
+                remove_unused(base, planned.kept)
         if not check:
-            remove_unused(base, planned.kept)
             self._remember(entry.name, [known for known in found if known.file in planned.kept])
         return Outcome(entry.name, "current", "up to date")
 
@@ -153,12 +156,15 @@ class PackUpdater:
             stamp = download(self._source, file, self.part_of(file), self._limits, report)
             new.append(InstalledFile(file, entry.lineage, stamp))
             self._verify(entry, file)
-        self._installed(entry, base)  # again: the user may have made a pack of this name meanwhile
-        # Before the files are in place, so that after a crash they are known to be of this repository.
-        self._remember(entry.name, [*found, *new])
-        place(base, planned, {file: self.part_of(file) for file in missing})
-        merge_layers(open_pack(base))  # if there are many now
-        self._remember(entry.name, self._installed(entry, base))
+        with pack_lock(base):
+            if self._installed(entry, base) != found:
+                raise UpdateError(f"{base} was changed during the download", "update again")
+            # Before the files are in place, so that after a crash they are known to be of this repository.
+            self._remember(entry.name, [*found, *new])
+            place(base, planned, {file: self.part_of(file) for file in missing})
+            if len(planned.kept) + len(planned.new) > 1 + MAX_LAYERS:
+                merge_layers(open_pack(base))
+            self._remember(entry.name, self._installed(entry, base))
 
     def _remember(self, name: str, files: list[InstalledFile]) -> None:
         old = self._subscription

@@ -80,7 +80,7 @@ class _Connection(http.client.HTTPConnection):
             yield
             if self.late:  # the end of the connection can look like the end of the response
                 raise TimeoutError
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: of a host name
             raise _network_error(self.start, error, self.late) from error
 
     def lift_deadline(self) -> None:
