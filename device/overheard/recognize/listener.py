@@ -22,7 +22,6 @@ CLIP_STEP_FRAMES = 4  # fine enough that some query segment lies on the catalogu
 LISTEN_STEP_FRAMES = 16  # 0.5 s
 WINDOW_S = 10.0
 RECORDING_HOP_S = 3.0  # nobody waits for the first result
-RECORDING_FIRST_S = 6.0  # in less, a passage that the track repeats decides too often where in it the play is
 RECORDING_SEARCH_FRAMES = 24  # 0.75 s: all positions relative to the catalogue's grid of 32 frames occur
 RECORDING_BATCH_S = 30.0  # saves calls, and so the start of BLAS's threads where it has several
 SHORT_WINDOW_S = 4.0  # matched too if the whole window is not accepted: the music may just have begun
@@ -39,7 +38,6 @@ class Windows:
     step_frames : frames between the starts of neighbouring query segments
     length_s : length of a window
     hop_s : seconds between the ends of neighbouring windows; infinite for one window, when the sound ends
-    first_s : length of the first window after silence, if it is longer than a hop and the sound does not end
     search_frames : frames between the starts of query segments that are searched, on average
     batch_s : seconds of sound that are processed together; 0 for each block as it arrives
     """
@@ -47,7 +45,6 @@ class Windows:
     step_frames: int = LISTEN_STEP_FRAMES
     length_s: float = WINDOW_S
     hop_s: float = 1.0
-    first_s: float = 0.0
     search_frames: int = LISTEN_STEP_FRAMES
     batch_s: float = 0.0
 
@@ -69,14 +66,7 @@ class Windows:
         if duration_s <= single_s:
             return cls(CLIP_STEP_FRAMES, duration_s, math.inf)
         step_frames = min(LISTEN_STEP_FRAMES, math.ceil(CLIP_STEP_FRAMES * duration_s / single_s))
-        return cls(
-            step_frames,
-            WINDOW_S,
-            RECORDING_HOP_S,
-            RECORDING_FIRST_S,
-            RECORDING_SEARCH_FRAMES,
-            RECORDING_BATCH_S,
-        )
+        return cls(step_frames, WINDOW_S, RECORDING_HOP_S, RECORDING_SEARCH_FRAMES, RECORDING_BATCH_S)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +127,6 @@ class Listener:
         self._candidates: list[Candidates | None] = []  # of the same segments, where they were searched
         self._n_embedded = 0
         self._n_unmatched = 0  # segments after the last window
-        self._n_next = max(self._n_hop, self._segments_in(self._windows.first_s))  # to the next window's end
         self._origin_samples: int | None = None  # where the current stretch of sound began
 
     @property
@@ -213,10 +202,10 @@ class Listener:
             self._frames, self._blocks = np.concatenate([self._frames, frames]), []
         while len(self._frames) >= self._spec.n_frames:
             self._embed()
-            if self._n_unmatched >= self._n_next:
+            if self._n_unmatched >= self._n_hop:
                 self._search(self._searched_rows(len(self._queries), len(self._queries)))
-            while self._n_unmatched >= self._n_next:
-                events += self._match(self._n_next)
+            while self._n_unmatched >= self._n_hop:
+                events += self._match(self._n_hop)
         return events
 
     def _embed(self) -> None:
@@ -229,14 +218,13 @@ class Listener:
         rows = [Queries(queries.embeddings[i : i + 1], queries.expected[i : i + 1]) for i in range(n)]
         self._n_embedded += n
         self._n_unmatched += n
-        n_kept = self._n_window + max(0, self._n_unmatched - self._n_next)
+        n_kept = self._n_window + max(0, self._n_unmatched - self._n_hop)
         self._queries = [*self._queries, *rows][-n_kept:]
         self._candidates = [*self._candidates, *[None] * n][-n_kept:]
 
     def _match(self, n_new: int) -> list[Event]:
         """Match the window that ends with the next `n_new` segments; if not accepted, its last seconds."""
         self._n_unmatched -= n_new
-        self._n_next = self._n_hop
         n = min(len(self._queries) - self._n_unmatched, self._n_window)
         n_short = self._segments_in(SHORT_WINDOW_S)
         match = self._match_last(n)
