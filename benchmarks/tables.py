@@ -48,7 +48,7 @@ KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
     "latency": ("listen", "runtimes", "index", "environment", "model"),
     "power": ("scenes", "meters", "environment", "model"),
-    "identify_cost": ("clips", "reference_s", "environment", "model"),
+    "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")

@@ -196,11 +196,18 @@ def power(result: Result) -> str:
 
 
 def identify_cost(result: Result) -> str:
-    """Return the table of the cost of identifying one clip, by its length."""
+    """Return the table of the cost of identifying one clip of known or of unknown music, by its length."""
     rows = [
-        [f"{row['length_s']} s", f"{row['cpu_s']:.3f}", f"{row['cpu_s_per_s']:.4f}", f"{row['ratio']:.2f}"]
-        for row in result["clips"]
+        [
+            f"{known['length_s']} s",
+            *(
+                text
+                for row in (known, unknown)
+                for text in (f"{row['cpu_s']:.3f}", f"{row['cpu_s_per_s']:.4f}", f"{row['ratio']:.2f}")
+            ),
+        ]
+        for known, unknown in zip(result["clips"], result["unknown_clips"], strict=True)
     ]
-    reference = result["reference_s"]
-    header = ["clip", "CPU s", "CPU s per second of audio", f"relative to {reference} s"]
+    columns = ["CPU s", "per second of audio", f"relative to {result['reference_s']} s"]
+    header = ["clip", *columns, *(f"unknown music: {column}" for column in columns)]
     return markdown(header, rows)

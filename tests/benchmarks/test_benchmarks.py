@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -16,7 +18,7 @@ from corpus_fakes import MemoryCorpus
 from overheard.events import Match, Play, PlayEnded, PlayStarted, Track
 from overheard.recognize.listener import Listener
 from overheard.recognize.pipeline import Recognizer
-from overheard_bench import catalogue, meters, plots, protocol, report, score, shares, stopwatch
+from overheard_bench import BENCHMARKS, catalogue, meters, plots, protocol, report, score, shares, stopwatch
 from overheard_bench import corpus as corpora
 
 
@@ -146,7 +148,27 @@ def test_exhaustive_search_may_be_better_by_two_points():
 def test_the_cost_of_a_clip_is_relative_to_15_seconds():
     rows = identify_cost.clips({15: 1.5, 30: 6.0})
     assert rows[1] == {"length_s": 30, "cpu_s": 6.0, "cpu_s_per_s": 0.2, "ratio": 2.0}
-    assert "| 30 s | 6.000 | 0.2000 | 2.00 |" in report.identify_cost({"clips": rows, "reference_s": 15})
+    unknown = identify_cost.clips({15: 1.5, 30: 3.0})
+    table = report.identify_cost({"clips": rows, "unknown_clips": unknown, "reference_s": 15})
+    assert "| 30 s | 6.000 | 0.2000 | 2.00 | 3.000 | 0.1000 | 1.00 |" in table
+
+
+def test_the_cost_of_a_clip_is_measured_with_one_blas_thread():
+    """NumPy reads the number of threads when it is imported for the first time."""
+    program = """
+import os, sys
+class Finder:
+    def find_spec(name, *_):
+        if name == "numpy":
+            print(os.environ.get("OPENBLAS_NUM_THREADS"))
+sys.meta_path.insert(0, Finder)
+import identify_cost
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(BENCHMARKS), *sys.path])
+    command = [sys.executable, "-c", program]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert child.stdout.split() == ["1"]
 
 
 def test_table_and_picture(tmp_path):

@@ -76,7 +76,9 @@ RESULTS: dict[str, Any] = {
         "meters": {"battery": "unavailable: none"},
     },
     "identify_cost": ORIGIN | {
-        "clips": [{"length_s": 60, "cpu_s": 1.5, "cpu_s_per_s": 0.025, "ratio": 0.98}], "reference_s": 15,
+        "clips": [{"length_s": 60, "cpu_s": 1.5, "cpu_s_per_s": 0.025, "ratio": 0.98}],
+        "unknown_clips": [{"length_s": 60, "cpu_s": 1.8, "cpu_s_per_s": 0.03, "ratio": 0.99}],
+        "reference_s": 15,
     },
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -20,9 +21,11 @@ from overheard.settings import GateSettings, TrackSettings
 CLIP_STEP_FRAMES = 4  # fine enough that some query segment lies on the catalogue's grid of 32 frames
 LISTEN_STEP_FRAMES = 16  # 0.5 s
 WINDOW_S = 10.0
-RECORDING_HOP_S = 2.0
+RECORDING_HOP_S = 3.0  # nobody waits for the first result
+RECORDING_SEARCH_FRAMES = 24  # 0.75 s: all positions relative to the catalogue's grid of 32 frames occur
+RECORDING_BATCH_S = 30.0  # saves calls, and so the start of BLAS's threads where it has several
 SHORT_WINDOW_S = 4.0  # matched too if the whole window is not accepted: the music may just have begun
-MAX_SEARCHED = 24  # query embeddings of a window that are searched; all of them score the candidates
+MAX_SEARCHED = 24  # query embeddings of a single window that are searched; all of them score the candidates
 MAX_EMBEDDED_AT_ONCE = 256  # bounds memory
 
 
@@ -35,11 +38,15 @@ class Windows:
     step_frames : frames between the starts of neighbouring query segments
     length_s : length of a window
     hop_s : seconds between the ends of neighbouring windows; infinite for one window, when the sound ends
+    search_frames : frames between the starts of query segments that are searched, on average
+    batch_s : seconds of sound that are processed together; 0 for each block as it arrives
     """
 
     step_frames: int = LISTEN_STEP_FRAMES
     length_s: float = WINDOW_S
     hop_s: float = 1.0
+    search_frames: int = LISTEN_STEP_FRAMES
+    batch_s: float = 0.0
 
     @property
     def single(self) -> bool:
@@ -51,15 +58,15 @@ class Windows:
         """Return the windows of a recording.
 
         One that is too short for two windows that could confirm each other (16 s) is a single window. Longer
-        ones are followed as a microphone is, but with half as many windows, since nobody waits for the first
-        result, and with steps that grow with the length up to those of listening: up to 64 s the number of
-        query segments, and so most of the cost, stays what 16 s need.
+        ones are followed as a microphone is, with fewer windows and searches, so that a second of them costs
+        less than a second of a single window. Their steps grow with the length up to those of listening: up
+        to 64 s the number of query segments, and so most of the cost, stays what 16 s need.
         """
         single_s = WINDOW_S + TrackRules.confirm_s
         if duration_s <= single_s:
             return cls(CLIP_STEP_FRAMES, duration_s, math.inf)
         step_frames = min(LISTEN_STEP_FRAMES, math.ceil(CLIP_STEP_FRAMES * duration_s / single_s))
-        return cls(step_frames, hop_s=RECORDING_HOP_S)
+        return cls(step_frames, WINDOW_S, RECORDING_HOP_S, RECORDING_SEARCH_FRAMES, RECORDING_BATCH_S)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +112,7 @@ class Listener:
         self._tracker = PlayTracker(track, rules)
         self._step_s = self._windows.step_frames / self._spec.frontend.frames_per_s
         self._n_window = self._segments_in(self._windows.length_s)
+        self._n_hop = sys.maxsize if self._windows.single else math.ceil(self._windows.hop_s / self._step_s)
         self._n_samples = 0  # so far, lost sound included
         self.best: Match | None = None
         self.any_sound = False
@@ -113,11 +121,12 @@ class Listener:
 
     def _clear(self) -> None:
         self._frontend.reset()
+        self._blocks: list[FloatArray] = []  # wait for the front-end
         self._frames: FloatArray = np.zeros((0, self._spec.frontend.n_mels), dtype=np.float32)
-        self._queries: list[Queries] = []  # of the window, one segment each
+        self._queries: list[Queries] = []  # of the next window and after it, one segment each
         self._candidates: list[Candidates | None] = []  # of the same segments, where they were searched
         self._n_embedded = 0
-        self._n_unmatched = 0  # segments since the last match
+        self._n_unmatched = 0  # segments after the last window
         self._origin_samples: int | None = None  # where the current stretch of sound began
 
     @property
@@ -147,13 +156,9 @@ class Listener:
             self._origin_samples = self._n_samples
             self.any_sound = True
         self._n_samples += len(block)
-        self._frames = np.concatenate([self._frames, self._frontend.process(block)])
-        events = []
-        while len(self._frames) >= self._spec.n_frames:
-            self._embed()
-            if self._n_unmatched * self._step_s >= self._windows.hop_s:
-                events += self._match()
-        return events
+        self._blocks.append(block)
+        waiting_s = sum(map(len, self._blocks)) / self._spec.frontend.sample_rate
+        return self._advance() if waiting_s >= self._windows.batch_s else []
 
     def _follow_engine(self) -> None:
         """Use the newest engine. The open play, which has a track and no segments, goes on."""
@@ -174,35 +179,54 @@ class Listener:
         After an exception in `process`, the last sound is not matched: the same exception again would hide
         the first.
         """
-        events = self._match() if self._n_unmatched and not self._failed else []
+        events = [] if self._failed else self._match_rest()
         return events + self._tracker.finish(self.now_s)
 
     def _end_stretch(self) -> list[Event]:
         """Match what has not been matched yet, and forget the sound."""
-        events = self._match() if self._n_unmatched else []
+        events = self._match_rest()
         if self._origin_samples is not None:
             self._clear()
         return events
 
+    def _match_rest(self) -> list[Event]:
+        """Match the windows that wait, and a last one that ends with the sound."""
+        events = self._advance()
+        return events + (self._match(self._n_unmatched) if self._n_unmatched else [])
+
+    def _advance(self) -> list[Event]:
+        """Embed the sound that waits, and match the windows that are complete."""
+        events: list[Event] = []
+        if self._blocks:
+            frames = self._frontend.process(np.concatenate(self._blocks))
+            self._frames, self._blocks = np.concatenate([self._frames, frames]), []
+        while len(self._frames) >= self._spec.n_frames:
+            self._embed()
+            if self._n_unmatched >= self._n_hop:
+                self._search(self._searched_rows(len(self._queries), len(self._queries)))
+            while self._n_unmatched >= self._n_hop:
+                events += self._match(self._n_hop)
+        return events
+
     def _embed(self) -> None:
-        """Embed the waiting segments, but no more than the next window needs."""
+        """Embed the segments that wait, but not too many at once; forget what no window needs any more."""
         step, n_frames = self._windows.step_frames, self._spec.n_frames
         n = min((len(self._frames) - n_frames) // step + 1, MAX_EMBEDDED_AT_ONCE)
-        if not self._windows.single:
-            n = min(n, math.ceil(self._windows.hop_s / self._step_s) - self._n_unmatched)
         segments = slice_segments(self._frames[: (n - 1) * step + n_frames], step, self._spec)
         self._frames = self._frames[n * step :]
         queries = self._engine.embedder.query(segments)
         rows = [Queries(queries.embeddings[i : i + 1], queries.expected[i : i + 1]) for i in range(n)]
-        self._queries = [*self._queries, *rows][-self._n_window :]
-        self._candidates = [*self._candidates, *[None] * n][-self._n_window :]
         self._n_embedded += n
         self._n_unmatched += n
+        n_kept = self._n_window + max(0, self._n_unmatched - self._n_hop)
+        self._queries = [*self._queries, *rows][-n_kept:]
+        self._candidates = [*self._candidates, *[None] * n][-n_kept:]
 
-    def _match(self) -> list[Event]:
-        """Match the window, or its last seconds if it is not accepted as a whole."""
-        self._n_unmatched = 0
-        n, n_short = len(self._queries), self._segments_in(SHORT_WINDOW_S)
+    def _match(self, n_new: int) -> list[Event]:
+        """Match the window that ends with the next `n_new` segments; if not accepted, its last seconds."""
+        self._n_unmatched -= n_new
+        n = min(len(self._queries) - self._n_unmatched, self._n_window)
+        n_short = self._segments_in(SHORT_WINDOW_S)
         match = self._match_last(n)
         if n_short < n and not self._windows.single and (match is None or not match.accepted):
             short = self._match_last(n_short)
@@ -212,27 +236,29 @@ class Listener:
         return self._tracker.update(match, *self._span_s(n))
 
     def _match_last(self, n: int) -> Match | None:
-        """Return the best match of the last `n` segments."""
-        rows = self._searched_rows(n)
+        """Return the best match of the last `n` segments of the window."""
+        end = len(self._queries) - self._n_unmatched
+        rows = self._searched_rows(n, end)
         play = self._tracker.playing
         return self._engine.matcher.match(
-            Queries.join(self._queries[-n:]),
-            self._search(rows + len(self._queries) - n),
-            rows,
+            Queries.join(self._queries[end - n : end]),
+            self._search(rows),
+            rows - (end - n),
             self._windows.step_frames,
             *self._span_s(n),
             None if play is None else play.track.id,
         )
 
-    def _searched_rows(self, n: int) -> IntArray:
-        """Return which of the last `n` segments are searched; windows that overlap share them."""
+    def _searched_rows(self, n: int, end: int) -> IntArray:
+        """Return which of `n` segments before row `end` are searched; windows that overlap share them."""
         if self._windows.single:
-            return evenly_spread(n, MAX_SEARCHED)
-        numbers = np.arange(self._n_embedded - n, self._n_embedded)
-        return np.flatnonzero(numbers % math.ceil(self._n_window / MAX_SEARCHED) == 0)
+            return end - n + evenly_spread(n, MAX_SEARCHED)
+        first = self._n_embedded - len(self._queries) + end - n  # its number since the sound began
+        starts = np.arange(first - 1, first + n) * self._windows.step_frames
+        return end - n + np.flatnonzero(np.diff(starts // self._windows.search_frames))
 
     def _search(self, rows: IntArray) -> Candidates:
-        """Return the candidates of some segments of the window; each is searched once."""
+        """Return the candidates of the segments in these rows; each is searched once."""
         missing = [int(row) for row in rows if self._candidates[row] is None]
         if missing:
             queries = Queries.join([self._queries[row] for row in missing])
@@ -246,12 +272,12 @@ class Listener:
         return max(1, int((length_s - self._spec.segment_s) / self._step_s) + 1)
 
     def _span_s(self, n: int) -> tuple[float, float]:
-        """Return start and end of the last `n` segments, in seconds of the source."""
+        """Return start and end of the last `n` segments of the window, in seconds of the source."""
         origin_s = (self._origin_samples or 0) / self._spec.frontend.sample_rate
         if self._windows.single:
             # Not now_s: a recording shorter than a segment is padded.
             return origin_s, min(self.now_s, origin_s + self._windows.length_s)
-        last_s = origin_s + (self._n_embedded - 1) * self._step_s
+        last_s = origin_s + (self._n_embedded - self._n_unmatched - 1) * self._step_s
         return last_s - (n - 1) * self._step_s, last_s + self._spec.segment_s
 
 

@@ -33,7 +33,7 @@ from overheard.recognize.scoring import Scoring
 from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
-# From this length on, about 5 minutes, neither the windows nor the rules of a recording depend on its length.
+# From this length on, about 7 minutes, neither the windows nor the rules of a recording depend on its length.
 LONG_S = RECORDING_HOP_S * math.exp(TrackRules.strong_above)
 
 
