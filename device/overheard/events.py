@@ -93,4 +93,15 @@ class Silence:
     start_s: float
 
 
-Event = PlayStarted | PlayUpdated | PlayEnded | MusicUnknown | Silence
+@dataclasses.dataclass(frozen=True)
+class SourceChanged:
+    """The sound server connected the input to another source. Later events are about that one."""
+
+    start_s: float
+    name: str  # of the source in the history
+    source: str  # value for --input
+    before: str  # the source so far
+    reason: str  # "gone" or "moved", what happened to the source so far, or "returned" to the first one
+
+
+Event = PlayStarted | PlayUpdated | PlayEnded | MusicUnknown | Silence | SourceChanged

@@ -14,7 +14,17 @@ from typing import TextIO
 import pytest
 
 from overheard.commands import identify
-from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
+from overheard.events import (
+    Event,
+    MusicUnknown,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayUpdated,
+    Silence,
+    SourceChanged,
+    Track,
+)
 from overheard.recognize.pipeline import Identification
 from overheard.sinks.jsonl import JsonLinesSink, to_json
 from overheard.sinks.lines import LineWriter
@@ -148,6 +158,14 @@ def test_json_lines():
     }
     assert silence == {"event": "silence", "started_at": "1970-01-01T00:00:40.000Z", "start_s": 40}
     assert to_json(PlayEnded(play(9)), 0)["event"] == "play_ended"
+    assert to_json(SourceChanged(4, "monitor", "pulse:a", "pulse:b", "returned"), 0) == {
+        "event": "source_changed",
+        "started_at": "1970-01-01T00:00:04.000Z",
+        "start_s": 4,
+        "source": "pulse:a",
+        "before": "pulse:b",
+        "reason": "returned",
+    }
 
 
 def test_listen_and_identify_print_plays_alike():

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated
+from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, SourceChanged
 from overheard.sinks.history_file import (
     FileId,
     HistoryDamaged,
@@ -93,7 +93,7 @@ class HistorySink:
     path : Path
         The SQLite file; created if it does not exist.
     source : str
-        Name of the audio source, stored with each play.
+        Name of the audio source, stored with each play until it changes.
     """
 
     name = "history"
@@ -116,7 +116,9 @@ class HistorySink:
         self._write()  # here, so that a problem is reported before listening starts
 
     def handle(self, event: Event, started: float) -> None:
-        """Insert or update the row of a play; ignore other events."""
+        """Insert or update the row of a play, and note the source of the plays that follow."""
+        if isinstance(event, SourceChanged):
+            self._source = event.name
         if not isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
             return
         play, entry = event.play, self._open

@@ -14,6 +14,7 @@ from overheard.events import (
     PlayStarted,
     PlayUpdated,
     Silence,
+    SourceChanged,
     Track,
 )
 from overheard.sinks.lines import LineWriter
@@ -24,6 +25,7 @@ _NAMES = {
     PlayEnded: "play_ended",
     MusicUnknown: "music_unknown",
     Silence: "silence",
+    SourceChanged: "source_changed",
 }
 
 
@@ -35,6 +37,7 @@ class JsonLinesSink:
     - ``play_started``, ``play_updated``, ``play_ended``: ``started_at``, ``ended_at``, ``play``
     - ``music_unknown``: ``started_at``, ``ended_at``, ``start_s``, ``end_s``
     - ``silence``: ``started_at``, ``start_s``
+    - ``source_changed``: ``started_at``, ``start_s``, ``source``, ``before``, ``reason``
 
     `play` has the same form as in `overheard identify --json`. Keys that end in ``_at`` are UTC times, keys
     that end in ``_s`` are seconds on the source's clock.
@@ -76,6 +79,8 @@ def to_json(event: Event, started: float) -> dict[str, Any]:
     values["start_s"] = round(event.start_s, 3)
     if isinstance(event, MusicUnknown):
         values["end_s"] = round(event.end_s, 3)
+    if isinstance(event, SourceChanged):
+        values |= {"source": event.source, "before": event.before, "reason": event.reason}
     return values
 
 
