@@ -51,6 +51,10 @@ class Reading:
     track: Track
     alignment_s: float
 
+    def clip(self, end_s: float) -> float:
+        """Limit a second of the source to the end of the track."""
+        return min(end_s, self.track.duration_s - self.alignment_s) if self.track.duration_s > 0 else end_s
+
 
 Readings = dict[str, Reading]  # by the track's id; the preferred one first
 
@@ -58,13 +62,6 @@ Readings = dict[str, Reading]  # by the track's id; the preferred one first
 def alignment_s(match: Match) -> float:
     """Return the position in the match's track at second 0 of the source."""
     return match.offset_s - match.start_s
-
-
-def clip_to_track(match: Match, end_s: float) -> float:
-    """Limit the end of a play to the end of its track."""
-    if match.track.duration_s <= 0:
-        return end_s
-    return min(end_s, match.track.duration_s - alignment_s(match))
 
 
 def readings_of(match: Match) -> Readings:

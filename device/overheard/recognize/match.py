@@ -93,21 +93,21 @@ class Matcher:
         evidence, tracks, best = aligned
         frames_per_s = self.spec.frontend.frames_per_s
         first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
-        match = Match(
+        score = self.scoring.score(evidence, end_s - start_s)
+        others = self._passages.alternatives(tracks, best) if score >= self.scoring.threshold else []
+        return Match(
             track=self.index.track(evidence.track),
             start_s=min(start_s + first_s, end_s),
             end_s=min(start_s + last_s, end_s),
             offset_s=evidence.offset_frames / frames_per_s + first_s,
-            score=self.scoring.score(evidence, end_s - start_s),
+            score=score,
             threshold=self.scoring.threshold,
             confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
             margin=evidence.margin,
+            alternatives=tuple(
+                Alternative(self.index.track(n), o / frames_per_s + first_s) for n, o in others
+            ),
         )
-        alternatives = [
-            Alternative(self.index.track(number), offset / frames_per_s + first_s)
-            for number, offset in (self._passages.alternatives(tracks, best) if match.accepted else ())
-        ]
-        return dataclasses.replace(match, alternatives=tuple(alternatives))
 
     def weigh(
         self,

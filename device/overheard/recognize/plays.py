@@ -21,7 +21,6 @@ from overheard.recognize.agreement import (
     TrackRules,
     agree,
     alignment_s,
-    clip_to_track,
     common,
     narrowed,
     readings_of,
@@ -117,10 +116,8 @@ class PlayTracker:
     # The open play
 
     def _continues(self, match: Match) -> bool:
-        agrees = self._play is not None and match.track.id in common(
-            readings_of(match), self._readings, self._rules.drift_s
-        )
-        return agrees and self._kept(match)
+        explained = common(readings_of(match), self._readings, self._rules.drift_s)
+        return self._play is not None and bool(explained) and self._kept(match)
 
     def _kept(self, match: Match) -> bool:
         return match.score >= match.threshold - self._rules.kept_below
@@ -139,9 +136,11 @@ class PlayTracker:
             return []
         self._heard_s = max(self._heard_s, match.end_s)
         self._confidence = max(self._confidence, match.confidence)
+        name, known = next(iter(self._readings.items()))
+        reading = readings_of(match).get(name, known)
         play = dataclasses.replace(
             play,
-            end_s=max(play.end_s, clip_to_track(match, self._heard_s)),
+            end_s=max(play.end_s, reading.clip(self._heard_s)),
             score=max(play.score, match.score),
             confidence=self._confidence / len(self._readings),
         )
@@ -184,7 +183,7 @@ class PlayTracker:
         later_s = match.end_s - first.end_s
         confirmed = match.score >= match.threshold + rules.strong_above or later_s >= rules.confirm_s
         play = self._play
-        same_track = play is not None and play.track.id == match.track.id
+        same_track = play is not None and play.track.id in readings_of(match)
         if not confirmed:
             return self._hear(match) if same_track else []
         self._pending = None
@@ -226,7 +225,7 @@ class PlayTracker:
         self._play = Play(
             track=first.track,
             start_s=start_s,
-            end_s=max(start_s, clip_to_track(match, match.end_s)),
+            end_s=max(start_s, next(iter(self._readings.values())).clip(match.end_s)),
             offset_s=first.offset_s,
             score=match.score,
             confidence=match.confidence / len(self._readings),

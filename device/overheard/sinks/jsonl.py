@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from overheard.events import (
     Event,
+    Match,
     MusicUnknown,
     Play,
     PlayEnded,
@@ -93,7 +94,16 @@ def play_json(play: Play) -> dict[str, Any]:
         "score": round(play.score, 6),
         "confidence": round(play.confidence, 4),
         "track": track_json(play.track),
+        "alternatives": alternatives_json(play),
     }
+
+
+def alternatives_json(found: Play | Match) -> list[dict[str, Any]]:
+    """Convert the other recordings that a play or match may be to JSON types; empty if it is certain."""
+    return [
+        {"offset_s": round(other.offset_s, 3), "track": track_json(other.track)}
+        for other in found.alternatives
+    ]
 
 
 def track_json(track: Track) -> dict[str, str]:
