@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from overheard.events import Event
+from overheard.events import Event, SourceChanged
 from overheard.hear.gate import QuietReport
 from overheard.hear.resampler import to_float
-from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap
+from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap, Rerouted
 from overheard.settings import Settings
 from overheard.sinks.runner import Sink, SinkRunner, close_all, start_runners
 
@@ -29,6 +29,11 @@ _MAX_DRIFT_S = 2.0
 _JUMP_S = 5.0
 _FULL_SINK_WAIT_S = 4.0  # a file is read faster than a slow sink works, so reading waits while the sink works
 _LOSS_REPORT_INTERVAL_S = 60.0
+_CHANGES = {
+    "gone": "{0.before} is gone, hearing {0.source} instead",
+    "moved": "hearing {0.source} instead of {0.before}",
+    "returned": "hearing {0.source} again",
+}
 
 
 def elapsed_s() -> float:
@@ -167,8 +172,11 @@ class _Session:
         self._n_samples = 0
         self.lost = _LostAudio()
 
-    def process(self, item: Block | Gap) -> None:
+    def process(self, item: Block | Gap | Rerouted) -> None:
         """Pass an item of the source to the listener, and its events to the sinks."""
+        if isinstance(item, Rerouted):
+            self._change_source(item)
+            return
         if isinstance(item, Gap):
             self.lost.add(item.n_samples)
             if self._listener is not None:
@@ -185,6 +193,16 @@ class _Session:
         samples = to_float(item)
         self._report_quiet(self._quiet.process(samples))
         self._send(self._listener.process(samples))
+
+    def _change_source(self, change: Rerouted) -> None:
+        """End the open play, which was heard from the source so far, and report the change."""
+        log.warning("source changed: %s", _CHANGES[change.reason].format(change))
+        if self._listener is None:
+            self._started, self._n_samples = self._now(), 0
+        self.end()
+        self._source_name = change.source
+        at_s = self._n_samples / SAMPLE_RATE
+        self._send([SourceChanged(at_s, change.name, change.source, change.before, change.reason)])
 
     def _report_quiet(self, text: str | None) -> None:
         """Tell the user once why nothing can be recognized. A monitor is silent while nothing plays."""

@@ -27,6 +27,14 @@ class Track:
 
 
 @dataclasses.dataclass(frozen=True)
+class Alternative:
+    """Another recording that contains the same passage, such as the jingle of a series."""
+
+    track: Track
+    offset_s: float  # position in this track at the start of the match or play
+
+
+@dataclasses.dataclass(frozen=True)
 class Match:
     """Candidates of one query window that line up in time on one track."""
 
@@ -36,8 +44,9 @@ class Match:
     offset_s: float  # position in the track at start_s
     score: float
     threshold: float  # lowest accepted score for a window of this length
-    confidence: float  # 0-1, calibrated
+    confidence: float  # 0-1, calibrated; that it is the track or one of the alternatives
     margin: float  # mean similarity minus that of the best other track
+    alternatives: tuple[Alternative, ...] = ()  # fit the window as well as the track
 
     @property
     def accepted(self) -> bool:
@@ -54,7 +63,13 @@ class Play:
     end_s: float
     offset_s: float  # position in the track at start_s
     score: float  # best score so far
-    confidence: float  # 0-1, calibrated
+    confidence: float  # 0-1, calibrated; shared with the alternatives
+    alternatives: tuple[Alternative, ...] = ()  # fit as well as the track, all the time so far
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether what was heard so far is in several recordings."""
+        return bool(self.alternatives)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +81,10 @@ class PlayStarted:
 
 @dataclasses.dataclass(frozen=True)
 class PlayUpdated:
-    """The play continues; its end is later, or its score is better."""
+    """The play continues; its end is later, its score is better, or fewer tracks fit.
+
+    When an ambiguous play settles, its track may become another one; its start stays.
+    """
 
     play: Play
 
@@ -93,4 +111,15 @@ class Silence:
     start_s: float
 
 
-Event = PlayStarted | PlayUpdated | PlayEnded | MusicUnknown | Silence
+@dataclasses.dataclass(frozen=True)
+class SourceChanged:
+    """The sound server connected the input to another source. Later events are about that one."""
+
+    start_s: float
+    name: str  # of the source in the history
+    source: str  # value for --input
+    before: str  # the source so far
+    reason: str  # "gone" or "moved", what happened to the source so far, or "returned" to the first one
+
+
+Event = PlayStarted | PlayUpdated | PlayEnded | MusicUnknown | Silence | SourceChanged

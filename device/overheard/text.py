@@ -8,6 +8,7 @@ the program prints it: `LogFormatter` does so for every log message, and `spread
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 _FORMULA_STARTS = "=+-@\uff1d\uff0b\uff0d\uff20"  # the last four are the wide forms of the first four
 
@@ -71,6 +72,22 @@ def plural(number: int, noun: str) -> str:
     ('1 track', '1,200 tracks')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def one_of(name: str, others: Sequence[str]) -> str:
+    """Format the name of what may be something else too.
+
+    Examples
+    --------
+    >>> one_of("Ann", ["Bob"])
+    'ambiguous: Ann, or Bob'
+    >>> one_of("Ann", ["Bob", "Cem"])
+    'ambiguous: Ann, or one of 2 others'
+    """
+    if not others:
+        return name
+    rest = others[0] if len(others) == 1 else f"one of {len(others):,} others"
+    return f"ambiguous: {name}, or {rest}"
 
 
 def shorten(text: str, limit: int = 100) -> str:

@@ -23,8 +23,8 @@ import pytest
 from overheard.commands import listen
 from overheard.daemon import run_listen
 from overheard.errors import AudioError
-from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, Track
-from overheard.hear.source import AudioSource, DeviceLost, Gap
+from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, SourceChanged, Track
+from overheard.hear.source import AudioSource, DeviceLost, Gap, Rerouted
 from overheard.process import stop_on_signals
 from overheard.settings import ListenSettings, Settings
 from overheard.sinks.history import HistorySink, read_plays
@@ -130,6 +130,47 @@ def listen_to(
     run_listen(SETTINGS, source, [sink], stop or threading.Event(), FakeListener, clock, elapsed or clock)
     assert sink.closed
     return sink
+
+
+def test_another_source_ends_the_play_and_starts_another_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    gone = Rerouted("pulse:b", "pulse:b", "pulse:a", "gone")
+    back = Rerouted("monitor", "pulse:a", "pulse:b", "returned")
+    items = [SECOND, SECOND, gone, SECOND, back, SECOND]
+    assert listen_to(items).events == [
+        PlayStarted(play(1)),
+        PlayEnded(play(2)),
+        SourceChanged(2.0, "pulse:b", "pulse:b", "pulse:a", "gone"),
+        PlayStarted(play(1)),
+        PlayEnded(play(1)),
+        SourceChanged(1.0, "monitor", "pulse:a", "pulse:b", "returned"),
+        PlayStarted(play(1)),
+        PlayEnded(play(1)),
+    ]
+    assert [message for message in caplog.messages if "changed" in message] == [
+        "source changed: pulse:a is gone, hearing pulse:b instead",
+        "source changed: hearing pulse:a again",
+    ]
+    history = HistorySink(tmp_path / "history.sqlite", "monitor")
+    clock = Clock()
+    run_listen(
+        SETTINGS,
+        FakeSource([items[0], clock.step(9), *items[1:4], clock.step(9), *items[4:]], live=True),
+        [history],
+        threading.Event(),
+        FakeListener,
+        clock,
+        lambda: 0.0,
+    )
+    sources = [row.source for row in read_plays(tmp_path / "history.sqlite")[0]]
+    assert sources == ["monitor", "pulse:b", "monitor"]
+
+
+def test_a_change_of_source_before_any_sound_has_a_time():
+    sink = listen_to([Rerouted("pulse:b", "pulse:b", "pulse:a", "moved"), SECOND], live=True)
+    assert sink.events[0] == SourceChanged(0.0, "pulse:b", "pulse:b", "pulse:a", "moved")
+    assert sink.starts[0] == 1000
 
 
 def test_the_play_ends_when_a_file_ends():

@@ -145,6 +145,17 @@ def test_a_missing_or_incompatible_runtime_is_a_problem(monkeypatch: pytest.Monk
     assert "numpy<2" in str(checks.check_runtime()[0].remedy)
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_sound_server_without_pactl(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overheard.hear.devices.reaches_sound_server", lambda: True)
+    monkeypatch.setattr("overheard.hear.sound_server.SoundServer.available", lambda: installed)
+    (check,) = checks.check_sound_server()
+    assert check.ok  # it works without
+    assert ("pulseaudio-utils" in str(check.remedy)) is not installed
+    monkeypatch.setattr("overheard.hear.devices.reaches_sound_server", lambda: False)
+    assert checks.check_sound_server() == []
+
+
 def test_an_error_in_one_check_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_model(settings: Settings) -> list[Check]:
         raise ModelError("the model is modified", "reinstall overheard")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import io
@@ -14,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from overheard import cli
-from overheard.commands.history import parse_since, to_text
+from overheard.commands.history import parse_since, to_cells, to_text
 from overheard.errors import OverheardError
-from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Track
+from overheard.events import Alternative, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Track
 from overheard.sinks import history
 from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.jsonl import iso_utc
@@ -235,3 +236,70 @@ def test_since(text: str, expected: str, zone):
 def test_an_invalid_time_is_an_error(text: str, path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(path, "--since", text) == 2
     assert "2026-11-01" in capsys.readouterr().err
+
+
+# Ambiguous plays
+
+
+def ambiguous(title: str, others: list[str], end_s: float) -> Play:
+    alternatives = tuple(Alternative(track(other), 1.0) for other in others)
+    return Play(track(title), 10, end_s, 62.0, 5.0, 0.93, alternatives)
+
+
+def test_an_ambiguous_play_is_stored_and_settles_in_its_row(path: Path):
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayStarted(ambiguous("Alpha", ["Beta", "Gamma"], 16)), T0)
+    (row,), _ = read_plays(path)
+    assert [other["track"]["title"] for other in row.alternatives] == ["Beta", "Gamma"]
+    assert [other["offset_s"] for other in row.alternatives] == [1.0, 1.0]
+    assert "ambiguous: Ann - Alpha, or one of 2 others" in to_text([row], 1, None)[1]
+    assert to_cells(row)[-1] == "Ann - Beta; Ann - Gamma"
+    sink.handle(PlayUpdated(ambiguous("Gamma", [], 20)), T0)  # written at once, before it is printed
+    (row,), _ = read_plays(path)
+    assert (row.track_id, row.title, row.alternatives) == (track("Gamma").id, "Gamma", [])
+    sink.handle(PlayEnded(ambiguous("Gamma", [], 90)), T0)
+    (settled,), _ = read_plays(path)
+    assert (settled.id, settled.title) == (row.id, "Gamma")
+    assert settled.ended_at == iso_utc(T0 + 90)
+
+
+def test_an_ambiguous_play_settles_in_a_file_that_was_recovered(path: Path):
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayStarted(ambiguous("Alpha", ["Beta"], 16)), T0)
+    assert sink._open is not None
+    sink._open.row = None  # as after the file was replaced
+    sink.handle(PlayUpdated(ambiguous("Beta", [], 20)), T0)
+    assert [row.title for row in read_plays(path)[0]] == ["Beta"]
+
+
+def history_of_version_1(path: Path) -> None:
+    HistorySink(path, "mic").close()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE plays DROP COLUMN alternatives")
+        db.execute("PRAGMA user_version = 1")
+        values = ("a", "Old", "Ann", "", "p", "/a", iso_utc(T0), iso_utc(T0 + 5), 1.0, 5.0, 0.9, "mic")
+        db.execute("INSERT INTO plays VALUES (7, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def test_a_history_of_an_earlier_version_is_read_and_migrated(path: Path):
+    history_of_version_1(path)
+    assert [(row.id, row.title, row.alternatives) for row in read_plays(path)[0]] == [(7, "Old", [])]
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayEnded(ambiguous("Alpha", ["Beta"], 16)), T0)
+    sink.close()
+    rows, _ = read_plays(path)
+    assert [(row.id, row.title, len(row.alternatives)) for row in rows] == [(7, "Old", 0), (8, "Alpha", 1)]
+    HistorySink(path, "mic").close()  # once is enough
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense", "3", "[3]", '[{"track": {"title": 3}}]', "[" * 100_000, b"\xff"]
+)
+def test_alternatives_that_are_invalid_cost_their_row(path: Path, text: str | bytes):
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayEnded(ambiguous("Alpha", ["Beta"], 16)), T0)
+    sink.handle(PlayEnded(play(400, 300)), T0)
+    sink.close()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE plays SET alternatives = ? WHERE id = 1", (text,))
+    assert [row.id for row in read_plays(path)[0]] == [2]

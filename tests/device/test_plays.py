@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overheard.events import Event, Match, MusicUnknown, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
+from overheard.events import (
+    Alternative,
+    Event,
+    Match,
+    MusicUnknown,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayUpdated,
+    Silence,
+    Track,
+)
 from overheard.recognize.plays import PlayTracker
 from overheard.settings import TrackSettings
 
@@ -279,3 +290,88 @@ def test_plays_are_in_order_do_not_overlap_and_end(found: list):
             if isinstance(event, PlayEnded):
                 open_play, last_end = None, event.play.end_s
     assert open_play is None
+
+
+# Several recordings contain what is heard
+
+C = Track("c" * 12, "Gamma", "Cem", "", "/c.flac", "music", 150.0)
+
+
+def shared(end_s: float, *tracks: tuple[Track, float], score: float = 4.5) -> Match:
+    """Return a match that several tracks fit; each comes with the second at which its beginning lies."""
+    found, *others = [match(track, end_s, begin_s, score) for track, begin_s in tracks]
+    return dataclasses.replace(
+        found, alternatives=tuple(Alternative(other.track, other.offset_s) for other in others)
+    )
+
+
+def last_play(events: list[Event]) -> Play:
+    return [event.play for event in events if isinstance(event, PlayStarted | PlayUpdated | PlayEnded)][-1]
+
+
+def ids(play: Play) -> str:
+    """Return the first letters of the play's track and of its alternatives."""
+    return "".join(track.id[0] for track in (play.track, *(other.track for other in play.alternatives)))
+
+
+JINGLE = ((A, -30.0), (B, -10.0), (C, 0.0))
+
+
+def test_a_play_that_several_tracks_explain_is_ambiguous_and_stays_so():
+    tracker = PlayTracker()
+    (started,) = tracker.update(shared(5, *JINGLE, score=10.0), 0, 5)
+    assert isinstance(started, PlayStarted)
+    assert ids(started.play) == "abc"
+    assert [other.offset_s for other in started.play.alternatives] == [10, 0]
+    assert started.play.confidence == pytest.approx(1 / 3)
+    tracker.update(shared(6, *JINGLE), 1, 6)
+    ended = last_play(tracker.finish(8))
+    assert ids(ended) == "abc"
+    assert ended.ambiguous
+
+
+@pytest.mark.parametrize(("track", "begin_s"), JINGLE)
+def test_a_play_settles_on_the_track_that_is_left(track: Track, begin_s: float):
+    tracker = PlayTracker()
+    events = feed(tracker, [shared(5, *JINGLE, score=10.0), shared(6, *JINGLE)])
+    events += feed(tracker, [match(track, 7, begin_s), match(track, 8, begin_s)], 7)
+    assert kinds(events) == ["PlayStarted"]
+    play = last_play(events)
+    assert (play.track, play.alternatives, play.start_s, play.end_s) == (track, (), 0, 8)
+    assert play.offset_s == max(0, -begin_s)
+    assert play.confidence == 1.0
+    # It stays settled when the passage is heard again.
+    assert ids(last_play(feed(tracker, [shared(9, *JINGLE), shared(10, *JINGLE)], 9))) == track.id[0]
+
+
+def test_a_play_is_narrowed_by_each_match_but_not_by_weak_ones_or_other_alignments():
+    tracker = PlayTracker()
+    feed(tracker, [shared(5, *JINGLE, score=10.0)])
+    assert ids(last_play(feed(tracker, [match(A, 6, -30, score=1.0)], 6))) == "abc"
+    assert ids(last_play(feed(tracker, [shared(7, (B, -10), (C, 0))], 7))) == "bc"
+    assert ids(last_play(feed(tracker, [shared(8, (B, -10), (C, 50))], 8))) == "b"
+
+
+def test_matches_confirm_each_other_if_one_track_explains_both():
+    tracker = PlayTracker()
+    assert feed(tracker, [shared(5, (A, -30), (B, -10)), None]) == []
+    (started,) = tracker.update(shared(11, (C, 0), (B, -10)), 6, 11)
+    assert isinstance(started, PlayStarted)
+    assert ids(started.play) == "b"
+    assert started.play.offset_s == 10
+
+
+def test_a_passage_that_is_repeated_is_still_ambiguous():
+    tracker = PlayTracker()
+    feed(tracker, [shared(end, *JINGLE, score=10.0) for end in range(5, 9)])
+    again = [(track, begin_s + 20) for track, begin_s in JINGLE]
+    events = feed(tracker, [shared(end, *again, score=10.0) for end in range(25, 29)], 25)
+    assert ids(last_play(events)) == "abc"
+
+
+def test_another_track_replaces_an_ambiguous_play():
+    tracker = PlayTracker()
+    events = feed(tracker, [shared(5, (A, -30), (B, -10), score=10.0)])
+    events += feed(tracker, run_of(C, 12, 14, 7, score=10.0), 12)
+    assert kinds(events) == ["PlayStarted", "PlayEnded", "PlayStarted"]
+    assert ids(last_play(events)) == "c"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -14,12 +15,23 @@ from typing import TextIO
 import pytest
 
 from overheard.commands import identify
-from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
+from overheard.events import (
+    Alternative,
+    Event,
+    MusicUnknown,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayUpdated,
+    Silence,
+    SourceChanged,
+    Track,
+)
 from overheard.recognize.pipeline import Identification
 from overheard.sinks.jsonl import JsonLinesSink, to_json
 from overheard.sinks.lines import LineWriter
 from overheard.sinks.runner import SinkClosed, SinkRunner
-from overheard.sinks.terminal import to_line
+from overheard.sinks.terminal import TerminalSink, to_line
 
 TRACK = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
 
@@ -148,6 +160,14 @@ def test_json_lines():
     }
     assert silence == {"event": "silence", "started_at": "1970-01-01T00:00:40.000Z", "start_s": 40}
     assert to_json(PlayEnded(play(9)), 0)["event"] == "play_ended"
+    assert to_json(SourceChanged(4, "monitor", "pulse:a", "pulse:b", "returned"), 0) == {
+        "event": "source_changed",
+        "started_at": "1970-01-01T00:00:04.000Z",
+        "start_s": 4,
+        "source": "pulse:a",
+        "before": "pulse:b",
+        "reason": "returned",
+    }
 
 
 def test_listen_and_identify_print_plays_alike():
@@ -261,3 +281,37 @@ def test_a_full_disk_does_not_mix_lines():
     for _ in range(2):
         with pytest.raises(OSError, match="No space"):
             lines.write("a")
+
+
+# Ambiguous plays
+
+OTHERS = tuple(Alternative(Track(name, name, "", "", "", "music", 9.0), 1.0) for name in ("B", "C"))
+
+
+def test_an_ambiguous_play_is_shown_as_such_until_it_settles(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("overheard.sinks.terminal.local_clock", lambda t: f"<{t:.0f}>")
+    out = io.StringIO()
+    sink = TerminalSink(out)
+    one = dataclasses.replace(play(9, 3), alternatives=OTHERS, confidence=0.3)
+    sink.handle(PlayStarted(one), 100)
+    sink.handle(PlayUpdated(dataclasses.replace(one, end_s=11, alternatives=OTHERS[:1])), 100)
+    sink.handle(PlayUpdated(play(13, 3)), 100)
+    sink.handle(PlayUpdated(play(14, 3)), 100)
+    sink.handle(PlayEnded(play(63, 3)), 100)
+    sink.handle(PlayStarted(one), 200)
+    sink.handle(PlayEnded(dataclasses.replace(one, alternatives=OTHERS[:1])), 200)
+    assert out.getvalue().splitlines() == [
+        "<103>  ambiguous: Ann - Alpha, or one of 2 others  (at 1:02, 30%)",
+        "<113>  Ann - Alpha  (at 1:12, 93%)",
+        "<163>  Ann - Alpha  ended after 1:00",
+        "<203>  ambiguous: Ann - Alpha, or one of 2 others  (at 1:02, 30%)",
+        "<209>  ambiguous: Ann - Alpha, or B  ended after 0:06",
+    ]
+
+
+def test_the_alternatives_of_a_play_are_in_its_json_object():
+    found = dataclasses.replace(play(9, 3), alternatives=OTHERS)
+    event = to_json(PlayStarted(found), 0)
+    assert [other["track"]["id"] for other in event["play"]["alternatives"]] == ["B", "C"]
+    assert to_json(PlayStarted(play(9, 3)), 0)["play"]["alternatives"] == []
+    assert "ambiguous: Ann - Alpha, or one of 2 others" in identify.play_text(found)

@@ -61,7 +61,7 @@ def pipe_source(data: bytes, raw: bool = False) -> StdinSource:
 def blocks_of(source: AudioSource) -> list[Block]:
     """Read a source to its end; it must have no gaps."""
     items = list(source.blocks())
-    blocks = [item for item in items if not isinstance(item, Gap)]
+    blocks = [item for item in items if isinstance(item, np.ndarray)]
     assert len(blocks) == len(items)
     assert all(block.dtype == np.int16 for block in blocks)
     return blocks

@@ -181,11 +181,13 @@ def listening(pulse: dict[str, str], music: tuple[Path, list]) -> Iterator[Calla
             running.process.wait(30)
 
 
-def play_into_sink(env: dict[str, str], piece, offset_s: float, folder: Path) -> subprocess.Popen[bytes]:
+def play_into_sink(
+    env: dict[str, str], piece, offset_s: float, folder: Path, sink: str = SINK
+) -> subprocess.Popen[bytes]:
     """Play a piece from an offset to its end; PulseAudio resamples it to 44.1 kHz."""
     path = folder / "played.wav"
     write_wav(path, (piece.waveform[round(offset_s * 8000) :] * np.float32(0.5)).astype(np.float32))
-    return subprocess.Popen(["paplay", f"--device={SINK}", str(path)], env=env, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(["paplay", f"--device={sink}", str(path)], env=env, stderr=subprocess.DEVNULL)
 
 
 def wait_for_recording(env: dict[str, str]) -> None:
@@ -245,6 +247,119 @@ def test_an_unplugged_source_is_reported_once_and_reopened(pulse, music, listeni
         f"overheard: pulse:{SINK}.monitor no longer delivers audio; waiting for it to return",
         f"overheard: pulse:{SINK}.monitor is connected again",
     ]
+
+
+# The source of the stream changes
+
+
+@pytest.fixture
+def other_sink(pulse: dict[str, str]) -> Iterator[str]:
+    """Add a sink, to whose monitor PulseAudio moves the stream; yield its name."""
+    module = pactl(pulse, "load-module", "module-null-sink", "sink_name=other").strip()
+    yield "other"
+    pactl(pulse, "unload-module", module)
+
+
+def unload_sink(env: dict[str, str], sink: str) -> None:
+    modules = [line.split("\t") for line in pactl(env, "list", "short", "modules").splitlines()]
+    pactl(env, "unload-module", *(m[0] for m in modules if f"sink_name={sink} " in f"{m[2]} "))
+
+
+def play_until_recognized(env: dict[str, str], listen: Listening, piece, sink: str, folder: Path) -> None:
+    player = play_into_sink(env, piece, 10.0, folder, sink)
+    try:
+        listen.wait_for(lambda: listen.started(piece.title) is not None, f"play of {piece.title}")
+    finally:
+        player.kill()
+        player.wait()
+
+
+def changes(listen: Listening) -> list[tuple[str, str]]:
+    return [(event["source"], event["reason"]) for event in listen.events if "reason" in event]
+
+
+def test_a_move_to_another_source_is_reported_and_recorded_and_undone(
+    pulse, music, listening, other_sink, tmp_path
+):
+    data, pieces = music
+    before = read_plays(data / "history.sqlite")[1]
+    spec, other = f"pulse:{SINK}.monitor", f"pulse:{other_sink}.monitor"
+    listen = listening("--input", spec)
+    wait_for_recording(pulse)
+    play_until_recognized(pulse, listen, pieces[0], SINK, tmp_path)
+    unload_sink(pulse, SINK)
+    try:
+        listen.wait_for(lambda: changes(listen) == [(other, "gone")], "report of the move")
+        play_until_recognized(pulse, listen, pieces[1], other_sink, tmp_path)
+    finally:
+        pactl(pulse, *LOAD)
+    listen.wait_for(lambda: changes(listen)[1:] == [(spec, "returned")], "return")
+    play_until_recognized(pulse, listen, pieces[2], SINK, tmp_path)
+    assert listen.stop() == 0
+    assert [line.strip() for line in listen.errors] == [
+        f"overheard: listening to {spec}",
+        f"overheard: source changed: {spec} is gone, hearing {other} instead",
+        f"overheard: source changed: hearing {spec} again",
+    ]
+    rows, count = read_plays(data / "history.sqlite")
+    assert [(row.title, row.source) for row in rows[-3:]] == [
+        (pieces[0].title, spec),
+        (pieces[1].title, other),
+        (pieces[2].title, spec),
+    ]
+    assert count == before + 3
+
+
+def test_a_stream_that_the_user_moves_stays_there(pulse, music, listening, other_sink, tmp_path):
+    data, pieces = music
+    spec, other = f"pulse:{SINK}.monitor", f"pulse:{other_sink}.monitor"
+    listen = listening("--input", spec)
+    wait_for_recording(pulse)
+    stream = pactl(pulse, "list", "short", "source-outputs").split("\t")[0]
+    play_until_recognized(pulse, listen, pieces[3], SINK, tmp_path)
+    pactl(pulse, "move-source-output", stream, f"{other_sink}.monitor")
+    listen.wait_for(lambda: changes(listen) == [(other, "moved")], "report of the move")
+    unload_sink(pulse, SINK)
+    pactl(pulse, *LOAD)
+    play_until_recognized(pulse, listen, pieces[1], other_sink, tmp_path)
+    assert listen.stop() == 0
+    assert [line.strip() for line in listen.errors] == [
+        f"overheard: listening to {spec}",
+        f"overheard: source changed: hearing {other} instead of {spec}",
+    ]
+    assert [row.source for row in read_plays(data / "history.sqlite")[0][-2:]] == [spec, other]
+
+
+def test_the_monitor_follows_the_default_output(pulse, music, listening, other_sink, tmp_path):
+    data, pieces = music
+    pactl(pulse, "set-default-sink", SINK)
+    listen = listening("--input", "monitor")
+    wait_for_recording(pulse)
+    play_until_recognized(pulse, listen, pieces[0], SINK, tmp_path)
+    pactl(pulse, "set-default-sink", other_sink)
+    listen.wait_for(lambda: bool(changes(listen)), "report of the move")
+    play_until_recognized(pulse, listen, pieces[1], other_sink, tmp_path)
+    assert listen.stop() == 0
+    assert changes(listen) == [(f"pulse:{other_sink}.monitor", "moved")]
+    rows = read_plays(data / "history.sqlite")[0]
+    assert [row.source for row in rows[-2:]] == ["monitor", f"pulse:{other_sink}.monitor"]
+
+
+def test_what_watches_the_source_ends_even_if_listen_is_killed(pulse, listening):
+    listen = listening("--input", f"pulse:{SINK}.monitor")
+    wait_for_recording(pulse)
+
+    def wait_for_clients(number: int) -> None:
+        """Wait until so many `pactl` are connected, that of this function included."""
+        end = time.monotonic() + TIMEOUT_S
+        while pactl(pulse, "-f", "json", "list", "clients").count('"application.name":"pactl"') != number:
+            assert time.monotonic() < end, f"not {number} clients"
+            time.sleep(0.1)
+
+    wait_for_clients(2)
+    listen.process.kill()
+    listen.process.wait(30)
+    wait_for_clients(1)
 
 
 def test_silence_produces_no_events(pulse, listening):

@@ -56,13 +56,13 @@ def measure(source: AudioSource) -> tuple[float, float]:
 
     from overheard.hear.gate import levels_db
     from overheard.hear.resampler import to_float
-    from overheard.hear.source import SAMPLE_RATE, Gap
+    from overheard.hear.source import SAMPLE_RATE
 
     wanted = round((SETTLE_S + MEASURE_S) * SAMPLE_RATE)
     blocks: list[FloatArray] = [np.zeros(0, np.float32)]
     deadline = time.monotonic() + MEASURE_TIMEOUT_S
     for block in source.blocks():
-        if not isinstance(block, Gap):
+        if isinstance(block, np.ndarray):
             blocks.append(to_float(block))
         if sum(map(len, blocks)) >= wanted or time.monotonic() > deadline:
             source.close()  # this ends the loop

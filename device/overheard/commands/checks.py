@@ -149,10 +149,24 @@ def check_packs(settings: Settings) -> list[Check]:
 
 
 def check_portaudio() -> list[Check]:
-    """Load and start PortAudio."""
+    """Load and start PortAudio; then look for what the sound server needs."""
     from overheard.hear.devices import load_portaudio
 
-    return [Check("portaudio", True, str(load_portaudio().get_portaudio_version()[1]).partition(",")[0])]
+    version = str(load_portaudio().get_portaudio_version()[1]).partition(",")[0]
+    return [Check("portaudio", True, version), *check_sound_server()]
+
+
+def check_sound_server() -> list[Check]:
+    """Look for what reports that the sound server connected the input to another source."""
+    from overheard.hear.devices import reaches_sound_server
+    from overheard.hear.sound_server import SoundServer
+
+    if not reaches_sound_server():
+        return []
+    if SoundServer.available():
+        return [Check("sound server", True, "changes of the source are reported")]
+    detail = "pactl is missing: `overheard listen` does not notice if the source changes"
+    return [Check("sound server", True, detail, "optional: `sudo apt install pulseaudio-utils`")]
 
 
 def check_config(config: Path | None) -> list[Check]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, plural, short_clock, shorten, spreadsheet_cell
+from overheard.text import one_line, one_of, plural, short_clock, shorten, spreadsheet_cell
 
 if TYPE_CHECKING:
     from overheard.sinks.history import PlayRow
@@ -157,7 +157,16 @@ def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
 
 def to_cells(row: PlayRow) -> list[str | float]:
     """Return the cells of a row for CSV, which people open in spreadsheets."""
-    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in dataclasses.astuple(row)]
+    others = "; ".join(_names(row))
+    cells: list[str | float] = [getattr(row, field.name) for field in dataclasses.fields(row)[:-1]]
+    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in (*cells, others)]
+
+
+def _names(row: PlayRow) -> list[str]:
+    """Return the names of the other recordings that a play may be."""
+    from overheard.sinks.history_rows import alternative_name
+
+    return [alternative_name(other) or "" for other in row.alternatives]
 
 
 def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:
@@ -175,7 +184,7 @@ def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:
 
 
 def _row_text(row: PlayRow) -> str:
-    name = one_line(f"{row.artist} - {row.title}" if row.artist else row.title)
+    name = one_line(one_of(f"{row.artist} - {row.title}" if row.artist else row.title, _names(row)))
     album = f"  ({one_line(row.album)})" if row.album else ""
     length = short_clock(round(_length_s(row)))
     return f"  {_local(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"

@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from overheard.commands.arguments import add_pack_option
 from overheard.errors import AudioError
 from overheard.settings import Settings
-from overheard.sinks.jsonl import play_json, track_json
-from overheard.text import clock, one_line, short_clock, size
+from overheard.sinks.jsonl import alternatives_json, play_json, track_json
+from overheard.text import clock, one_line, one_of, short_clock, size
 
 if TYPE_CHECKING:
     from overheard.events import Match, Play
@@ -163,6 +163,7 @@ def best_json(match: Match) -> dict[str, Any]:
         "score": round(match.score, 6),
         "offset_s": round(match.offset_s, 3),
         "track": track_json(match.track),
+        "alternatives": alternatives_json(match),
     }
 
 
@@ -184,5 +185,5 @@ def to_text(identification: Identification, open_db: float) -> list[str]:
 def play_text(play: Play) -> str:
     """Format a play as ``start-end  Artist - Title  (at m:ss)  confidence``."""
     times = f"{clock(play.start_s)}-{clock(play.end_s)}"
-    name = one_line(play.track.name)
+    name = one_line(one_of(play.track.name, [other.track.name for other in play.alternatives]))
     return f"{times}  {name}  (at {short_clock(play.offset_s)})  {play.confidence:.0%}"

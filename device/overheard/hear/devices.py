@@ -102,6 +102,18 @@ def _find_server(devices: list[tuple[int, Any]], source: str) -> tuple[int, dict
     )
 
 
+def reaches_sound_server() -> bool:
+    """Return whether PortAudio has a device that leads to PulseAudio or PipeWire.
+
+    Raises
+    ------
+    AudioError
+        If PortAudio is missing.
+    """
+    devices = load_portaudio().query_devices()
+    return any(d["name"] in _SERVER_DEVICES for d in devices if d["max_input_channels"] > 0)
+
+
 def list_inputs() -> list[InputDevice]:
     """List every input that `--input` accepts.
 
@@ -121,7 +133,7 @@ def list_inputs() -> list[InputDevice]:
         channels, rate = int(d["max_input_channels"]), round(d["default_samplerate"])
         if channels > 0:
             inputs.append(InputDevice(str(i), d["name"], hosts[d["hostapi"]], channels, rate, i == default))
-    if any(device.name in _SERVER_DEVICES for device in inputs):
+    if reaches_sound_server():
         inputs += _server_sources()
     return inputs
 

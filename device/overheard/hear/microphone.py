@@ -14,7 +14,8 @@ import numpy as np
 from overheard.errors import AudioError
 from overheard.hear.devices import error_text, find_device, load_portaudio, refresh_devices
 from overheard.hear.resampler import Resampler
-from overheard.hear.source import EMPTY_BLOCK, SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap
+from overheard.hear.route import Route, watching_route
+from overheard.hear.source import EMPTY_BLOCK, SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap, Rerouted
 from overheard.process import environment
 
 log = logging.getLogger(__name__)
@@ -105,8 +106,9 @@ class MicrophoneSource(AudioSource):
         info = load_portaudio().query_devices(index, "input")
         self._device_name = str(info["name"])
         self.name = spec if spec == "monitor" or spec.startswith("pulse:") else self._device_name
+        self._route = Route(spec, self.name)
 
-    def blocks(self) -> Iterator[Block | Gap]:
+    def blocks(self) -> Iterator[Block | Gap | Rerouted]:
         """Open the device; four times a second, yield the audio that arrived."""
         try:
             if self._lost:
@@ -118,7 +120,10 @@ class MicrophoneSource(AudioSource):
             raise
         self._lost = False
         try:
-            yield from self._read(stream, queue, channels)
+            with watching_route(self._route) as changes:
+                for item in self._read(stream, queue, channels):
+                    yield item
+                    yield from changes()
         finally:
             _close(stream)
 

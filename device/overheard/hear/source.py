@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import threading
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,16 @@ class Gap:
     """Audio that was lost between two blocks."""
 
     n_samples: int  # at SAMPLE_RATE
+
+
+@dataclasses.dataclass(frozen=True)
+class Rerouted:
+    """The sound server connected a stream to another source; the audio that follows is from that one."""
+
+    name: str  # of the source in the history
+    source: str  # value for --input
+    before: str  # the source so far, value for --input
+    reason: Literal["gone", "moved", "returned"]  # the one before is gone, or not, or the usual one is back
 
 
 class DeviceLost(AudioError):
@@ -48,7 +59,7 @@ class AudioSource(abc.ABC):
         self._closed = threading.Event()
 
     @abc.abstractmethod
-    def blocks(self) -> Iterator[Block | Gap]:
+    def blocks(self) -> Iterator[Block | Gap | Rerouted]:
         """Open the source and yield its audio until it ends or is closed.
 
         A source that waits for audio yields `EMPTY_BLOCK` at least twice a second.

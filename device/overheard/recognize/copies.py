@@ -1,4 +1,7 @@
-"""Tell the copies of one recording from its rivals, by comparing the catalogue's tracks with each other."""
+"""Tell the copies of one recording from its rivals, by comparing the catalogue's tracks with each other.
+
+All copies contain the sound of the window. Some of them may be other recordings that share a passage with it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,15 @@ COPY_COSINE = 0.6  # tracks that are more similar are copies of one recording; 0
 MANY_COPIES = 5  # the best track included; with more, copies that are less similar than a rival are found too
 
 
+SAME_COSINE = 0.5  # of segments at one place of two encodings
+SAME_SHARE = 0.75  # of the shorter track; tracks that have less in common share a passage
+N_COMPARED = 64  # segments of the shorter track; bounds the cost
+DECIDING_SIMILARITY = 0.5  # sum over segments that differ by which one track fits better than another
+UNCERTAIN_SIMILARITY = 0.1  # of a segment that two tracks share
+HEARD_SHARE = 0.5  # of the similarity of the better half of the segments; less is not heard in the window
+_MAX_REMEMBERED = 10_000  # pairs of tracks
+
+
 @dataclasses.dataclass(frozen=True)
 class AlignedTracks:
     """Tracks aligned with a window, and how similar they are to it.
@@ -24,11 +36,21 @@ class AlignedTracks:
     offsets : (h,) int64
         Position in the track at the window's start, in frames.
     similarity : (h,) float64
+        Mean over the catalogue segments that the window covers.
+    similarities : (h, slots) float
+        Of each catalogue segment to the nearest query in time.
+    weights : (h, slots) float
+        0-1, by the distance in time to that query.
+    starts : (h, slots) int64
+        Start of each catalogue segment in the window, in frames.
     """
 
     tracks: IntArray
     offsets: IntArray
     similarity: FloatArray
+    similarities: FloatArray
+    weights: FloatArray
+    starts: IntArray
 
 
 def find_copies(
@@ -77,19 +99,110 @@ def are_copies(
     Segments of one track are compared with vectors interpolated between segments of the other, because
     the segments of the two may start at different times.
     """
-    hop, first = spec.hop_frames, index.first_segment
-    start, track = int(aligned.offsets[one]), int(aligned.tracks[one])
+    hop, start = spec.hop_frames, int(aligned.offsets[one])
     segments = np.arange(max(0, -(-start // hop)), (start + last_frame) // hop + 1)
-    positions = segments + (int(aligned.offsets[other]) - start) / hop  # in the other track's segments
+    tracks = (int(aligned.tracks[one]), int(aligned.tracks[other]))
+    cosines = aligned_cosines(index, segments, *tracks, (int(aligned.offsets[other]) - start) / hop)
+    known = cosines[~np.isnan(cosines)]
+    return bool(len(known) and np.mean(known) > COPY_COSINE)
+
+
+def aligned_cosines(
+    index: SegmentIndex, segments: IntArray, track: int, other: int, shift: float
+) -> FloatArray:
+    """Compare segments of a track with what another track has at the same place.
+
+    Parameters
+    ----------
+    segments : (n,) int64, numbers within the track
+    track, other : numbers of the tracks
+    shift : position in the other track less that in the track, in segments
+
+    Returns
+    -------
+    (n,) cosines; not a number where one of the tracks has no sound
+    """
+    first = index.first_segment
+    positions = segments + shift  # in the other track's segments
     left = np.floor(positions).astype(np.int64)
-    other_track = int(aligned.tracks[other])
-    length, other_length = (int(first[number + 1] - first[number]) for number in (track, other_track))
-    in_both = (segments < length) & (left >= 0) & (left + 1 < other_length)
+    length, other_length = (int(first[number + 1] - first[number]) for number in (track, other))
+    in_both = (segments >= 0) & (segments < length) & (left >= 0) & (left + 1 < other_length)
+    cosines = np.full(len(segments), np.nan)
     if not in_both.any():
-        return False
-    segments, left, fraction = segments[in_both], left[in_both], (positions - left)[in_both, None]
-    lower, upper = (index.vectors(left + step + first[other_track]) for step in (0, 1))
+        return cosines
+    left, fraction = left[in_both], (positions - left)[in_both, None]
+    lower, upper = (index.vectors(left + step + first[other]) for step in (0, 1))
     interpolated = lower * (1 - fraction) + upper * fraction
-    exact = index.vectors(segments + first[track])
+    exact = index.vectors(segments[in_both] + first[track])
     lengths = np.linalg.norm(interpolated, axis=1) * np.linalg.norm(exact, axis=1)
-    return bool(np.mean(np.sum(interpolated * exact, axis=1) / lengths) > COPY_COSINE)
+    cosines[in_both] = np.sum(interpolated * exact, axis=1) / lengths
+    return cosines
+
+
+class SharedPassages:
+    """Find the tracks that share the passage of a window with its best track, and are other recordings.
+
+    Parameters
+    ----------
+    index, spec : the catalogue, and the parameters of its fingerprints
+    """
+
+    def __init__(self, index: SegmentIndex, spec: FingerprintSpec) -> None:
+        self._index, self._hop = index, spec.hop_frames
+        self._same: dict[tuple[int, int, int], bool] = {}
+
+    def alternatives(self, aligned: AlignedTracks, best: int) -> list[tuple[int, int]]:
+        """Return numbers and offsets of the other recordings that fit the window as well as the best row."""
+        # A track that fits as well has about the same similarity: the others need not be compared.
+        n_segments = float(aligned.weights[best].sum())
+        lead = (aligned.similarity[best] - aligned.similarity) * n_segments
+        near = np.flatnonzero(lead <= DECIDING_SIMILARITY + UNCERTAIN_SIMILARITY * n_segments)
+        seen, found = {int(aligned.tracks[best])}, []
+        for row in near[np.argsort(-aligned.similarity[near], kind="stable")]:
+            track = int(aligned.tracks[row])
+            if track in seen:
+                continue
+            seen.add(track)
+            if self.fits(aligned, best, row) and not self.same_recording(aligned, best, row):
+                found.append((track, int(aligned.offsets[row])))
+        return found
+
+    def same_recording(self, aligned: AlignedTracks, one: int, other: int) -> bool:
+        """Return whether two aligned tracks are alike throughout, and not only where the window is."""
+        tracks = (int(aligned.tracks[one]), int(aligned.tracks[other]))
+        shift = int(aligned.offsets[other] - aligned.offsets[one]) / self._hop
+        key = (*tracks, round(4 * shift))  # the alignment varies a little
+        if key not in self._same:
+            if len(self._same) >= _MAX_REMEMBERED:
+                self._same.clear()
+            self._same[key] = self._alike_throughout(*tracks, shift)
+        return self._same[key]
+
+    def _alike_throughout(self, track: int, other: int, shift: float) -> bool:
+        first = self._index.first_segment
+        if first[other + 1] - first[other] < first[track + 1] - first[track]:
+            track, other, shift = other, track, -shift
+        length = int(first[track + 1] - first[track])
+        segments = np.unique(np.linspace(0, length - 1, min(length, N_COMPARED)).astype(np.int64))
+        cosines = aligned_cosines(self._index, segments, track, other, shift)
+        return float(np.mean(np.nan_to_num(cosines) > SAME_COSINE)) >= SAME_SHARE
+
+    def fits(self, aligned: AlignedTracks, best: int, other: int) -> bool:
+        """Return whether a track contains what is heard of the best one, as far as the window shows.
+
+        Sound that is in neither of the tracks, such as what follows a jingle, shows nothing.
+        """
+        start, other_start = int(aligned.offsets[best]), int(aligned.offsets[other])
+        used = aligned.weights[best] > 0
+        starts, weights = aligned.starts[best][used], aligned.weights[best][used]
+        similarities = aligned.similarities[best][used]
+        nearest = np.abs(aligned.starts[other] - starts[:, None]).argmin(axis=1)
+        others = aligned.similarities[other][nearest]
+        better_half = np.sort(similarities)[len(similarities) // 2 :]
+        weights = weights * (np.maximum(similarities, others) > HEARD_SHARE * better_half.mean())
+        tracks = (int(aligned.tracks[best]), int(aligned.tracks[other]))
+        shift = (other_start - start) / self._hop
+        cosines = aligned_cosines(self._index, (starts + start) // self._hop, *tracks, shift)
+        shared = cosines > COPY_COSINE
+        lead = float(np.sum((weights * (similarities - others))[~shared]))
+        return float(weights[shared].sum()) >= 0.5 * float(weights.sum()) and lead <= DECIDING_SIMILARITY

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
-from overheard.events import Match
+from overheard.events import Alternative, Match
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.copies import MANY_COPIES, AlignedTracks, find_copies
+from overheard.recognize.copies import MANY_COPIES, AlignedTracks, SharedPassages, find_copies
 from overheard.recognize.scoring import Evidence, Scoring
 
 VOTE_BIN_FRAMES = 8  # a quarter of the catalogue's hop
@@ -52,15 +52,6 @@ class _Hypotheses:
         return self.chosen(rows)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scores:
-    similarity: FloatArray  # (h,) mean over the catalogue segments that the window covers
-    offsets: IntArray  # (h,) frames
-    similarities: FloatArray  # (h, slots) of each catalogue segment to the nearest query in time
-    weights: FloatArray  # (h, slots) 0-1, by the distance in time to that query
-    starts: IntArray  # (h, slots) start of each catalogue segment in the window, in frames
-
-
 class Matcher:
     """Align windows of query embeddings with the catalogue.
 
@@ -73,6 +64,7 @@ class Matcher:
 
     def __init__(self, index: SegmentIndex, spec: FingerprintSpec, scoring: Scoring) -> None:
         self.index, self.spec, self.scoring = index, spec, scoring
+        self._passages = SharedPassages(index, spec)
 
     def match(
         self,
@@ -95,20 +87,26 @@ class Matcher:
         start_s, end_s : the window in seconds of the source
         playing : id of the open play's track, which is preferred over other copies of the same recording
         """
-        evidence = self.weigh(queries, candidates, candidate_rows, step_frames, playing)
-        if evidence is None:
+        aligned = self._align(queries, candidates, candidate_rows, step_frames, playing)
+        if aligned is None:
             return None
+        evidence, tracks, best = aligned
         frames_per_s = self.spec.frontend.frames_per_s
         first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
+        score = self.scoring.score(evidence, end_s - start_s)
+        others = self._passages.alternatives(tracks, best) if score >= self.scoring.threshold else []
         return Match(
             track=self.index.track(evidence.track),
             start_s=min(start_s + first_s, end_s),
             end_s=min(start_s + last_s, end_s),
             offset_s=evidence.offset_frames / frames_per_s + first_s,
-            score=self.scoring.score(evidence, end_s - start_s),
+            score=score,
             threshold=self.scoring.threshold,
             confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
             margin=evidence.margin,
+            alternatives=tuple(
+                Alternative(self.index.track(n), o / frames_per_s + first_s) for n, o in others
+            ),
         )
 
     def weigh(
@@ -120,6 +118,18 @@ class Matcher:
         playing: str | None = None,
     ) -> Evidence | None:
         """Return the evidence for the best alignment; parameters as in :meth:`match`."""
+        aligned = self._align(queries, candidates, candidate_rows, step_frames, playing)
+        return None if aligned is None else aligned[0]
+
+    def _align(
+        self,
+        queries: Queries,
+        candidates: Candidates,
+        candidate_rows: IntArray,
+        step_frames: int,
+        playing: str | None,
+    ) -> tuple[Evidence, AlignedTracks, int] | None:
+        """Return the evidence for the best alignment, all alignments, and the row of the best."""
         ranked = self._vote(candidates, candidate_rows * step_frames)
         if not len(ranked.tracks):
             return None
@@ -129,14 +139,11 @@ class Matcher:
         if len(copies) > MANY_COPIES:  # some may have no place among the hypotheses: let each track have one
             hypotheses = ranked.with_each_track(MAX_HYPOTHESES, MAX_COPY_TRACKS)
             scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, hypotheses)
-        already_playing = [number for number in copies if self.index.track(number).id == playing]
-        if already_playing:
-            is_playing = np.isin(hypotheses.tracks, already_playing)
-            best = int(np.argmax(np.where(is_playing, scores.similarity, -np.inf)))
+        best = self._prefer(scores, best, copies, playing)
         similarity = float(scores.similarity[best])
         background = self._background(candidates, copies)
-        return Evidence(
-            track=int(hypotheses.tracks[best]),
+        evidence = Evidence(
+            track=int(scores.tracks[best]),
             offset_frames=int(scores.offsets[best]),
             similarity=similarity,
             background=background,
@@ -145,16 +152,25 @@ class Matcher:
             expected=float(queries.expected.mean()),
             heard_frames=self._matched_frames(scores, best, last_frame),
         )
+        return evidence, scores, best
+
+    def _prefer(self, scores: AlignedTracks, best: int, copies: Collection[int], playing: str | None) -> int:
+        """Return the row of the open play's track if it is a copy of the best one or fits as well."""
+        numbers = [number for number in copies if self.index.track(number).id == playing]
+        if not numbers or int(scores.tracks[best]) in numbers:
+            return best
+        row = int(np.argmax(np.where(np.isin(scores.tracks, numbers), scores.similarity, -np.inf)))
+        fits = self._passages.same_recording(scores, best, row) or self._passages.fits(scores, best, row)
+        return row if fits else best
 
     def _compare(
         self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses
-    ) -> tuple[_Scores, int, float, set[int]]:
+    ) -> tuple[AlignedTracks, int, float, set[int]]:
         """Return scores, the row of the best, the similarity of its best rival, and its copies' tracks."""
         scores = self._rescore(embeddings, step_frames, hypotheses)
         best = int(np.argmax(scores.similarity))
-        aligned = AlignedTracks(hypotheses.tracks, scores.offsets, scores.similarity)
         last_frame = (len(embeddings) - 1) * step_frames
-        return scores, best, *find_copies(self.index, self.spec, aligned, best, last_frame)
+        return scores, best, *find_copies(self.index, self.spec, scores, best, last_frame)
 
     def _background(self, candidates: Candidates, copies: Collection[int]) -> float:
         """Return the mean similarity of the queries to the most similar segments of other recordings.
@@ -173,7 +189,7 @@ class Matcher:
         rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
 
-    def _matched_frames(self, scores: _Scores, best: int, last_frame: int) -> tuple[int, int]:
+    def _matched_frames(self, scores: AlignedTracks, best: int, last_frame: int) -> tuple[int, int]:
         """Return first frame and end of the part of the window in which the best alignment is similar."""
         end_frame = last_frame + self.spec.n_frames
         used = scores.weights[best] > 0
@@ -212,7 +228,7 @@ class Matcher:
         chosen = keys[np.argsort(-smooth, kind="stable")]
         return _Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
 
-    def _rescore(self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses) -> _Scores:
+    def _rescore(self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses) -> AlignedTracks:
         """Score each hypothesis at several offsets and return the best offset of each."""
         hop, first = self.spec.hop_frames, self.index.first_segment
         last_frame = (len(embeddings) - 1) * step_frames
@@ -235,9 +251,10 @@ class Matcher:
         mean = (covered * similarities).sum(axis=2) / total
         best = np.argmax(mean, axis=1)
         each = np.arange(len(best))
-        return _Scores(
-            mean[each, best],
+        return AlignedTracks(
+            hypotheses.tracks,
             offsets[each, best],
+            mean[each, best],
             similarities[each, best],
             covered[each, best],
             starts[each, best],

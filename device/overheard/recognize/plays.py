@@ -5,46 +5,31 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 
-from overheard.events import Event, Match, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence
+from overheard.events import (
+    Alternative,
+    Event,
+    Match,
+    MusicUnknown,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayUpdated,
+    Silence,
+)
+from overheard.recognize.agreement import (
+    Readings,
+    TrackRules,
+    agree,
+    alignment_s,
+    common,
+    narrowed,
+    readings_of,
+)
 from overheard.settings import TrackSettings
 
+__all__ = ["PlayTracker", "TrackRules", "alignment_s"]
+
 _LONG_AGO_S = -1e9
-
-
-@dataclasses.dataclass(frozen=True)
-class TrackRules:
-    """Constants of the play tracker, tuned together with the matcher. What users set is in `TrackSettings`.
-
-    The threshold of a match is made for one query. A day of listening asks thousands, so one match that
-    barely reaches the threshold does not start a play. The values were chosen by trials: see
-    docs/experiments.md.
-
-    Attributes
-    ----------
-    strong_above : score over the threshold, in log-odds, from which a single match starts a play
-    kept_below : score under the threshold, in log-odds, down to which a match still continues a play
-    drift_s : alignments that differ by at most this much are the same
-    confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
-        windows have the same errors
-    agree_s : a second match confirms a first only if it ends at most this much later
-    hope_s : extra time before music is reported as unknown, while weak matches agree with each other
-    recall_s : how far back the start of a play can be moved to earlier matches that agree with it
-    restart_s : a track that jumps back this close to its end was started again, which is a new play
-    """
-
-    strong_above: float = 5.0
-    kept_below: float = 4.0
-    drift_s: float = 1.0
-    confirm_s: float = 6.0
-    agree_s: float = 10.0
-    hope_s: float = 10.0
-    recall_s: float = 20.0
-    restart_s: float = 2.0
-
-
-def alignment_s(match: Match) -> float:
-    """Return the position in the track at second 0 of the source. It is constant while a track plays on."""
-    return match.offset_s - match.start_s
 
 
 class PlayTracker:
@@ -53,15 +38,17 @@ class PlayTracker:
     A play starts with one strong accepted match, or with two accepted matches that agree in track and
     alignment. Weaker matches that agree with it continue it. It survives `settings.gap_s` seconds without
     such a match, and then ends at the last one. Another track replaces it if that track's matches would start
-    a play. The owner calls `update` for each window of sound, `quiet` for each silent block, `gap` for lost
-    audio, and `finish` at the end.
+    a play. A play is ambiguous while several recordings explain all its accepted matches. The owner calls
+    `update` for each window of sound, `quiet` for each silent block, `gap` for lost audio, and `finish` at
+    the end.
     """
 
     def __init__(self, settings: TrackSettings | None = None, rules: TrackRules | None = None) -> None:
         self._settings = settings or TrackSettings()
         self._rules = rules or TrackRules()
         self._play: Play | None = None
-        self._alignment_s = 0.0  # of the last match that agreed with the play
+        self._readings: Readings = {}  # of the open play: its track and its alternatives
+        self._confidence = 0.0  # that one of them is right
         self._heard_s = 0.0  # end of the last window that agreed with the play
         self._floor_s = 0.0  # end of the previous play; the next one does not start earlier
         self._pending: Match | None = None  # accepted, waits for a second match that agrees
@@ -129,18 +116,18 @@ class PlayTracker:
     # The open play
 
     def _continues(self, match: Match) -> bool:
-        play = self._play
-        if play is None or match.track.id != play.track.id:
-            return False
-        near = abs(alignment_s(match) - self._alignment_s) <= self._rules.drift_s
-        return near and self._kept(match)
+        explained = common(readings_of(match), self._readings, self._rules.drift_s)
+        return self._play is not None and bool(explained) and self._kept(match)
 
     def _kept(self, match: Match) -> bool:
         return match.score >= match.threshold - self._rules.kept_below
 
     def _extend(self, match: Match) -> list[Event]:
         """Continue the play to this match's end; follow its alignment, in case the speed is slightly off."""
-        self._alignment_s = alignment_s(match)
+        found = readings_of(match)
+        agreeing = common(self._readings, found, self._rules.drift_s) or self._readings.keys() & found.keys()
+        followed = {name: found[name] for name in self._readings if name in agreeing}
+        self._readings = followed if match.accepted else self._readings | followed
         return self._hear(match)
 
     def _hear(self, match: Match) -> list[Event]:
@@ -148,13 +135,25 @@ class PlayTracker:
         if play is None:
             return []
         self._heard_s = max(self._heard_s, match.end_s)
-        self._play = dataclasses.replace(
+        self._confidence = max(self._confidence, match.confidence)
+        name, known = next(iter(self._readings.items()))
+        reading = readings_of(match).get(name, known)
+        play = dataclasses.replace(
             play,
-            end_s=max(play.end_s, self._clip_to_track(match, self._heard_s)),
+            end_s=max(play.end_s, reading.clip(self._heard_s)),
             score=max(play.score, match.score),
-            confidence=max(play.confidence, match.confidence),
+            confidence=self._confidence / len(self._readings),
         )
+        self._play = self._settled(play)
         return [PlayUpdated(self._play)]
+
+    def _settled(self, play: Play) -> Play:
+        """Return the play with the tracks that still explain it, its own track first if possible."""
+        tracks = [Alternative(play.track, play.offset_s), *play.alternatives]
+        first, *others = [each for each in tracks if each.track.id in self._readings]
+        return dataclasses.replace(
+            play, track=first.track, offset_s=first.offset_s, alternatives=tuple(others)
+        )
 
     def _expire(self, now_s: float) -> list[Event]:
         if self._play is not None and now_s - self._heard_s > self._settings.gap_s:
@@ -184,7 +183,7 @@ class PlayTracker:
         later_s = match.end_s - first.end_s
         confirmed = match.score >= match.threshold + rules.strong_above or later_s >= rules.confirm_s
         play = self._play
-        same_track = play is not None and play.track.id == match.track.id
+        same_track = play is not None and play.track.id in readings_of(match)
         if not confirmed:
             return self._hear(match) if same_track else []
         self._pending = None
@@ -193,8 +192,12 @@ class PlayTracker:
         return self._start(match)
 
     def _agree(self, first: Match, second: Match) -> bool:
-        near = abs(alignment_s(first) - alignment_s(second)) <= self._rules.drift_s
-        return near and first.track.id == second.track.id
+        return agree(first, second, self._rules.drift_s)
+
+    @property
+    def _alignment_s(self) -> float:
+        """The alignment of the play's track in the last match that agreed with the play."""
+        return next(iter(self._readings.values())).alignment_s
 
     def _started_again(self, match: Match) -> bool:
         """Return whether the track played to its end and now plays again from an earlier position."""
@@ -214,15 +217,19 @@ class PlayTracker:
                 first_s = (first_s + self._heard_s) / 2  # the change is somewhere in the overlap of both
             events = self._end(min(self._heard_s, max(first_s, begin_s)))
         start_s = min(max(first_s, begin_s, self._floor_s), match.end_s)
-        self._alignment_s = alignment_s(match)
-        self._heard_s = match.end_s
+        self._readings = narrowed(readings_of(match), self._recent, self._rules.drift_s)
+        self._heard_s, self._confidence = match.end_s, match.confidence
+        first, *others = [
+            Alternative(each.track, max(0.0, start_s + each.alignment_s)) for each in self._readings.values()
+        ]
         self._play = Play(
-            track=match.track,
+            track=first.track,
             start_s=start_s,
-            end_s=max(start_s, self._clip_to_track(match, match.end_s)),
-            offset_s=max(0.0, start_s + self._alignment_s),
+            end_s=max(start_s, next(iter(self._readings.values())).clip(match.end_s)),
+            offset_s=first.offset_s,
             score=match.score,
-            confidence=match.confidence,
+            confidence=match.confidence / len(self._readings),
+            alternatives=tuple(others),
         )
         self._recent.clear()
         return [*events, PlayStarted(self._play)]
@@ -234,12 +241,6 @@ class PlayTracker:
             if self._agree(earlier, match) and self._kept(earlier):
                 first_s = min(first_s, earlier.start_s)
         return first_s
-
-    def _clip_to_track(self, match: Match, end_s: float) -> float:
-        """Limit the end of a play to the end of its track."""
-        if match.track.duration_s <= 0:
-            return end_s
-        return min(end_s, match.track.duration_s - alignment_s(match))
 
     def _remember(self, match: Match | None, now_s: float) -> None:
         while self._recent and now_s - self._recent[0].end_s > self._rules.recall_s:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import sqlite3
 import time
 from pathlib import Path
 
-from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated
+from overheard.events import Event, PlayEnded, PlayStarted, PlayUpdated, SourceChanged
+from overheard.sinks.history_entry import Entry
 from overheard.sinks.history_file import (
     FileId,
     HistoryDamaged,
@@ -21,7 +21,6 @@ from overheard.sinks.history_file import (
     open_for_writing,
 )
 from overheard.sinks.history_rows import PlayRow, read_plays, recover
-from overheard.sinks.jsonl import iso_utc
 from overheard.text import plural
 
 __all__ = ["HistorySink", "PlayRow", "read_plays"]
@@ -33,52 +32,6 @@ _BUSY_TIMEOUT_S = 0.5  # plays are printed after they are written, so a lock mus
 _CLOSE_TIMEOUT_S = 1.5  # the last attempt
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 5.0  # between attempts to write; doubles with each
 _MAX_KEPT = 10_000  # plays in memory while the file cannot be written: weeks, about 10 MB
-_CLOCK_SET_S = 5.0  # a start that moves by more was corrected, by less follows the drift of a sound card
-_INSERT = """
-INSERT INTO plays (
-    track_id, title, artist, album, pack, path, started_at, ended_at, offset_s, score, confidence, source
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_FIND = "SELECT id FROM plays WHERE started_at = ? AND track_id = ? AND source = ?"
-# The id of a play that was forgotten may be another play's now.
-_UPDATE = """
-UPDATE plays SET started_at = ?, ended_at = ?, score = ?, confidence = ?
-WHERE id = ? AND started_at = ? AND track_id = ?
-"""
-
-
-@dataclasses.dataclass(eq=False)
-class _Entry:
-    """A play in memory: everything that its row needs."""
-
-    play: Play
-    started: float  # Unix time at which the source's clock was 0
-    source: str
-    row: int | None = None  # its id in the file
-    stored_start: str = ""  # its started_at in the file
-
-    def update(self, play: Play, started: float) -> None:
-        """Set the new end. The start moves only if the wall clock was set, so that the length stays."""
-        end = started + play.end_s
-        if abs(started - self.started) > _CLOCK_SET_S:
-            self.started = started
-        self.play = dataclasses.replace(play, end_s=max(play.start_s, end - self.started))
-
-    @property
-    def started_at(self) -> str:
-        return iso_utc(self.started + self.play.start_s)
-
-    @property
-    def ended_at(self) -> str:
-        return iso_utc(self.started + self.play.end_s)
-
-    def values(self) -> tuple[str | float, ...]:
-        play, track = self.play, self.play.track
-        values: tuple[str | float, ...] = (
-            *(track.id, track.title, track.artist, track.album, track.pack, track.path),
-            *(self.started_at, self.ended_at, play.offset_s, play.score, play.confidence, self.source),
-        )
-        return tuple(map(_sqlite_value, values))
 
 
 class HistorySink:
@@ -93,7 +46,7 @@ class HistorySink:
     path : Path
         The SQLite file; created if it does not exist.
     source : str
-        Name of the audio source, stored with each play.
+        Name of the audio source, stored with each play until it changes.
     """
 
     name = "history"
@@ -104,8 +57,8 @@ class HistorySink:
         self._db: sqlite3.Connection | None = None
         self._id: FileId | None = None
         self._wal_id: FileId | None = None
-        self._open: _Entry | None = None  # the play that is heard now
-        self._unwritten: list[_Entry] = []
+        self._open: Entry | None = None  # the play that is heard now
+        self._unwritten: list[Entry] = []
         self._lost = 0
         self._timeout_s = _BUSY_TIMEOUT_S
         self._written_s = 0.0
@@ -116,16 +69,18 @@ class HistorySink:
         self._write()  # here, so that a problem is reported before listening starts
 
     def handle(self, event: Event, started: float) -> None:
-        """Insert or update the row of a play; ignore other events."""
+        """Insert or update the row of a play, and note the source of the plays that follow."""
+        if isinstance(event, SourceChanged):
+            self._source = event.name
         if not isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
             return
         play, entry = event.play, self._open
-        if entry is None or (entry.play.track.id, entry.play.start_s) != (play.track.id, play.start_s):
-            entry = self._open = _Entry(play, started, self._source)
+        if entry is None or not entry.is_of(play) or (isinstance(event, PlayStarted) and entry.settles(play)):
+            entry = self._open = Entry(play, started, self._source)
             due = True
         else:
+            due = entry.settles(play) or time.monotonic() - self._written_s >= _UPDATE_INTERVAL_S
             entry.update(play, started)
-            due = time.monotonic() - self._written_s >= _UPDATE_INTERVAL_S
         if isinstance(event, PlayEnded):
             self._open = None
             due = True
@@ -152,7 +107,7 @@ class HistorySink:
 
     # Plays in memory
 
-    def _keep(self, entry: _Entry) -> None:
+    def _keep(self, entry: Entry) -> None:
         if entry in self._unwritten:
             return
         self._unwritten.append(entry)
@@ -197,29 +152,14 @@ class HistorySink:
             if not self._unwritten:
                 return
             with db:
-                rows = [(entry, self._write_entry(db, entry), entry.started_at) for entry in self._unwritten]
-            for entry, row, stored_start in rows:
-                entry.row, entry.stored_start = row, stored_start
+                rows = [entry.write(db) for entry in self._unwritten]
+            for entry, row in zip(self._unwritten, rows, strict=True):
+                entry.written(row)
             self._late = len(rows)
             self._unwritten.clear()
             self._written_s = time.monotonic()
             if self._wal_id is None:
                 self._wal_id = file_id(companion(self._path, "-wal"))
-
-    def _write_entry(self, db: sqlite3.Connection, entry: _Entry) -> int | None:
-        play = entry.play
-        row, stored_start = entry.row, entry.stored_start
-        if row is None:
-            # A commit that reported an error may have succeeded, and a file that was damaged was recovered.
-            stored_start = stored_start or entry.started_at
-            found = db.execute(_FIND, (stored_start, play.track.id, entry.source)).fetchone()
-            if found is None:
-                return db.execute(_INSERT, entry.values()).lastrowid
-            row = int(found[0])
-        values = (entry.started_at, entry.ended_at, float(play.score), float(play.confidence))
-        # No row is updated if the user has forgotten this play.
-        db.execute(_UPDATE, (*values, row, stored_start, _sqlite_value(play.track.id)))
-        return row
 
     def _current_file(self) -> sqlite3.Connection:
         """Return the connection to the file that has the path now; open it if necessary."""
@@ -276,10 +216,3 @@ class HistorySink:
             log.warning("history: %s; moved to %s, and started a new one", error.problem, aside.name)
             count = recover(aside, self._current_file())
         log.warning("history: %s recovered from the damaged file", plural(count, "play"))
-
-
-def _sqlite_value(value: str | float) -> str | float:
-    """Convert NumPy numbers to float, and escape text that is not valid UTF-8: SQLite stores neither."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    return float(value)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from overheard.errors import OverheardError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2 added the column alternatives
 READ_TIMEOUT_S = 3.0  # for the lock of another process; a write takes milliseconds
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700  # the history shows when somebody is at home
 _SCHEMA = """
@@ -32,7 +32,8 @@ CREATE TABLE plays (
     offset_s REAL NOT NULL,    -- position in the track at started_at
     score REAL NOT NULL,
     confidence REAL NOT NULL,
-    source TEXT NOT NULL
+    source TEXT NOT NULL,
+    alternatives TEXT          -- of an ambiguous play: JSON array of objects with offset_s and track
 );
 CREATE INDEX plays_started_at ON plays (started_at);
 """
@@ -228,15 +229,17 @@ def _make_private(path: Path) -> None:
 
 
 def _create(db: sqlite3.Connection) -> None:
-    """Create the tables; two processes that start at the same time create them once."""
-    if version(db):
+    """Create or migrate the tables; two processes that start at the same time do so once."""
+    if version(db) == SCHEMA_VERSION:
         return
     db.execute("BEGIN IMMEDIATE")
     try:
         if not version(db):
             for statement in _SCHEMA.strip().split(";\n"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version(db) == 1:
+            db.execute("ALTER TABLE plays ADD COLUMN alternatives TEXT")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:
         db.rollback()
         raise

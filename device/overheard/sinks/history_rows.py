@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import logging
 import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from overheard.sinks.history_file import HistoryError, explained, open_for_reading, version
 from overheard.text import plural
@@ -16,13 +18,9 @@ from overheard.text import plural
 log = logging.getLogger(__name__)
 
 _MOST_ROWS_OF_A_PAGE = 64  # a row takes more than 60 bytes of a page of 4096
-_LATEST = """
-SELECT
-    id, track_id, title, artist, album, pack, path, started_at, ended_at, offset_s, score, confidence, source
-FROM plays {where}
-"""
-_RANGE = _LATEST.format(where="NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id")
-_ALL = _LATEST.format(where="WHERE ended_at >= ? ORDER BY started_at, id")
+_COLUMNS = "id, track_id, title, artist, album, pack, path, started_at, ended_at, offset_s, score, confidence"
+_RANGE = "NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id"
+_ALL = "WHERE ended_at >= ? ORDER BY started_at, id"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +40,7 @@ class PlayRow:
     score: float
     confidence: float
     source: str
+    alternatives: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # as in JSON events
 
 
 def read_plays(path: Path, since: str | None = None, limit: int = 0) -> tuple[list[PlayRow], int]:
@@ -84,7 +83,7 @@ def read_plays(path: Path, since: str | None = None, limit: int = 0) -> tuple[li
 def _ended_since(db: sqlite3.Connection, path: Path, since: str) -> list[tuple[object, ...]]:
     """Return the rows in the order of their start, without those on damaged pages."""
     try:
-        return db.execute(_ALL, (since,)).fetchall()
+        return _select(db, _ALL, since)
     except sqlite3.DatabaseError as error:
         _require_damage(error)
         log.warning("%s: a part is damaged, and the plays in it are left out", path)
@@ -101,8 +100,13 @@ def recover(damaged: Path, db: sqlite3.Connection) -> int:
         return 0  # nothing is readable
     marks = ", ".join("?" * len(dataclasses.fields(PlayRow)))
     with db:
-        db.executemany(f"INSERT OR IGNORE INTO plays VALUES ({marks})", map(dataclasses.astuple, rows))  # noqa: S608
+        db.executemany(f"INSERT OR IGNORE INTO plays VALUES ({marks})", map(_raw, rows))  # noqa: S608
     return len(rows)
+
+
+def _select(db: sqlite3.Connection, where: str, *values: str | int) -> list[tuple[object, ...]]:
+    alternatives = "alternatives" if version(db) >= 2 else "NULL"
+    return db.execute(f"SELECT {_COLUMNS}, source, {alternatives} FROM plays {where}", values).fetchall()  # noqa: S608
 
 
 def _require_damage(error: sqlite3.DatabaseError) -> None:
@@ -123,7 +127,7 @@ def _readable(db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
     while ranges:
         low, high = ranges.pop()
         try:
-            rows = db.execute(_RANGE, (low, high)).fetchall()
+            rows = _select(db, _RANGE, low, high)
         except sqlite3.DatabaseError as error:
             _require_damage(error)
             middle = (low + high) // 2
@@ -135,6 +139,7 @@ def _readable(db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
 
 def _checked(raw: tuple[object, ...]) -> PlayRow | None:
     """Return the row if each value has its type, and the times are times."""
+    *values, text = raw
     texts, numbers = (*raw[1:9], raw[12]), raw[9:12]
     if not all(isinstance(text, str) for text in texts):
         return None
@@ -143,6 +148,23 @@ def _checked(raw: tuple[object, ...]) -> PlayRow | None:
     try:
         for when in raw[7:9]:  # Python 3.10 cannot parse the Z
             datetime.datetime.fromisoformat(str(when).replace("Z", "+00:00")).astimezone()
-    except (ValueError, OverflowError):
+        alternatives = [] if text is None else json.loads(str(text))
+        names = [alternative_name(row) for row in alternatives] if isinstance(alternatives, list) else [None]
+    except (ValueError, OverflowError, RecursionError):
         return None
-    return PlayRow(*raw)  # type: ignore[arg-type]
+    return None if None in names else PlayRow(*values, alternatives)  # type: ignore[arg-type, call-arg]
+
+
+def _raw(row: PlayRow) -> tuple[object, ...]:
+    """Return the values of a row in the file; the reverse of `_checked`."""
+    *values, alternatives = (getattr(row, field.name) for field in dataclasses.fields(row))
+    return (*values, json.dumps(alternatives) if alternatives else None)
+
+
+def alternative_name(row: object) -> str | None:
+    """Return the name of an alternative of a play; None if it is not one."""
+    track = row.get("track") if isinstance(row, dict) else None
+    title, artist = (track.get("title"), track.get("artist")) if isinstance(track, dict) else (None, None)
+    if not isinstance(title, str) or not isinstance(artist, str):
+        return None
+    return f"{artist} - {title}" if artist else title

@@ -8,12 +8,14 @@ from typing import Any, TextIO
 
 from overheard.events import (
     Event,
+    Match,
     MusicUnknown,
     Play,
     PlayEnded,
     PlayStarted,
     PlayUpdated,
     Silence,
+    SourceChanged,
     Track,
 )
 from overheard.sinks.lines import LineWriter
@@ -24,6 +26,7 @@ _NAMES = {
     PlayEnded: "play_ended",
     MusicUnknown: "music_unknown",
     Silence: "silence",
+    SourceChanged: "source_changed",
 }
 
 
@@ -35,6 +38,7 @@ class JsonLinesSink:
     - ``play_started``, ``play_updated``, ``play_ended``: ``started_at``, ``ended_at``, ``play``
     - ``music_unknown``: ``started_at``, ``ended_at``, ``start_s``, ``end_s``
     - ``silence``: ``started_at``, ``start_s``
+    - ``source_changed``: ``started_at``, ``start_s``, ``source``, ``before``, ``reason``
 
     `play` has the same form as in `overheard identify --json`. Keys that end in ``_at`` are UTC times, keys
     that end in ``_s`` are seconds on the source's clock.
@@ -76,6 +80,8 @@ def to_json(event: Event, started: float) -> dict[str, Any]:
     values["start_s"] = round(event.start_s, 3)
     if isinstance(event, MusicUnknown):
         values["end_s"] = round(event.end_s, 3)
+    if isinstance(event, SourceChanged):
+        values |= {"source": event.source, "before": event.before, "reason": event.reason}
     return values
 
 
@@ -88,7 +94,16 @@ def play_json(play: Play) -> dict[str, Any]:
         "score": round(play.score, 6),
         "confidence": round(play.confidence, 4),
         "track": track_json(play.track),
+        "alternatives": alternatives_json(play),
     }
+
+
+def alternatives_json(found: Play | Match) -> list[dict[str, Any]]:
+    """Convert the other recordings that a play or match may be to JSON types; empty if it is certain."""
+    return [
+        {"offset_s": round(other.offset_s, 3), "track": track_json(other.track)}
+        for other in found.alternatives
+    ]
 
 
 def track_json(track: Track) -> dict[str, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 from typing import TextIO
 
-from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted
+from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated
 from overheard.sinks.lines import LineWriter
-from overheard.text import one_line, short_clock
+from overheard.text import one_line, one_of, short_clock
 
 
 class TerminalSink:
-    """Write a line when a play starts, when it ends, and when unknown music starts.
+    """Write a line when a play starts, settles and ends, and when unknown music starts.
 
     Each line is written immediately, so that pipes and system logs receive it immediately.
 
@@ -25,10 +25,16 @@ class TerminalSink:
 
     def __init__(self, stream: TextIO) -> None:
         self._lines = LineWriter(stream)
+        self._ambiguous = False  # the line that was written for the open play
 
     def handle(self, event: Event, started: float) -> None:
         """Write the line of an event, if it has one."""
         line = to_line(event, started)
+        if isinstance(event, PlayStarted):
+            self._ambiguous = event.play.ambiguous
+        elif isinstance(event, PlayUpdated) and self._ambiguous and not event.play.ambiguous:
+            self._ambiguous = False
+            line = found_line(event.play, event.play.end_s, started)
         if line is not None:
             self._lines.write(line)
 
@@ -43,9 +49,7 @@ class TerminalSink:
 def to_line(event: Event, started: float) -> str | None:
     """Format an event; `started` is the Unix time at which the source's clock was 0."""
     if isinstance(event, PlayStarted):
-        play = event.play
-        position = f"(at {short_clock(play.offset_s)}, {play.confidence:.0%})"
-        return f"{local_clock(started + play.start_s)}  {_name(play)}  {position}"
+        return found_line(event.play, event.play.start_s, started)
     if isinstance(event, PlayEnded):
         play = event.play
         duration = short_clock(round(play.end_s - play.start_s))
@@ -55,10 +59,16 @@ def to_line(event: Event, started: float) -> str | None:
     return None
 
 
+def found_line(play: Play, at_s: float, started: float) -> str:
+    """Format a play at a second of the source: time, track, position in the track, and confidence."""
+    position = f"(at {short_clock(play.offset_s + at_s - play.start_s)}, {play.confidence:.0%})"
+    return f"{local_clock(started + at_s)}  {_name(play)}  {position}"
+
+
 def local_clock(unix_time: float) -> str:
     """Format a Unix time as local time, ``hh:mm:ss``."""
     return datetime.datetime.fromtimestamp(unix_time).strftime("%H:%M:%S")
 
 
 def _name(play: Play) -> str:
-    return one_line(play.track.name)
+    return one_line(one_of(play.track.name, [other.track.name for other in play.alternatives]))

@@ -1,0 +1,133 @@
+"""Watch which source of the sound server a stream records, and bring it back to its own source."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from overheard.hear.sound_server import Connection, SoundServer
+from overheard.hear.source import Rerouted
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 5.0  # after the sound server ended
+_FIRST_LOOKS = 3  # a device that does not use the sound server is recognized by them
+_FIRST_LOOK_S = 0.5
+_STOP_S = 1.0
+
+
+class Route:
+    """Decide what a change of connections means.
+
+    When the source of a stream disappears, the sound server moves the stream to another source; it is moved
+    back as soon as its own source exists again. If somebody moves the stream while its source exists, that
+    source is its own from then on. The source of ``monitor`` is the monitor of the default output, whichever
+    that is, until somebody moves the stream.
+
+    Parameters
+    ----------
+    spec : str
+        As for `overheard.hear.devices.find_device`.
+    name : str
+        Name of the source in the history, while the stream records the source that it recorded at first.
+    """
+
+    def __init__(self, spec: str, name: str) -> None:
+        self._name = name
+        self._follows_output = spec == "monitor"
+        self._home = spec.removeprefix("pulse:") if spec.startswith("pulse:") else ""
+        self._usual = ""  # the first home
+        self._home_number = -1
+        self._away = False  # whether the stream left its home because that disappeared
+        self._current = ""  # as last reported
+
+    def wanted(self, now: Connection) -> str:
+        """Return the source that the stream should record now."""
+        if self._follows_output and now.monitor in now.sources:
+            if now.monitor != self._home:
+                self._home, self._away = now.monitor, True
+        elif not self._home:
+            self._home = now.source
+        if not self._current:
+            self._usual = self._current = self._home
+            self._away = now.source != self._home
+        elif now.sources.get(self._home) != self._home_number:
+            self._away = True
+        self._home_number = now.sources.get(self._home, -1)
+        return self._home if self._away and self._home in now.sources else now.source
+
+    def update(self, now: Connection) -> Rerouted | None:
+        """Take note of the connection after the stream was moved; return what to report."""
+        before, self._current = self._current, now.source
+        if now.source == self._home:
+            self._away = False
+        elif not self._away and now.source != before:
+            self._home, self._home_number = now.source, now.sources[now.source]
+            self._follows_output = False
+        if now.source == before:
+            return None
+        if now.source == self._usual:
+            return Rerouted(self._name, f"pulse:{now.source}", f"pulse:{before}", "returned")
+        reason: Literal["gone", "moved"] = "moved" if before in now.sources else "gone"
+        return Rerouted(f"pulse:{now.source}", f"pulse:{now.source}", f"pulse:{before}", reason)
+
+
+@contextlib.contextmanager
+def watching_route(route: Route) -> Iterator[Callable[[], list[Rerouted]]]:
+    """Watch a stream that has been opened; yield a function that returns the changes since its last call.
+
+    A thread asks the sound server, so that the reader of the stream never waits. Without `pactl`, and for
+    devices that do not use the sound server, nothing happens.
+    """
+    changes: collections.deque[Rerouted] = collections.deque(maxlen=100)
+
+    def take() -> list[Rerouted]:
+        return [changes.popleft() for _ in range(len(changes))]
+
+    if not SoundServer.available():
+        yield take
+        return
+    server = SoundServer()
+    thread = threading.Thread(
+        target=_watch, args=(server, route, changes.append), name="sound server", daemon=True
+    )
+    thread.start()
+    try:
+        yield take
+    finally:
+        server.close()
+        thread.join(_STOP_S)
+
+
+def _watch(server: SoundServer, route: Route, report: Callable[[Rerouted], None]) -> None:
+    for _ in range(_FIRST_LOOKS):
+        if server.connection() is not None:
+            break
+        if server.wait(_FIRST_LOOK_S):
+            return
+    else:
+        return
+    while True:
+        for _ in server.changes():
+            change = _look(server, route)
+            if change is not None:
+                report(change)
+        if server.wait(_RETRY_S):
+            return
+
+
+def _look(server: SoundServer, route: Route) -> Rerouted | None:
+    """Look where the stream is, and move it where it should be."""
+    now = server.connection()
+    if now is None:
+        return None
+    wanted = route.wanted(now)
+    if wanted != now.source:
+        moved = server.move(now.stream, wanted)
+        log.debug("stream %d: %s to %s", now.stream, "moved" if moved else "cannot be moved", wanted)
+        now = server.connection()
+    return None if now is None else route.update(now)

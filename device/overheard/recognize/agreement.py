@@ -1,0 +1,92 @@
+"""Decide whether matches of different windows agree: the same track plays on, or one of several does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from overheard.events import Match, Track
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackRules:
+    """Constants of the play tracker, tuned together with the matcher. What users set is in `TrackSettings`.
+
+    The threshold of a match is made for one query. A day of listening asks thousands, so one match that
+    barely reaches the threshold does not start a play. The values were chosen by trials: see
+    docs/experiments.md.
+
+    Attributes
+    ----------
+    strong_above : score over the threshold, in log-odds, from which a single match starts a play
+    kept_below : score under the threshold, in log-odds, down to which a match still continues a play
+    drift_s : alignments that differ by at most this much are the same
+    confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
+        windows have the same errors
+    agree_s : a second match confirms a first only if it ends at most this much later
+    hope_s : extra time before music is reported as unknown, while weak matches agree with each other
+    recall_s : how far back the start of a play can be moved to earlier matches that agree with it
+    restart_s : a track that jumps back this close to its end was started again, which is a new play
+    """
+
+    strong_above: float = 5.0
+    kept_below: float = 4.0
+    drift_s: float = 1.0
+    confirm_s: float = 6.0
+    agree_s: float = 10.0
+    hope_s: float = 10.0
+    recall_s: float = 20.0
+    restart_s: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A track that explains a match, and how it lies in time.
+
+    Attributes
+    ----------
+    alignment_s : position in the track at second 0 of the source; it is constant while the track plays on
+    """
+
+    track: Track
+    alignment_s: float
+
+    def clip(self, end_s: float) -> float:
+        """Limit a second of the source to the end of the track."""
+        return min(end_s, self.track.duration_s - self.alignment_s) if self.track.duration_s > 0 else end_s
+
+
+Readings = dict[str, Reading]  # by the track's id; the preferred one first
+
+
+def alignment_s(match: Match) -> float:
+    """Return the position in the match's track at second 0 of the source."""
+    return match.offset_s - match.start_s
+
+
+def readings_of(match: Match) -> Readings:
+    """Return the track of a match and its alternatives."""
+    rows = [(match.track, match.offset_s), *((other.track, other.offset_s) for other in match.alternatives)]
+    return {track.id: Reading(track, offset_s - match.start_s) for track, offset_s in rows}
+
+
+def common(readings: Readings, others: Readings, drift_s: float) -> Readings:
+    """Return the readings, in their order, that are among the others too, with about the same alignment."""
+    return {
+        name: reading
+        for name, reading in readings.items()
+        if name in others and abs(others[name].alignment_s - reading.alignment_s) <= drift_s
+    }
+
+
+def agree(first: Match, second: Match, drift_s: float) -> bool:
+    """Return whether one track explains both matches."""
+    return bool(common(readings_of(first), readings_of(second), drift_s))
+
+
+def narrowed(readings: Readings, matches: Iterable[Match], drift_s: float) -> Readings:
+    """Return the readings that explain all accepted matches; a match that none explains is left out."""
+    for match in matches:
+        if match.accepted:
+            readings = common(readings, readings_of(match), drift_s) or readings
+    return readings

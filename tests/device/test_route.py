@@ -1,0 +1,214 @@
+"""What moves of a stream between the sources of the sound server mean, and the parsing of `pactl`."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from overheard.hear import route, sound_server
+from overheard.hear.route import Route, watching_route
+from overheard.hear.sound_server import Connection, SoundServer
+from overheard.hear.source import Rerouted
+
+MIC, SPEAKERS, HDMI = "mic", "speakers.monitor", "hdmi.monitor"
+
+
+class World:
+    """Sources, the one that a stream records, and a route that sees each change."""
+
+    def __init__(self, spec: str, source: str) -> None:
+        self.sources = {MIC: 1, SPEAKERS: 2, HDMI: 3}
+        self.source, self.monitor = source, SPEAKERS
+        self.route = Route(spec, spec)
+        assert self.look() is None
+
+    def remove(self, source: str) -> None:
+        """Remove a source, as by unplugging it; the server moves the stream to the microphone."""
+        del self.sources[source]
+        if self.source == source:
+            self.source = MIC
+
+    def add(self, source: str, number: int = 9) -> None:
+        self.sources[source] = number
+
+    def look(self) -> Rerouted | None:
+        def now() -> Connection:
+            return Connection(0, self.source, dict(self.sources), self.monitor)
+
+        self.source = self.route.wanted(now())
+        return self.route.update(now())
+
+
+def test_a_stream_whose_source_disappears_returns_when_it_is_back():
+    world = World(f"pulse:{SPEAKERS}", SPEAKERS)
+    world.remove(SPEAKERS)
+    assert world.look() == Rerouted(f"pulse:{MIC}", f"pulse:{MIC}", f"pulse:{SPEAKERS}", "gone")
+    assert world.look() is None
+    world.add(SPEAKERS)
+    assert world.look() == Rerouted(f"pulse:{SPEAKERS}", f"pulse:{SPEAKERS}", f"pulse:{MIC}", "returned")
+    assert world.look() is None
+
+
+def test_a_source_that_is_back_before_anybody_looked_was_gone_too():
+    world = World(f"pulse:{SPEAKERS}", SPEAKERS)
+    world.remove(SPEAKERS)
+    world.add(SPEAKERS)
+    assert world.look() is None
+    assert world.source == SPEAKERS
+
+
+def test_a_stream_that_somebody_moved_stays_there():
+    world = World(f"pulse:{SPEAKERS}", SPEAKERS)
+    world.source = HDMI
+    assert world.look() == Rerouted(f"pulse:{HDMI}", f"pulse:{HDMI}", f"pulse:{SPEAKERS}", "moved")
+    assert world.look() is None
+    world.remove(SPEAKERS)
+    world.add(SPEAKERS)
+    assert world.look() is None
+    assert world.source == HDMI
+    world.remove(HDMI)  # the source that was chosen is the one to return to
+    change = world.look()
+    assert change is not None
+    assert change.reason == "gone"
+    world.add(HDMI)
+    world.look()
+    assert world.source == HDMI
+
+
+def test_a_stream_that_lost_its_source_returns_although_it_was_moved_meanwhile():
+    world = World(f"pulse:{SPEAKERS}", SPEAKERS)
+    world.remove(SPEAKERS)
+    world.look()
+    world.source = HDMI  # the server does this too, when the default source changes
+    world.look()
+    world.add(SPEAKERS)
+    world.look()
+    assert world.source == SPEAKERS
+
+
+def test_the_monitor_follows_the_default_output():
+    world = World("monitor", SPEAKERS)
+    world.remove(SPEAKERS)
+    world.monitor = HDMI
+    assert world.look() == Rerouted(f"pulse:{HDMI}", f"pulse:{HDMI}", f"pulse:{SPEAKERS}", "gone")
+    world.add(SPEAKERS)
+    assert world.look() is None
+    world.monitor = SPEAKERS
+    assert world.look() == Rerouted("monitor", f"pulse:{SPEAKERS}", f"pulse:{HDMI}", "returned")
+    world.source = MIC  # by somebody
+    world.look()
+    world.monitor = HDMI
+    assert world.look() is None
+    assert world.source == MIC
+
+
+def test_the_first_source_of_a_default_input_is_its_own():
+    world = World("default", MIC)
+    world.source = HDMI
+    world.look()
+    world.source = MIC
+    assert world.look() == Rerouted("default", f"pulse:{MIC}", f"pulse:{HDMI}", "returned")
+
+
+def test_a_stream_that_was_opened_elsewhere_is_moved():
+    world = World.__new__(World)
+    world.sources, world.source, world.monitor = {MIC: 1, SPEAKERS: 2}, MIC, ""
+    world.route = Route(f"pulse:{SPEAKERS}", "")
+    assert world.look() is None
+    assert world.source == SPEAKERS
+
+
+# pactl
+
+
+@pytest.fixture
+def pactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install a `pactl` that prints files: the words of its arguments are their name."""
+    script = tmp_path / "pactl"
+    script.write_text(f'#!/bin/sh\ncase "$*" in subscribe) exec sleep 60;; esac\ncat "{tmp_path}/$3$4"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "listsources").write_text('[{"index": 7, "name": "mic"}, {"index": 8, "name": "other"}]')
+    (tmp_path / "info").write_text('{"default_sink_name": "speakers"}')
+    return tmp_path
+
+
+def streams(pid: object, source: object = 7) -> str:
+    return (
+        f'[{{"index":5,"client":"31","source":{source},"properties":{{"application.process.id":"{pid}"}}}}]'
+    )
+
+
+def test_the_stream_of_this_process_is_found(pactl: Path):
+    (pactl / "listsource-outputs").write_text(streams(os.getpid()))
+    assert SoundServer().connection() == Connection(5, "mic", {"mic": 7, "other": 8}, "speakers.monitor")
+    (pactl / "listclients").write_text("[]")
+    (pactl / "listsource-outputs").write_text(streams(1))
+    assert SoundServer().connection() is None
+
+
+def test_the_stream_of_this_process_is_found_by_its_client(pactl: Path):
+    (pactl / "listsource-outputs").write_text('[{"index": 5, "client": "31", "source": 8, "properties": {}}]')
+    row = f'{{"index": 31, "properties": {{"application.process.id": "{os.getpid()}"}}}}'
+    (pactl / "listclients").write_text(f"[{row}]")
+    connection = SoundServer().connection()
+    assert connection is not None
+    assert connection.source == "other"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "{}", "[1]", "[" * 100_000, '[{"properties": 3}]', "\xff", streams("x", "null")]
+)
+def test_output_that_is_not_understood_is_no_connection(pactl: Path, text: str):
+    (pactl / "listclients").write_text(text, encoding="latin-1")
+    (pactl / "listsource-outputs").write_text(text, encoding="latin-1")
+    assert SoundServer().connection() is None
+    (pactl / "listsource-outputs").write_text(streams(os.getpid()))
+    (pactl / "listsources").write_text(text, encoding="latin-1")
+    assert SoundServer().connection() is None
+
+
+def test_a_sound_server_that_hangs_delays_neither_the_reader_nor_the_end(
+    pactl: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (pactl / "pactl").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(sound_server, "PACTL_TIMEOUT_S", 0.2)
+    assert SoundServer().connection() is None
+    monkeypatch.setattr(sound_server, "PACTL_TIMEOUT_S", 50.0)
+    monkeypatch.setattr(route, "_STOP_S", 30.0)
+    with watching_route(Route("default", "")) as changes:
+        assert changes() == []
+    assert "sound server" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_the_subscription_ends_with_the_client(pactl: Path):
+    server = SoundServer()
+    changes = server.changes()
+    next(changes)
+    server.close()
+    assert list(changes) == []
+
+
+def test_nothing_is_watched_without_pactl(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "")
+    with watching_route(Route("default", "")) as changes:
+        assert changes() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "relevant"),
+    [
+        (b"Event 'change' on source-output #3", True),
+        (b"Event 'new' on source #3", True),
+        (b"Event 'change' on source #3", False),  # as by its volume
+        (b"Event 'change' on server #4294967295", True),
+        (b"Event 'new' on client #3", False),
+        (b"", False),
+    ],
+)
+def test_only_some_events_are_followed(line: bytes, relevant: bool):
+    assert sound_server._is_relevant(line) is relevant
