@@ -23,7 +23,7 @@ from overheard.sinks.history import read_plays
 
 EXCERPT_S, PAUSE_S = 8.0, 4.0
 SETTINGS = "[track]\ngap_s = 2.0\n"  # so that each excerpt is a play
-PATIENCE_S = 120.0  # for a busy computer
+PATIENCE_S = 600.0  # for a busy computer
 BLOCK_S = 0.25
 RNG = np.random.default_rng()  # of the moments at which something happens
 SILENT: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import soxr
 
 from overheard.errors import AudioError
+from overheard.files import open_regular
 from overheard.hear.downmix import Downmixer
 from overheard.hear.ogg import Part, chain
 from overheard.text import clean
@@ -134,7 +135,7 @@ def _searchable(source: Source, shown: str) -> Iterator[BinaryIO | None]:
         return
     try:
         _to_open(source, shown)
-        file = Path(source).open("rb")  # noqa: SIM115 - closed below
+        file = open_regular(Path(source))
     except OSError:  # `opened` reports the reason
         yield None
         return

@@ -10,12 +10,11 @@ import dataclasses
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from overheard.errors import OverheardError
-from overheard.files import atomic_write
+from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.json_values import (
     JsonValueError,
     as_integer,
@@ -44,7 +43,7 @@ def hashes_path(pack_path: Path) -> Path:
 def load_hashes(path: Path) -> dict[str, FileHash]:
     """Return the hashes by path; none if the file is missing, damaged or of another version."""
     try:
-        content = _read_regular(path)
+        content = read_regular(path, _MAX_BYTES)
         header, _, body = content.partition(b"\n")
         if header != _header(body):
             return {}
@@ -73,12 +72,6 @@ def save_hashes(path: Path, hashes: Mapping[str, FileHash]) -> None:
         raise OverheardError(
             f"{path}: cannot be written ({error.strerror or error})", "check free disk space and permissions"
         ) from error
-
-
-def _read_regular(path: Path) -> bytes:
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        facts = os.fstat(file.fileno())
-        return file.read() if stat.S_ISREG(facts.st_mode) and facts.st_size < _MAX_BYTES else b""
 
 
 def _header(body: bytes) -> bytes:
