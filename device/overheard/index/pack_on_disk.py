@@ -142,3 +142,5 @@ def _unmounted(entries: Entries, scanned: ScannedFiles) -> Iterator[str]:
         n = sum(path.startswith(root + os.sep) for path in entries)
         if n:
             yield f"{root} contains no audio files now; its {n} tracks stay in the pack (unmounted drive?)"
+        else:
+            yield f"{root} contains no audio files; nothing was added from there (wrong folder?)"

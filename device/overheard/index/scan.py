@@ -52,7 +52,7 @@ def scan_audio(folders: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], l
     for folder in folders:
         root = absolute(folder)
         if not root.exists():
-            raise AudioError(f"{clean(str(root))}: no such file or folder")
+            raise AudioError(f"{clean(str(root))}: no such file or folder", "check the path")
         if not root.is_dir() and not _is_regular(root):
             raise AudioError(f"{clean(str(root))}: not a regular file")  # opening a FIFO would block
         for path in _walk(root, problems) if root.is_dir() else [root]:
