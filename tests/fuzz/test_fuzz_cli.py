@@ -244,13 +244,10 @@ def test_commands_that_read_audio_or_packs_succeed_or_say_why(
         folder = Path(name) / "work"  # ".." leads nowhere else
         folder.mkdir()
         fill(folder, configuration)
-        paths = {
-            "XDG_DATA_HOME": str(folder),
-            "XDG_CONFIG_HOME": str(folder / "default"),
-            "HOME": str(folder),
-        }
+        own = dict.fromkeys(("XDG_DATA_HOME", "HOME"), str(folder))
+        own["XDG_CONFIG_HOME"] = str(folder / "default")
         base = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        code, out, err = run_process(argv, folder, base | paths | env)
+        code, out, err = run_process(argv, folder, base | own | env)
         peak_mb = int((folder.parent / "peak").read_text()) / 1024
     assert peak_mb < MAX_MB
     check(argv, code, out, err)
