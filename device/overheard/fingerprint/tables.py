@@ -21,7 +21,6 @@ MAX_BYTES = 1 << 28  # uncompressed, 256 MiB; the tables of the largest model ta
 # Source: the .npy format, version 1.0: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 _MAGIC = b"\x93NUMPY\x01\x00"
 _PREFIX_BYTES = len(_MAGIC) + 2  # the magic, then the length of the header
-_MAX_FLOAT = float(np.finfo(np.float32).max)  # tables are used as float32
 _DTYPE = rb"[<>|](?:b1|[iu][1248]|f[248]|[SU][1-9]\d{0,8})"
 _SHAPE = rb"(?:\d{1,12}(?:, \d{1,12}){0,7},?)?"
 _HEADER = re.compile(
@@ -99,6 +98,7 @@ def table(tables: dict[str, npt.NDArray[Any]], name: str, n_dims: int) -> npt.ND
     values = tables[name]
     if values.ndim != n_dims or values.dtype.kind not in "iuf":
         raise TablesError(f"table {name} has shape {values.shape} and type {values.dtype}")
-    if values.dtype.kind == "f" and not np.all(np.abs(values) <= _MAX_FLOAT):  # NaN is not
-        raise TablesError(f"table {name} has values that are not finite numbers")
+    with np.errstate(over="ignore"):  # of float64
+        if not np.isfinite(values.astype(np.float32)).all():
+            raise TablesError(f"table {name} has values that are not finite numbers")
     return values
