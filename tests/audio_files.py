@@ -40,11 +40,17 @@ def music(duration_s: float, seed: int = 0, rate: int = 8000, channels: int = 1)
 
 
 def encode(
-    path: Path, samples: Samples, rate: int, codec: str, layout: str, container: str | None = None
+    path: Path,
+    samples: Samples,
+    rate: int,
+    codec: str,
+    layout: str,
+    container: str | None = None,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode (channels, n) float32 into a file."""
     options = {"strict": "-2"} if codec == "vorbis" else {}  # ffmpeg's Vorbis encoder is experimental
-    with av.open(str(path), "w", format=container) as out:
+    with av.open(str(path), "w", format=container, options=container_options or {}) as out:
         stream = out.add_stream(codec, rate=rate, options=options)
         assert isinstance(stream, av.AudioStream)
         stream.codec_context.layout = layout

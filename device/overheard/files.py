@@ -92,6 +92,24 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, or /dev/null, for reading; do not wait for the writer of a named pipe.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, or is not a regular file.
+    """
+    # On Windows there are no named pipes in folders.
+    nonblocking = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))  # noqa: SIM115
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, Path(os.devnull).stat()):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
 def read_regular(path: Path, max_bytes: int) -> bytes:
     """Return the contents of a regular file, or of /dev/null; do not wait for the writer of a named pipe.
 
@@ -100,10 +118,7 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     OSError
         If the file cannot be read, is not a regular file, or is larger than `max_bytes`.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, Path(os.devnull).stat()):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with open_regular(path) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from scipy.optimize import linprog, minimize
 
 from overheard.errors import ModelError
-from overheard.files import atomic_write
+from overheard.files import atomic_write, read_regular
+from overheard.fingerprint.json_values import JsonValueError, parse_object
 from overheard.fingerprint.model import load_model
 from overheard_train.checkout import CHECKOUT
 
@@ -28,6 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 THRESHOLD = 4.0  # a convention: the penalties move each length's scores so that one threshold fits all
 RIDGE = 1e-3  # keeps the weights finite if the evidence separates the trials perfectly
+MAX_TRIALS_BYTES = 1 << 28  # some hundred thousand trials take 30 MB
 FALSE_ACCEPTS = 0.008  # leaves room below the 1% that the benchmarks allow for tracks outside the catalogue
 SCORINGS = ("scoring", "compact_scoring")  # fields of the manifest, for full and for compact codes
 
@@ -100,14 +102,15 @@ def read_trials(path: Path, digest: str) -> dict[str, list[Trial]]:
     """
     remedy = "make the file again with benchmarks/trials.py"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = parse_object(read_regular(path, MAX_TRIALS_BYTES))
+    except (OSError, JsonValueError) as error:
         raise ModelError(f"{path} cannot be read ({error})", remedy) from error
-    if not isinstance(content, dict) or not isinstance(content.get("trials"), dict):
+    lists = content.get("trials")
+    if not isinstance(lists, dict) or not all(isinstance(rows, list) for rows in lists.values()):
         raise ModelError(f"{path} is not a file of trials", remedy)
     if content.get("digest") != digest:
         raise ModelError(f"{path} has trials of model {content.get('digest')}, not of {digest}", remedy)
-    trials = {name: [_trial(row, path) for row in rows] for name, rows in content["trials"].items()}
+    trials = {name: [_trial(row, path) for row in rows] for name, rows in lists.items()}
     for name, each in trials.items():
         if name not in SCORINGS:
             raise ModelError(f"{path} has an unknown field {name!r}", remedy)

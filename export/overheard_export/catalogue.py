@@ -6,6 +6,7 @@ import argparse
 import csv
 import dataclasses
 import functools
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from overheard.catalogue.pack_write import creation_time
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands.progress import progress_bar
 from overheard.errors import AudioError, PackError
+from overheard.files import read_regular
 from overheard.index.plan import one_per_fingerprint
 from overheard.index.pool import check_jobs, fingerprint_files
 from overheard.index.report import Progress
@@ -25,6 +27,7 @@ from overheard.process import processors
 from overheard.text import one_line, size
 
 Credits = Mapping[str, Mapping[str, str]]  # by path, relative to the CSV file's folder
+MAX_CREDITS_BYTES = 1 << 28  # a million tracks
 COLUMNS = ("path", "title", "artist", "album", "licence", "source")
 
 
@@ -45,8 +48,8 @@ def read_credits(path: Path) -> Credits:
         The file cannot be read, or it has no column ``path``.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        text = read_regular(path, MAX_CREDITS_BYTES).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PackError(f"{path} cannot be read ({error})") from error
     if not rows or "path" not in rows[0]:

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 CLEAN_SHARE = 0.125  # share of the pairs whose second segment is not degraded
 MAX_SHIFT_S = 0.06  # half the step of a short recording's queries: the nearest is at most this far off
+# Sizes and epochs were chosen by hand: the estimators that were compared gained about the same, whether they
+# explained 0.29 or 0.5 of the variance, see docs/experiments.md. These layers have 12 thousand weights and
+# take 0.05 ms per segment on x86.
 N_HIDDEN = (48, 48, 64)
 EPOCHS = 24
 BATCH = 256
-HELD_OUT = 0.1
+HELD_OUT = 0.1  # 1,638 pairs, for the manifest's quality_explained only
 
 
 @dataclasses.dataclass(frozen=True)

@@ -352,6 +352,20 @@ def test_listen_prints_events_and_writes_the_history(
     assert read_plays(settings.history_path)[1] == 1
 
 
+def test_a_handler_that_python_does_not_know_is_replaced_by_the_default(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL), signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with stop_on_signals(threading.Event()):
+            pass
+        monkeypatch.undo()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_a_signal_sets_the_event_and_the_previous_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     stop = threading.Event()

@@ -116,9 +116,10 @@ def test_files_that_are_not_audio_raise_an_error_with_the_reason(
 
 
 def test_a_missing_file_a_folder_and_an_empty_container_raise_an_error(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="No such file"):
-        load(tmp_path / "nowhere.mp3")
-    with pytest.raises(AudioError, match="cannot be read"):
+    for missing in (tmp_path / "nowhere.mp3", tmp_path / "nowhere" / "x.mp3"):
+        with pytest.raises(AudioError, match="no such file; check the path"):
+            load(missing)
+    with pytest.raises(AudioError, match=r"is a folder; name the files in it: .*/\*"):
         load(tmp_path)
     path = tmp_path / "none.wav"
     with wave.open(str(path), "wb") as file:

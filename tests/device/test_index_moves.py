@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 import audio_files
 from indexing_fakes import FakeFingerprinter
 from overheard.catalogue.pack import open_pack
+from overheard.demo.synth import synthesize
 from overheard.errors import AudioError, SettingsError
 from overheard.hear.packets import audio_packets
 from overheard.index.file_hashes import hashes_path
@@ -241,6 +244,65 @@ def test_an_mp3_without_half_of_its_packets_is_indexed_with_a_warning(
     ((warned, reason),) = report.warnings
     assert warned == str(path)
     assert reason == "only 0:10 of 0:19 can be read; the file is damaged or incomplete" or "0:09 of" in reason
+
+
+def headerless_mp3(path: Path) -> list[bytes]:
+    """Encode 10 s of music without the header that states the duration; return the frames."""
+    music = synthesize(4, 10.0, 44100).waveform[None]
+    audio_files.encode(path, music, 44100, "libmp3lame", "mono", "mp3", {"write_xing": "0"})
+    return mp3_frames(path.read_bytes())[1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda frame: b"", "parts between the packets are missing"),
+        (lambda frame: bytes(len(frame)), "can be read"),
+        (lambda frame: np.random.default_rng(0).bytes(len(frame)), "can be read"),
+    ],
+    ids=["removed", "zeroed", "overwritten"],
+)
+def test_an_mp3_without_a_header_that_lost_packets_has_a_warning(
+    tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
+) -> None:
+    path = tmp_path / "x.mp3"
+    frames = headerless_mp3(path)
+    assert process_file(path, FakeFingerprinter(crash_level=1e9, bug_level=1e9)).warning == ""
+    path.write_bytes(b"".join(frame if i % 3 else damage(frame) for i, frame in enumerate(frames)))
+    assert reason in process_file(path, FakeFingerprinter(crash_level=1e9, bug_level=1e9)).warning
+
+
+def test_an_mp3_that_ends_in_zeros_has_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp3"
+    content = b"".join(headerless_mp3(path))
+    path.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+    assert "only 0:0" in process_file(path, FakeFingerprinter(crash_level=1e9, bug_level=1e9)).warning
+
+
+@pytest.mark.parametrize("tag", [b"APETAGEX", b"ID3\4\0\0\0\0\0\0"])
+def test_tags_and_joints_in_an_mp3_are_no_damage(tmp_path: Path, tag: bytes) -> None:
+    path = tmp_path / "x.mp3"
+    content = b"".join(headerless_mp3(path))
+    picture = np.random.default_rng(0).integers(0, 255, len(content), np.uint8).tobytes()
+    path.write_bytes(content + content + tag + picture)
+    assert process_file(path, FakeFingerprinter()).warning == ""
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000, 48000])
+def test_an_intact_mp3_without_a_header_has_no_warning_at_any_rate(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "x.mp3"
+    music = audio_files.music(6.0, 3, rate, 2)
+    audio_files.encode(path, music, rate, "libmp3lame", "stereo", "mp3", {"write_xing": "0"})
+    packets = audio_packets(path)
+    assert packets is not None
+    assert packets.declared_s == pytest.approx(6.0, abs=0.3)
+    assert packets.gaps == 0
+    assert process_file(path, FakeFingerprinter()).warning == ""
+
+
+def test_a_named_pipe_has_no_packets(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.mp3")
+    assert audio_packets(tmp_path / "x.mp3") is None
 
 
 @pytest.mark.parametrize("suffix", sorted(audio_files.FORMATS))

@@ -212,6 +212,18 @@ def test_a_file_that_becomes_unreadable_stays_in_the_pack(music: Path, pack: Pat
     assert "the earlier fingerprints were kept" in report.notes[0]
 
 
+def test_a_folder_without_audio_is_reported_when_there_is_a_pack(
+    music: Path, tmp_path: Path, pack: Path
+) -> None:
+    run(music, pack)
+    (tmp_path / "empty").mkdir()
+    report = run(tmp_path / "empty", pack)
+    assert (report.tracks, report.removed) == (4, 0)
+    assert report.notes == (
+        f"{tmp_path / 'empty'} contains no audio files; nothing was added from there (wrong folder?)",
+    )
+
+
 def test_a_folder_without_readable_audio_creates_no_pack(tmp_path: Path, pack: Path) -> None:
     (tmp_path / "music").mkdir()
     with pytest.raises(AudioError, match="no audio files in"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import types
 
 import numpy as np
@@ -297,3 +299,26 @@ def test_a_monitor_is_opened_in_stereo_and_a_microphone_in_mono(world: FakeWorld
 def test_inputs_are_listed(world: FakeWorld):
     (device,) = devices.list_inputs()
     assert (device.input, device.name, device.default) == ("1", "USB Mic: Audio (hw:1,0)", True)
+
+
+@pytest.mark.parametrize(
+    ("program", "remedy"),
+    [
+        ("dnf", "sudo dnf install portaudio"),
+        ("apt-get", "sudo apt-get install libportaudio2"),
+        ("", "package manager"),
+    ],
+)
+def test_a_missing_portaudio_can_be_installed_with_the_package_manager(
+    monkeypatch: pytest.MonkeyPatch, program: str, remedy: str
+) -> None:
+    class Missing:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name == program else None)
+    with pytest.raises(AudioError, match=f"PortAudio is missing; install it.*{remedy}"):
+        devices.load_portaudio()

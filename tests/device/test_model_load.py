@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def test_an_altered_file_is_refused_before_it_is_parsed(
         path.write_bytes(altered)
         with pytest.raises(ModelError, match="does not match the files beside it"):
             load_model(manifest)
+
+
+@pytest.mark.parametrize("suffix", [".json", *PARTS])
+def test_a_named_pipe_is_refused_without_waiting_for_a_writer(manifest: Path, suffix: str) -> None:
+    manifest.with_suffix(suffix).unlink()
+    os.mkfifo(manifest.with_suffix(suffix))
+    with pytest.raises(ModelError, match="not a regular file"):
+        load_model(manifest)
+
+
+def test_a_file_that_is_far_too_large_is_not_read(manifest: Path) -> None:
+    os.truncate(manifest.with_suffix(".tflite"), 1 << 40)  # takes no space
+    with pytest.raises(ModelError, match="larger than"):
+        load_model(manifest)
 
 
 @pytest.mark.parametrize("suffix", [".quantizer.npz", ".cohort.npz", ".quality.npz"])

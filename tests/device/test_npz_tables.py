@@ -121,6 +121,13 @@ def test_bytes_that_are_not_an_archive_of_tables_are_refused(stored: bytes) -> N
         read_tables(stored)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e39])
+def test_tables_with_values_that_float32_cannot_hold_are_refused(value: float) -> None:
+    tables = read_tables(npz(a=np.array([1.0, value])))
+    with pytest.raises(TablesError, match="not finite"):
+        table(tables, "a", 1)
+
+
 def test_any_flipped_byte_gives_tables_or_a_tables_error() -> None:
     stored = npz(a=np.arange(40, dtype=np.float32), b=np.zeros((3, 3)))
     for position in range(len(stored)):

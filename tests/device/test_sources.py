@@ -118,7 +118,7 @@ def test_realtime_plays_a_file_at_normal_speed(tmp_path: Path, monkeypatch: pyte
     clock = types.SimpleNamespace(now=100.0)
     monkeypatch.setattr(file.time, "monotonic", lambda: clock.now)
     source = FileSource(path, realtime=True)
-    monkeypatch.setattr(source._closed, "wait", lambda s: setattr(clock, "now", clock.now + s))
+    monkeypatch.setattr(threading.Event, "wait", lambda _, s: setattr(clock, "now", clock.now + s))
     for n, _ in enumerate(source.blocks(), start=1):
         assert clock.now == pytest.approx(100 + n * 0.25)
     assert clock.now == pytest.approx(160)

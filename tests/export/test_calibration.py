@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,9 @@ def test_the_command_writes_the_fields_that_have_trials(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ([], "not a file of trials"),
+        ([], "not a JSON object"),
+        ({"trials": {"scoring": 7}}, "not a file of trials"),
+        ({"trials": []}, "not a file of trials"),
         ({"digest": "0123", "trials": {}}, "of model 0123"),
         ({"trials": {"speed": [[2, True, True, [1.0]], [2, False, False, [1.0]]]}}, "unknown field 'speed'"),
         ({"trials": {"scoring": [[2, True, True, [1.0]]]}}, "lacks trials"),
@@ -120,3 +123,9 @@ def test_an_invalid_file_is_an_error_and_writes_nothing(
 def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["calibrate", str(tmp_path / "none.json")]) == 2
     assert "benchmarks/trials.py" in capsys.readouterr().err
+
+
+def test_a_named_pipe_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "trials.json")
+    assert cli.main(["calibrate", str(tmp_path / "trials.json")]) == 2
+    assert "not a regular file" in capsys.readouterr().err

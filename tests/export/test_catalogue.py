@@ -114,6 +114,12 @@ def test_credits_from_elsewhere_are_refused(corpus: Path, tmp_path: Path) -> Non
         catalogue.read_credits(tmp_path / "empty.csv")
 
 
+def test_credits_that_are_a_named_pipe_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "credits.csv")
+    with pytest.raises(PackError, match="not a regular file"):
+        catalogue.read_credits(tmp_path / "credits.csv")
+
+
 def test_unknown_command_is_refused() -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["nonsense"])

@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +28,9 @@ from overheard.settings import Settings, fields
 SECONDS = float(os.environ.get("OVERHEARD_FUZZ_SECONDS", "0"))
 SUITE_SECONDS = 15.0  # without the variable
 LIMIT_S = 20.0  # of one run, on a busy machine
+WALL_LIMIT_S = 120.0  # of a process and its workers, which import NumPy and SciPy, on a very busy machine
+CPU_LIMIT_S = 10.0
+MAX_MB = 300
 LONG = "x" * 5000
 NAMES = [name for name, _, _ in fields(Settings())]
 STRANGE = (
@@ -38,9 +42,11 @@ OPTIONS = (
     *("--json", "--csv", "--limit", "--since", "--pack", "--jobs", "--compact", "--defaults", "--path"),
     *("--config", "--data-dir", "--verbose", "-v", "-h", "--help", "--version", "list", "remove", "--x"),
 )
-# The others take long, need devices, or read audio; here they get what they refuse.
+# The others take long, need devices, or read audio. Some of them run in processes of their own, below; here
+# they get what they refuse.
 ENVIRONMENT = ("HOME", "OVERHEARD_CONFIG", "OVERHEARD_DATA_DIR", "COLUMNS", "LANG", "TERM")
 COMMANDS = ("config", "history")
+OWN_PROCESS = ("packs", "index", "identify")
 REFUSED = (["demo", "--seed", "-1"], ["listen", "--inputs"], ["doctor", "x"], ["devices", "x"])
 EXPECTED = ("overheard: ", "usage: ", " ", "note: ", "1 file could not", "2 files could not")
 
@@ -123,6 +129,15 @@ def fill(folder: Path, configuration: bytes) -> None:
         path.write_bytes(configuration)
 
 
+argument_lists_of_processes = st.builds(
+    lambda name, rest: [name, *rest], st.sampled_from(OWN_PROCESS), arguments
+)
+model_settings = st.sampled_from(
+    [
+        *(f'model = "{name}"' for name in ("fifo", "folder", "words.mp3", "missing.json", "~nosuchuser/x")),
+        *('packs = ["fifo"]', 'data_dir = "fifo"', 'data_dir = "folder"', "[index]\njobs = 2"),
+    ]
+)
 deadline = time.monotonic()
 
 
@@ -164,6 +179,77 @@ def test_any_call_succeeds_or_says_why(argv: list[str], env: dict[str, str], con
         for variable, value in env.items():
             patch.setenv(variable, value)
         code, out, err = run(argv)
+    check(argv, code, out, err)
+
+
+# Does what `overheard` does, and writes the peak of its memory into a file.
+PROGRAM = """
+import re, sys
+from overheard import cli
+try:
+    code = cli.main()
+finally:
+    with open("/proc/self/status") as status, open("../peak", "w") as file:
+        file.write(re.search(r"VmHWM:\\s*(\\d+) kB", status.read())[1])
+sys.exit(code)
+"""
+
+
+def run_process(argv: Sequence[str], folder: Path, env: dict[str, str]) -> tuple[int, str, str]:
+    """Run the command line in a process group of its own; return its exit code and its output."""
+    before = os.times()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *argv],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=WALL_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        pytest.fail(f"{argv} takes more than {WALL_LIMIT_S} s")
+    after = os.times()
+    used_s = after.children_user + after.children_system - before.children_user - before.children_system
+    assert used_s < CPU_LIMIT_S
+    return process.returncode, out.decode(errors="surrogateescape"), err.decode(errors="surrogateescape")
+
+
+@settings(
+    max_examples=int(SECONDS * 5) or 40,
+    deadline=None,
+    derandomize=not SECONDS,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    argument_lists_of_processes, environments, configurations | model_settings.map(lambda text: text.encode())
+)
+@example(["packs"], {}, b'model = "fifo"')
+@example(["identify", "words.mp3"], {}, b'model = "fifo"')
+@example(["index", "folder"], {}, b'model = "fifo"')
+@example(["index", "fifo"], {}, b"")
+@example(["identify", "fifo"], {}, b"")
+@example(["index", ".", "--jobs", "1"], {}, b"")
+def test_commands_that_read_audio_or_packs_succeed_or_say_why(
+    argv: list[str], env: dict[str, str], configuration: bytes
+) -> None:
+    if time.monotonic() > deadline + (SECONDS or SUITE_SECONDS):
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "work"  # ".." leads nowhere else
+        folder.mkdir()
+        fill(folder, configuration)
+        own = dict.fromkeys(("XDG_DATA_HOME", "HOME"), str(folder))
+        own["XDG_CONFIG_HOME"] = str(folder / "default")
+        base = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        code, out, err = run_process(argv, folder, base | own | env)
+        peak_mb = int((folder.parent / "peak").read_text()) / 1024
+    assert peak_mb < MAX_MB
     check(argv, code, out, err)
 
 

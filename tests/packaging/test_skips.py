@@ -9,7 +9,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 # Of requirements-train.txt; the device's own environment on a 32-bit Pi has none of them.
-OPTIONAL = {"jax", "keras", "matplotlib", "tensorboard", "tensorflow"}
+OPTIONAL = {"keras", "matplotlib", "tensorboard", "tensorflow"}
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))

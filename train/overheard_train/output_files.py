@@ -70,12 +70,29 @@ def exclusive_lock(path: Path, problem: str, remedy: str) -> Iterator[None]:
         Another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    descriptor = _lock(path)
+    if descriptor is None:
+        raise OverheardError(problem, remedy)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int | None:
+    """Return the descriptor of the locked file; None if another process holds the lock."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OverheardError(problem, remedy) from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        # The process that held the lock deleted the file after this one had opened it. Others do not see
+        # this lock, so it is useless.
+        os.close(descriptor)

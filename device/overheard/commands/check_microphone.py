@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from overheard.fingerprint.frontend import FloatArray
     from overheard.hear.source import AudioSource
 
-MEASURE_S = 1.0
+MEASURE_S = 1.0  # a compromise between a steady level and waiting
 SETTLE_S = 0.3  # skipped, because many sound cards start with a click
-MEASURE_TIMEOUT_S = 12.0
-CLIPPED_PEAK = 0.999
+MEASURE_TIMEOUT_S = 12.0  # a source reports within 8 s that it does not start
+CLIPPED_PEAK = 0.999  # full scale of 16 bits is 0.99997; mixing and resampling may lower it a little
 
 
 def check_microphone(settings: Settings) -> list[Check]:

@@ -26,7 +26,7 @@ RHYTHMS = (  # cells of note lengths, in beats
     (1.5,),
     (2.0,),
 )
-TRIPLETS = 5
+TRIPLETS = 5  # their place in RHYTHMS; they get a lower weight, because they clash with straight eighths
 NEXT_CHORD = ((3, 4, 5, 1, 2), (4, 6, 3), (5, 3), (0, 4, 1), (0, 5, 3), (3, 1, 4, 2), (0, 2))
 BASS_FIGURES = {  # beats between notes, and the scale degrees over the root that may follow it
     "long": (2.0, (0, 0, 4)),

@@ -20,10 +20,10 @@ from overheard.events import Play
 Rng = np.random.Generator
 Wave = NDArray[np.float32]
 
-SAMPLE_RATE = 8000
+SAMPLE_RATE = 8000  # Hz, that of the front-end
 N_PIECES = 12  # one of them is not indexed
-N_KNOWN_PLAYS = 10
-NOISE_DBFS = -38.0
+N_KNOWN_PLAYS = 10  # one missed play still passes; the evening takes about seven minutes
+NOISE_DBFS = -38.0  # well above gate.open_db, and music 15 dB above it does not clip
 TOLERANCE_S = 2.0  # a play may miss a performance by this much and still belong to it
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.errors import REINSTALL, ModelError
+from overheard.files import read_regular
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, hubness, pack_cells
@@ -23,6 +24,7 @@ from overheard.settings import MODELS_DIR
 
 DEFAULT_MODEL = "overheard"
 MANIFEST_VERSION = 3
+MAX_FILE_BYTES = 1 << 26  # of each file; the largest of the shipped models has 4 MB
 PARTS = (".tflite", ".quantizer.npz", ".cohort.npz", ".quality.npz")
 
 
@@ -129,7 +131,7 @@ def load_model(path: Path | None = None) -> Model:
 
 def _read(path: Path, remedy: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_FILE_BYTES)
     except OSError as error:
         raise ModelError(f"cannot read the model file {path} ({error.strerror or error})", remedy) from error
 

@@ -86,16 +86,19 @@ def _to_array(npy: bytes) -> npt.NDArray[Any]:
 
 
 def table(tables: dict[str, npt.NDArray[Any]], name: str, n_dims: int) -> npt.NDArray[Any]:
-    """Return the numeric table called `name`, which must have `n_dims` dimensions.
+    """Return the table called `name` of finite numbers, which must have `n_dims` dimensions.
 
     Raises
     ------
     TablesError
-        If the table is missing, has another number of dimensions, or does not contain numbers.
+        If the table is missing, has another number of dimensions, or does not contain finite numbers.
     """
     if name not in tables:
         raise TablesError(f"table {name} is missing")
     values = tables[name]
     if values.ndim != n_dims or values.dtype.kind not in "iuf":
         raise TablesError(f"table {name} has shape {values.shape} and type {values.dtype}")
+    with np.errstate(over="ignore"):  # of float64
+        if not np.isfinite(values.astype(np.float32)).all():
+            raise TablesError(f"table {name} has values that are not finite numbers")
     return values

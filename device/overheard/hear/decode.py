@@ -21,6 +21,7 @@ import numpy.typing as npt
 import soxr
 
 from overheard.errors import AudioError
+from overheard.files import open_regular
 from overheard.hear.downmix import Downmixer
 from overheard.hear.ogg import Part, chain
 from overheard.text import clean
@@ -134,7 +135,7 @@ def _searchable(source: Source, shown: str) -> Iterator[BinaryIO | None]:
         return
     try:
         _to_open(source, shown)
-        file = Path(source).open("rb")  # noqa: SIM115 - closed below
+        file = open_regular(Path(source))
     except OSError:  # `opened` reports the reason
         yield None
         return
@@ -206,11 +207,16 @@ def _to_open(source: Source, shown: str) -> str | BinaryIO:
     if not isinstance(source, str | os.PathLike):
         return source
     path = Path(source)
-    status = path.stat()
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioError(f"{shown}: no such file", "check the path") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise AudioError(f"{shown}: is a folder", f"name the files in it: {shown}/*")
     # A FIFO would wait for a writer, and a device may have no end.
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+    if not stat.S_ISREG(status.st_mode):
         raise AudioError(f"{shown}: not a regular file", "pipe the audio into `overheard identify -`")
-    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+    if status.st_size == 0:
         raise AudioError(f"{shown}: the file is empty")
     # ffmpeg takes the "a:" of a relative path "a:b.ogg" for a protocol. Path.absolute, unlike
     # Path.resolve, keeps the name that the user gave.

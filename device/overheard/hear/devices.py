@@ -16,6 +16,14 @@ log = logging.getLogger(__name__)
 _DEFAULT_MONITOR = "@DEFAULT_MONITOR@"  # PulseAudio's and PipeWire's name for the default sink's monitor
 _SERVER_DEVICES = ("pulse", "pipewire")  # ALSA's names for the devices that lead to the sound server
 _PACTL_TIMEOUT_S = 5.0  # pactl waits forever for a sound server that hangs
+_INSTALL_PORTAUDIO = {  # by the program of the package manager
+    "apt-get": "sudo apt-get install libportaudio2",
+    "dnf": "sudo dnf install portaudio",
+    "pacman": "sudo pacman -S portaudio",
+    "zypper": "sudo zypper install libportaudio2",
+    "apk": "sudo apk add portaudio",
+    "brew": "brew install portaudio",
+}
 _LIST_INPUTS = "run `overheard devices` to list the inputs"
 
 
@@ -189,8 +197,16 @@ def load_portaudio() -> Any:
     try:
         import sounddevice
     except OSError as error:
-        raise AudioError("PortAudio is missing", "install it: `sudo apt install libportaudio2`") from error
+        raise AudioError("the library PortAudio is missing", _how_to_install()) from error
     return sounddevice
+
+
+def _how_to_install() -> str:
+    """Return the command of this computer's package manager that installs PortAudio."""
+    for program, command in _INSTALL_PORTAUDIO.items():
+        if shutil.which(program):
+            return f"install it: `{command}`"
+    return "install it with the package manager of your system (portaudio or libportaudio2)"
 
 
 def error_text(error: Exception | None) -> str:

@@ -33,7 +33,7 @@ class FileSource(AudioSource):
     def __init__(self, path: Path, realtime: bool = False) -> None:
         super().__init__()
         if not path.is_file():
-            raise AudioError(f"{path}: no such audio file")
+            raise AudioError(f"{path}: no such audio file", "check the path")
         self.name = path.name
         self._path = path
         self._realtime = realtime

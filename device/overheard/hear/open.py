@@ -48,7 +48,7 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
     if spec not in ("default", "monitor") and path.exists() and not path.is_dir():
         raise AudioError(f"{spec}: not a regular file", f"pipe it: `overheard listen --input - < {spec}`")
     if "/" in spec and not spec.startswith("pulse:"):
-        raise AudioError(f"{spec}: no such audio file")
+        raise AudioError(f"{spec}: no such audio file", "check the path")
     return _open_device(spec, settings)
 
 

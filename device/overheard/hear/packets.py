@@ -15,13 +15,15 @@ from typing import Any
 
 import av
 
+from overheard.errors import AudioError
+from overheard.files import open_regular
+from overheard.hear.decode import opened
+from overheard.hear.mpeg_frames import FrameCheck
+
 _POLL_PACKETS = 1000  # between calls of `cancelled`
-_OPEN_OPTIONS = {"protocol_whitelist": "file"}  # a playlist must not make the demuxer open an address
-_METADATA_OPTIONS: dict[str, Any] = (  # as in hear.decode
-    {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
-)
 _GUESSED = {"aac", "ac3", "eac3", "dts", "amr", "loas"}  # formats without an index: the duration is a guess
 _MAX_MP3_FRAME = 2881  # bytes, MPEG-2 layer II at 160 kbit/s
+_MPEG_AUDIO = ("mp3", "mp2")  # starts of the names of decoders
 _MP3_INDEX = (b"Xing", b"Info", b"VBRI")  # of which one is in the frame before the first packet
 
 
@@ -34,11 +36,15 @@ class AudioPackets:
     hash : str
         SHA-256 of the codec's name, rate and channels, and of the contents of all packets, as 32 hex digits.
     declared_s : float
-        Duration according to the file's header; 0 if it has none.
+        Duration according to the file's header. If it has none, the duration of all packets, and of what
+        was overwritten in them.
+    gaps : float
+        Part of the packets in front of which others are missing, as far as the format shows it.
     """
 
     hash: str
     declared_s: float
+    gaps: float = 0.0
 
 
 def audio_packets(
@@ -53,10 +59,9 @@ def audio_packets(
         polled several times a second, returns True.
     """
     try:
-        file = str(Path(path).absolute())
-        with av.open(file, options=_OPEN_OPTIONS, **_METADATA_OPTIONS) as container:
-            return _read(container, cancelled) if container.streams.audio else None
-    except (av.error.FFmpegError, OSError):
+        with opened(path) as container:
+            return _read(container, cancelled)
+    except AudioError:
         return None  # decoding it reports the reason
 
 
@@ -65,7 +70,8 @@ def _read(container: Any, cancelled: Callable[[], bool]) -> AudioPackets | None:
     codec = stream.codec_context
     digest = hashlib.sha256(f"{codec.name} {codec.sample_rate} {codec.channels}\n".encode())
     first: int | None = None  # position of the first packet in the file
-    n_bytes = 0
+    check = FrameCheck() if codec.name.startswith(_MPEG_AUDIO) else None
+    n_bytes = duration = 0
     for number, packet in enumerate(container.demux(stream)):
         if number % _POLL_PACKETS == 0 and cancelled():
             return None
@@ -73,10 +79,18 @@ def _read(container: Any, cancelled: Callable[[], bool]) -> AudioPackets | None:
             # Not the lengths of the packets: of PCM they depend on where the demuxer began.
             digest.update(packet)
             n_bytes += packet.size
+            duration += packet.duration or 0
+            if check is not None:
+                check.add(memoryview(packet))
             first = packet.pos if first is None else first
     if not n_bytes:
         return None
-    return AudioPackets(digest.hexdigest()[:32], _declared_s(container, stream, first))
+    declared_s, gaps = _declared_s(container, stream, first), 0.0
+    if check is not None:
+        declared_s, gaps = declared_s or check.expected_s, check.n_gaps / max(1, check.n_frames)
+    elif stream.time_base is not None:
+        declared_s = declared_s or float(duration * stream.time_base)
+    return AudioPackets(digest.hexdigest()[:32], declared_s, gaps)
 
 
 def _declared_s(container: Any, stream: Any, first: int | None) -> float:
@@ -94,7 +108,7 @@ def _declared_s(container: Any, stream: Any, first: int | None) -> float:
 def _has_mp3_index(path: str, first: int | None) -> bool:
     if first is None:
         return False
-    with Path(path).open("rb") as file:
+    with open_regular(Path(path)) as file:
         file.seek(max(0, first - _MAX_MP3_FRAME))
         before = file.read(min(first, _MAX_MP3_FRAME))
     return any(word in before for word in _MP3_INDEX)

@@ -14,6 +14,7 @@ import av
 
 from overheard.errors import AudioError
 from overheard.hear.cue import MAX_CUE_BYTES
+from overheard.files import open_regular
 from overheard.hear.decode import opened
 from overheard.hear.tag_text import decode_text, encoding_of, legacy_bytes
 from overheard.text import clean
@@ -124,7 +125,7 @@ def _metadata(container: Any) -> list[tuple[str, str]]:
 
 def _id3v1(path: Path) -> dict[str, str]:
     """Return the tags in the last 128 bytes of an MP3. ffmpeg reads them only if there is no ID3v2."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(-min(_ID3V1_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
         tag = file.read(_ID3V1_BYTES)
     if len(tag) < _ID3V1_BYTES or not tag.startswith(b"TAG"):

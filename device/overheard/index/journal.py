@@ -25,7 +25,7 @@ _TABLES = (
     "codes BLOB NOT NULL, audio_hash BLOB NOT NULL, digest BLOB NOT NULL)",
 )
 _ALL_ROWS = "SELECT path, metadata, cells, codes, audio_hash, digest FROM tracks"
-_FORMAT = 2
+_FORMAT = 2  # 1 had no digests of the rows
 # The text of an error can quote a damaged file, and need not be valid UTF-8.
 _SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _LOCK_TIMEOUT_S = 0.5  # another process keeps its lock until its run ends, so waiting longer does not help

@@ -267,3 +267,5 @@ def _unmounted(files: Files, scanned: ScannedFiles) -> Iterator[str]:
         n = sum(path.startswith(root + os.sep) for path in files)
         if n:
             yield f"{root} contains no audio files now; its {n} tracks stay in the pack (unmounted drive?)"
+        else:
+            yield f"{root} contains no audio files; nothing was added from there (wrong folder?)"

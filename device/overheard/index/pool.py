@@ -25,7 +25,7 @@ from overheard.catalogue.track_list import TrackEntry
 from overheard.errors import AudioError, SettingsError
 from overheard.index.worker import Cancelled, Fingerprinter, process_file
 from overheard.process import ONE_THREAD, environment
-from overheard.text import clean
+from overheard.text import LogFormatter, clean
 
 _log = logging.getLogger(__name__)
 MAX_JOBS = 1024  # as for the setting index.jobs
@@ -163,7 +163,8 @@ def _start_worker(make: Callable[[], Fingerprinter], cancel: Event, known: Set[s
     global _fingerprinter, _cancel, _known
     follow_parent()
     if verbose:  # as the parent logs with --verbose
-        logging.basicConfig(level=logging.DEBUG, format="overheard: %(name)s: %(message)s")
+        logging.basicConfig(level=logging.DEBUG)
+        logging.getLogger().handlers[0].setFormatter(LogFormatter("overheard: %(name)s: %(message)s"))
     else:  # other lines would break the parent's progress bar; the report lists the files that failed
         logging.getLogger("overheard").setLevel(logging.ERROR)
     _fingerprinter, _cancel, _known = make(), cancel, known

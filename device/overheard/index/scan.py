@@ -66,7 +66,7 @@ def scan_files(folders: Iterable[str | os.PathLike[str]]) -> tuple[dict[str, Fac
     for folder in folders:
         root = absolute(folder)
         if not root.exists():
-            raise AudioError(f"{clean(str(root))}: no such file or folder")
+            raise AudioError(f"{clean(str(root))}: no such file or folder", "check the path")
         if not root.is_dir() and not _is_regular(root):
             raise AudioError(f"{clean(str(root))}: not a regular file")  # opening a FIFO would block
         for path, real, facts in _walk(str(root), problems) if root.is_dir() else _single(root):

@@ -10,9 +10,11 @@ import scipy.fft
 from overheard.fingerprint.spec import SPEC
 from overheard_train.data.decode import FloatArray
 
-MIN_CORRELATION = 0.98
-BEFORE_PEAK_S, COMPARED_S = 0.05, 2.0  # the compared part begins before the loudest sample
-N_BANDS = 64
+MIN_CORRELATION = 0.98  # leaves room for resampling and rounding; chosen by hand
+# The compared part begins before the loudest sample, which need not be the first one, and contains most of
+# the reverberation of all but the largest rooms.
+BEFORE_PEAK_S, COMPARED_S = 0.05, 2.0
+N_BANDS = 64  # of the first test, which only saves time: the correlation decides
 CHUNK = 64  # responses to correlate at once, to bound memory
 
 
