@@ -332,7 +332,10 @@ def test_counts_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "odd.pack", entry(1, n=5)).path
     view = memoryview(path.read_bytes())
     manifest = pack_format.read_manifest(view)
-    parts = {name: pack_format.Part.of([bytes(part)]) for name, part in pack_format.read_parts(view, manifest).items()}
+    parts = {
+        name: pack_format.Part.of([bytes(part)])
+        for name, part in pack_format.read_parts(view, manifest).items()
+    }
     with path.open("wb") as file:
         pack_format.write_parts(file, manifest, {**parts, "segments": pack_format.Part.of([b"\4\0\0\0"])})
     with pytest.raises(PackError, match="do not add up"):
