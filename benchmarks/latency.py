@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from overheard_bench import RESULTS, indexing, output, plots, process, report, scenes  # first: one BLAS thread
+
+# isort: split
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.search import Catalogue
 from overheard.demo.synth import write_wav
@@ -26,7 +29,6 @@ from overheard.fingerprint.model import Model, load_model
 from overheard.fingerprint.runtime import available_runtimes
 from overheard.recognize.match import Matcher
 from overheard.recognize.pipeline import Recognizer
-from overheard_bench import RESULTS, indexing, output, plots, process, report, scenes
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.protocol import CACHE
