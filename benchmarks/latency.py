@@ -16,7 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import RESULTS, indexing, output, plots, process, report, scenes  # first: one BLAS thread
+from overheard_bench import (  # first: one BLAS thread
+    RESULTS,
+    indexing,
+    output,
+    plots,
+    process,
+    report,
+    scenes,
+)
 
 # isort: split
 from overheard.catalogue.pack import Pack, open_pack
