@@ -39,7 +39,8 @@ PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from
 SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
 MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
 RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
-N_REFINED = 768  # segments whose remaining words are read
+N_REFINED = 768  # of the segments visited, whose next words are read
+N_DECODED = 96  # of these; decoding costs more than all that comes before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,8 +159,9 @@ class Catalogue(Segments):
         for first, end in excluded:
             kept &= (segments < first) | (segments >= end)
         segments, similarities = segments[kept], similarities[kept]
-        if self._is_small:
-            add_words(similarities, self.codes(segments), table)
+        if not self._is_small:
+            return top(segments, similarities, N_DECODED)[0]
+        add_words(similarities, self.codes(segments), table)
         return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]
 
     def _ranked_lists(
