@@ -14,7 +14,7 @@ import logging
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,7 +29,6 @@ from overheard.catalogue.pack_format import (
     verify_parts,
     write_parts,
 )
-from overheard.errors import PackError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.json_values import parse_object
 from overheard.text import one_line
@@ -64,9 +63,16 @@ class Record:
         """Return whether this version of the file with this name has been verified."""
         return self._read().get(name) == _to_json(stamp)
 
-    def add(self, name: str, stamp: Stamp) -> None:
-        """Remember that a version has been verified. If the folder cannot be written, nothing happens."""
-        contents = json.dumps({**self._read(), name: _to_json(stamp)}).encode()
+    def add(self, name: str, stamp: Stamp, only: bool = False) -> None:
+        """Remember that a version has been verified. If the folder cannot be written, nothing happens.
+
+        Parameters
+        ----------
+        name : of the file
+        stamp : Stamp
+        only : forget the other files
+        """
+        contents = json.dumps({**({} if only else self._read()), name: _to_json(stamp)}).encode()
         with contextlib.suppress(OSError):
             replace(self._path, lambda file: file.write(contents))
 
@@ -171,25 +177,16 @@ def _temporary(layout: Layout, facts: dict[str, Any], make: Callable[[], Mapping
 
 
 def derived_files(path: Path) -> list[Path]:
-    """Return the files that are derived from a base or a layer, with the record of their verification."""
+    """Return what is derived from a base or a layer, with the record of its verification."""
     source = _source(path)
     return sorted(derived_folder(path).glob(f"{source}.*")) if source else []
 
 
-def forget_verification(path: Path) -> None:
-    """Let a base or a layer, and what is derived from it, be verified when they are opened next.
-
-    Raises
-    ------
-    PackError
-        If the record of the verification cannot be deleted.
-    """
-    try:
-        for file in derived_files(path):
-            if file.suffix == ".json":
-                file.unlink(missing_ok=True)
-    except OSError as error:
-        raise PackError(f"{path}: cannot be verified again ({error.strerror or error})") from error
+def delete_derived(files: Iterable[Path]) -> None:
+    """Delete what is derived from these bases and layers, which still exist. Raises OSError."""
+    for file in files:
+        for old in derived_files(file):
+            old.unlink(missing_ok=True)
 
 
 def prune(folder: Path) -> None:

@@ -19,9 +19,10 @@ import numpy as np
 from overheard.catalogue.derived_lists import lists_of
 from overheard.catalogue.lists import IntArray, best_lists
 from overheard.catalogue.pack import Pack
+from overheard.catalogue.scan import Scanner, add_words, top
 from overheard.catalogue.segments import Segments
 from overheard.events import Track
-from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
+from overheard.fingerprint.codebooks import CODEWORDS
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
@@ -38,7 +39,8 @@ PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from
 SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
 MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
 RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
-N_REFINED = 768  # segments whose remaining words are read
+N_REFINED = 768  # of the segments visited, whose next words are read
+N_DECODED = 96  # of these; decoding costs more than all that comes before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +78,6 @@ class SegmentIndex(Protocol):
 
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
-
-
-def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
-    """Return the at most `n` most similar segments and their similarities, most similar first."""
-    if len(segments) > n:
-        best = np.argpartition(-similarities, n)[:n]
-        segments, similarities = segments[best], similarities[best]
-    order = np.argsort(-similarities, kind="stable")
-    return segments[order], similarities[order]
 
 
 class Catalogue(Segments):
@@ -166,21 +159,25 @@ class Catalogue(Segments):
         for first, end in excluded:
             kept &= (segments < first) | (segments >= end)
         segments, similarities = segments[kept], similarities[kept]
-        if self._is_small:
-            add_words(similarities, self.codes(segments), table)
+        if not self._is_small:
+            return top(segments, similarities, N_DECODED)[0]
+        add_words(similarities, self.codes(segments), table)
         return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]
 
     def _ranked_lists(
         self, query: FloatArray, cells: IntArray, word_products: FloatArray
     ) -> tuple[IntArray, FloatArray]:
         """Return the best lists, which hold about :attr:`n_visited` segments, and their similarities."""
-        n = max(1, int(self._cell_sizes[cells].sum()))
-        n_lists = min(len(cells) * CODEWORDS, len(cells) * CODEWORDS * self.n_visited // n + 1)
-        numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n_lists)
-        sizes = sum(
-            (lists.sizes(numbers) for lists, _ in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
-        )
-        end = int(np.searchsorted(np.cumsum(sizes), self.n_visited)) + 1
+        n_all, n_segments = len(cells) * CODEWORDS, max(1, int(self._cell_sizes[cells].sum()))
+        n = n_all * self.n_visited // n_segments + 1  # if all lists had the same size
+        while True:
+            numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n)
+            sizes: IntArray = np.sum([lists.sizes(numbers) for lists, _ in self._lists], axis=0)
+            ends = np.cumsum(sizes)
+            if ends[-1] >= self.n_visited or n >= n_all:
+                break
+            n *= 1 + max(1, self.n_visited // (int(ends[-1]) + 1))
+        end = int(np.searchsorted(ends, self.n_visited)) + 1
         return numbers[:end], sums[:end]
 
     def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -202,12 +199,9 @@ class Catalogue(Segments):
         table : (code_bytes, 256) float32, products of the query with the words
         """
         found: list[tuple[IntArray, FloatArray]] = []
+        scanner = Scanner(table)
         for lists, start in self._lists:
-            sizes = lists.sizes(numbers)
-            rows, similarities = lists.rows(numbers, sizes), np.repeat(sums, sizes)
-            add_words(similarities, lists.scanned_words(rows), table[1:])
-            rows, similarities = top(rows, similarities, N_REFINED)
-            add_words(similarities, lists.more_words.take(rows, axis=0), table[1 + lists.words.shape[1] :])
+            rows, similarities = scanner.best(lists, numbers, sums, N_REFINED)
             # In a file that is damaged while it is in use, a number may be one that does not exist.
             own = np.minimum(lists.segments[rows], len(lists.segments) - 1)
             found.append((own + start, similarities))
@@ -218,22 +212,6 @@ def _joined(found: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, Flo
     segments = np.concatenate([np.zeros(0, np.int64), *(each for each, _ in found)])
     similarities = np.concatenate([np.zeros(0, np.float32), *(each for _, each in found)])
     return segments, similarities
-
-
-def add_words(similarities: FloatArray, codes: CodeArray | WideCodeArray, table: FloatArray) -> None:
-    """Add the products of a query and the words of codes to similarities.
-
-    Parameters
-    ----------
-    similarities : (n,) float32
-    codes : (n, words)
-    table : (at least as many words, 256) float32
-    """
-    if codes.dtype != np.uint8:
-        table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
-    # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
-    for products, column in zip(table, codes.T, strict=False):
-        similarities += products.take(column)
 
 
 def spans(bounds: IntArray, numbers: IntArray) -> IntArray:

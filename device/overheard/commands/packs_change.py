@@ -191,19 +191,14 @@ def remove(name: str, settings: Settings) -> Path:
 
 
 def _delete(path: Path) -> None:
-    """Delete the files of a pack, the base first: without it, the others are no pack. Raises OSError."""
-    from overheard.catalogue.derived import derived_files
-    from overheard.catalogue.live_layers import layer_files, layers_folder
+    """Delete a pack and what is kept beside it. Raises OSError."""
+    from overheard.catalogue.layers import delete_pack
 
-    derived = [file for each in (path, *layer_files(path)) for file in derived_files(each)]
+    delete_pack(path)
     suffixes = ("pack.tmp", "index.json", "index.sqlite", "index.sqlite-journal")
     journal = ("indexing.sqlite-journal", "indexing.sqlite")
-    for file in (path, *(path.with_name(f"{path.stem}.{suffix}") for suffix in (*suffixes, *journal))):
-        file.unlink(missing_ok=True)
-    for file in (*layer_files(path), *derived):
-        file.unlink(missing_ok=True)
-    if layers_folder(path).exists():
-        layers_folder(path).rmdir()
+    for suffix in (*suffixes, *journal):
+        path.with_name(f"{path.stem}.{suffix}").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

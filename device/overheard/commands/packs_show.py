@@ -247,14 +247,11 @@ def verify(path: Path) -> Pack:
     PackError
         If the base or a layer is damaged or missing.
     """
-    from overheard.catalogue.derived import forget_verification
     from overheard.catalogue.live_layers import layer_files
-    from overheard.catalogue.pack import open_pack
+    from overheard.catalogue.pack import verify_pack
 
     layers = layer_files(path)
-    for file in (path, *layers):
-        forget_verification(file)
-    pack = open_pack(path)
+    pack = verify_pack(path)
     unused = [file for file, (first, _) in layers.items() if first > pack.layers[-1].last]
     if unused:
         remedy = f"index its music again (overheard index FOLDER --pack {path.stem})"
