@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import resource
@@ -117,6 +118,23 @@ def test_a_long_run_writes_its_tracks_in_parts(
     assert sizes[-1] >= 5
     again = run(music, pack)
     assert (again.unchanged, again.added, again.updated) == (8, 0, 0)
+
+
+def test_a_pack_for_another_model_is_written_in_parts(
+    music: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(music, pack)
+    monkeypatch.setattr(index_run, "MAX_JOURNAL_SEGMENTS", 2)
+    before = pack.read_bytes()
+    (music / "0.wav").unlink()
+
+    def progress(_: object) -> None:
+        assert pack.read_bytes() == before
+
+    make = functools.partial(FakeFingerprinter, "beef" * 4)
+    report = index_run.index([music], pack, make, 0, progress, prune=True)
+    assert (report.tracks, report.added) == (3, 3)
+    assert len(open_pack(pack, "beef" * 4).layers) > 1
 
 
 # Killed

@@ -294,15 +294,18 @@ def test_another_model_fingerprints_everything_again_also_in_other_folders(music
     assert open_pack(pack, "beef" * 4).manifest["n_tracks"] == 4
 
 
-def test_an_interrupted_run_for_another_model_keeps_the_old_pack(music: Path, pack: Path) -> None:
+@pytest.mark.parametrize("folder", ["a", "."])
+def test_an_interrupted_run_for_another_model_keeps_the_old_pack(
+    music: Path, pack: Path, folder: str
+) -> None:
     run(music, pack)
     before = pack.read_bytes()
     done: list[int] = []
     options: dict[str, Any] = {"digest": "beef" * 4, "progress": lambda state: done.append(state.done)}
-    report = run([music / "a"], pack, **options, stop=lambda: bool(done) and done[-1] >= 2)
+    report = run([music / folder], pack, **options, stop=lambda: bool(done) and done[-1] >= 2)
     assert report.interrupted
     assert pack.read_bytes() == before
-    report = run([music / "a"], pack, digest="beef" * 4)
+    report = run([music / folder], pack, digest="beef" * 4)
     assert report.tracks == 4
     assert report.audio_s < report.duration_s
 

@@ -29,7 +29,6 @@ from overheard.catalogue.pack_format import (
     verify_parts,
     write_parts,
 )
-from overheard.errors import PackError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.json_values import parse_object
 from overheard.text import one_line
@@ -178,7 +177,7 @@ def _temporary(layout: Layout, facts: dict[str, Any], make: Callable[[], Mapping
 
 
 def derived_files(path: Path) -> list[Path]:
-    """Return the files that are derived from a base or a layer, with the record of their verification."""
+    """Return what is derived from a base or a layer, with the record of its verification."""
     source = _source(path)
     return sorted(derived_folder(path).glob(f"{source}.*")) if source else []
 

@@ -191,12 +191,13 @@ def remove(name: str, settings: Settings) -> Path:
 
 
 def _delete(path: Path) -> None:
-    """Delete a pack, what is derived from it, and the files of indexing. Raises OSError."""
+    """Delete a pack and what is kept beside it. Raises OSError."""
     from overheard.catalogue.layers import delete_pack
 
     delete_pack(path)
     suffixes = ("pack.tmp", "index.json", "index.sqlite", "index.sqlite-journal")
-    for suffix in (*suffixes, "indexing.sqlite-journal", "indexing.sqlite"):
+    journal = ("indexing.sqlite-journal", "indexing.sqlite")
+    for suffix in (*suffixes, *journal):
         path.with_name(f"{path.stem}.{suffix}").unlink(missing_ok=True)
 
 

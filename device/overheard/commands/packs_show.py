@@ -250,8 +250,9 @@ def verify(path: Path) -> Pack:
     from overheard.catalogue.live_layers import layer_files
     from overheard.catalogue.pack import verify_pack
 
+    layers = layer_files(path)
     pack = verify_pack(path)
-    unused = [file for file, (first, _) in layer_files(path).items() if first > pack.layers[-1].last]
+    unused = [file for file, (first, _) in layers.items() if first > pack.layers[-1].last]
     if unused:
         remedy = f"index its music again (overheard index FOLDER --pack {path.stem})"
         raise PackError(

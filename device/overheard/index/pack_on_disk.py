@@ -46,6 +46,8 @@ class PackOnDisk:
         The files of usable tracks.
     durations : dict of str to float
         Length of each usable track in seconds, by id.
+    is_of_other_model : bool
+        Whether there is a pack whose tracks are not usable. It stays until it is replaced.
     elsewhere : list of Path
         Existing files outside the scanned folders that need new fingerprints.
     notes : list of str
@@ -61,6 +63,7 @@ class PackOnDisk:
         self.path = path
         self.files: Files = {}
         self.durations: dict[str, float] = {}
+        self.is_of_other_model = False
         self.elsewhere: list[Path] = []
         self.notes: list[str] = []
         self._numbers: dict[str, int] | None = None  # of each track in the pack, by id; None if not read yet
@@ -102,6 +105,7 @@ class PackOnDisk:
             self._opened, self._numbers, self._is_usable = pack, numbers, True
             self.notes += _unmounted(files, scanned)
             return
+        self.is_of_other_model = True
         cause = "the pack was made for another model" if other_model else "the pack has another code length"
         self.notes.append(f"{cause}: all its files are fingerprinted again")
         unseen = [path for path in files if path not in scanned.files]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from overheard.catalogue.pack_lock import pack_lock
@@ -156,7 +156,7 @@ class _Run:
                         again.append(outcome.path)
                         continue
                     progress(self._progress(str(outcome.path)))
-                    if self._n_segments >= MAX_JOURNAL_SEGMENTS and not self._pack.elsewhere:
+                    if self._n_segments >= MAX_JOURNAL_SEGMENTS and not self._pack.is_of_other_model:
                         self._write()
                         self._journal.clear()
                         self._n_segments = 0
@@ -200,17 +200,32 @@ class _Run:
 
     def _write(self, prune: bool = False) -> Plan:
         """Write the saved tracks into the pack; forget files that moved or that the user wants to prune."""
-        saved: dict[str, list[SavedTrack]] = {}
-        for track in self._journal.tracks():
-            saved.setdefault(track.entry.path, []).append(track)
-        new = saved.keys() - self._pack.files.keys()
-        self._new |= new
-        self._updated |= saved.keys() - self._new
-        plan = self._plan(saved, new, prune)
-        self._moved += plan.moved
-        self._removed += plan.removed
-        self._pack.update(saved, plan.dropped, prune)
+        chunks = self._chunks()
+        chunk: Saved | None = next(chunks, {})
+        while chunk is not None:
+            following = next(chunks, None)
+            new = chunk.keys() - self._pack.files.keys()
+            self._new |= new
+            self._updated |= chunk.keys() - self._new
+            plan = self._plan(chunk, new, prune and following is None)
+            self._moved += plan.moved
+            self._removed += plan.removed
+            self._pack.update(chunk, plan.dropped, prune)
+            chunk = following
         return plan
+
+    def _chunks(self) -> Iterator[Saved]:
+        """Yield the saved tracks by path, in parts that fit into memory."""
+        chunk: dict[str, list[SavedTrack]] = {}
+        n_segments = 0
+        for track in self._journal.tracks():
+            if n_segments >= MAX_JOURNAL_SEGMENTS and track.entry.path not in chunk:
+                yield chunk
+                chunk, n_segments = {}, 0
+            chunk.setdefault(track.entry.path, []).append(track)
+            n_segments += len(track.entry.packed_cells)
+        if chunk:
+            yield chunk
 
     def _plan(self, saved: Saved, new: Collection[str], prune: bool) -> Plan:
         files = {**self._pack.files, **{path: known_file(tracks) for path, tracks in saved.items()}}
@@ -219,8 +234,8 @@ class _Run:
     def finish(self, started: float, prune: bool) -> IndexReport:
         """Write the pack, remove the journal, and return the report of a run that began at `started`."""
         interrupted = self._n_done < len(self._sizes)
-        if interrupted and self._pack.elsewhere:
-            # The pack of another model is not replaced: nothing would remember its other folders.
+        if interrupted and self._pack.is_of_other_model:
+            # It is not replaced yet: the other model can still search it, and only it knows all files.
             durations = {track.entry.id: track.entry.duration_s for track in self._journal.tracks()}
             return self._report(Plan(), durations, interrupted, time.monotonic() - started)
         # A file that this run did not reach may be one that the user moved.
