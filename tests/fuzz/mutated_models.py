@@ -127,7 +127,7 @@ def strange_table(values: np.ndarray, rng: random.Random) -> np.ndarray | None:
     if way == 3:
         return np.repeat(values, 2, axis=rng.randrange(values.ndim))
     if way == 4:
-        return values.astype(rng.choice([np.float64, np.int8, np.uint16, bool, "S3"]))
+        return values.astype(rng.choice(["f8", "i1", "u2", "?", "S3"]))
     if way == 5:
         return rng.choice([np.zeros(0, values.dtype), np.zeros((3,) * values.ndim, values.dtype), values[0]])
     changed = values.copy()
