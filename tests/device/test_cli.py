@@ -98,9 +98,10 @@ def test_identify_json_has_the_documented_keys(opened: object, capsys: pytest.Ca
                 "score": 7.25,
                 "confidence": 0.934,
                 "track": track,
+                "alternatives": [],
             }
         ],
-        "best": {"score": 7.25, "offset_s": 62.26, "track": track},
+        "best": {"score": 7.25, "offset_s": 62.26, "track": track, "alternatives": []},
         "loudest_db": -20.0,
     }
 

@@ -94,7 +94,7 @@ class Matcher:
         frames_per_s = self.spec.frontend.frames_per_s
         first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
         score = self.scoring.score(evidence, end_s - start_s)
-        others = self._passages.alternatives(tracks, best) if score >= self.scoring.threshold else []
+        is_accepted = score >= self.scoring.threshold
         return Match(
             track=self.index.track(evidence.track),
             start_s=min(start_s + first_s, end_s),
@@ -104,9 +104,15 @@ class Matcher:
             threshold=self.scoring.threshold,
             confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
             margin=evidence.margin,
-            alternatives=tuple(
-                Alternative(self.index.track(n), o / frames_per_s + first_s) for n, o in others
-            ),
+            alternatives=self._alternatives(tracks, best, first_s) if is_accepted else (),
+        )
+
+    def _alternatives(self, tracks: AlignedTracks, best: int, first_s: float) -> tuple[Alternative, ...]:
+        """Return the alternatives to the best row; `first_s` is where the match starts in the window."""
+        found = self._passages.alternatives(tracks, best)
+        frames_per_s = self.spec.frontend.frames_per_s
+        return tuple(
+            Alternative(self.index.track(number), offset / frames_per_s + first_s) for number, offset in found
         )
 
     def weigh(
