@@ -1,0 +1,98 @@
+"""Draw tracks that behave like real ones in a search: distractors, to measure a catalogue of any size.
+
+A drawn track takes each group of code words from another real track, at consecutive segments. The words of a
+code are nearly uncorrelated, so the drawn embeddings have the mean, the covariance and the correlation in time
+of the real ones. Only the donors' combination is new, and it is almost never that of a real segment.
+
+Source of the idea: Synthetic Latent Fingerprint Generation (2509.18620), which trains a generative model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from overheard.catalogue.pack import Pack, TrackEntry
+from overheard.fingerprint.codebooks import CodeArray
+from overheard.fingerprint.hubness import PackedCellArray
+
+DRAWN_S = 240.0  # a usual length of a song
+MIN_SECTION, MAX_SECTION = 15, 60  # segments from the same donors: about a verse or a chorus
+WORD_GROUPS = (0, 1, 3, 6, 10)  # first word of each group; the first group has the cell too
+
+
+@dataclasses.dataclass(frozen=True)
+class Donors:
+    """Tracks that distractors are made of.
+
+    Attributes
+    ----------
+    packed_cells : (n,) uint16
+    codes : (n, code_bytes) uint8
+    first_segment : (n_tracks + 1,) int64
+    """
+
+    packed_cells: PackedCellArray
+    codes: CodeArray
+    first_segment: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_pack(cls, pack: Pack, numbers: Sequence[int] | None = None) -> Donors:
+        """Return tracks of a pack by their numbers, or all; those shorter than a section cannot donate."""
+        entries = [*pack.entries()]
+        chosen = entries if numbers is None else [entries[number] for number in numbers]
+        long = [entry for entry in chosen if len(entry.packed_cells) >= MIN_SECTION]
+        if not long:
+            raise RuntimeError(f"no track of {pack.name} is long enough to make distractors of")
+        return cls(
+            np.concatenate([entry.packed_cells for entry in long]),
+            np.concatenate([entry.codes for entry in long]),
+            np.cumsum([0, *(len(entry.packed_cells) for entry in long)], dtype=np.int64),
+        )
+
+
+def draw_track(donors: Donors, seed: int, number: int, n_segments: int) -> tuple[PackedCellArray, CodeArray]:
+    """Draw one track, which depends only on the donors, the seed and its number.
+
+    Returns
+    -------
+    packed_cells : (n_segments,) uint16
+    codes : (n_segments, code_bytes) uint8
+    """
+    rng = np.random.default_rng([seed, number])
+    width = donors.codes.shape[1]
+    groups = [first for first in WORD_GROUPS if first < width]
+    lengths = np.diff(donors.first_segment)
+    n_sections = n_segments // MIN_SECTION + 1
+    tracks = rng.integers(len(lengths), size=(n_sections, len(groups)))
+    shares = rng.random((n_sections, len(groups)))
+    sizes = np.minimum(rng.integers(MIN_SECTION, MAX_SECTION + 1, n_sections), lengths[tracks].min(axis=1))
+    starts = donors.first_segment[tracks] + (shares * (lengths[tracks] - sizes[:, None] + 1)).astype(np.int64)
+    # rows[i, g] is the segment that gives group g of segment i.
+    rows = np.repeat(starts, sizes, axis=0)[:n_segments]
+    begins = np.repeat(np.cumsum(sizes) - sizes, sizes)[:n_segments]
+    rows += (np.arange(n_segments) - begins)[:, None]
+    codes = np.empty((n_segments, width), dtype=np.uint8)
+    for group, (first, end) in enumerate(zip(groups, [*groups[1:], width], strict=True)):
+        codes[:, first:end] = donors.codes[rows[:, group], first:end]
+    return donors.packed_cells[rows[:, 0]], codes
+
+
+def drawn_entry(donors: Donors, seed: int, number: int, n_segments: int, duration_s: float) -> TrackEntry:
+    """Return a drawn track as an entry of a pack, in an album of twelve."""
+    packed_cells, codes = draw_track(donors, seed, number, n_segments)
+    album, position = divmod(number, 12)
+    return TrackEntry(
+        title=f"Drawn track {number:06d}",
+        artist=f"Drawn artist {album // 4:05d}",
+        album=f"Drawn album {album:05d}",
+        path=f"drawn/{album // 4:05d}/{album:05d}/{position + 1:02d} - {number:06d}.ogg",
+        duration_s=duration_s,
+        size=4_000_000 + number,
+        mtime_ns=1_700_000_000_000_000_000 + number,
+        packed_cells=packed_cells,
+        codes=codes,
+    )
