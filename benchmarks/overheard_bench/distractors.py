@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from overheard.catalogue.pack import Pack, TrackEntry
 from overheard.fingerprint.codebooks import CodeArray
-from overheard.fingerprint.hubness import PackedCellArray
+from overheard.fingerprint.hubness import PackedCellArray, cells_of
+from overheard.fingerprint.quantizer import Quantizer
 
 DRAWN_S = 240.0  # a usual length of a song
 MIN_SECTION, MAX_SECTION = 15, 60  # segments from the same donors: about a verse or a chorus
+N_SIMILAR = 16  # tracks that a section's donors come from
 WORD_GROUPS = (0, 1, 3, 6, 10)  # first word of each group; the first group has the cell too
 
 
@@ -33,25 +35,31 @@ class Donors:
     packed_cells : (n,) uint16
     codes : (n, code_bytes) uint8
     first_segment : (n_tracks + 1,) int64
+    similar : (n_tracks, at most N_SIMILAR) int64
+        The tracks with the most similar mean embedding, itself first.
     """
 
     packed_cells: PackedCellArray
     codes: CodeArray
     first_segment: npt.NDArray[np.int64]
+    similar: npt.NDArray[np.int64]
 
     @classmethod
-    def of_pack(cls, pack: Pack, numbers: Sequence[int] | None = None) -> Donors:
+    def of_pack(cls, pack: Pack, quantizer: Quantizer, numbers: Sequence[int] | None = None) -> Donors:
         """Return tracks of a pack by their numbers, or all; those shorter than a section cannot donate."""
         entries = [*pack.entries()]
         chosen = entries if numbers is None else [entries[number] for number in numbers]
         long = [entry for entry in chosen if len(entry.packed_cells) >= MIN_SECTION]
         if not long:
             raise RuntimeError(f"no track of {pack.name} is long enough to make distractors of")
-        return cls(
-            np.concatenate([entry.packed_cells for entry in long]),
-            np.concatenate([entry.codes for entry in long]),
-            np.cumsum([0, *(len(entry.packed_cells) for entry in long)], dtype=np.int64),
-        )
+        packed_cells = np.concatenate([entry.packed_cells for entry in long])
+        codes = np.concatenate([entry.codes for entry in long])
+        first_segment = np.cumsum([0, *(len(entry.packed_cells) for entry in long)], dtype=np.int64)
+        sums = quantizer.sums(cells_of(packed_cells, len(quantizer.cells)), codes)
+        means = np.add.reduceat(sums, first_segment[:-1], axis=0)
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        similar = np.argsort(-(means @ means.T), axis=1, kind="stable")[:, :N_SIMILAR]
+        return cls(packed_cells, codes, first_segment, similar.astype(np.int64))
 
 
 def draw_track(donors: Donors, seed: int, number: int, n_segments: int) -> tuple[PackedCellArray, CodeArray]:
@@ -67,7 +75,10 @@ def draw_track(donors: Donors, seed: int, number: int, n_segments: int) -> tuple
     groups = [first for first in WORD_GROUPS if first < width]
     lengths = np.diff(donors.first_segment)
     n_sections = n_segments // MIN_SECTION + 1
-    tracks = rng.integers(len(lengths), size=(n_sections, len(groups)))
+    leading = rng.integers(len(lengths), size=n_sections)
+    among = rng.integers(donors.similar.shape[1], size=(n_sections, len(groups)))
+    among[:, 0] = 0  # the leading donor itself
+    tracks = donors.similar[leading[:, None], among]
     shares = rng.random((n_sections, len(groups)))
     sizes = np.minimum(rng.integers(MIN_SECTION, MAX_SECTION + 1, n_sections), lengths[tracks].min(axis=1))
     starts = donors.first_segment[tracks] + (shares * (lengths[tracks] - sizes[:, None] + 1)).astype(np.int64)

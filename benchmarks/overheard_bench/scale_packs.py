@@ -37,7 +37,7 @@ def scale_pack(
     n_drawn : tracks to draw, from those of the base that no query comes from
     with_base : whether the pack has the base's tracks too
     """
-    donors = Donors.of_pack(base, donor_numbers(base, corpus))
+    donors = Donors.of_pack(base, model.quantizer, donor_numbers(base, corpus))
     key = hashlib.sha256(f"{VERSION} {model.digest} {n_drawn} {seed}".encode())
     for values in (donors.packed_cells, donors.codes, donors.first_segment, base.packed_cells):
         key.update(np.ascontiguousarray(values).tobytes())
