@@ -142,5 +142,5 @@ def describe(pack: Pack) -> dict[str, object]:
         "hours": round(seconds / 3600, 3),
         "bytes": pack.bytes,
         "bytes_per_min": round(pack.bytes / (seconds / 60), 1),
-        "segments": int(pack.first_segment[-1]),
+        "segments": pack.n_segments,
     }

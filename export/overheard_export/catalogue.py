@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from overheard.catalogue.pack import creation_time, open_pack, write_pack
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.pack_write import creation_time
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands.progress import progress_bar
 from overheard.errors import AudioError, PackError

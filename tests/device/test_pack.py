@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import hashlib
 import json
 import os
@@ -18,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from overheard.catalogue import layer, pack_file, pack_format, pack_write, selection, track_list
 from overheard.catalogue import pack as packs
-from overheard.catalogue import pack_file, pack_format, selection, track_list
 from overheard.catalogue.track_list import metadata_of
 from overheard.errors import REINSTALL, PackError
 from overheard.fingerprint.model import default_model
@@ -84,10 +85,14 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, entries: list[pack
     pack = packs.open_pack(path, DIGEST)
     assert (pack.name, pack.digest, pack.spec, pack.path) == ("a name", DIGEST, SPEC, path)
     assert pack.bytes == path.stat().st_size
-    assert pack.codes.shape == (len(pack.packed_cells), 3)
-    assert pack.first_segment[0] == 0
-    assert pack.first_segment[-1] == len(pack.packed_cells)
-    assert len(pack.tracks) == len(entries) == pack.manifest["n_tracks"]
+    (base,) = pack.layers
+    assert base.first_segment[0] == 0
+    assert base.first_segment[-1] == base.n_segments == pack.n_segments
+    assert [each.shape for each in base.read(0, pack.n_segments)] == [
+        (pack.n_segments,),
+        (pack.n_segments, 3),
+    ]
+    assert len(pack.tracks) == len(entries) == pack.n_tracks == pack.manifest["n_tracks"]
     for again, wanted, track in zip(pack.entries(), entries, pack.tracks, strict=True):
         assert metadata_of(again) == metadata_of(wanted)
         np.testing.assert_array_equal(again.packed_cells, wanted.packed_cells)
@@ -181,7 +186,7 @@ def metadata_with(column: int, value: object) -> bytes:
 
 def pack_with(metadata: bytes, path: Path, monkeypatch: pytest.MonkeyPatch) -> packs.Pack:
     """Write a pack of one track with this metadata and correct checksums."""
-    monkeypatch.setattr(packs, "pack_metadata", lambda tracks: metadata)
+    monkeypatch.setattr(pack_write, "pack_metadata", lambda tracks, removed: metadata)
     return written(path, entry(1))
 
 
@@ -264,7 +269,7 @@ def test_a_bug_in_reading_metadata_is_not_reported_as_a_damaged_pack(
     def buggy(*_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr(packs, "unpack_metadata", buggy)
+    monkeypatch.setattr(layer, "unpack_metadata", buggy)
     with pytest.raises(TypeError, match="a bug"):
         _ = packs.open_pack(good).tracks
 
@@ -273,7 +278,10 @@ def with_facts(path: Path, **changes: object) -> Path:
     """Rewrite a pack with other values in its manifest and correct checksums; None removes a value."""
     view = memoryview(path.read_bytes())
     manifest = pack_format.read_manifest(view)
-    parts = {name: [bytes(part)] for name, part in pack_format.read_parts(view, manifest).items()}
+    parts = {
+        name: pack_format.Part.of([bytes(part)])
+        for name, part in pack_format.read_parts(view, manifest).items()
+    }
     facts = {name: value for name, value in {**manifest, **changes}.items() if value is not None}
     with path.open("wb") as file:
         pack_format.write_parts(file, facts, parts)
@@ -321,8 +329,8 @@ def test_wrong_facts_with_correct_checksums_are_refused(
 
 
 def test_counts_that_do_not_add_up_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = packs._parts
-    monkeypatch.setattr(packs, "_parts", lambda tracks: {**parts(tracks), "segments": [b"\4\0\0\0"]})
+    parts, fewer = pack_write.Contents.parts, pack_format.Part.of([b"\4\0\0\0"])
+    monkeypatch.setattr(pack_write.Contents, "parts", lambda contents: {**parts(contents), "segments": fewer})
     with pytest.raises(PackError, match="do not add up"):
         written(tmp_path / "odd.pack", entry(1, n=5))
 
@@ -349,6 +357,11 @@ def test_the_shipped_pack_is_read_and_written_with_the_same_bytes(
     packs.write_pack(copy, pack.manifest["name"], pack.digest, pack.spec, pack.entries())
     # The manifest's parts include the SHA-256 of each part. Only the durations were rounded in between.
     written_again = packs.open_pack(copy).manifest
+    assert written_again.pop("layer") == {
+        "lineage": packs.open_pack(copy).layers[0].lineage,
+        "first": 0,
+        "last": 0,
+    }
     assert written_again == {**pack.manifest, "duration_s": pytest.approx(pack.manifest["duration_s"], abs=3)}
 
 
@@ -380,18 +393,56 @@ def test_parts_are_aligned_and_match_the_manifest(good: Path) -> None:
         assert hashlib.sha256(content[start : start + part["length"]]).hexdigest() == part["sha256"]
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_an_open_pack_stays_as_it_was_when_its_file_is_overwritten_shortened_or_deleted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+def contents(pack: packs.Pack) -> tuple[bytes, bytes]:
+    """Return all packed cells and codes of the base."""
+    cells, codes = pack.layers[0].read(0, pack.layers[0].n_segments)
+    return cells.tobytes(), codes.tobytes()
+
+
+def test_a_small_open_pack_stays_as_it_was_when_its_file_is_overwritten_shortened_or_deleted(
+    tmp_path: Path,
 ) -> None:
-    """A memory map of the file itself would end the process with SIGBUS."""
-    monkeypatch.setattr(pack_file, "MAX_IN_MEMORY", 1 << 30 if in_memory else 0)
     pack = written(tmp_path / "music.pack", entry(1, 30_000))
-    cells, codes = pack.packed_cells.tobytes(), pack.codes.tobytes()
+    before = contents(pack)
     for change in (lambda path: path.write_bytes(b"x" * 10), lambda path: os.truncate(path, 0), Path.unlink):
         change(pack.path)
-        assert (pack.packed_cells.tobytes(), pack.codes.tobytes()) == (cells, codes)
+        assert contents(pack) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_open_pack_outlives_its_deletion_and_reads_as_zeros_where_its_file_was_shortened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A memory map of the file itself would end the process with SIGBUS."""
+    monkeypatch.setattr(pack_file, "MAX_IN_MEMORY", 0)
+    pack = written(tmp_path / "music.pack", entry(1, 30_000))
+    before = contents(pack)
+    pack.path.rename(tmp_path / "moved.pack")
+    assert contents(pack) == before
+    (tmp_path / "moved.pack").unlink()
+    assert contents(pack) == before
+
+    pack = written(tmp_path / "music.pack", entry(1, 30_000))
+    os.truncate(pack.path, 30_000)
+    cells, codes = contents(pack)
+    assert (cells[:20_000], len(cells), len(codes)) == (before[0][:20_000], len(before[0]), len(before[1]))
+    assert codes == bytes(len(codes))
+    assert [record.getMessage() for record in caplog.records].count(
+        f"{pack.path}: a part cannot be read (the file was shortened while it was in use); "
+        "its music is not recognized"
+    ) == 1
+
+
+def test_a_large_pack_that_is_closed_leaves_no_descriptor_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_file, "MAX_IN_MEMORY", 0)
+    descriptors = set(os.listdir("/proc/self/fd"))
+    pack = written(tmp_path / "music.pack", entry(1))
+    assert set(os.listdir("/proc/self/fd")) != descriptors
+    del pack
+    gc.collect()
+    assert set(os.listdir("/proc/self/fd")) == descriptors
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
@@ -403,7 +454,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, make: Cal
 
 def test_a_file_that_only_claims_to_be_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "sparse.pack"
-    for n_bytes, header in ((1 << 40, b"movie"), (1 << 35, pack_format._MAGIC)):
+    for n_bytes, header in ((1 << 40, b"movie"), (1 << 35, pack_format.PACK.magic)):
         manifest_bytes, declared = 10, n_bytes
         path.write_bytes(pack_format.HEADER.pack(header, 1, manifest_bytes, declared, bytes(32)))
         os.truncate(path, n_bytes)
@@ -475,15 +526,16 @@ def test_a_pack_that_its_model_cannot_have_written_is_skipped(
 def test_arrays_are_read_only(good: Path) -> None:
     pack = packs.open_pack(good)
     with pytest.raises(ValueError, match="read-only"):
-        pack.codes[0, 0] = 1
+        pack.layers[0].codes(0, 1)[0, 0] = 1
 
 
 def test_pack_without_tracks(tmp_path: Path) -> None:
     packs.write_pack(tmp_path / "none.pack", "none", DIGEST, SPEC, [], code_bytes=24)
     pack = packs.open_pack(tmp_path / "none.pack", DIGEST)
     assert pack.tracks == ()
-    assert pack.codes.shape == (0, 24)
-    assert pack.first_segment.tolist() == [0]
+    assert pack.code_bytes == 24
+    assert pack.layers[0].codes(0, 0).shape == (0, 24)
+    assert pack.layers[0].first_segment.tolist() == [0]
 
 
 def test_metadata_is_small(tmp_path: Path) -> None:
@@ -560,9 +612,9 @@ def test_fingerprints_of_another_shape_are_refused(tmp_path: Path) -> None:
 def test_open_pack_outlives_its_replacement(tmp_path: Path) -> None:
     path = tmp_path / "music.pack"
     old = written(path, entry(1, 100))
-    packed_cells = old.packed_cells.copy()
+    packed_cells = old.layers[0].packed_cells(0, 100).copy()
     written(path, entry(2, 50))
-    np.testing.assert_array_equal(old.packed_cells, packed_cells)
+    np.testing.assert_array_equal(old.layers[0].packed_cells(0, 100), packed_cells)
     assert old.tracks[0].title == "Title 1"
 
 

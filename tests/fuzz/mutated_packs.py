@@ -107,7 +107,9 @@ class Mutator:
     def resigned(self, facts: dict[str, Any], parts: Parts) -> bytes:
         """Return a file of these contents with correct checksums."""
         file = io.BytesIO()
-        pack_format.write_parts(file, facts, {name: [part] for name, part in parts.items()})
+        pack_format.write_parts(
+            file, facts, {name: pack_format.Part.of([part]) for name, part in parts.items()}
+        )
         return file.getvalue()
 
     def damaged(self, rng: random.Random) -> bytes:

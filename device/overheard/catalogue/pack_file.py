@@ -1,27 +1,26 @@
-"""Read a pack's file so that what happens to the file afterwards cannot change or crash the reader.
+"""Read a pack's file so that what happens to the file afterwards cannot crash the reader.
 
-A memory map of the file itself is not safe: the process gets SIGBUS when another program shortens the file.
+Small files are read into memory. Large ones stay open and are read where needed, with `pread`: a memory map
+of a file that another program shortens would end the process with SIGBUS.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import mmap
+import logging
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
+import weakref
 from pathlib import Path
-from typing import BinaryIO
 
-from overheard.catalogue.pack_format import HEADER, UnusablePack, check_header
+from overheard.catalogue.pack_format import HEADER, Contents, UnusablePack, check_header
 from overheard.errors import PackError
+from overheard.text import one_line
 
-MAX_IN_MEMORY = 1 << 26  # bytes, 700 hours of music; larger packs are copied to a private file and mapped
+log = logging.getLogger(__name__)
+
+MAX_IN_MEMORY = 1 << 23  # bytes, 97 hours of music; a search adds half as much
 MAX_BYTES = 1 << 34  # 180,000 hours; limits what a hostile file can make this program read
-_FICLONE = 0x40049409  # ioctl of Linux that copies a file without copying its data, on Btrfs and XFS
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -40,7 +39,55 @@ class Stamp:
         return cls(facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_dev)
 
 
-def read_file(path: Path) -> tuple[memoryview, Stamp]:
+class OpenFile:
+    """A large file that stays open; closed when nothing refers to it.
+
+    Parameters
+    ----------
+    descriptor : open for reading; this object owns it
+    n_bytes : length of the file when it was opened
+    path : for messages
+    """
+
+    def __init__(self, descriptor: int, n_bytes: int, path: Path) -> None:
+        self._descriptor, self._n_bytes, self._path = descriptor, n_bytes, path
+        self._changed = False
+        weakref.finalize(self, os.close, descriptor)
+
+    def __len__(self) -> int:
+        """Return the number of bytes when the file was opened."""
+        return self._n_bytes
+
+    def __getitem__(self, where: slice) -> memoryview:
+        """Return these bytes. What the file has lost since it was opened reads as zeros."""
+        start, end, _ = where.indices(self._n_bytes)
+        return memoryview(self.read(start, end))
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes of a range inside the file; zeros for those that cannot be read."""
+        contents = b""
+        try:
+            while len(contents) < end - start:
+                more = os.pread(self._descriptor, end - start - len(contents), start + len(contents))
+                if not more:
+                    break
+                contents = contents + more if contents else more
+        except OSError as error:
+            self._warn(error.strerror or str(error))
+        if len(contents) < end - start:
+            self._warn("the file was shortened while it was in use")
+            contents += bytes(end - start - len(contents))
+        return contents
+
+    def _warn(self, reason: str) -> None:
+        if not self._changed:
+            self._changed = True
+            log.warning(
+                "%s: a part cannot be read (%s); its music is not recognized", self._path, one_line(reason)
+            )
+
+
+def read_file(path: Path) -> tuple[Contents, Stamp]:
     """Return the contents of a pack's file and its stamp; the header is verified, the rest is not.
 
     Raises
@@ -51,15 +98,16 @@ def read_file(path: Path) -> tuple[memoryview, Stamp]:
         If the header is not that of a pack of this length.
     """
     try:
-        with os.fdopen(_open(path), "rb") as file:
-            stamp = Stamp.of(os.fstat(file.fileno()))  # before reading, so that a later change shows
-            n_bytes = stamp.size
-            check_header(file.read(HEADER.size), n_bytes)  # before anything large is read
-            if n_bytes > MAX_BYTES:
+        descriptor = _open(path)
+        try:
+            stamp = Stamp.of(os.fstat(descriptor))  # before reading, so that a later change shows
+            check_header(os.read(descriptor, HEADER.size), stamp.size)  # before anything large is read
+            if stamp.size > MAX_BYTES:
                 raise UnusablePack(f"the file has more than {MAX_BYTES} bytes")
-            file.seek(0)
-            contents = file.read(n_bytes) if n_bytes <= MAX_IN_MEMORY else _private_map(file, path)
-            return memoryview(contents), stamp
+            contents = OpenFile(os.dup(descriptor), stamp.size, path)
+        finally:
+            os.close(descriptor)
+        return contents if stamp.size > MAX_IN_MEMORY else contents[: stamp.size], stamp
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PackError(f"{path}: cannot be opened ({reason})") from error
@@ -74,33 +122,3 @@ def _open(path: Path) -> int:
     os.close(descriptor)
     reason = "Is a directory" if stat.S_ISDIR(kind) else "not a regular file"
     raise PackError(f"{path}: cannot be opened ({reason})", "move it out of the folder of packs")
-
-
-def _private_map(file: BinaryIO, path: Path) -> mmap.mmap:
-    """Copy a file to one without a name, which no other program can change, and map the copy."""
-    with _nameless_file(path.parent) as copy:
-        _copy(file, copy)
-        return mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-@contextlib.contextmanager
-def _nameless_file(folder: Path) -> Iterator[BinaryIO]:
-    """Yield a temporary file, in `folder` if that is possible, because a copy there may need no space."""
-    with contextlib.ExitStack() as stack:
-        try:
-            copy = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-        except OSError:
-            copy = stack.enter_context(tempfile.TemporaryFile())
-        yield copy
-
-
-def _copy(file: BinaryIO, copy: BinaryIO) -> None:
-    """Copy the contents of a file, sharing the data on disk where the file system can."""
-    try:
-        import fcntl
-
-        fcntl.ioctl(copy.fileno(), _FICLONE, file.fileno())
-    except (ImportError, OSError):
-        file.seek(0)
-        shutil.copyfileobj(file, copy, 1 << 20)
-        copy.flush()

@@ -8,11 +8,12 @@ parts: :mod:`overheard.catalogue.pack`.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, BinaryIO, Protocol
 
 from overheard.fingerprint.json_values import (
     JsonValueError,
@@ -26,8 +27,30 @@ VERSION = 1
 PARTS = ("cells", "codes", "segments", "tracks")
 MAX_MANIFEST_BYTES = 1 << 18  # a manifest has about 1 kB; limits what a hostile one can allocate
 HEADER = struct.Struct("<16sIIQ32s")
-_MAGIC = b"OVERHEARD PACK\n\0"
 _ALIGNMENT = 64
+_HASHED_AT_ONCE = 1 << 20
+
+
+class Contents(Protocol):
+    """The bytes of a file: a `memoryview`, or a file that is read where needed."""
+
+    def __len__(self) -> int:
+        """Return the number of bytes."""
+
+    def __getitem__(self, where: slice, /) -> memoryview:
+        """Return the bytes of a range."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What distinguishes kinds of files that have this layout: the first 16 bytes, a name, and the parts."""
+
+    magic: bytes
+    name: str
+    parts: tuple[str, ...]
+
+
+PACK = Layout(b"OVERHEARD PACK\n\0", "an overheard pack", PARTS)
 
 
 class UnusablePack(Exception):
@@ -45,38 +68,94 @@ class UnusablePack(Exception):
         self.remedy = remedy
 
 
-def write_parts(file: BinaryIO, facts: dict[str, Any], parts: Mapping[str, Sequence[bytes]]) -> None:
-    """Write a pack file.
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The contents of a part, for writing.
+
+    Attributes
+    ----------
+    n_bytes : total length
+    chunks : the contents in order; read once
+    """
+
+    n_bytes: int
+    chunks: Iterable[bytes]
+
+    @classmethod
+    def of(cls, chunks: Sequence[bytes]) -> Part:
+        """Return a part whose chunks are in memory."""
+        return cls(sum(map(len, chunks)), chunks)
+
+
+def write_parts(
+    file: BinaryIO,
+    facts: dict[str, Any],
+    parts: Mapping[str, Part],
+    serials: tuple[int, int] | None = None,
+    layout: Layout = PACK,
+) -> None:
+    """Write a pack file, or another with the same layout.
 
     Parameters
     ----------
-    file : binary file, positioned at its start
+    file : binary file, positioned at its start, that can seek
     facts : values for the manifest
-    parts : the contents of each part, as a sequence of chunks
+    parts : the contents of each part, in the order of the file
+    serials : of a new lineage, which is named by the checksums of the parts; None if `facts` name one or none
     """
-    # Offsets count from the aligned end of the manifest, so that they do not depend on the manifest's length.
-    table: dict[str, dict[str, Any]] = {}
-    offset = 0
-    for part in PARTS:
-        length = sum(map(len, parts[part]))
-        digest = hashlib.sha256()
-        for chunk in parts[part]:
-            digest.update(chunk)
-        table[part] = {"offset": offset, "length": length, "sha256": digest.hexdigest()}
-        offset = _aligned(offset + length)
-    manifest = json.dumps({**facts, "parts": table}, separators=(",", ":")).encode()
+    digests = dict.fromkeys(parts, "0" * 64)
+    manifest = _manifest(facts, parts, digests, serials)  # has the final length, but not the checksums
     base = _aligned(HEADER.size + len(manifest))
-    last = table[PARTS[-1]]
-    n_bytes = base + last["offset"] + last["length"]
-    file.write(HEADER.pack(_MAGIC, VERSION, len(manifest), n_bytes, hashlib.sha256(manifest).digest()))
-    file.write(manifest)
-    for part in PARTS:
-        file.write(bytes(base + table[part]["offset"] - file.tell()))
-        for chunk in parts[part]:
+    end = 0
+    for part, (offset, length) in _offsets(parts).items():
+        file.seek(base + offset)  # skips the padding, which reads as zeros
+        digest = hashlib.sha256()
+        end = base + offset
+        for chunk in parts[part].chunks:
             file.write(chunk)
+            digest.update(chunk)
+            end += len(chunk)
+        if end != base + offset + length:
+            raise ValueError(f"part '{part}' has {end - base - offset} bytes instead of {length}")
+        digests[part] = digest.hexdigest()
+    file.truncate(end)
+    manifest = _manifest(facts, parts, digests, serials)
+    file.seek(0)
+    file.write(HEADER.pack(layout.magic, VERSION, len(manifest), end, hashlib.sha256(manifest).digest()))
+    file.write(manifest)
 
 
-def check_header(header: bytes | memoryview, file_bytes: int) -> tuple[int, bytes]:
+def _offsets(parts: Mapping[str, Part]) -> dict[str, tuple[int, int]]:
+    """Return offset and length of each part.
+
+    Offsets count from the aligned end of the manifest, so that they do not depend on the manifest's length.
+    """
+    table: dict[str, tuple[int, int]] = {}
+    offset = 0
+    for name, part in parts.items():
+        table[name] = offset, part.n_bytes
+        offset = _aligned(offset + part.n_bytes)
+    return table
+
+
+def _manifest(
+    facts: dict[str, Any],
+    parts: Mapping[str, Part],
+    digests: Mapping[str, str],
+    serials: tuple[int, int] | None,
+) -> bytes:
+    table = {
+        name: {"offset": offset, "length": length, "sha256": digests[name]}
+        for name, (offset, length) in _offsets(parts).items()
+    }
+    layer = {}
+    if serials is not None:
+        lineage = hashlib.sha256(" ".join(digests.values()).encode()).hexdigest()[:16]
+        layer = {"layer": {"lineage": lineage, "first": serials[0], "last": serials[1]}}
+    return json.dumps({**facts, **layer, "parts": table}, separators=(",", ":")).encode()
+
+
+def check_header(header: bytes | memoryview, file_bytes: int, layout: Layout = PACK) -> tuple[int, bytes]:
     """Verify the header of a file with `file_bytes` bytes; return length and SHA-256 of the manifest.
 
     Raises
@@ -87,8 +166,8 @@ def check_header(header: bytes | memoryview, file_bytes: int) -> tuple[int, byte
     if len(header) < HEADER.size:
         raise UnusablePack("the file is truncated" if len(header) else "the file is empty")
     magic, version, length, n_bytes, digest = HEADER.unpack_from(header)
-    if magic != _MAGIC:
-        raise UnusablePack("the file is not an overheard pack, or is damaged")
+    if magic != layout.magic:
+        raise UnusablePack(f"the file is not {layout.name}, or is damaged")
     if version != VERSION:
         raise UnusablePack(
             f"the file has format version {version}; this overheard supports version {VERSION}",
@@ -101,7 +180,7 @@ def check_header(header: bytes | memoryview, file_bytes: int) -> tuple[int, byte
     return length, digest
 
 
-def read_manifest(view: memoryview) -> dict[str, Any]:
+def read_manifest(contents: Contents, layout: Layout = PACK) -> dict[str, Any]:
     """Verify the header and return the manifest.
 
     Raises
@@ -109,8 +188,8 @@ def read_manifest(view: memoryview) -> dict[str, Any]:
     UnusablePack
         If the file is not a pack, is damaged, or has another format version.
     """
-    length, digest = check_header(view[: HEADER.size], len(view))
-    raw = view[HEADER.size : HEADER.size + length]
+    length, digest = check_header(contents[: HEADER.size], len(contents), layout)
+    raw = contents[HEADER.size : HEADER.size + length]
     if hashlib.sha256(raw).digest() != digest:
         raise UnusablePack("the manifest is modified or damaged")
     try:
@@ -119,35 +198,50 @@ def read_manifest(view: memoryview) -> dict[str, Any]:
         raise UnusablePack(f"the manifest is invalid: {error}") from error
 
 
-def read_parts(view: memoryview, manifest: dict[str, Any]) -> dict[str, memoryview]:
-    """Verify the parts and return them by name.
+def find_parts(contents: Contents, manifest: dict[str, Any], layout: Layout = PACK) -> dict[str, slice]:
+    """Return where each part is in the file; the padding is verified, the parts are not.
 
     Raises
     ------
     UnusablePack
-        If a part is damaged, or if the manifest does not describe the parts correctly.
+        If the manifest does not describe the parts correctly.
     """
-    end = HEADER.size + HEADER.unpack_from(view)[2]
+    end = HEADER.size + HEADER.unpack_from(contents[: HEADER.size])[2]
     base = _aligned(end)
-    parts: dict[str, memoryview] = {}
-    for name, (offset, length, digest) in _part_table(manifest).items():
+    parts: dict[str, slice] = {}
+    for name, (offset, length, _) in _part_table(manifest, layout).items():
         start = base + offset
-        if start != _aligned(end) or start + length > len(view) or any(view[end:start]):
+        if start != _aligned(end) or start + length > len(contents) or any(contents[end:start]):
             raise UnusablePack(f"part '{name}' has an incorrect position or length")
         end = start + length
-        parts[name] = view[start:end]
-        if hashlib.sha256(parts[name]).hexdigest() != digest:
-            raise UnusablePack(f"part '{name}' is modified or damaged")
-    if end != len(view):
+        parts[name] = slice(start, end)
+    if end != len(contents):
         raise UnusablePack("the file has extra bytes at its end")
     return parts
 
 
-def _part_table(manifest: dict[str, Any]) -> dict[str, tuple[int, int, str]]:
+def verify_parts(contents: Contents, manifest: dict[str, Any], layout: Layout = PACK) -> None:
+    """Verify the checksums of all parts. Raises UnusablePack if a part is damaged."""
+    table = _part_table(manifest, layout)
+    for name, where in find_parts(contents, manifest, layout).items():
+        digest = hashlib.sha256()
+        for start in range(where.start, where.stop, _HASHED_AT_ONCE):
+            digest.update(contents[start : min(start + _HASHED_AT_ONCE, where.stop)])
+        if digest.hexdigest() != table[name][2]:
+            raise UnusablePack(f"part '{name}' is modified or damaged")
+
+
+def read_parts(contents: Contents, manifest: dict[str, Any]) -> dict[str, memoryview]:
+    """Verify the parts and return them by name. Raises UnusablePack as the functions above."""
+    verify_parts(contents, manifest)
+    return {name: contents[where] for name, where in find_parts(contents, manifest).items()}
+
+
+def _part_table(manifest: dict[str, Any], layout: Layout) -> dict[str, tuple[int, int, str]]:
     """Return offset, length and SHA-256 of each part. Raises UnusablePack."""
     try:
         table = get_object(manifest, "parts")
-        entries = {name: get_object(table, name) for name in PARTS}
+        entries = {name: get_object(table, name) for name in layout.parts}
         return {
             name: (
                 get_integer(entry, "offset", 0),

@@ -1,18 +1,25 @@
-"""Search the catalogue for candidates: Annoy proposes cells, then the codes in those cells are scored.
+"""Search the catalogue for candidates: visit the most promising lists, and score the codes in them.
 
-Source: Jegou et al., PAMI 2011, section IV (inverted file with asymmetric distance computation).
+Annoy proposes cells. In a small catalogue, all segments of the nearest cells are scored with all words of
+their codes. In a large one, the lists of these and more cells are ranked by their first words too, and the
+best are visited: what a query costs grows much less than the catalogue.
+
+Sources: Jegou et al., PAMI 2011, section IV (inverted file with asymmetric distance computation); Babenko and
+Lempitsky, The Inverted Multi-Index, CVPR 2012 (lists of a cell and a code word).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from overheard.catalogue.derived_lists import lists_of
+from overheard.catalogue.lists import N_LISTED_WORDS, IntArray, best_lists
 from overheard.catalogue.pack import Pack
+from overheard.catalogue.segments import Segments
 from overheard.events import Track
 from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
 from overheard.fingerprint.cohort import Cohort
@@ -21,15 +28,17 @@ from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.rows import QueryRows
 
-IntArray = npt.NDArray[np.int64]
+__all__ = ["Candidates", "Catalogue", "IntArray", "SegmentIndex", "top"]
 
-NO_CODEWORD = CODEWORDS  # fills up the codes of compact packs if other packs have longer codes
 N_CANDIDATES = 24  # per query embedding
 N_IMPOSTORS = 4  # per query embedding
 SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
-N_CACHED_SEGMENTS = 8192  # decoded vectors, 3 MB; overlapping windows need mostly the same segments
+MAX_WHOLE = 1 << 14  # segments; if the nearest cells hold no more, all are scored with all words
+MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
+RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
+N_REFINED = 768  # segments whose remaining words are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,32 +87,8 @@ def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray,
     return segments[order], similarities[order]
 
 
-class _InvertedLists:
-    """The segments of each cell.
-
-    Parameters
-    ----------
-    n_cells : number of cells of the quantizer
-    cells : (n,) uint16, the cell of each segment
-    """
-
-    def __init__(self, n_cells: int, cells: npt.NDArray[np.uint16]) -> None:
-        # Sorting at start is fast enough that packs need not store the lists: NumPy's stable sort of 16-bit
-        # keys is a radix sort.
-        self._order: npt.NDArray[np.uint32] = np.argsort(cells, kind="stable").astype(np.uint32)
-        sizes = np.bincount(cells, minlength=n_cells)
-        self._bounds: IntArray = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-    def of(self, cells: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the segments of these cells, cell by cell, and the number of segments per cell."""
-        starts, sizes = self._bounds[cells], self._bounds[cells + 1] - self._bounds[cells]
-        ends = np.cumsum(sizes)
-        positions = np.arange(int(sizes.sum())) + np.repeat(starts - (ends - sizes), sizes)
-        return self._order[positions].astype(np.int64), sizes
-
-
-class Catalogue:
-    """All segments of one or more packs, numbered consecutively in the order of packs and tracks.
+class Catalogue(Segments):
+    """All segments of one or more packs, and the lists to search them.
 
     Parameters
     ----------
@@ -112,99 +97,30 @@ class Catalogue:
     """
 
     def __init__(self, packs: Sequence[Pack], quantizer: Quantizer, cohort: Cohort) -> None:
+        super().__init__(packs, quantizer)
         self.packs = tuple(packs)
-        self.quantizer = quantizer
-        counts = [np.diff(pack.first_segment) for pack in packs]
-        lengths = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
-        self.first_segment: IntArray = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self._pack_track = np.concatenate([[0], np.cumsum([len(c) for c in counts])]).astype(np.int64)
-        self._pack_segment = np.concatenate([[0], np.cumsum([len(p.packed_cells) for p in packs])]).astype(
-            np.int64
-        )
-        packed_cells = (
-            np.concatenate([p.packed_cells for p in packs]) if packs else np.zeros(0, dtype=np.uint16)
-        )
-        self._packed_cells: npt.NDArray[np.uint16] = packed_cells.astype(np.uint16)
-        # A direct-mapped cache: row n % N_CACHED_SEGMENTS may hold segment n.
-        self._cached_segments: IntArray = np.full(N_CACHED_SEGMENTS, -1, dtype=np.int64)
-        self._cached_vectors: FloatArray = np.zeros((N_CACHED_SEGMENTS, quantizer.dim), dtype=np.float32)
-        widths = {pack.codes.shape[1] for pack in packs if len(pack.codes)} or {quantizer.code_bytes}
-        self._code_bytes, self._same_width = max(widths), len(widths) == 1
         n_cells = len(quantizer.cells)
-        self._lists = _InvertedLists(n_cells, cells_of(self._packed_cells, n_cells))
-        self._impostors = quantizer.scoring_vectors(cells_of(cohort.packed_cells, n_cells), cohort.codes)
+        self._lists = [lists_of(layer, n_cells) for layer in self.layers]
+        self._cell_sizes: IntArray = np.zeros(n_cells, dtype=np.int64)
+        for lists in self._lists:
+            bounds = lists.bounds[::CODEWORDS].astype(np.int64)
+            self._cell_sizes += bounds[1:] - bounds[:-1]
+        cohort_cells = cells_of(cohort.packed_cells, n_cells)
+        self._impostors = quantizer.scoring_vectors(cohort_cells, cohort.codes)
         self._impostor_penalties = penalties_of(cohort.packed_cells, n_cells)
-        self._impostor_lists = _InvertedLists(n_cells, cells_of(cohort.packed_cells, n_cells))
+        self._impostor_order = np.argsort(cohort_cells, kind="stable")
+        self._impostor_bounds = np.searchsorted(cohort_cells[self._impostor_order], np.arange(n_cells + 1))
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
+        self.n_ranked = max(self.n_probed, int(RANKED_SHARE * n_cells))
+        self.n_visited = int(MIN_VISITED + VISITED_SHARE * len(self))
 
     @property
     def n_segments(self) -> int:
-        """Number of segments in all packs."""
-        return len(self._packed_cells)
-
-    def track(self, number: int) -> Track:
-        """Return a track by its number in the catalogue."""
-        pack_index = int(np.searchsorted(self._pack_track, number, side="right")) - 1
-        pack = self.packs[pack_index]
-        return pack.tracks[number - int(self._pack_track[pack_index])].to_track(pack.name)
-
-    def codes(self, segments: IntArray) -> CodeArray | WideCodeArray:
-        """Return the codes ``(n, code_bytes)`` of these segments, filled up with :data:`NO_CODEWORD`."""
-        if len(self.packs) == 1:
-            return self.packs[0].codes.take(segments, axis=0)  # takes a quarter of the time of indexing
-        if self._same_width:
-            codes: CodeArray | WideCodeArray = np.empty((len(segments), self._code_bytes), dtype=np.uint8)
-        else:
-            codes = np.full((len(segments), self._code_bytes), NO_CODEWORD, dtype=np.uint16)
-        for pack_index, numbers, chosen in self._by_pack(segments):
-            pack = self.packs[pack_index]
-            codes[chosen, : pack.codes.shape[1]] = pack.codes[numbers]
-        return codes
-
-    def vectors(self, segments: IntArray) -> FloatArray:
-        """Return the scoring vectors ``(n, dim)`` float32 of these segments."""
-        rows = segments % N_CACHED_SEGMENTS
-        new = self._cached_segments[rows] != segments
-        vectors = self._cached_vectors[rows]
-        vectors[new] = self._decode(segments[new])
-        self._cached_segments[rows[new]], self._cached_vectors[rows[new]] = segments[new], vectors[new]
-        return vectors
-
-    def _decode(self, segments: IntArray) -> FloatArray:
-        vectors = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)
-        tracks = np.searchsorted(self.first_segment, segments, side="right") - 1
-        is_first = segments == self.first_segment[tracks]
-        is_last = segments + 1 == self.first_segment[tracks + 1]
-        before, after = np.where(is_first, segments, segments - 1), np.where(is_last, segments, segments + 1)
-        for pack_index, _, chosen in self._by_pack(segments):
-            own = segments[chosen]
-            # Read each code once, although it may be needed for up to three segments.
-            needed, inverse = np.unique([before[chosen], own, after[chosen]], return_inverse=True)
-            before_rows, own_rows, after_rows = inverse.reshape(3, -1)
-            vectors[chosen] = self.quantizer.scoring_vectors(
-                cells_of(self._packed_cells[needed], len(self.quantizer.cells)),
-                self.packs[pack_index].codes[needed - self._pack_segment[pack_index]],
-                np.where(is_first[chosen], -1, before_rows),
-                np.where(is_last[chosen], -1, after_rows),
-                own_rows,
-            )
-        return vectors
-
-    def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        """Return products ``(m, n)`` of queries and scoring vectors, less the segments' hubness penalties."""
-        products: FloatArray = queries @ self.vectors(segments).T
-        products -= penalties_of(self._packed_cells[segments], len(self.quantizer.cells))
-        return products
-
-    def _by_pack(self, segments: IntArray) -> Iterator[tuple[int, IntArray, npt.NDArray[np.bool_]]]:
-        """Yield, for each pack with some of the segments, its index, their numbers in it and their mask."""
-        pack_indices = np.searchsorted(self._pack_segment, segments, side="right") - 1
-        for pack_index in np.unique(pack_indices):
-            chosen = pack_indices == pack_index
-            yield int(pack_index), segments[chosen] - self._pack_segment[pack_index], chosen
+        """Number of segments in all packs, hidden ones included."""
+        return len(self)
 
     def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
-        """Propose the most similar segments in the cells nearest to each query.
+        """Propose the most similar segments in the lists nearest to each query.
 
         Parameters
         ----------
@@ -216,12 +132,12 @@ class Catalogue:
         impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
         excluded = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
         for row, query in enumerate(queries):
-            cells = self.quantizer.nearest_cells(query, self.n_probed)
+            cells = self.quantizer.nearest_cells(query, self.n_ranked)
             listed = self._short_list(query, cells, excluded)
             best, scores = top(listed, self.similarities(query[None], listed)[0], N_CANDIDATES)
             segments[row, : len(best)] = best
             similarities[row, : len(best)] = scores
-            near, _ = self._impostor_lists.of(cells)
+            near = self._impostor_order[spans(self._impostor_bounds, cells[: self.n_probed])]
             scores = self._impostors[near] @ query - self._impostor_penalties[near]
             _, scores = top(near, scores, N_IMPOSTORS)
             impostors[row, : len(scores)] = scores
@@ -230,25 +146,81 @@ class Catalogue:
     def _short_list(
         self, query: FloatArray, cells: IntArray, excluded: Collection[tuple[int, int]]
     ) -> IntArray:
-        """Return the segments in these cells whose codes, without their neighbours', are most similar.
+        """Return the segments near a query whose codes, without their neighbours', are most similar.
 
         Parameters
         ----------
         query : (dim,) float32
-        cells : (n,) int64
+        cells : (n_ranked,) int64, nearest first
         excluded : ranges of segments to exclude, each as first and end
         """
-        segments, sizes = self._lists.of(cells)
-        if not len(segments):
-            return segments
-        similarities = np.repeat(self.quantizer.cells[cells] @ query, sizes)
-        codes, table = self.codes(segments), self.quantizer.table(query)
-        if codes.dtype != np.uint8:
-            table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
-        # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
-        for products, column in zip(table, codes.T, strict=False):
-            similarities += products.take(column)
+        table = self.quantizer.table(query)
+        near = cells[: self.n_probed]
+        if self._cell_sizes[near].sum() <= MAX_WHOLE:
+            numbers, sums, width, n_words = near * CODEWORDS, self.quantizer.cells[near] @ query, CODEWORDS, 0
+        else:
+            numbers, sums = self._ranked_lists(query, cells, table[0])
+            width, n_words = 1, 1 + N_LISTED_WORDS
+        segments, similarities = self._visit(numbers, sums, width, table if n_words else None)
+        kept = self.visible(segments)
         for first, end in excluded:
-            others = (segments < first) | (segments >= end)
-            segments, similarities = segments[others], similarities[others]
+            kept &= (segments < first) | (segments >= end)
+        segments, similarities = segments[kept], similarities[kept]
+        _add_words(similarities, self.codes(segments), table, n_words)
         return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]
+
+    def _ranked_lists(
+        self, query: FloatArray, cells: IntArray, word_products: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the best lists, which hold about :attr:`n_visited` segments, and their similarities."""
+        n = max(1, int(self._cell_sizes[cells].sum()))
+        n_lists = min(len(cells) * CODEWORDS, len(cells) * CODEWORDS * self.n_visited // n + 1)
+        numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n_lists)
+        sizes = sum(
+            (lists.sizes(numbers) for lists in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
+        )
+        end = int(np.searchsorted(np.cumsum(sizes), self.n_visited)) + 1
+        return numbers[:end], sums[:end]
+
+    def _visit(
+        self, numbers: IntArray, sums: FloatArray, width: int, table: FloatArray | None
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the segments of lists, and their similarities by cell, or by cell and the first words.
+
+        Parameters
+        ----------
+        numbers : (n,) int64
+        sums : (n,) float32, similarities of the lists
+        width : number of lists from each number on
+        table : (code_bytes, 256) float32 or None
+            Products of the query with the words; None leaves out the words, and keeps all segments.
+        """
+        found: list[tuple[IntArray, FloatArray]] = []
+        for lists, start in zip(self._lists, self.first_of_layer, strict=False):
+            sizes = lists.sizes(numbers, width)
+            rows, similarities = lists.rows(numbers, sizes), np.repeat(sums, sizes)
+            if table is not None:
+                _add_words(similarities, lists.listed_words(rows), table[1:], 0)
+                rows, similarities = top(rows, similarities, N_REFINED)
+            found.append((lists.segments[rows] + start, similarities))
+        segments, similarities = (np.concatenate(part) for part in zip(*found, strict=True))
+        return (segments, similarities) if table is None else top(segments, similarities, N_REFINED)
+
+
+def _add_words(
+    similarities: FloatArray, codes: CodeArray | WideCodeArray, table: FloatArray, first: int
+) -> None:
+    """Add the products of a query and the words of codes, from the `first` word on, to similarities."""
+    if codes.dtype != np.uint8:
+        table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
+    # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
+    for products, column in zip(table[first:], codes.T[first:], strict=False):
+        similarities += products.take(column)
+
+
+def spans(bounds: IntArray, numbers: IntArray) -> IntArray:
+    """Return the positions of the ranges with these numbers, one range after the other."""
+    starts, sizes = bounds[numbers], bounds[numbers + 1] - bounds[numbers]
+    ends = np.cumsum(sizes)
+    positions: IntArray = np.arange(int(sizes.sum())) + np.repeat(starts - (ends - sizes), sizes)
+    return positions

@@ -9,7 +9,7 @@ from pathlib import Path
 from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack, pack_error, shipped_packs_dir
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.errors import PackError
-from overheard.fingerprint.hubness import cells_of
+from overheard.fingerprint.hubness import PACKED_CELLS
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
 
@@ -80,14 +80,17 @@ def _mismatch(pack: Pack, model: Model) -> str | None:
     """Return why a pack with the model's digest is not of the model, or None."""
     if pack.manifest.get("spec") != model.spec.to_dict():
         return "its fingerprint parameters are not those of its model"
-    if not len(pack.packed_cells):
-        return None
-    code_bytes, widths = pack.codes.shape[1], model.quantizer.widths
-    if code_bytes not in widths:
-        return f"its codes have {code_bytes} bytes; those of its model have {' or '.join(map(str, widths))}"
-    n_cells = len(model.quantizer.cells)
-    if cells_of(pack.packed_cells, n_cells).max() >= n_cells:
-        return "it contains cells that its model does not have"
+    widths, n_cells = model.quantizer.widths, len(model.quantizer.cells)
+    for layer in pack.layers:
+        if layer.n_segments and layer.code_bytes not in widths:
+            valid = " or ".join(map(str, widths))
+            return f"its codes have {layer.code_bytes} bytes; those of its model have {valid}"
+        if (  # with 1,024 cells, all numbers of 16 bits are valid
+            PACKED_CELLS % n_cells
+            and layer.max_packed_cell is not None
+            and layer.max_packed_cell // (PACKED_CELLS // n_cells) >= n_cells
+        ):
+            return "it contains cells that its model does not have"
     return None
 
 

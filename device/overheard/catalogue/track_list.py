@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,10 @@ MAX_DURATION_S = 1e9  # 30 years; clocks and tables can show it
 # list of a real pack has a twentieth of the pack's bytes; the constants allow for many copies of few tracks.
 _MIN_BYTES, _BYTES_PER_BYTE = 1 << 22, 8  # uncompressed, and for each byte of the pack
 _MIN_VALUES, _VALUES_PER_BYTE = 1 << 18, 0.25
+_SMALL_BYTES = (
+    1 << 23
+)  # of a pack; for what is more, the list has no more than a few times what real ones have
+_BYTES_PER_MORE_BYTE, _VALUES_PER_MORE_BYTE = 0.25, 0.02
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,18 +92,25 @@ def metadata_of(track: Metadata) -> dict[str, Any]:
     return {field.name: getattr(track, field.name) for field in dataclasses.fields(Metadata)}
 
 
-def pack_metadata(tracks: Sequence[TrackEntry]) -> bytes:
-    """Return the metadata of tracks as zlib-compressed JSON."""
-    rows = [_to_row({"id": track.id, **metadata_of(track)}) for track in tracks]
-    table = {"columns": _COLUMNS, "rows": rows}
-    text = json.dumps(table, ensure_ascii=False, separators=(",", ":"))
+def pack_metadata(tracks: Iterable[TrackEntry | PackTrack], removed: Collection[str] = ()) -> bytes:
+    """Return the metadata of tracks as zlib-compressed JSON; `removed` are ids of tracks of lower layers."""
+    compressor = zlib.compressobj(9)
+    packed = [compressor.compress(b'{"columns":' + _to_json(_COLUMNS) + b',"rows":[')]
+    for number, track in enumerate(tracks):
+        row = _to_json(_to_row({"id": track.id, **metadata_of(track)}))
+        packed.append(compressor.compress(b"," + row if number else row))
+    end = b',"removed":' + _to_json(sorted(removed)) if removed else b""
+    return b"".join([*packed, compressor.compress(b"]" + end + b"}"), compressor.flush()])
+
+
+def _to_json(value: object) -> bytes:
     # Undecodable bytes in file names are lone surrogates in Python strings.
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def unpack_metadata(
     packed: bytes | memoryview, counts: Sequence[int], pack_bytes: int
-) -> tuple[PackTrack, ...]:
+) -> tuple[tuple[PackTrack, ...], frozenset[str]]:
     """Read the result of :func:`pack_metadata`.
 
     Parameters
@@ -108,28 +119,42 @@ def unpack_metadata(
     counts : number of segments of each track
     pack_bytes : size of the whole pack, which limits the size of the metadata
 
+    Returns
+    -------
+    tracks : tuple of PackTrack
+    removed : frozenset of str
+
     Raises
     ------
     JsonValueError
         If the data is damaged, too large, is not a table of tracks, or has not one row per count.
     """
-    table = parse_object(_decompress(packed, pack_bytes))
+    table = parse_object(decompress(packed, pack_bytes))
     columns, rows = get_array(table, "columns"), get_array(table, "rows")
     if len(rows) != len(counts):
         raise JsonValueError(f"{len(rows)} rows for {len(counts)} tracks")
     if not all(isinstance(column, str) for column in columns):
         raise JsonValueError("a column's name must be a string")
-    return tuple(_from_row(columns, row, n) for row, n in zip(rows, counts, strict=True))
+    tracks = tuple(from_row(columns, row, n) for row, n in zip(rows, counts, strict=True))
+    return tracks, frozenset(map(to_id, get_array(table, "removed") if "removed" in table else ()))
 
 
-def _decompress(packed: bytes | memoryview, pack_bytes: int) -> str:
+def to_id(value: object) -> str:
+    """Return the value, which must be a track's id. Raises JsonValueError."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise JsonValueError("id must be 12 hex digits")
+    return value
+
+
+def decompress(packed: bytes | memoryview, pack_bytes: int) -> str:
     """Return the JSON text. Raises JsonValueError if it would take much memory to parse."""
-    max_bytes = _MIN_BYTES + _BYTES_PER_BYTE * pack_bytes
+    small, rest = min(pack_bytes, _SMALL_BYTES), max(0, pack_bytes - _SMALL_BYTES)
+    max_bytes = int(_MIN_BYTES + _BYTES_PER_BYTE * small + _BYTES_PER_MORE_BYTE * rest)
     decompressor = zlib.decompressobj()
     try:
         text = decompressor.decompress(packed, max_bytes)
         n_values = sum(map(text.count, (b",", b"[", b"{")))
-        if n_values > _MIN_VALUES + _VALUES_PER_BYTE * pack_bytes:
+        if n_values > _MIN_VALUES + _VALUES_PER_BYTE * small + _VALUES_PER_MORE_BYTE * rest:
             raise JsonValueError(f"too many values ({n_values})")
         if not decompressor.eof:
             raise JsonValueError(f"truncated, or more than {max_bytes} bytes when uncompressed")
@@ -147,13 +172,13 @@ def _to_row(values: Mapping[str, Any]) -> list[Any]:
     return row
 
 
-def _from_row(columns: Sequence[str], row: object, n_segments: int) -> PackTrack:
+def from_row(columns: Sequence[str], row: object, n_segments: int) -> PackTrack:
+    """Return the track of a parsed row. Raises JsonValueError if it is invalid."""
     if not isinstance(row, list) or len(row) > len(columns):
         raise JsonValueError(f"a row must be an array of at most {len(columns)} values")
     values = {**_OPTIONAL, **dict(zip(columns, row, strict=False))}
-    if not _ID.fullmatch(get_string(values, "id")):
-        raise JsonValueError("id must be 12 hex digits")
-    return PackTrack(id=get_string(values, "id"), n_segments=n_segments, **read_metadata(values))
+    track_id = to_id(get_string(values, "id"))
+    return PackTrack(id=track_id, n_segments=n_segments, **read_metadata(values))
 
 
 def read_metadata(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from overheard.catalogue.live_layers import Stamps, stamps_of
 from overheard.catalogue.pack import Pack
-from overheard.catalogue.pack_file import Stamp
 from overheard.catalogue.selection import open_for_model, present_packs
 from overheard.errors import PackError
 from overheard.fingerprint.model import Model
@@ -33,31 +33,32 @@ class PackWatcher:
     ) -> None:
         self._settings, self._model, self._names = settings, model, names
         self._packs = {pack.path: pack for pack in packs}
+        self._seen: dict[Path, Stamps] = {}
         self._seen = self._stamps()
         # What could not be opened was reported, and is tried again when it changes.
-        self._tried = {**self._seen, **{path: pack.stamp for path, pack in self._packs.items()}}
+        self._tried = {**self._seen, **{path: pack.stamps for path, pack in self._packs.items()}}
 
     def changed(self) -> list[Pack] | None:
         """Return all packs to search if they are others than at the last call; None if they are not.
 
-        A file must be the same in two calls before it is opened, because another program may be writing it.
+        Files must be the same in two calls before they are opened: another program may be writing them.
         A new file that cannot be used is reported; the pack that was read from its place stays in use.
         """
         stamps = self._stamps()
-        settled = {path: stamp for path, stamp in stamps.items() if self._seen.get(path) == stamp}
+        settled = {path: each for path, each in stamps.items() if self._seen.get(path) == each}
         before = dict(self._packs)
         for path in [path for path in self._packs if path not in stamps and path not in self._seen]:
             log.warning("the pack %s was removed", one_line(path.stem))
             del self._packs[path]
-        self._tried = {path: stamp for path, stamp in self._tried.items() if path in stamps}
-        for path, stamp in settled.items():
-            if self._tried.get(path) != stamp:
-                self._open(path, stamp)
+        self._tried = {path: each for path, each in self._tried.items() if path in stamps}
+        for path, each in settled.items():
+            if self._tried.get(path) != each:
+                self._open(path, each)
         self._seen = stamps
         return list(self._packs.values()) if self._packs != before else None
 
-    def _open(self, path: Path, stamp: Stamp) -> None:
-        self._tried[path] = stamp
+    def _open(self, path: Path, stamps: Stamps) -> None:
+        self._tried[path] = stamps
         try:
             pack = open_for_model(path, self._model)
         except PackError as error:
@@ -65,15 +66,17 @@ class PackWatcher:
             log.warning("%s: %s", kept, one_line(str(error)))
             return
         self._packs[path] = pack
-        self._tried[path] = pack.stamp
-        log.warning("searching the new pack %s, %s", one_line(path.stem), plural(len(pack.tracks), "track"))
+        self._tried[path] = pack.stamps
+        log.warning("searching the new pack %s, %s", one_line(path.stem), plural(pack.n_tracks, "track"))
 
-    def _stamps(self) -> dict[Path, Stamp]:
-        """Return the stamp of each file that exists."""
-        stamps = {}
+    def _stamps(self) -> dict[Path, Stamps]:
+        """Return the stamps of each pack that exists."""
+        found = {}
         for path in present_packs(self._settings, self._names):
             try:
-                stamps[path] = Stamp.of(path.stat())
-            except (OSError, ValueError):
-                continue
-        return stamps
+                stamps = stamps_of(path)
+            except PackError:  # the folder of its layers cannot be read now
+                stamps = self._seen.get(path, ())
+            if stamps:
+                found[path] = stamps
+        return found

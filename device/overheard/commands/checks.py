@@ -134,7 +134,7 @@ def check_packs(settings: Settings) -> list[Check]:
         except PackError as error:
             checks.append(failed(f"pack {name}", error))
             continue
-        tracks = len(pack.tracks)
+        tracks = pack.n_tracks
         detail = f"{plural(tracks, 'track')}, {size(pack.bytes)}, {path}"
         checks.append(Check(f"pack {name}", True, detail, data={"tracks": tracks, "path": str(path)}))
     missing = [name for name in settings.packs if name not in paths]

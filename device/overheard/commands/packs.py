@@ -67,7 +67,7 @@ def describe(path: Path, model: Model | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": path.stem, "path": str(path)}
     try:
         pack = open_pack(path)
-        facts["tracks"] = len(pack.tracks)
+        facts["tracks"] = pack.n_tracks
         facts["hours"] = round(pack.hours, 3)
         facts["bytes"] = pack.bytes
         facts["created"] = pack.created
@@ -107,6 +107,7 @@ def remove(name: str, settings: Settings) -> Path:
     PackError
         If the pack does not exist, ships with overheard, or cannot be deleted.
     """
+    from overheard.catalogue.live_layers import layer_files, layers_folder
     from overheard.catalogue.names import valid_pack_name
     from overheard.catalogue.selection import shipped_packs_dir
 
@@ -125,6 +126,10 @@ def remove(name: str, settings: Settings) -> Path:
         for file in (path, path.with_name(f"{path.name}.tmp"), path.with_name(f"{name}.index.json"), journal):
             file.unlink(missing_ok=True)
         path.with_name(f"{journal.name}-journal").unlink(missing_ok=True)
+        for layer in layer_files(path):
+            layer.unlink(missing_ok=True)
+        if layers_folder(path).exists():
+            layers_folder(path).rmdir()
     except OSError as error:
         raise PackError(f"{path}: cannot be removed ({error.strerror or error})") from error
     return path

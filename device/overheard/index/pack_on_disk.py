@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from overheard.catalogue.live_layers import layers_folder
 from overheard.catalogue.pack import Pack, open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.errors import OverheardError, PackError
@@ -69,8 +70,8 @@ class PackOnDisk:
     def _read(self, pack: Pack, scanned: ScannedFiles) -> None:
         entries = one_per_file(pack.entries())
         other_model = pack.digest != self._model.digest
-        is_empty = not len(pack.packed_cells)
-        if not other_model and (is_empty or pack.codes.shape[1] == self._model.code_bytes):
+        is_empty = not pack.n_segments
+        if not other_model and (is_empty or pack.code_bytes == self._model.code_bytes):
             self.entries = entries
             self.notes += _unmounted(entries, scanned)
             return
@@ -111,6 +112,8 @@ class PackOnDisk:
         target = free_name(self.path, "old")
         try:
             shutil.copyfile(self.path, target)
+            if layers_folder(self.path).exists():
+                shutil.copytree(layers_folder(self.path), layers_folder(target), dirs_exist_ok=True)
         except OSError as error:
             raise PackError(
                 f"{target}: cannot be written ({error.strerror or error})", "free disk space"

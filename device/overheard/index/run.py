@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from overheard.catalogue.pack import creation_time
+from overheard.catalogue.pack_write import creation_time
 from overheard.errors import AudioError, PackError
 from overheard.files import create_folder
 from overheard.index.journal import Journal

@@ -89,7 +89,7 @@ class Recognizer:
         self.packs = tuple(packs)
         index = index or Catalogue(packs, self.model.quantizer, self.model.cohort)
         # If compact and full packs are mixed, all take the stricter scoring of full ones.
-        widths = [pack.codes.shape[1] for pack in packs if len(pack.codes)]
+        widths = [layer.code_bytes for pack in packs for layer in pack.layers if layer.n_segments]
         compact = bool(widths) and max(widths) < self.model.quantizer.code_bytes
         matcher = Matcher(index, self.spec, Scoring.from_manifest(self.model.manifest, compact))
         self._engine = Engine(self.embedder, index, matcher)

@@ -1,0 +1,96 @@
+"""Sort the segments of a large layer into lists, in a file that is mapped, with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from overheard.catalogue.derived import derive
+from overheard.catalogue.layer import Layer
+from overheard.catalogue.lists import N_LISTED_WORDS, IntArray, Lists, build_lists, list_numbers, sorted_order
+from overheard.catalogue.pack_format import Layout, Part
+from overheard.fingerprint.codebooks import CODEWORDS
+
+LAYOUT = Layout(b"OVERHEARD LISTS\n", "an index of lists", ("bounds", "segments", "words"))
+READ_AT_ONCE = 1 << 17  # segments
+SORTED_AT_ONCE = 1 << 26  # bytes of the result; each such part reads the whole layer once more
+
+
+def lists_of(layer: Layer, n_cells: int) -> Lists:
+    """Return the lists of a layer: in memory if it is small, otherwise from its derived file."""
+    if layer.in_memory or not layer.n_segments:
+        return build_lists(layer, n_cells)
+    facts = {"n_cells": n_cells}
+    parts = derive(layer.path, layer.manifest_digest, "lists", LAYOUT, facts, lambda: _parts(layer, n_cells))
+    lists = Lists(
+        np.frombuffer(parts["bounds"], "<u4"),
+        np.frombuffer(parts["segments"], "<u4"),
+        np.frombuffer(parts["words"], np.uint8).reshape(layer.n_segments, n_listed(layer)),
+    )
+    return lists
+
+
+def n_listed(layer: Layer) -> int:
+    """Return how many words of each code the lists of a layer hold."""
+    return min(N_LISTED_WORDS, max(0, layer.code_bytes - 1))
+
+
+def _parts(layer: Layer, n_cells: int) -> Mapping[str, Part]:
+    """Return the parts of the derived file; their chunks are computed while they are written."""
+    n, n_words = layer.n_segments, n_listed(layer)
+    counts = np.zeros(n_cells * CODEWORDS, dtype=np.int64)
+    for _, numbers, _ in _blocks(layer, n_cells):
+        counts += np.bincount(numbers, minlength=len(counts))
+    firsts: IntArray = np.concatenate([[0], np.cumsum(counts)])
+    segments = _sorted(layer, n_cells, firsts, 4, lambda start, codes: _numbers_from(start, len(codes)))
+    words = _sorted(layer, n_cells, firsts, n_words, lambda _, codes: codes[:, 1 : 1 + n_words])
+    return {
+        "bounds": Part.of([firsts.astype("<u4").tobytes()]),
+        "segments": Part(4 * n, segments),
+        "words": Part(n_words * n, words),
+    }
+
+
+def _numbers_from(start: int, n: int) -> npt.NDArray[np.uint8]:
+    return np.arange(start, start + n, dtype="<u4").view(np.uint8).reshape(n, 4)
+
+
+def _blocks(
+    layer: Layer, n_cells: int
+) -> Iterator[tuple[int, npt.NDArray[np.uint32], npt.NDArray[np.uint8]]]:
+    """Yield first segment, lists and codes of blocks of segments."""
+    for start in range(0, layer.n_segments, READ_AT_ONCE):
+        packed_cells, codes = layer.read(start, min(start + READ_AT_ONCE, layer.n_segments))
+        yield start, list_numbers(packed_cells, codes, n_cells), codes
+
+
+def _sorted(
+    layer: Layer,
+    n_cells: int,
+    firsts: IntArray,
+    width: int,
+    values: Callable[[int, npt.NDArray[np.uint8]], npt.NDArray[np.uint8]],
+) -> Iterator[bytes]:
+    """Yield the values ``(n, width)`` uint8 of all segments in the order of lists (counting sort).
+
+    Parameters
+    ----------
+    firsts : (n_lists + 1,) int64, first row of each list
+    values : returns the values of a block of segments from its first segment and its codes
+    """
+    at_once = SORTED_AT_ONCE // max(1, width)
+    for first in range(0, layer.n_segments if width else 0, at_once):
+        result = np.zeros((min(at_once, layer.n_segments - first), width), dtype=np.uint8)
+        next_rows = firsts[:-1].copy()
+        for start, numbers, codes in _blocks(layer, n_cells):
+            order = sorted_order(numbers)
+            ordered = numbers[order]
+            begins = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] ^ np.uint32(1)))
+            lengths = np.diff(np.append(begins, len(ordered)))
+            rows = next_rows[ordered] + np.arange(len(ordered)) - np.repeat(begins, lengths)
+            next_rows[ordered[begins]] += lengths
+            inside = (rows >= first) & (rows < first + len(result))
+            result[rows[inside] - first] = values(start, codes)[order[inside]]
+        yield result.tobytes()

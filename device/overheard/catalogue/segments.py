@@ -1,0 +1,151 @@
+"""Number the segments of several packs consecutively, and read and decode them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from overheard.catalogue.lists import IntArray
+from overheard.catalogue.pack import Pack
+from overheard.events import Track
+from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.hubness import cells_of, penalties_of
+from overheard.fingerprint.quantizer import Quantizer
+
+NO_CODEWORD = CODEWORDS  # fills up the codes of compact packs if other packs have longer codes
+N_CACHED_SEGMENTS = 8192  # decoded vectors, 3 MB; overlapping windows need mostly the same segments
+
+
+class Segments:
+    """All segments of packs, numbered consecutively in the order of packs, layers and tracks.
+
+    Parameters
+    ----------
+    packs : open packs made with one model
+    quantizer : of that model
+
+    Attributes
+    ----------
+    layers : list of Layer
+        Of all packs.
+    first_segment : ndarray, (n_tracks + 1,) int64
+        First segment of each track, then the number of segments. Hidden tracks have numbers too.
+    first_of_layer : ndarray, (n_layers + 1,) int64
+        First segment of each layer, then the number of segments.
+    """
+
+    def __init__(self, packs: Sequence[Pack], quantizer: Quantizer) -> None:
+        self.quantizer = quantizer
+        self.layers = [layer for pack in packs for layer in pack.layers]
+        self._pack_names = [pack.name for pack in packs for _ in pack.layers]
+        self.first_of_layer: IntArray = np.cumsum([0, *(layer.n_segments for layer in self.layers)])
+        self._first_track: IntArray = np.cumsum([0, *(layer.n_tracks for layer in self.layers)])
+        starts = zip(self.layers, self.first_of_layer, strict=False)
+        self.first_segment: IntArray = np.concatenate(
+            [*(layer.first_segment[:-1] + start for layer, start in starts), self.first_of_layer[-1:]]
+        )
+        hidden = [mask for pack in packs for mask in pack.hidden if mask.any()]
+        masks = [mask for pack in packs for mask in pack.hidden]
+        self._hidden = np.concatenate(masks) if hidden else np.zeros(0, dtype=np.bool_)
+        # A direct-mapped cache: row n % N_CACHED_SEGMENTS may hold segment n.
+        self._cached_segments: IntArray = np.full(N_CACHED_SEGMENTS, -1, dtype=np.int64)
+        self._cached_vectors: FloatArray = np.zeros((N_CACHED_SEGMENTS, quantizer.dim), dtype=np.float32)
+        self._cached_penalties: FloatArray = np.zeros(N_CACHED_SEGMENTS, dtype=np.float32)
+        self._code_bytes = max((layer.code_bytes for layer in self.layers), default=quantizer.code_bytes)
+
+    def __len__(self) -> int:
+        """Return the number of segments, hidden ones included."""
+        return int(self.first_of_layer[-1])
+
+    def track(self, number: int) -> Track:
+        """Return a track by its number."""
+        which = int(np.searchsorted(self._first_track, number, side="right")) - 1
+        row = number - int(self._first_track[which])
+        return self.layers[which].tracks[row].to_track(self._pack_names[which])
+
+    def visible(self, segments: IntArray) -> npt.NDArray[np.bool_]:
+        """Return which of these segments ``(n,)`` belong to tracks that no higher layer hides."""
+        if not len(self._hidden):
+            return np.ones(len(segments), dtype=np.bool_)
+        tracks = np.searchsorted(self.first_segment, segments, side="right") - 1
+        visible: npt.NDArray[np.bool_] = ~self._hidden[tracks]
+        return visible
+
+    def codes(self, segments: IntArray) -> CodeArray | WideCodeArray:
+        """Return the codes ``(n, code_bytes)`` of these segments, filled up with :data:`NO_CODEWORD`."""
+        if len(self.layers) == 1:
+            return self.layers[0].take(segments)[1]
+        parts = [
+            (chosen, self.layers[which].take(numbers)[1])
+            for which, numbers, chosen in self._by_layer(segments)
+        ]
+        shape = len(segments), self._code_bytes
+        all_codes: CodeArray | WideCodeArray = np.zeros(shape, dtype=np.uint8)
+        if any(codes.shape[1] != self._code_bytes for _, codes in parts):
+            all_codes = np.full(shape, NO_CODEWORD, dtype=np.uint16)
+        for chosen, codes in parts:
+            all_codes[chosen, : codes.shape[1]] = codes
+        return all_codes
+
+    def vectors(self, segments: IntArray) -> FloatArray:
+        """Return the scoring vectors ``(n, dim)`` float32 of these segments."""
+        return self._decoded(segments)[0]
+
+    def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
+        """Return products ``(m, n)`` of queries and scoring vectors, less the segments' hubness penalties."""
+        vectors, penalties = self._decoded(segments)
+        products: FloatArray = queries @ vectors.T
+        products -= penalties
+        return products
+
+    def _decoded(self, segments: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return scoring vectors ``(n, dim)`` and hubness penalties ``(n,)``."""
+        rows = segments % N_CACHED_SEGMENTS
+        new = self._cached_segments[rows] != segments
+        vectors, penalties = self._cached_vectors[rows], self._cached_penalties[rows]
+        if new.any():
+            vectors[new], penalties[new] = self._decode(segments[new])
+            rows = rows[new]
+            self._cached_segments[rows] = segments[new]
+            self._cached_vectors[rows], self._cached_penalties[rows] = vectors[new], penalties[new]
+        return vectors, penalties
+
+    def _decode(self, segments: IntArray) -> tuple[FloatArray, FloatArray]:
+        vectors = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)
+        penalties = np.empty(len(segments), dtype=np.float32)
+        tracks = np.searchsorted(self.first_segment, segments, side="right") - 1
+        is_first = segments == self.first_segment[tracks]
+        is_last = segments + 1 == self.first_segment[tracks + 1]
+        before, after = np.where(is_first, segments, segments - 1), np.where(is_last, segments, segments + 1)
+        n_cells = len(self.quantizer.cells)
+        for which, own, chosen in self._by_layer(segments):
+            start = self.first_of_layer[which]
+            # Read each code once, although it may be needed for up to three segments.
+            sides = [before[chosen] - start, own, after[chosen] - start]
+            needed, inverse = np.unique(sides, return_inverse=True)
+            packed_cells, codes = self.layers[which].take(needed)
+            before_rows, own_rows, after_rows = inverse.reshape(3, -1)
+            # In a file that is damaged while it is in use, a cell may be one that does not exist.
+            cells = np.minimum(cells_of(packed_cells, n_cells), n_cells - 1)
+            vectors[chosen] = self.quantizer.scoring_vectors(
+                cells,
+                codes,
+                np.where(is_first[chosen], -1, before_rows),
+                np.where(is_last[chosen], -1, after_rows),
+                own_rows,
+            )
+            penalties[chosen] = penalties_of(packed_cells[own_rows], n_cells)
+        return vectors, penalties
+
+    def _by_layer(self, segments: IntArray) -> Iterator[tuple[int, IntArray, npt.NDArray[np.bool_] | slice]]:
+        """Yield, for each layer with some of the segments, its index, their numbers in it and their mask."""
+        if len(self.layers) == 1:
+            yield 0, segments, slice(None)
+            return
+        indices = np.searchsorted(self.first_of_layer, segments, side="right") - 1
+        for which in np.unique(indices).tolist():
+            chosen = indices == which
+            yield which, segments[chosen] - self.first_of_layer[which], chosen
