@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy.typing as npt
 
 from overheard.catalogue.derived import derive
 from overheard.catalogue.layer import Layer
-from overheard.catalogue.lists import N_LISTED_WORDS, IntArray, Lists, build_lists, list_numbers, sorted_order
+from overheard.catalogue.lists import IntArray, Lists, build_lists, list_numbers, sorted_order, word_ranges
 from overheard.catalogue.pack_format import Layout, Part
 from overheard.fingerprint.codebooks import CODEWORDS
 
-LAYOUT = Layout(b"OVERHEARD LISTS\n", "an index of lists", ("bounds", "segments", "words"))
+LAYOUT = Layout(b"OVERHEARD LISTS\n", "an index of lists", ("bounds", "segments", "words", "more_words"))
 READ_AT_ONCE = 1 << 17  # segments
 SORTED_AT_ONCE = 1 << 26  # bytes of the result; each such part reads the whole layer once more
 
@@ -24,33 +25,39 @@ def lists_of(layer: Layer, n_cells: int) -> Lists:
         return build_lists(layer, n_cells)
     facts = {"n_cells": n_cells}
     parts = derive(layer.path, layer.manifest_digest, "lists", LAYOUT, facts, lambda: _parts(layer, n_cells))
-    lists = Lists(
-        np.frombuffer(parts["bounds"], "<u4"),
-        np.frombuffer(parts["segments"], "<u4"),
-        np.frombuffer(parts["words"], np.uint8).reshape(layer.n_segments, n_listed(layer)),
-    )
-    return lists
-
-
-def n_listed(layer: Layer) -> int:
-    """Return how many words of each code the lists of a layer hold."""
-    return min(N_LISTED_WORDS, max(0, layer.code_bytes - 1))
+    widths = [end - first for first, end in word_ranges(layer.code_bytes)]
+    words = [
+        np.frombuffer(parts[name], np.uint8).reshape(layer.n_segments, width)
+        for name, width in zip(("words", "more_words"), widths, strict=True)
+    ]
+    return Lists(np.frombuffer(parts["bounds"], "<u4"), np.frombuffer(parts["segments"], "<u4"), *words)
 
 
 def _parts(layer: Layer, n_cells: int) -> Mapping[str, Part]:
     """Return the parts of the derived file; their chunks are computed while they are written."""
-    n, n_words = layer.n_segments, n_listed(layer)
+    n, ranges = layer.n_segments, word_ranges(layer.code_bytes)
     counts = np.zeros(n_cells * CODEWORDS, dtype=np.int64)
     for _, numbers, _ in _blocks(layer, n_cells):
         counts += np.bincount(numbers, minlength=len(counts))
     firsts: IntArray = np.concatenate([[0], np.cumsum(counts)])
     segments = _sorted(layer, n_cells, firsts, 4, lambda start, codes: _numbers_from(start, len(codes)))
-    words = _sorted(layer, n_cells, firsts, n_words, lambda _, codes: codes[:, 1 : 1 + n_words])
+    words, more_words = (
+        Part(
+            n * (end - first),
+            _sorted(layer, n_cells, firsts, end - first, functools.partial(_words, first, end)),
+        )
+        for first, end in ranges
+    )
     return {
         "bounds": Part.of([firsts.astype("<u4").tobytes()]),
         "segments": Part(4 * n, segments),
-        "words": Part(n_words * n, words),
+        "words": words,
+        "more_words": more_words,
     }
+
+
+def _words(first: int, end: int, _start: int, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return codes[:, first:end]
 
 
 def _numbers_from(start: int, n: int) -> npt.NDArray[np.uint8]:

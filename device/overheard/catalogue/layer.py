@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.catalogue.derived import Record
-from overheard.catalogue.pack_file import Stamp, read_file
+from overheard.catalogue.pack_file import OpenFile, Stamp, read_file
 from overheard.catalogue.pack_format import (
     HEADER,
     Contents,
@@ -168,13 +168,22 @@ class Layer:
         wanted = segments[order]
         begins = np.flatnonzero(np.diff(wanted, prepend=wanted[0] - READ_ACROSS - 1) > READ_ACROSS)
         firsts, ends = wanted[begins], wanted[np.append(begins[1:], len(wanted)) - 1] + 1
-        parts = [self.read(*bounds) for bounds in zip(firsts.tolist(), ends.tolist(), strict=True)]
         lengths = np.diff(np.append(begins, len(wanted)))
         shifts = np.repeat(np.cumsum(ends - firsts) - ends, lengths)
         rows = np.empty(len(segments), dtype=np.int64)
         rows[order] = wanted + shifts
-        packed_cells, codes = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return packed_cells.take(rows), codes.take(rows, axis=0)
+        packed_cells = np.frombuffer(self._read_runs(self._cells_start, 2, firsts, ends), "<u2")
+        codes = np.frombuffer(self._read_runs(self._codes_start, self.code_bytes, firsts, ends), np.uint8)
+        return packed_cells.take(rows), codes.reshape(-1, self.code_bytes).take(rows, axis=0)
+
+    def _read_runs(
+        self, start: int, width: int, firsts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> bytes:
+        """Return the contents of a part for ranges of segments, one after the other."""
+        if not isinstance(self._contents, OpenFile):
+            return b""
+        offsets, lengths = start + width * firsts, width * (ends - firsts)
+        return self._contents.read_all(offsets.tolist(), lengths.tolist())
 
     @cached_property
     def _everything(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:

@@ -19,7 +19,8 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of
 
 IntArray = npt.NDArray[np.int64]
-N_LISTED_WORDS = 8  # of each code, after the first, that the lists hold
+N_SCANNED_WORDS = 8  # of each code, after the first, that are read for all segments that a query visits
+N_REFINING_WORDS = 4  # after these, that are read for the best of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +33,16 @@ class Lists:
         List number ``cell * 256 + word`` has the rows ``bounds[number]`` to ``bounds[number + 1] - 1``.
     segments : (n,) uint32
         Segment of the layer in each row; ascending within a list.
-    words : (n, at most N_LISTED_WORDS) uint8
+    words : (n, at most N_SCANNED_WORDS) uint8
         The words of each row's code after the first.
+    more_words : (n, at most N_REFINING_WORDS) uint8
+        The words after these.
     """
 
     bounds: npt.NDArray[np.uint32]
     segments: npt.NDArray[np.uint32]
     words: npt.NDArray[np.uint8]
+    more_words: npt.NDArray[np.uint8]
 
     @property
     def valid(self) -> bool:
@@ -55,12 +59,12 @@ class Lists:
         sizes: IntArray = self.bounds[numbers + width].astype(np.int64) - self.bounds[numbers]
         return sizes
 
-    def listed_words(self, rows: IntArray) -> npt.NDArray[np.uint8]:
-        """Return the listed words ``(n, words)`` of these rows."""
-        if self.words.shape[1] != N_LISTED_WORDS:
+    def scanned_words(self, rows: IntArray) -> npt.NDArray[np.uint8]:
+        """Return :attr:`words` of these rows."""
+        if self.words.shape[1] != N_SCANNED_WORDS:
             return self.words.take(rows, axis=0)
         whole = self.words.view(np.uint64)  # takes a third of the time
-        return whole.take(rows, axis=0).view(np.uint8).reshape(-1, N_LISTED_WORDS)
+        return whole.take(rows, axis=0).view(np.uint8).reshape(-1, N_SCANNED_WORDS)
 
     def rows(self, numbers: IntArray, sizes: IntArray) -> IntArray:
         """Return the rows of ranges of lists: their first numbers, and their sizes by :meth:`sizes`."""
@@ -93,8 +97,15 @@ def build_lists(layer: Layer, n_cells: int) -> Lists:
     order = sorted_order(numbers)
     bounds = np.zeros(n_cells * CODEWORDS + 1, dtype=np.uint32)
     np.cumsum(np.bincount(numbers, minlength=n_cells * CODEWORDS), out=bounds[1:])
-    words = np.ascontiguousarray(codes[order, 1 : 1 + N_LISTED_WORDS])
-    return Lists(bounds, order.astype(np.uint32), words)
+    words = [np.ascontiguousarray(codes[order, first:end]) for first, end in word_ranges(codes.shape[1])]
+    return Lists(bounds, order.astype(np.uint32), *words)
+
+
+def word_ranges(code_bytes: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return first and end of the words of a code that lists hold: to be scanned, and to refine."""
+    ends = (1 + N_SCANNED_WORDS, 1 + N_SCANNED_WORDS + N_REFINING_WORDS)
+    first, second = (min(end, max(1, code_bytes)) for end in ends)
+    return (1, first), (first, second)
 
 
 def best_lists(

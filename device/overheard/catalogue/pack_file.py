@@ -11,6 +11,8 @@ import logging
 import os
 import stat
 import weakref
+from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 
 from overheard.catalogue.pack_format import HEADER, Contents, UnusablePack, check_header
@@ -78,6 +80,18 @@ class OpenFile:
             self._warn("the file was shortened while it was in use")
             contents += bytes(end - start - len(contents))
         return contents
+
+    def read_all(self, starts: Sequence[int], lengths: Sequence[int]) -> bytes:
+        """Return the bytes of many short ranges, one after the other."""
+        pread, descriptor = os.pread, self._descriptor
+        try:
+            contents = b"".join(map(pread, repeat(descriptor), lengths, starts))
+        except OSError:
+            contents = b""
+        if len(contents) == sum(lengths):
+            return contents
+        ranges = zip(starts, lengths, strict=True)
+        return b"".join(self.read(start, start + length) for start, length in ranges)
 
     def _warn(self, reason: str) -> None:
         if not self._changed:

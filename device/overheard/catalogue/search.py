@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from overheard.catalogue.derived_lists import lists_of
-from overheard.catalogue.lists import N_LISTED_WORDS, IntArray, best_lists
+from overheard.catalogue.lists import IntArray, best_lists
 from overheard.catalogue.pack import Pack
 from overheard.catalogue.segments import Segments
 from overheard.events import Track
@@ -35,7 +35,7 @@ N_IMPOSTORS = 4  # per query embedding
 SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
-MAX_WHOLE = 1 << 14  # segments; if the nearest cells hold no more, all are scored with all words
+SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
 MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
 RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
 N_REFINED = 768  # segments whose remaining words are read
@@ -111,7 +111,8 @@ class Catalogue(Segments):
         self._impostor_order = np.argsort(cohort_cells, kind="stable")
         self._impostor_bounds = np.searchsorted(cohort_cells[self._impostor_order], np.arange(n_cells + 1))
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
-        self.n_ranked = max(self.n_probed, int(RANKED_SHARE * n_cells))
+        self._is_small = len(self) <= SMALL_CATALOGUE
+        self.n_ranked = self.n_probed if self._is_small else max(self.n_probed, int(RANKED_SHARE * n_cells))
         self.n_visited = int(MIN_VISITED + VISITED_SHARE * len(self))
 
     @property
@@ -156,17 +157,16 @@ class Catalogue(Segments):
         """
         table = self.quantizer.table(query)
         near = cells[: self.n_probed]
-        if self._cell_sizes[near].sum() <= MAX_WHOLE:
-            numbers, sums, width, n_words = near * CODEWORDS, self.quantizer.cells[near] @ query, CODEWORDS, 0
+        if self._is_small:
+            segments, similarities = self._all_of(near, self.quantizer.cells[near] @ query)
         else:
-            numbers, sums = self._ranked_lists(query, cells, table[0])
-            width, n_words = 1, 1 + N_LISTED_WORDS
-        segments, similarities = self._visit(numbers, sums, width, table if n_words else None)
+            segments, similarities = self._best_of(*self._ranked_lists(query, cells, table[0]), table)
         kept = self.visible(segments)
         for first, end in excluded:
             kept &= (segments < first) | (segments >= end)
         segments, similarities = segments[kept], similarities[kept]
-        _add_words(similarities, self.codes(segments), table, n_words)
+        if self._is_small:
+            add_words(similarities, self.codes(segments), table)
         return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]
 
     def _ranked_lists(
@@ -182,39 +182,53 @@ class Catalogue(Segments):
         end = int(np.searchsorted(np.cumsum(sizes), self.n_visited)) + 1
         return numbers[:end], sums[:end]
 
-    def _visit(
-        self, numbers: IntArray, sums: FloatArray, width: int, table: FloatArray | None
-    ) -> tuple[IntArray, FloatArray]:
-        """Return the segments of lists, and their similarities by cell, or by cell and the first words.
+    def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return all segments of cells ``(n,)``, and for each segment the value of its cell in `sums`."""
+        found: list[tuple[IntArray, FloatArray]] = []
+        for lists, start in zip(self._lists, self.first_of_layer, strict=False):
+            sizes = lists.sizes(cells * CODEWORDS, CODEWORDS)
+            rows = lists.rows(cells * CODEWORDS, sizes)
+            found.append((lists.segments[rows] + start, np.repeat(sums, sizes)))
+        return _joined(found)
+
+    def _best_of(self, numbers: IntArray, sums: FloatArray, table: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return the segments of lists whose first words are most similar, and their similarities.
 
         Parameters
         ----------
         numbers : (n,) int64
         sums : (n,) float32, similarities of the lists
-        width : number of lists from each number on
-        table : (code_bytes, 256) float32 or None
-            Products of the query with the words; None leaves out the words, and keeps all segments.
+        table : (code_bytes, 256) float32, products of the query with the words
         """
         found: list[tuple[IntArray, FloatArray]] = []
         for lists, start in zip(self._lists, self.first_of_layer, strict=False):
-            sizes = lists.sizes(numbers, width)
+            sizes = lists.sizes(numbers)
             rows, similarities = lists.rows(numbers, sizes), np.repeat(sums, sizes)
-            if table is not None:
-                _add_words(similarities, lists.listed_words(rows), table[1:], 0)
-                rows, similarities = top(rows, similarities, N_REFINED)
+            add_words(similarities, lists.scanned_words(rows), table[1:])
+            rows, similarities = top(rows, similarities, N_REFINED)
+            add_words(similarities, lists.more_words.take(rows, axis=0), table[1 + lists.words.shape[1] :])
             found.append((lists.segments[rows] + start, similarities))
-        segments, similarities = (np.concatenate(part) for part in zip(*found, strict=True))
-        return (segments, similarities) if table is None else top(segments, similarities, N_REFINED)
+        return _joined(found)
 
 
-def _add_words(
-    similarities: FloatArray, codes: CodeArray | WideCodeArray, table: FloatArray, first: int
-) -> None:
-    """Add the products of a query and the words of codes, from the `first` word on, to similarities."""
+def _joined(found: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:
+    segments, similarities = (np.concatenate(part) for part in zip(*found, strict=True))
+    return segments, similarities
+
+
+def add_words(similarities: FloatArray, codes: CodeArray | WideCodeArray, table: FloatArray) -> None:
+    """Add the products of a query and the words of codes to similarities.
+
+    Parameters
+    ----------
+    similarities : (n,) float32
+    codes : (n, words)
+    table : (at least as many words, 256) float32
+    """
     if codes.dtype != np.uint8:
         table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
     # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
-    for products, column in zip(table[first:], codes.T[first:], strict=False):
+    for products, column in zip(table, codes.T, strict=False):
         similarities += products.take(column)
 
 
