@@ -20,6 +20,7 @@ from overheard.fingerprint.codebooks import CodeArray
 from overheard.fingerprint.hubness import PackedCellArray, cells_of
 from overheard.fingerprint.quantizer import Quantizer
 
+VERSION = 2  # raise it when the same seed draws other tracks
 DRAWN_S = 240.0  # a usual length of a song
 MIN_SECTION, MAX_SECTION = 15, 60  # segments from the same donors: about a verse or a chorus
 N_SIMILAR = 16  # tracks that a section's donors come from
@@ -92,7 +93,7 @@ def draw_track(donors: Donors, seed: int, number: int, n_segments: int) -> tuple
     return donors.packed_cells[rows[:, 0]], codes
 
 
-def drawn_entry(donors: Donors, seed: int, number: int, n_segments: int, duration_s: float) -> TrackEntry:
+def drawn_entry(donors: Donors, seed: int, number: int, n_segments: int) -> TrackEntry:
     """Return a drawn track as an entry of a pack, in an album of twelve."""
     packed_cells, codes = draw_track(donors, seed, number, n_segments)
     album, position = divmod(number, 12)
@@ -101,7 +102,7 @@ def drawn_entry(donors: Donors, seed: int, number: int, n_segments: int, duratio
         artist=f"Drawn artist {album // 4:05d}",
         album=f"Drawn album {album:05d}",
         path=f"drawn/{album // 4:05d}/{album:05d}/{position + 1:02d} - {number:06d}.ogg",
-        duration_s=duration_s,
+        duration_s=DRAWN_S,
         size=4_000_000 + number,
         mtime_ns=1_700_000_000_000_000_000 + number,
         packed_cells=packed_cells,
