@@ -73,7 +73,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of drawn tracks")
     parser.add_argument(
-        "--exhaustive", type=int, nargs="*", default=SIZES[:2], help="sizes to search exhaustively too"
+        "--exhaustive", type=int, nargs="*", default=(0, *SIZES[:2]), help="of these, search all codes too"
+    )
+    parser.add_argument(
+        "--floats",
+        type=int,
+        nargs="*",
+        default=(0, SIZES[0]),
+        help="of these, search all float embeddings too",
     )
     parser.add_argument("--part", choices=PARTS, default="report", help="use calibration for development")
     parser.add_argument("--seed", type=int, default=1)
@@ -89,7 +96,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
     if args.quick:
-        args.sizes, args.exhaustive, args.n, args.seconds, args.no_validation = SIZES[:1], (), 1, 2, True
+        args.sizes, args.exhaustive, args.n, args.seconds = SIZES[:1], (), 1, 2
+        args.floats, args.no_validation = (), True
     args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
     return args
 
@@ -107,8 +115,9 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
         size["costs"] = costs(path, model.path, sounds, album, isolated=not args.quick)
         size["derived_bytes"] = size["costs"].pop("derived_bytes")
         size["accuracy"] = questions.ask(path)
-        if n_drawn in args.exhaustive or (n_drawn == 0 and args.exhaustive):
-            size["exhaustive"] = questions.ask(path, exhaustive=True)
+        for search, chosen in (("codes", args.exhaustive), ("floats", args.floats)):
+            if n_drawn in chosen:
+                size[f"exhaustive_{search}"] = questions.ask(path, search)
         sizes.append(size)
         print(f"{size['tracks']} tracks measured", file=sys.stderr)
     for size in sizes:

@@ -1,8 +1,9 @@
 """Draw tracks that behave like real ones in a search: distractors, to measure a catalogue of any size.
 
-A drawn track takes each group of code words from another real track, at consecutive segments. The words of a
-code are nearly uncorrelated, so the drawn embeddings have the mean, the covariance and the correlation in time
-of the real ones. Only the donors' combination is new, and it is almost never that of a real segment.
+A drawn track takes each group of code words from another real track, at consecutive segments; these donors
+resemble each other. The words of a code are nearly uncorrelated, so the drawn embeddings have the mean, the
+covariance and the correlation in time of the real ones. Only the combination of donors is new, and almost
+never that of a real segment. `overheard_bench.scale_validation` compares the effect with that of real tracks.
 
 Source of the idea: Synthetic Latent Fingerprint Generation (2509.18620), which trains a generative model.
 """
@@ -21,6 +22,7 @@ from overheard.fingerprint.hubness import PackedCellArray, cells_of
 from overheard.fingerprint.quantizer import Quantizer
 
 VERSION = 2  # raise it when the same seed draws other tracks
+DRAWN_FOLDER = "drawn/"
 DRAWN_S = 240.0  # a usual length of a song
 MIN_SECTION, MAX_SECTION = 15, 60  # segments from the same donors: about a verse or a chorus
 N_SIMILAR = 16  # tracks that a section's donors come from
@@ -93,6 +95,11 @@ def draw_track(donors: Donors, seed: int, number: int, n_segments: int) -> tuple
     return donors.packed_cells[rows[:, 0]], codes
 
 
+def is_drawn(path: str) -> bool:
+    """Return whether a track of a pack is a drawn one, by its path."""
+    return path.startswith(DRAWN_FOLDER)
+
+
 def drawn_entry(donors: Donors, seed: int, number: int, n_segments: int) -> TrackEntry:
     """Return a drawn track as an entry of a pack, in an album of twelve."""
     packed_cells, codes = draw_track(donors, seed, number, n_segments)
@@ -101,7 +108,7 @@ def drawn_entry(donors: Donors, seed: int, number: int, n_segments: int) -> Trac
         title=f"Drawn track {number:06d}",
         artist=f"Drawn artist {album // 4:05d}",
         album=f"Drawn album {album:05d}",
-        path=f"drawn/{album // 4:05d}/{album:05d}/{position + 1:02d} - {number:06d}.ogg",
+        path=f"{DRAWN_FOLDER}{album // 4:05d}/{album:05d}/{position + 1:02d} - {number:06d}.ogg",
         duration_s=DRAWN_S,
         size=4_000_000 + number,
         mtime_ns=1_700_000_000_000_000_000 + number,

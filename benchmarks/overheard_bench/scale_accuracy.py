@@ -12,15 +12,18 @@ import numpy as np
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.search import N_CANDIDATES, N_IMPOSTORS, Candidates, Catalogue, IntArray
 from overheard.events import Track
-from overheard.fingerprint.embedder import Embedder, Queries
+from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.model import Model
+from overheard.hear.resampler import to_float
 from overheard.recognize.listener import MAX_SEARCHED, evenly_spread
 from overheard.recognize.pipeline import Recognizer
 from overheard_bench import catalogue, score
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus
+from overheard_bench.distractors import is_drawn
+from overheard_bench.exhaustive import ExhaustiveCatalogue
 from overheard_bench.protocol import Query
 
 SCORED_AT_ONCE = 4096  # segments, against all queries; bounds the memory
@@ -115,22 +118,51 @@ class Questions:
     """
 
     def __init__(self, corpus: Corpus, model: Model, base: Pack, queries: Sequence[Query]) -> None:
-        self._model, self._queries, self._embedder = model, queries, RememberingEmbedder(model)
+        self._corpus, self._model, self._queries = corpus, model, queries
+        self._embedder = RememberingEmbedder(model)
+        self._embeddings: dict[str, FloatArray] = {}
         self._find = catalogue.corpus_path_finder(corpus)
         self._duplicates, self._copies = corpora.near_duplicates(), catalogue.aliases(base, self._find)
 
-    def ask(self, pack_path: Path, exhaustive: bool = False) -> dict[str, Any]:
-        """Ask all queries of a pack, by its own search or an exhaustive one, and count the outcomes."""
+    def ask(self, pack_path: Path, search: str = "own") -> dict[str, Any]:
+        """Ask all queries of a pack and count the outcomes.
+
+        Parameters
+        ----------
+        search : "own", or exhaustive search of "codes" or "floats"
+        """
         pack = open_pack(pack_path, self._model.digest)
         recognizer = Recognizer(self._model, [pack])
         recognizer.embedder = self._embedder
         recognizer.search([pack])
-        if exhaustive:
+        if search == "codes":
             if not self._embedder.n_remembered:
                 self.answers(recognizer)  # embeds the queries
             whole = Catalogue([pack], self._model.quantizer, self._model.cohort)
             recognizer.search([pack], ExhaustiveCodes(whole, self._model, self._embedder.searched()))
+        elif search == "floats":
+            recognizer.search([pack], self._floats(pack))
         return _tables(self.answers(recognizer))
+
+    def _floats(self, pack: Pack) -> ExhaustiveCatalogue:
+        """Return the float embeddings of a pack's tracks; drawn ones have only those of their codes."""
+        n_cells, embeddings = len(self._model.quantizer.cells), []
+        for number, track in enumerate(pack.tracks):
+            if is_drawn(track.path):
+                entry = pack.entry(number)
+                cells = cells_of(entry.packed_cells, n_cells)
+                embeddings.append(self._model.quantizer.decode_track(cells, entry.codes))
+            else:
+                embeddings.append(self._embedded(self._find(track)))
+        tracks = [track.to_track(pack.name) for track in pack.tracks]
+        return ExhaustiveCatalogue(tracks, embeddings, self._model.references)
+
+    def _embedded(self, path: str) -> FloatArray:
+        """Return the float embeddings of a track of the corpus; computed once."""
+        if path not in self._embeddings:
+            waveform = to_float(self._corpus.load(path))
+            self._embeddings[path] = fingerprint(Embedder(self._model), waveform)
+        return self._embeddings[path]
 
     def answers(self, recognizer: Recognizer) -> list[score.Answer]:
         """Return the judged answers to all queries."""

@@ -39,7 +39,7 @@ Costs = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Sounds:
-    """What is identified: clips of known music, and longer sounds to listen to, (n,) float32 at 8 kHz each."""
+    """Clips of known music to identify, and scenes to listen to; each (n,) float32 at 8 kHz."""
 
     clips: Sequence[FloatArray]
     scenes: Mapping[str, FloatArray]
@@ -138,7 +138,7 @@ def searches(recognizer: Recognizer, waveforms: Sequence[FloatArray]) -> dict[st
 
 
 def clips(recognizer: Recognizer, waveforms: Sequence[FloatArray]) -> dict[str, float]:
-    """Measure the identification of clips, in ms of processor time: the median in all, and without the network."""
+    """Measure the identification of clips: median processor time in ms, in all and of search and match."""
     tables = []
     for waveform in waveforms:
         watch = Stopwatch()
@@ -149,7 +149,7 @@ def clips(recognizer: Recognizer, waveforms: Sequence[FloatArray]) -> dict[str, 
 
 
 def listening(recognizer: Recognizer, sound: FloatArray) -> dict[str, float]:
-    """Measure listening, in ms of processor time per second: the mean in all, and without the network."""
+    """Measure listening: mean processor time in ms per second, in all and of search and match."""
     listener, watch = recognizer.listener(), Stopwatch()
     blocks = sound[: len(sound) // SAMPLE_RATE * SAMPLE_RATE].reshape(-1, SAMPLE_RATE)
     for block in blocks[:WARM_UP_S]:

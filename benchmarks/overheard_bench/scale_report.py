@@ -56,7 +56,7 @@ def _costs(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         cells = []
         for size in sizes:
             ratio = size["ratios"].get(".".join(path))
-            shown = "" if ratio is None or size is sizes[0] else f" ({ratio:.1f} ×)"
+            shown = "" if ratio is None or size is sizes[0] else f" ({ratio:.1f}x)"
             cells.append(f"{_at(size['costs'], path):.3g}{shown}")
         rows.append([label, *cells])
     for label, path in AMOUNTS.items():
@@ -88,7 +88,7 @@ def _accuracy(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 *(f"{size[key]['at_one_percent']:.1f}" if key in size else "" for size in sizes),
             ]
             for key, label in (
-                ("exhaustive", "exhaustive search of the codes"),
+                ("exhaustive_codes", "exhaustive search of the codes"),
                 ("exhaustive_floats", "exhaustive search of float embeddings"),
             )
             if any(key in size for size in sizes)
@@ -166,7 +166,7 @@ def plot(path: Path, result: Result) -> bool:
         recalls = {
             "search": [size["accuracy"]["at_one_percent"] for size in sizes],
             "exhaustive search of the codes": [
-                size.get("exhaustive", {}).get("at_one_percent", float("nan")) for size in sizes
+                size.get("exhaustive_codes", {}).get("at_one_percent", float("nan")) for size in sizes
             ],
         }
         _lines(panels[4], tracks, recalls, "% correct at 1% false positives", log=False)
