@@ -61,4 +61,5 @@ def _line(
     """Extrapolate a value by the line through the two largest sizes, which never falls."""
     before = (sizes[-2]["tracks"], value(sizes[-2])) if len(sizes) > 1 else (0, value(sizes[-1]))
     (x0, y0), (x1, y1) = before, (sizes[-1]["tracks"], value(sizes[-1]))
-    return float(y1 + max(0.0, (y1 - y0) / (x1 - x0)) * (n_tracks - x1)
+    slope = max(0.0, (y1 - y0) / (x1 - x0))
+    return float(y1 + slope * (n_tracks - x1))
