@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from overheard.catalogue.pack import TrackEntry, write_pack
+from overheard.catalogue.layers import compact, merge_layers, write_layer
+from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
 from overheard.catalogue.selection import open_packs
 from overheard.catalogue.watch import PackWatcher
 from overheard.demo.synth import Piece, synthesize
@@ -93,6 +94,27 @@ def test_added_replaced_and_removed_packs_are_noticed(folder: Path, caplog: pyte
     pack_of(folder / "a.pack", 4)
     assert [counts(watcher.changed()) for _ in range(3)] == [None, {"a": 4}, None]
     assert all(record.getMessage().count("\n") == 0 for record in caplog.records)
+
+
+def test_layers_are_noticed(folder: Path) -> None:
+    path = folder / "a.pack"
+    pack_of(path, 2)
+    watcher = watcher_of(folder)
+    added = list(open_pack(pack_at(folder / "other", 3, seed=1)).entries())
+    write_layer(open_pack(path), added)
+    assert [counts(watcher.changed()) for _ in range(3)] == [None, {"a": 5}, None]
+    write_layer(open_pack(path), [], [track.id for track in open_pack(path).tracks[:2]])
+    assert [counts(watcher.changed()) for _ in range(3)] == [None, {"a": 3}, None]
+    merge_layers(open_pack(path), max_layers=1)
+    assert [counts(watcher.changed()) for _ in range(3)] == [None, {"a": 3}, None]
+    compact(path)
+    assert [counts(watcher.changed()) for _ in range(3)] == [None, {"a": 3}, None]
+    assert watcher.changed() is None
+
+
+def pack_at(path: Path, n_tracks: int, seed: int) -> Path:
+    pack_of(path, n_tracks, seed)
+    return path
 
 
 def test_only_the_selected_packs_are_watched(folder: Path) -> None:

@@ -95,10 +95,9 @@ def derive(
     layout: Layout,
     facts: dict[str, Any],
     make: Callable[[], Mapping[str, Part]],
+    is_valid: Callable[[Parts], bool] = lambda _: True,
 ) -> Parts:
-    """Return the parts of a derived file, mapped from the file if it is valid, or from a new one.
-
-    If the folder cannot be written, the file is a temporary one, or in memory.
+    """Return the parts of a valid or new derived file; temporary if the folder cannot be written.
 
     Parameters
     ----------
@@ -108,16 +107,19 @@ def derive(
     layout : of the derived file
     facts : what else it depends on
     make : computes its parts, which it may do more than once
+    is_valid : whether parts that the file holds agree with each other
     """
     file, record = derived_folder(path) / f"{source}.{name}", Record(path, source)
     facts = {"source": source, **facts}
     try:
-        return _open(file, layout, facts, record)
+        parts = _open(file, layout, facts, record)
+        if is_valid(parts):
+            return parts
+        log.warning("%s: contradicts itself; it is made again", file)
     except FileNotFoundError:
         pass
     except (OSError, UnusablePack) as error:
         log.warning("%s: cannot be used (%s); it is made again", file, one_line(str(error)))
-    log.info("%s: making %s", path, file)
     try:
         replace(file, lambda out: write_parts(out, facts, make(), layout=layout))
         prune(file.parent)

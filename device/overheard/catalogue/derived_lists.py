@@ -23,14 +23,33 @@ def lists_of(layer: Layer, n_cells: int) -> Lists:
     """Return the lists of a layer: in memory if it is small, otherwise from its derived file."""
     if layer.in_memory or not layer.n_segments:
         return build_lists(layer, n_cells)
-    facts = {"n_cells": n_cells}
-    parts = derive(layer.path, layer.manifest_digest, "lists", LAYOUT, facts, lambda: _parts(layer, n_cells))
-    widths = [end - first for first, end in word_ranges(layer.code_bytes)]
-    words = [
-        np.frombuffer(parts[name], np.uint8).reshape(layer.n_segments, width)
+    ranges = word_ranges(layer.code_bytes)
+    n, widths = layer.n_segments, [end - first for first, end in ranges]
+    n_bytes = [4 * (n_cells * CODEWORDS + 1), 4 * n, *(n * width for width in widths)]
+    parts = derive(
+        layer.path,
+        layer.manifest_digest,
+        "lists",
+        LAYOUT,
+        {"n_cells": n_cells, "words": widths},
+        lambda: _parts(layer, n_cells),
+        lambda parts: (
+            [len(parts[name]) for name in LAYOUT.parts] == n_bytes and _in_order(parts["bounds"], n)
+        ),
+    )
+    words, more_words = (
+        np.frombuffer(parts[name], np.uint8).reshape(n, width)
         for name, width in zip(("words", "more_words"), widths, strict=True)
-    ]
-    return Lists(np.frombuffer(parts["bounds"], "<u4"), np.frombuffer(parts["segments"], "<u4"), *words)
+    )
+    return Lists(
+        np.frombuffer(parts["bounds"], "<u4"), np.frombuffer(parts["segments"], "<u4"), words, more_words
+    )
+
+
+def _in_order(bounds: memoryview, n: int) -> bool:
+    """Return whether the bounds of lists are in order and in range, so that reading lists cannot fail."""
+    numbers = np.frombuffer(bounds, "<u4")
+    return numbers[0] == 0 and numbers[-1] == n and bool((numbers[1:] >= numbers[:-1]).all())
 
 
 def _parts(layer: Layer, n_cells: int) -> Mapping[str, Part]:

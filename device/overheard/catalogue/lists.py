@@ -44,16 +44,6 @@ class Lists:
     words: npt.NDArray[np.uint8]
     more_words: npt.NDArray[np.uint8]
 
-    @property
-    def valid(self) -> bool:
-        """Whether no bound is out of range, so that searching cannot fail."""
-        n, bounds = len(self.segments), self.bounds
-        return (
-            len(self.words) == n == int(bounds[-1])
-            and not bounds[0]
-            and bool((bounds[1:] >= bounds[:-1]).all())
-        )
-
     def sizes(self, numbers: IntArray, width: int = 1) -> IntArray:
         """Return how many segments are in ``width`` lists from each of these numbers on."""
         sizes: IntArray = self.bounds[numbers + width].astype(np.int64) - self.bounds[numbers]

@@ -106,11 +106,10 @@ def write_parts(
     digests = dict.fromkeys(parts, "0" * 64)
     manifest = _manifest(facts, parts, digests, serials)  # has the final length, but not the checksums
     base = _aligned(HEADER.size + len(manifest))
-    end = 0
+    end = file.write(bytes(HEADER.size + len(manifest)))  # replaced when the checksums are known
     for part, (offset, length) in _offsets(parts).items():
-        file.seek(base + offset)  # skips the padding, which reads as zeros
+        end += file.write(bytes(base + offset - end))
         digest = hashlib.sha256()
-        end = base + offset
         for chunk in parts[part].chunks:
             file.write(chunk)
             digest.update(chunk)
@@ -118,7 +117,6 @@ def write_parts(
         if end != base + offset + length:
             raise ValueError(f"part '{part}' has {end - base - offset} bytes instead of {length}")
         digests[part] = digest.hexdigest()
-    file.truncate(end)
     manifest = _manifest(facts, parts, digests, serials)
     file.seek(0)
     file.write(HEADER.pack(layout.magic, VERSION, len(manifest), end, hashlib.sha256(manifest).digest()))

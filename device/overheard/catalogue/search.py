@@ -19,9 +19,10 @@ import numpy as np
 from overheard.catalogue.derived_lists import lists_of
 from overheard.catalogue.lists import IntArray, best_lists
 from overheard.catalogue.pack import Pack
+from overheard.catalogue.scan import Scanner, add_words, top
 from overheard.catalogue.segments import Segments
 from overheard.events import Track
-from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
+from overheard.fingerprint.codebooks import CODEWORDS
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
@@ -78,15 +79,6 @@ class SegmentIndex(Protocol):
         """Return a track by its number in the catalogue."""
 
 
-def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
-    """Return the at most `n` most similar segments and their similarities, most similar first."""
-    if len(segments) > n:
-        best = np.argpartition(-similarities, n)[:n]
-        segments, similarities = segments[best], similarities[best]
-    order = np.argsort(-similarities, kind="stable")
-    return segments[order], similarities[order]
-
-
 class Catalogue(Segments):
     """All segments of one or more packs, and the lists to search them.
 
@@ -100,9 +92,10 @@ class Catalogue(Segments):
         super().__init__(packs, quantizer)
         self.packs = tuple(packs)
         n_cells = len(quantizer.cells)
-        self._lists = [lists_of(layer, n_cells) for layer in self.layers]
+        starts = zip(self.layers, self.first_of_layer.tolist(), strict=False)
+        self._lists = [(lists_of(layer, n_cells), start) for layer, start in starts if layer.n_segments]
         self._cell_sizes: IntArray = np.zeros(n_cells, dtype=np.int64)
-        for lists in self._lists:
+        for lists, _ in self._lists:
             bounds = lists.bounds[::CODEWORDS].astype(np.int64)
             self._cell_sizes += bounds[1:] - bounds[:-1]
         cohort_cells = cells_of(cohort.packed_cells, n_cells)
@@ -177,7 +170,7 @@ class Catalogue(Segments):
         n_lists = min(len(cells) * CODEWORDS, len(cells) * CODEWORDS * self.n_visited // n + 1)
         numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n_lists)
         sizes = sum(
-            (lists.sizes(numbers) for lists in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
+            (lists.sizes(numbers) for lists, _ in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
         )
         end = int(np.searchsorted(np.cumsum(sizes), self.n_visited)) + 1
         return numbers[:end], sums[:end]
@@ -185,7 +178,7 @@ class Catalogue(Segments):
     def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return all segments of cells ``(n,)``, and for each segment the value of its cell in `sums`."""
         found: list[tuple[IntArray, FloatArray]] = []
-        for lists, start in zip(self._lists, self.first_of_layer, strict=False):
+        for lists, start in self._lists:
             sizes = lists.sizes(cells * CODEWORDS, CODEWORDS)
             rows = lists.rows(cells * CODEWORDS, sizes)
             found.append((lists.segments[rows] + start, np.repeat(sums, sizes)))
@@ -201,35 +194,19 @@ class Catalogue(Segments):
         table : (code_bytes, 256) float32, products of the query with the words
         """
         found: list[tuple[IntArray, FloatArray]] = []
-        for lists, start in zip(self._lists, self.first_of_layer, strict=False):
-            sizes = lists.sizes(numbers)
-            rows, similarities = lists.rows(numbers, sizes), np.repeat(sums, sizes)
-            add_words(similarities, lists.scanned_words(rows), table[1:])
-            rows, similarities = top(rows, similarities, N_REFINED)
-            add_words(similarities, lists.more_words.take(rows, axis=0), table[1 + lists.words.shape[1] :])
-            found.append((lists.segments[rows] + start, similarities))
+        scanner = Scanner(table)
+        for lists, start in self._lists:
+            rows, similarities = scanner.best(lists, numbers, sums, N_REFINED)
+            # In a file that is damaged while it is in use, a number may be one that does not exist.
+            own = np.minimum(lists.segments[rows], len(lists.segments) - 1)
+            found.append((own + start, similarities))
         return _joined(found)
 
 
 def _joined(found: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:
-    segments, similarities = (np.concatenate(part) for part in zip(*found, strict=True))
+    segments = np.concatenate([np.zeros(0, np.int64), *(each for each, _ in found)])
+    similarities = np.concatenate([np.zeros(0, np.float32), *(each for _, each in found)])
     return segments, similarities
-
-
-def add_words(similarities: FloatArray, codes: CodeArray | WideCodeArray, table: FloatArray) -> None:
-    """Add the products of a query and the words of codes to similarities.
-
-    Parameters
-    ----------
-    similarities : (n,) float32
-    codes : (n, words)
-    table : (at least as many words, 256) float32
-    """
-    if codes.dtype != np.uint8:
-        table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
-    # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
-    for products, column in zip(table, codes.T, strict=False):
-        similarities += products.take(column)
 
 
 def spans(bounds: IntArray, numbers: IntArray) -> IntArray:

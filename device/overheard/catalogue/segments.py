@@ -54,7 +54,8 @@ class Segments:
         self._cached_segments: IntArray = np.full(N_CACHED_SEGMENTS, -1, dtype=np.int64)
         self._cached_vectors: FloatArray = np.zeros((N_CACHED_SEGMENTS, quantizer.dim), dtype=np.float32)
         self._cached_penalties: FloatArray = np.zeros(N_CACHED_SEGMENTS, dtype=np.float32)
-        self._code_bytes = max((layer.code_bytes for layer in self.layers), default=quantizer.code_bytes)
+        widths = [layer.code_bytes for layer in self.layers if layer.n_segments]
+        self._code_bytes = max(widths, default=quantizer.code_bytes)
 
     def __len__(self) -> int:
         """Return the number of segments, hidden ones included."""

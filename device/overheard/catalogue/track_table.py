@@ -47,7 +47,15 @@ class TrackTable(Sequence[PackTrack]):
     def __init__(
         self, path: Path, source: str, packed: memoryview, counts: npt.NDArray[np.uint32], pack_bytes: int
     ) -> None:
-        parts = derive(path, source, "tracks", LAYOUT, {}, lambda: _parts(packed, counts, pack_bytes))
+        parts = derive(
+            path,
+            source,
+            "tracks",
+            LAYOUT,
+            {},
+            lambda: _parts(packed, counts, pack_bytes),
+            lambda parts: _is_consistent(parts, len(counts)),
+        )
         self._columns: list[str] = json.loads(bytes(parts["columns"]))
         self._offsets = np.frombuffer(parts["offsets"], "<i8")
         self._rows, self._counts = parts["rows"], counts
@@ -71,6 +79,15 @@ class TrackTable(Sequence[PackTrack]):
         start, end = (int(offset) for offset in self._offsets[i : i + 2])
         row = json.loads(bytes(self._rows[start:end]).decode("utf-8", "surrogatepass"))
         return from_row(self._columns, row, int(self._counts[i]))
+
+
+def _is_consistent(parts: Mapping[str, memoryview], n: int) -> bool:
+    """Return whether the parts of a derived file agree with each other and with the number of tracks."""
+    if len(parts["offsets"]) != 8 * (n + 1) or len(parts["ids"]) != 12 * n or len(parts["removed"]) % 12:
+        return False
+    offsets = np.frombuffer(parts["offsets"], "<i8")
+    in_order = offsets[0] == 0 and bool((offsets[1:] >= offsets[:-1]).all())
+    return in_order and int(offsets[-1]) == len(parts["rows"])
 
 
 def _parts(packed: memoryview, counts: npt.NDArray[np.uint32], pack_bytes: int) -> Mapping[str, Part]:

@@ -220,7 +220,8 @@ class Matcher:
         lowest = -(-(hypotheses.offsets - reach) // hop)  # first catalogue segment that any offset uses
         n_slots = (last_frame + 2 * reach) // hop + 1
         slots = lowest[:, None] + np.arange(n_slots)  # (h, slots), segment numbers within the track
-        base, lengths = first[hypotheses.tracks], np.diff(first)[hypotheses.tracks]
+        base = first[hypotheses.tracks]
+        lengths = first[hypotheses.tracks + 1] - base
         inside = (slots >= 0) & (slots < lengths[:, None])
         used, columns = np.unique(np.where(inside, slots + base[:, None], 0), return_inverse=True)
         table = self.index.similarities(embeddings, used)  # (n, used)
