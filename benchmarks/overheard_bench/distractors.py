@@ -1,8 +1,8 @@
 """Draw tracks that behave like real ones in a search: distractors, to measure a catalogue of any size.
 
-A drawn track takes each group of code words from another real track, at consecutive segments; these donors
-resemble each other. The words of a code are nearly uncorrelated, so the drawn embeddings have the mean, the
-covariance and the correlation in time of the real ones. Only the combination of donors is new, and almost
+A drawn track takes its cells, and each group of code words, from another real track, at consecutive segments;
+these donors resemble each other. Cells and words are nearly uncorrelated, so the drawn embeddings have the mean,
+the covariance and the correlation in time of the real ones. Only the combination of donors is new, and almost
 never that of a real segment. `overheard_bench.scale_validation` compares the effect with that of real tracks.
 
 Source of the idea: Synthetic Latent Fingerprint Generation (2509.18620), which trains a generative model.
@@ -11,6 +11,7 @@ Source of the idea: Synthetic Latent Fingerprint Generation (2509.18620), which 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,12 +22,12 @@ from overheard.fingerprint.codebooks import CodeArray
 from overheard.fingerprint.hubness import PackedCellArray, cells_of
 from overheard.fingerprint.quantizer import Quantizer
 
-VERSION = 2  # raise it when the same seed draws other tracks
+VERSION = 3  # raise it when the same seed draws other tracks
 DRAWN_FOLDER = "drawn/"
 DRAWN_S = 240.0  # a usual length of a song
 MIN_SECTION, MAX_SECTION = 15, 60  # segments from the same donors: about a verse or a chorus
 N_SIMILAR = 16  # tracks that a section's donors come from
-WORD_GROUPS = (0, 1, 3, 6, 10)  # first word of each group; the first group has the cell too
+WORD_GROUPS = (0, 1, 3, 6, 10)  # first word of each group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,19 +80,19 @@ def draw_track(donors: Donors, seed: int, number: int, n_segments: int) -> tuple
     lengths = np.diff(donors.first_segment)
     n_sections = n_segments // MIN_SECTION + 1
     leading = rng.integers(len(lengths), size=n_sections)
-    among = rng.integers(donors.similar.shape[1], size=(n_sections, len(groups)))
-    among[:, 0] = 0  # the leading donor itself
+    among = rng.integers(donors.similar.shape[1], size=(n_sections, 1 + len(groups)))
+    among[:, 0] = 0  # the leading donor itself, which gives the cells
     tracks = donors.similar[leading[:, None], among]
-    shares = rng.random((n_sections, len(groups)))
+    shares = rng.random(among.shape)
     sizes = np.minimum(rng.integers(MIN_SECTION, MAX_SECTION + 1, n_sections), lengths[tracks].min(axis=1))
     starts = donors.first_segment[tracks] + (shares * (lengths[tracks] - sizes[:, None] + 1)).astype(np.int64)
-    # rows[i, g] is the segment that gives group g of segment i.
+    # rows[i, 0] is the segment that gives the cell of segment i, rows[i, g] the one that gives group g - 1.
     rows = np.repeat(starts, sizes, axis=0)[:n_segments]
     begins = np.repeat(np.cumsum(sizes) - sizes, sizes)[:n_segments]
     rows += (np.arange(n_segments) - begins)[:, None]
     codes = np.empty((n_segments, width), dtype=np.uint8)
-    for group, (first, end) in enumerate(zip(groups, [*groups[1:], width], strict=True)):
-        codes[:, first:end] = donors.codes[rows[:, group], first:end]
+    for column, (first, end) in enumerate(itertools.pairwise([*groups, width]), 1):
+        codes[:, first:end] = donors.codes[rows[:, column], first:end]
     return donors.packed_cells[rows[:, 0]], codes
 
 
