@@ -1,9 +1,9 @@
 """Draw tracks that behave like real ones in a search: distractors, to measure a catalogue of any size.
 
 A drawn track takes its cells, and each group of code words, from another real track, at consecutive segments;
-these donors resemble each other. Cells and words are nearly uncorrelated, so the drawn embeddings have the mean,
-the covariance and the correlation in time of the real ones. Only the combination of donors is new, and almost
-never that of a real segment. `overheard_bench.scale_validation` compares the effect with that of real tracks.
+these donors resemble each other. Cells and words are nearly uncorrelated, so the drawn embeddings have the
+mean, the covariance and the correlation in time of the real ones. Only the combination of donors is new, and
+almost never that of a real segment. `scale_validation` compares their effect with that of real tracks.
 
 Source of the idea: Synthetic Latent Fingerprint Generation (2509.18620), which trains a generative model.
 """
