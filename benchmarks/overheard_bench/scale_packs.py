@@ -36,9 +36,11 @@ def starter_catalogue(corpus: Corpus, model: Model, cache: Path) -> Pack:
         raise RuntimeError("the checkout has no starter pack; use --pack FILE")
     pack = open_pack(starter, model.digest)
     find, out = catalogue.corpus_path_finder(corpus), set(corpora.left_out_of_index())
-    kept = [entry for entry in pack.entries() if find(entry) not in out]
-    path = cache / "scale" / f"catalogue-{_digest(model.digest, corpus.digest, pack.bytes)}.pack"
-    write_pack(path, "catalogue", model.digest, model.spec, kept)
+    kept = [track.id for track in pack.tracks if find(track) not in out]
+    path = cache / "scale" / f"catalogue-{_digest(*kept)}.pack"
+    if not path.is_file():
+        entries = [entry for entry in pack.entries() if entry.id in set(kept)]
+        write_pack(path, "catalogue", model.digest, model.spec, entries)
     return open_pack(path, model.digest)
 
 
