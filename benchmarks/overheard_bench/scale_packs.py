@@ -39,7 +39,7 @@ def starter_catalogue(corpus: Corpus, model: Model, cache: Path) -> Pack:
     kept = [track.id for track in pack.tracks if find(track) not in out]
     path = cache / "scale" / f"catalogue-{_digest(*kept)}.pack"
     if not path.is_file():
-        entries = [entry for entry in pack.entries() if entry.id in set(kept)]
+        entries = [entry for entry in pack.entries() if find(entry) not in out]
         write_pack(path, "catalogue", model.digest, model.spec, entries)
     return open_pack(path, model.digest)
 
