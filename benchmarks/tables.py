@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import CHECKOUT, RESULTS, output, report
+from overheard_bench import CHECKOUT, RESULTS, output, report, scale_report
 from overheard_bench.environment import calibrations
 from overheard_bench.output import Result
 from overheard_bench.peers import report as peer_report
@@ -42,13 +42,21 @@ FILES = {  # the results that each block is made from
     "latency": ("latency",),
     "power": ("power",),
     "identify_cost": ("identify_cost",),
+    "scale": ("scale",),
 }
-WITH_SCORING = ("accuracy", "sizes", "comparison", "listening")  # blocks that depend on the calibration
+WITH_SCORING = (
+    "accuracy",
+    "sizes",
+    "comparison",
+    "listening",
+    "scale",
+)  # blocks that depend on the calibration
 KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
     "latency": ("listen", "runtimes", "index", "environment", "model"),
     "power": ("scenes", "meters", "environment", "model"),
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
+    "scale": ("sizes", "paper", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
@@ -118,7 +126,8 @@ def block(name: str, page: Path, results: Path) -> str:
     address = Path(os.path.relpath(picture, page.parent)).as_posix()
     shown = f"\n![{name}]({address})\n" if picture.is_file() else ""
     note = outdated(name, name, result["model"])
-    return f"{getattr(report, name)(result)}{shown}\n{origin(result)}{note}\n"
+    render = scale_report.scale if name == "scale" else getattr(report, name)
+    return f"{render(result)}{shown}\n{origin(result)}{note}\n"
 
 
 def read_result(path: Path, keys: Sequence[str]) -> dict[str, Any]:

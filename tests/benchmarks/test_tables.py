@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import scale_fakes
 import tables
 from overheard_bench.environment import calibrations
 
@@ -80,6 +81,7 @@ RESULTS: dict[str, Any] = {
         "unknown_clips": [{"length_s": 60, "cpu_s": 1.8, "cpu_s_per_s": 0.03, "ratio": 0.99}],
         "reference_s": 15,
     },
+    "scale": ORIGIN | scale_fakes.result(),
 }  # fmt: skip
 
 
@@ -130,6 +132,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
         "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)", "| 60 s | 1.500 | 0.0250 | 0.98 |",
+        "| search for one segment, median, CPU ms | 5 | 10 (2.0x) | 20 (4.0x) |",
         "| `overheard`, `--compact` | 87.5 | 87.5 (82-91) | 2.0 | 735 | 3.9 MB | 2026-11-23, abc |",
         "| `overheard-tiny` | 87.5 | 87.5 (82-91) | 2.0 | 1,650 | 0.3 MB | 2026-11-23, abc |",
     ):  # fmt: skip
@@ -139,7 +142,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 3), ("4567", 4.0, 7)]
+    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 4), ("4567", 4.0, 8)]
 )
 def test_results_of_another_model_are_marked(
     page: Path, digest: str, threshold: float, n_outdated: int

@@ -1,0 +1,133 @@
+"""Test the drawn tracks, the packs made of them, and what scale.py measures of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import scale
+import scale_fakes
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.search import Catalogue
+from overheard.fingerprint.embedder import Embedder
+from overheard.fingerprint.model import load_model
+from overheard_bench import scale_accuracy, scale_packs, scale_paper, scale_report, scenes
+from overheard_bench.corpus import DEFAULT_CORPUS
+from overheard_bench.distractors import WORD_GROUPS, Donors, draw_track
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def real():
+    starter = scenes.starter_pack()
+    if starter is None:
+        pytest.skip("the checkout has no starter pack")
+    return open_pack(starter)
+
+
+@pytest.fixture(scope="module")
+def donors(real, model):
+    return Donors.of_pack(real, model.quantizer, range(40))
+
+
+def test_a_drawn_track_depends_only_on_the_seed_and_its_number(donors):
+    first, again, other, later = (draw_track(donors, *of, 239) for of in ((1, 5), (1, 5), (2, 5), (1, 6)))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[1], other[1])
+    assert not np.array_equal(first[1], later[1])
+
+
+def test_a_drawn_track_is_made_of_real_words_in_the_order_of_time(donors):
+    cells, codes = draw_track(donors, 1, 0, 239)
+    assert (cells.shape, codes.shape) == ((239,), (239, donors.codes.shape[1]))
+    groups = [*WORD_GROUPS, donors.codes.shape[1]]
+    for first, end in itertools.pairwise(groups[2:]):  # three words or more identify a segment
+        rows = {row.tobytes(): number for number, row in enumerate(donors.codes[:, first:end])}
+        numbers = np.array([rows[row.tobytes()] for row in codes[:, first:end]])
+        assert np.mean(np.diff(numbers) == 1) > 0.8
+    known = {row.tobytes() for row in donors.codes}
+    assert not any(row.tobytes() in known for row in codes)
+
+
+def test_a_pack_of_many_tracks_is_what_write_pack_writes(donors, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    entries = [*scale_packs.drawn(donors, model, 30, 1)]
+    scale_packs.write_entries(tmp_path / "a.pack", model, iter(entries))
+    write_pack(tmp_path / "b.pack", "a", model.digest, model.spec, entries)
+    assert (tmp_path / "a.pack").read_bytes() == (tmp_path / "b.pack").read_bytes()
+    assert open_pack(tmp_path / "a.pack", model.digest).tracks[29].title == "Drawn track 000029"
+
+
+def test_exhaustive_search_finds_the_nearest_codes_of_all(real, model, monkeypatch):
+    monkeypatch.setattr(scale_accuracy, "SCORED_AT_ONCE", 1000)
+    whole = Catalogue([real], model.quantizer, model.cohort)
+    queries = model.references[:5]
+    exhaustive = scale_accuracy.ExhaustiveCodes(whole, model, queries)
+    found = exhaustive.candidates(queries[1:3])
+    every = whole.similarities(queries[1:3], np.arange(whole.n_segments))
+    nearest = -np.sort(-every, axis=1)[:, : found.similarities.shape[1]]
+    chosen = np.take_along_axis(every, found.segments, axis=1)
+    assert found.similarities == pytest.approx(nearest, abs=1e-5)
+    assert chosen == pytest.approx(nearest, abs=1e-5)
+    with pytest.raises(KeyError):
+        exhaustive.candidates(model.references[5:6])
+
+
+def test_the_network_runs_once_for_the_same_sound(model, monkeypatch):
+    embedder, calls = scale_accuracy.RememberingEmbedder(model), []
+    query = Embedder.query
+    monkeypatch.setattr(Embedder, "query", lambda self, segments: calls.append(1) or query(self, segments))
+    segments = np.zeros((3, model.spec.n_frames, model.spec.frontend.n_mels), np.float32)
+    assert embedder.query(segments) is embedder.query(segments.copy())
+    assert len(calls) == 1
+    assert embedder.searched().shape == (3, model.spec.dim)
+
+
+def test_ratios_are_relative_to_the_catalogue_alone():
+    alone = {"listen": {"music": {"all_ms": 10.0}}, "album": {"cpu_s": 0.0, "written_mb": 1.0}}
+    costs = {"listen": {"music": {"all_ms": 15.0}}, "album": {"cpu_s": 0.1, "written_mb": 2.0}}
+    assert scale_paper.ratios(costs, alone) == {"listen.music.all_ms": 1.5, "album.cpu_s": None}
+
+
+def test_larger_catalogues_are_extrapolated_from_the_two_largest():
+    million, ten = scale_fakes.result()["paper"]
+    assert million["pack_gb"] == 5.0
+    assert million["listen_ms"] == pytest.approx(40 + 20 * 8.9)
+    assert million["segment_numbers_suffice"]
+    assert ten["workers_in_memory"] == 5
+
+
+def test_the_tables_show_costs_with_their_ratios():
+    text = scale_report.scale(scale_fakes.result())
+    assert "| one clip of 5 s: all, CPU ms | 10 | 20 (2.0x) | 40 (4.0x) |" in text
+    assert "| mapped MB after listening | unknown | unknown | unknown |" in text
+    assert "| the same, exhaustive search of the codes | 91.0 |  |  |" in text
+    assert "| 466 drawn tracks of the same lengths | 90.0 | 89.5 | 1.2 |" in text
+
+
+def test_the_chart_is_drawn_also_without_some_values(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert scale_report.plot(tmp_path / "scale.png", scale_fakes.result())
+    assert (tmp_path / "scale.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(not (DEFAULT_CORPUS / "manifest.csv").is_file(), reason="there is no corpus")
+def test_a_quick_run_measures_a_thousand_tracks(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "CACHE", tmp_path / "cache")
+    assert scale.main(["--quick", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "scale.json").read_text())
+    alone, thousand = result["sizes"]
+    assert (thousand["drawn"], thousand["tracks"]) == (1000, alone["tracks"] + 1000)
+    assert thousand["pack_bytes"] / thousand["hours"] / 60 < 1500
+    assert thousand["costs"]["album"]["written_mb"] < 0.2
+    assert thousand["ratios"]["listen.catalogue music.all_ms"] > 0
+    assert set(thousand["accuracy"]["by_length"]) == {"all", "2", "3", "5", "10"}
+    assert not [*(tmp_path / "cache").glob("measured-*")]
+    assert "| bytes per track, pack |" in scale_report.scale(result)

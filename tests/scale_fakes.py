@@ -1,0 +1,57 @@
+"""A result of scale.py for the benchmarks' tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from overheard_bench.scale_paper import on_paper, ratios
+
+POOL: dict[str, Any] = {
+    "right_percent": 90.0, "right_interval": [85.0, 94.0], "wrong_percent": 0.5,
+    "out_named_percent": 1.2, "out_named_interval": [0.4, 3.0],
+}  # fmt: skip
+ACCURACY: dict[str, Any] = {"at_one_percent": 89.5, "by_length": {"all": POOL, "2": POOL}}
+
+
+def costs(ms: float) -> dict[str, Any]:
+    """Return costs that are all of this many ms or s."""
+    each = {"search_match_ms": ms, "all_ms": 2 * ms}
+    opening = {"cpu_s": ms, "wall_s": ms, "peak_resident_mb": 90.0}
+    return {
+        "first_open": opening,
+        "cold_open": opening,
+        "warm_open": opening,
+        "search": {"p50_ms": ms, "p95_ms": ms, "mean_ms": ms},
+        "clip": each,
+        "listen": {"catalogue music": each, "unknown music": each},
+        "memory": {"resident_mb": 150.0, "anonymous_mb": 100.0, "mapped_mb": None},
+        "album": {"tracks": 12, "cpu_s": ms, "wall_s": ms, "written_mb": 0.07, "peak_resident_mb": 90.0},
+    }
+
+
+def size(drawn: int, ms: float) -> dict[str, Any]:
+    """Return a measured size."""
+    tracks = 1_000 + drawn
+    return {
+        "drawn": drawn,
+        "tracks": tracks,
+        "hours": tracks / 15,
+        "segments": 239 * tracks,
+        "pack_bytes": 5_000 * tracks,
+        "derived_bytes": 3_000 * tracks,
+        "costs": costs(ms),
+        "ratios": ratios(costs(ms), costs(5.0)),
+        "accuracy": ACCURACY,
+    }
+
+
+def result() -> dict[str, Any]:
+    """Return a result of three sizes, with an exhaustive search and a validation."""
+    sizes = [size(0, 5.0), size(9_000, 10.0), size(109_000, 20.0)]
+    sizes[0]["exhaustive_codes"] = ACCURACY | {"at_one_percent": 91.0}
+    compared = dict.fromkeys(("without", "real", "drawn"), ACCURACY)
+    return {
+        "sizes": sizes,
+        "paper": on_paper(sizes),
+        "validation": compared | {"queried_tracks": 82, "distractors": 466, "difference_points": 0.0},
+    }
