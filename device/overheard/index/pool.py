@@ -33,7 +33,8 @@ from overheard.text import clean
 _log = logging.getLogger(__name__)
 MAX_JOBS = 1024  # as for the setting index.jobs
 _POLL_S = 0.2  # time until `stop` takes effect
-_P, _T = ParamSpec("_P"), TypeVar("_T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
