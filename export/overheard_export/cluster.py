@@ -1,4 +1,4 @@
-"""Connect to a Dask cluster, and fingerprint files on its workers.
+"""Connect to a Dask cluster, and run tasks such as fingerprinting on its workers.
 
 The package distributed is imported only when a command is given the address of a cluster.
 """
@@ -19,7 +19,8 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from overheard.index.worker import Fingerprinter
 CONNECT_S = 10.0  # to reach the scheduler, and for each of its answers
 WORKERS_S = 60.0  # to wait for a worker if there is none
 REFRESH_S = 1.0  # between two looks at the number of workers
+POLL_S = 0.2
 MAX_PENDING = 4096  # files that are submitted and not finished; bounds the memory of client and scheduler
 MAX_LOADED = 4  # models in one worker process
 TASKS_VERSION = 1  # of the functions that run on workers and of their arguments
@@ -79,8 +81,10 @@ class Cluster:
     """
 
     def __init__(self, client: Any, distributed: Any) -> None:
-        self.client, self.distributed = client, distributed
-        self._n_threads = 0
+        self.client = client
+        # Of a task whose workers died again and again, or whose scheduler is lost, as `check` reports.
+        self.lost = (distributed.KilledWorker, CancelledError)
+        self._workers: dict[str, int] = {}
         self._next_look_s = self._last_seen_s = time.monotonic()
 
     def check(self) -> None:
@@ -118,8 +122,8 @@ class Cluster:
         found: dict[str, int] = self.ask(self.client.scheduler.ncores, workers=None)
         return found
 
-    def capacity(self) -> int:
-        """Return how many files to submit at once: enough for all workers, which may come and go.
+    def workers(self) -> dict[str, int]:
+        """Return what :meth:`threads` returned at most a second ago.
 
         Raises
         ------
@@ -129,16 +133,36 @@ class Cluster:
         self.check()
         now_s = time.monotonic()
         if now_s >= self._next_look_s:
-            self._n_threads = sum(self.threads().values())
+            self._workers = self.threads()
             self._next_look_s = now_s + REFRESH_S
-        if self._n_threads:
+        if self._workers:
             self._last_seen_s = now_s
         elif now_s > self._last_seen_s + WORKERS_S:
             raise ClusterError(
                 f"the Dask scheduler has had no workers for {WORKERS_S:.0f} s",
                 "start some with `dask worker HOST:PORT`, and run the same command again",
             )
-        return min(max(2, 2 * self._n_threads), MAX_PENDING)
+        return self._workers
+
+    def capacity(self) -> int:
+        """Return how many files to submit at once: enough for all workers, which may come and go."""
+        return min(max(2, 2 * sum(self.workers().values())), MAX_PENDING)
+
+    def wait(self, future: Future[Any]) -> Any:
+        """Return the result of a task. Raises ClusterError if there is nobody who could compute it."""
+        while True:
+            try:
+                return future.result(timeout=POLL_S)
+            except (TimeoutError, FutureTimeoutError):  # two names of one class since Python 3.11
+                if future.done():  # the task itself raised it
+                    raise
+                self.workers()
+            except self.lost as error:
+                self.check()
+                raise ClusterError(
+                    "the Dask workers that searched some of the packs died",
+                    "give them more memory, or add workers",
+                ) from error
 
     def open_workers(self, make: Make, digest: str) -> OpenWorkers:
         """Return what opens the workers of this cluster for fingerprinting.
@@ -153,10 +177,8 @@ class Cluster:
     @contextlib.contextmanager
     def _opened(self, work: Callable[[Path], Outcome | None], _n_files: int) -> Iterator[Workers]:
         executor = self.client.get_executor(pure=False)
-        # A future is cancelled when its scheduler is lost. `capacity` then says what happened.
-        lost = (self.distributed.KilledWorker, CancelledError)
         try:
-            yield Workers(executor, work, self.capacity, lost)
+            yield Workers(executor, work, self.capacity, self.lost)
         finally:
             with contextlib.suppress(OSError, asyncio.TimeoutError, CancelledError):
                 executor.shutdown(wait=False)  # cancels what is submitted
@@ -235,14 +257,26 @@ def _fingerprinter(run: str, make: Make, digest: str) -> Fingerprinter:
 
 
 def _load(make: Make, digest: str) -> Fingerprinter:
-    here = f"the Dask worker on {socket.gethostname()}"
-    try:
+    with located():
         fingerprinter = make()
-    except ModelError as error:
-        raise ModelError(f"{here} cannot load the model ({error.problem})", error.remedy) from error
-    if fingerprinter.digest != digest:
+        check_model(fingerprinter.digest, digest)
+    return fingerprinter
+
+
+def check_model(found: str, wanted: str) -> None:
+    """Raise ModelError if the digest of a worker's model is not that of the client's."""
+    if found != wanted:
         raise ModelError(
-            f"{here} has another model ({fingerprinter.digest}, this machine has {digest})",
+            f"another model ({found} instead of {wanted})",
             "install the same version of overheard on all machines",
         )
-    return fingerprinter
+
+
+@contextlib.contextmanager
+def located() -> Iterator[None]:
+    """Add to errors in a worker process where they happened."""
+    try:
+        yield
+    except OverheardError as error:
+        where = f"the Dask worker on {socket.gethostname()}"
+        raise type(error)(f"{where}: {error.problem}", error.remedy) from error

@@ -27,6 +27,7 @@ NO_CODEWORD = CODEWORDS  # fills up the codes of compact packs if other packs ha
 N_CANDIDATES = 24  # per query embedding
 N_IMPOSTORS = 4  # per query embedding
 SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
+SHORT_LIST = SHORT_LIST_FACTOR * N_CANDIDATES
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
 N_CACHED_SEGMENTS = 8192  # decoded vectors, 3 MB; overlapping windows need mostly the same segments
@@ -51,6 +52,28 @@ class Candidates(QueryRows):
     impostors: FloatArray
 
 
+@dataclasses.dataclass(frozen=True)
+class ShortLists(QueryRows):
+    """The segments from which a catalogue chooses the candidates, most similar by their own codes first.
+
+    Attributes
+    ----------
+    segments : (n, SHORT_LIST) int64, filled up with -1
+    rough : (n, SHORT_LIST) float32, similarities by the segments' own codes
+    similarities, impostors : as those of :class:`Candidates`
+    """
+
+    segments: IntArray
+    rough: FloatArray
+    similarities: FloatArray
+    impostors: FloatArray
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of segments on each list."""
+        return [int(n) for n in np.sum(self.segments >= 0, axis=1)]
+
+
 class SegmentIndex(Protocol):
     """The interface of a catalogue that the matcher uses. Segments have one numbering over all tracks."""
 
@@ -69,13 +92,24 @@ class SegmentIndex(Protocol):
         """Return a track by its number in the catalogue."""
 
 
-def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
-    """Return the at most `n` most similar segments and their similarities, most similar first."""
+def best_rows(segments: IntArray, similarities: FloatArray, n: int) -> IntArray:
+    """Return the rows of the at most `n` most similar segments, most similar first.
+
+    Copies of a recording have equal similarities. The lower segment number then comes first, so that a
+    catalogue in several parts gives the same order as the whole.
+    """
+    rows = np.arange(len(segments))
     if len(segments) > n:
-        best = np.argpartition(-similarities, n)[:n]
-        segments, similarities = segments[best], similarities[best]
-    order = np.argsort(-similarities, kind="stable")
-    return segments[order], similarities[order]
+        lowest = np.partition(similarities, len(segments) - n)[len(segments) - n]
+        above, equal = np.flatnonzero(similarities > lowest), np.flatnonzero(similarities == lowest)
+        rows = np.concatenate([above, equal[np.argsort(segments[equal])][: n - len(above)]])
+    return rows[np.lexsort((segments[rows], -similarities[rows]))]
+
+
+def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
+    """Return the at most `n` most similar segments and their similarities, see :func:`best_rows`."""
+    rows = best_rows(segments, similarities, n)
+    return segments[rows], similarities[rows]
 
 
 class _InvertedLists:
@@ -211,26 +245,37 @@ class Catalogue:
         queries : (n, dim) float32, unit norm
         without : track numbers to exclude
         """
+        lists = self.short_lists(queries, without)
         segments = np.full((len(queries), N_CANDIDATES), -1, dtype=np.int64)
         similarities = np.zeros((len(queries), N_CANDIDATES), dtype=np.float32)
+        for row, n in enumerate(lists.lengths):
+            best, scores = top(lists.segments[row, :n], lists.similarities[row, :n], N_CANDIDATES)
+            segments[row, : len(best)], similarities[row, : len(best)] = best, scores
+        return Candidates(segments, similarities, lists.impostors)
+
+    def short_lists(self, queries: FloatArray, without: Collection[int] = ()) -> ShortLists:
+        """Return what :meth:`candidates` chooses from, so that parts of a catalogue can be merged."""
+        segments = np.full((len(queries), SHORT_LIST), -1, dtype=np.int64)
+        rough, similarities = np.zeros((2, len(queries), SHORT_LIST), dtype=np.float32)
         impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
         excluded = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
         for row, query in enumerate(queries):
             cells = self.quantizer.nearest_cells(query, self.n_probed)
-            listed = self._short_list(query, cells, excluded)
-            best, scores = top(listed, self.similarities(query[None], listed)[0], N_CANDIDATES)
-            segments[row, : len(best)] = best
-            similarities[row, : len(best)] = scores
+            listed, scores = self._short_list(query, cells, excluded)
+            segments[row, : len(listed)], rough[row, : len(listed)] = listed, scores
+            similarities[row, : len(listed)] = self.similarities(query[None], listed)[0]
             near, _ = self._impostor_lists.of(cells)
             scores = self._impostors[near] @ query - self._impostor_penalties[near]
             _, scores = top(near, scores, N_IMPOSTORS)
             impostors[row, : len(scores)] = scores
-        return Candidates(segments, similarities, impostors)
+        return ShortLists(segments, rough, similarities, impostors)
 
     def _short_list(
         self, query: FloatArray, cells: IntArray, excluded: Collection[tuple[int, int]]
-    ) -> IntArray:
+    ) -> tuple[IntArray, FloatArray]:
         """Return the segments in these cells whose codes, without their neighbours', are most similar.
+
+        Their similarities by these codes are returned too.
 
         Parameters
         ----------
@@ -240,7 +285,7 @@ class Catalogue:
         """
         segments, sizes = self._lists.of(cells)
         if not len(segments):
-            return segments
+            return segments, np.zeros(0, dtype=np.float32)
         similarities = np.repeat(self.quantizer.cells[cells] @ query, sizes)
         codes, table = self.codes(segments), self.quantizer.table(query)
         if codes.dtype != np.uint8:
@@ -251,4 +296,4 @@ class Catalogue:
         for first, end in excluded:
             others = (segments < first) | (segments >= end)
             segments, similarities = segments[others], similarities[others]
-        return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]
+        return top(segments, similarities, SHORT_LIST)
