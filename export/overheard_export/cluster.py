@@ -29,7 +29,7 @@ from overheard.errors import ModelError, OverheardError, SettingsError
 from overheard.index.pool import OpenWorkers, Outcome, Workers, outcome_of
 from overheard.index.worker import Fingerprinter
 
-CONNECT_S = 10.0  # to reach the scheduler, and for each of its answers
+CONNECT_S = 30.0  # to reach the scheduler, and for each of its answers
 WORKERS_S = 60.0  # to wait for a worker if there is none
 REFRESH_S = 1.0  # between two looks at the number of workers
 POLL_S = 0.2
@@ -85,7 +85,8 @@ class Cluster:
         # Of a task whose workers died again and again, or whose scheduler is lost, as `check` reports.
         self.lost = (distributed.KilledWorker, CancelledError)
         self._workers: dict[str, int] = {}
-        self._next_look_s = self._last_seen_s = time.monotonic()
+        self._next_look_s = time.monotonic()
+        self._without_since_s: float | None = None
 
     def check(self) -> None:
         """Raise ClusterError if the connection is lost."""
@@ -136,8 +137,10 @@ class Cluster:
             self._workers = self.threads()
             self._next_look_s = now_s + REFRESH_S
         if self._workers:
-            self._last_seen_s = now_s
-        elif now_s > self._last_seen_s + WORKERS_S:
+            self._without_since_s = None
+        elif self._without_since_s is None:
+            self._without_since_s = now_s
+        elif now_s > self._without_since_s + WORKERS_S:
             raise ClusterError(
                 f"the Dask scheduler has had no workers for {WORKERS_S:.0f} s",
                 "start some with `dask worker HOST:PORT`, and run the same command again",

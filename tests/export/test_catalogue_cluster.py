@@ -111,14 +111,26 @@ def test_an_interrupted_run_continues_on_the_cluster(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pack = tmp_path / "x.pack"
-    at_progress(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGINT))
-    assert build(music, pack, "--jobs", "1") == catalogue.INTERRUPTED
-    assert "run the same command again" in capsys.readouterr().err
-    assert not pack.exists()
-    at_progress(monkeypatch, 5, lambda: pytest.fail("more than the four remaining files"))
     with dask.workers(1, "--no-nanny"):
+        at_progress(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert build(music, pack, "--executor", dask.url) == catalogue.INTERRUPTED
+        assert "run the same command again" in capsys.readouterr().err
+        assert not pack.exists()
+        at_progress(monkeypatch, 5, lambda: pytest.fail("more than the four remaining files"))
         assert build(music, pack, "--executor", dask.url) == 0
     assert len(open_pack(pack).tracks) == 10
+
+
+def test_without_workers_the_run_ends_after_a_while(
+    dask: dask_cluster.DaskCluster,
+    music: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cluster, "WORKERS_S", 1.0)
+    assert build(music, tmp_path / "x.pack", "--executor", dask.url) == 2
+    assert "has had no workers for 1 s; start some with `dask worker" in capsys.readouterr().err
 
 
 def test_a_lost_scheduler_is_one_line_and_the_finished_files_are_saved(
