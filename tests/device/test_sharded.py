@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,7 +56,11 @@ def divided(packs: Sequence[Pack], sizes: Sequence[int]) -> list[Sequence[Pack]]
 
 def sharded(model: Model, groups: Sequence[Sequence[Pack]], executor: Executor) -> ShardedIndex:
     catalogues = [Catalogue(group, model.quantizer, model.cohort) for group in groups]
-    return ShardedIndex([Shard(executor, lambda each=each: each) for each in catalogues], model.spec.dim)
+    return ShardedIndex([Shard(executor, opener(each)) for each in catalogues], model.spec.dim)
+
+
+def opener(index: Catalogue) -> Callable[[], Catalogue]:
+    return lambda: index
 
 
 def queries(model: Model, packs: Sequence[Pack], n: int) -> np.ndarray:
