@@ -1,4 +1,4 @@
-"""``overheard-export``: models, calibration, and packs to share."""
+"""``overheard-export``: models, calibration, packs to share, and search in many packs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ COMMANDS = {
     ),
     "catalogue": ("overheard_export.catalogue", "convert folders of audio to a pack that you can share"),
     "publish": ("overheard_export.publish", "publish packs as a signed repository for a web server"),
+    "search": ("overheard_export.search", "identify recordings in many packs, also on a Dask cluster"),
 }
 
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="overheard-export",
-        description="Convert trained networks to models, and music to packs.",
+        description="Convert trained networks to models, and music to packs; search in many packs.",
         epilog="commands:\n" + "\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="overheard-export COMMAND ...",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,14 @@ def test_a_file_in_chunks_has_the_fingerprint_of_the_file_at_once(tmp_path: Path
     packed_cells, codes = model.encode_track(embeddings)
     np.testing.assert_array_equal(entry.packed_cells, packed_cells)
     np.testing.assert_array_equal(entry.codes, codes)
+
+
+def test_a_fingerprinter_may_be_used_by_several_threads_at_once() -> None:
+    if not list(MODELS_DIR.glob("*.tflite")):
+        pytest.skip("no model is packaged")
+    waves = [audio_files.music(8.0, seed)[0] for seed in range(6)]
+    fingerprinter = ModelFingerprinter()
+    wanted = [fingerprinter.embed(wave) for wave in waves]
+    with ThreadPoolExecutor(3) as threads:
+        for embeddings, expected in zip(threads.map(fingerprinter.embed, waves), wanted, strict=True):
+            np.testing.assert_array_equal(embeddings, expected)

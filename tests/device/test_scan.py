@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overheard.catalogue import scan, search
+from overheard.catalogue import plan, scan, search
 from overheard.catalogue.lists import Lists, best_lists, build_lists
 from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
 from overheard.catalogue.scan import Scanner
@@ -91,8 +91,8 @@ def test_the_best_lists_are_ranked_by_cell_and_word() -> None:
 def test_noisy_queries_find_their_own_segments_in_a_large_catalogue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "SMALL_CATALOGUE", 0)
-    monkeypatch.setattr(search, "MIN_VISITED", 500)
+    monkeypatch.setattr(plan, "SMALL_CATALOGUE", 0)
+    monkeypatch.setattr(plan, "MIN_VISITED", 500)
     monkeypatch.setattr(search, "N_REFINED", 200)
     _, index = collection(tmp_path, 16)
     rng = np.random.default_rng(3)
@@ -101,4 +101,4 @@ def test_noisy_queries_find_their_own_segments_in_a_large_catalogue(
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     found = index.candidates(queries.astype(np.float32)).segments
     assert np.mean([segment in row for segment, row in zip(own, found, strict=True)]) > 0.95
-    assert index.n_visited == 600  # of 10,000
+    assert index.planner.n_visited == 600  # of 10,000

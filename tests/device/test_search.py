@@ -175,7 +175,7 @@ def test_the_short_list_keeps_the_most_similar_of_the_probed_cells(
     similarities = queries @ vectors.T - penalties_of(packed_cells, len(quantizer.cells))
     found = []
     for query, row, segments in zip(queries, similarities, index.candidates(queries).segments, strict=True):
-        probed = np.flatnonzero(np.isin(cells, quantizer.nearest_cells(query, index.n_probed)))
+        probed = np.flatnonzero(np.isin(cells, quantizer.nearest_cells(query, index.planner.n_probed)))
         assert len(probed) > 2 * SHORT_LIST_FACTOR * N_CANDIDATES
         found.append(np.isin(probed[np.argsort(-row[probed])[:5]], segments))
     assert np.mean(found) >= 0.95

@@ -108,7 +108,7 @@ def test_errors_are_one_line(corpus: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_credits_from_elsewhere_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="is outside"):
-        catalogue.build([corpus], indexing_fakes.SlowFake, 0, root=tmp_path / "other", credits={})
+        catalogue.select([corpus], root=tmp_path / "other", credits={})
     (tmp_path / "empty.csv").touch()
     with pytest.raises(PackError, match="column 'path'"):
         catalogue.read_credits(tmp_path / "empty.csv")

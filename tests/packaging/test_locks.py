@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[2]
 PLATFORMS = list(itertools.product(("3.10", "3.11", "3.12", "3.13"), ("x86_64", "aarch64")))
 LOCKS = {
     "device": ("requirements-device.txt",),
-    "test": ("requirements-device.txt", "requirements-train.txt", "requirements-dev.txt"),
+    "test": (
+        "requirements-device.txt",
+        "requirements-train.txt",
+        "requirements-dask.txt",
+        "requirements-dev.txt",
+    ),
 }
 RENEW = "run script/lock"
 

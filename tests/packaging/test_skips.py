@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-# Of requirements-train.txt; the device's own environment on a 32-bit Pi has none of them.
-OPTIONAL = {"keras", "matplotlib", "tensorboard", "tensorflow"}
+# Of requirements-train.txt and requirements-dask.txt; the device environment of a 32-bit Pi has none of them.
+OPTIONAL = {"distributed", "keras", "matplotlib", "tensorboard", "tensorflow"}
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))

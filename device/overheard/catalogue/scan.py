@@ -82,10 +82,21 @@ def add_words(similarities: FloatArray, codes: CodeArray | WideCodeArray, table:
         similarities += products.take(column)
 
 
-def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
-    """Return the at most `n` most similar segments and their similarities, most similar first."""
+def best_rows(segments: IntArray, similarities: FloatArray, n: int) -> IntArray:
+    """Return the rows of the at most `n` most similar segments, most similar first.
+
+    Copies of a recording have equal similarities. The lower segment number then comes first, so that a
+    catalogue in several parts gives the same order as the whole.
+    """
+    rows = np.arange(len(segments))
     if len(segments) > n:
-        best = np.argpartition(-similarities, n)[:n]
-        segments, similarities = segments[best], similarities[best]
-    order = np.argsort(-similarities, kind="stable")
-    return segments[order], similarities[order]
+        lowest = np.partition(similarities, len(segments) - n)[len(segments) - n]
+        above, equal = np.flatnonzero(similarities > lowest), np.flatnonzero(similarities == lowest)
+        rows = np.concatenate([above, equal[np.argsort(segments[equal])][: n - len(above)]])
+    return rows[np.lexsort((segments[rows], -similarities[rows]))]
+
+
+def top(segments: IntArray, similarities: FloatArray, n: int) -> tuple[IntArray, FloatArray]:
+    """Return the at most `n` most similar segments and their similarities, see :func:`best_rows`."""
+    rows = best_rows(segments, similarities, n)
+    return segments[rows], similarities[rows]

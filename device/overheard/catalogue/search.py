@@ -19,6 +19,7 @@ import numpy as np
 from overheard.catalogue.derived_lists import lists_of
 from overheard.catalogue.lists import IntArray, best_lists
 from overheard.catalogue.pack import Pack
+from overheard.catalogue.plan import Plan, Planner
 from overheard.catalogue.scan import Scanner, add_words, top
 from overheard.catalogue.segments import Segments
 from overheard.events import Track
@@ -29,16 +30,12 @@ from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.rows import QueryRows
 
-__all__ = ["Candidates", "Catalogue", "IntArray", "SegmentIndex", "top"]
+__all__ = ["Candidates", "Catalogue", "IntArray", "SegmentIndex", "ShortLists", "top"]
 
 N_CANDIDATES = 24  # per query embedding
 N_IMPOSTORS = 4  # per query embedding
 SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
-MIN_PROBED_CELLS = 24
-PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
-SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
-MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
-RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
+SHORT_LIST = SHORT_LIST_FACTOR * N_CANDIDATES
 N_REFINED = 768  # of the segments visited, whose next words are read
 N_DECODED = 96  # of these; decoding costs more than all that comes before it
 
@@ -60,6 +57,28 @@ class Candidates(QueryRows):
     segments: IntArray
     similarities: FloatArray
     impostors: FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortLists(QueryRows):
+    """The segments from which a catalogue chooses the candidates, most similar by their own codes first.
+
+    Attributes
+    ----------
+    segments : (n, SHORT_LIST) int64, filled up with -1
+    rough : (n, SHORT_LIST) float32, similarities by the segments' own codes
+    similarities, impostors : as those of :class:`Candidates`
+    """
+
+    segments: IntArray
+    rough: FloatArray
+    similarities: FloatArray
+    impostors: FloatArray
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of segments on each list."""
+        return [int(n) for n in np.sum(self.segments >= 0, axis=1)]
 
 
 class SegmentIndex(Protocol):
@@ -95,19 +114,13 @@ class Catalogue(Segments):
         n_cells = len(quantizer.cells)
         starts = zip(self.layers, self.first_of_layer.tolist(), strict=False)
         self._lists = [(lists_of(layer, n_cells), start) for layer, start in starts if layer.n_segments]
-        self._cell_sizes: IntArray = np.zeros(n_cells, dtype=np.int64)
-        for lists, _ in self._lists:
-            bounds = lists.bounds[::CODEWORDS].astype(np.int64)
-            self._cell_sizes += bounds[1:] - bounds[:-1]
+        self._n_lists = n_cells * CODEWORDS
+        self.planner = Planner(quantizer, self._sizes(CODEWORDS), self._sizes_of)
         cohort_cells = cells_of(cohort.packed_cells, n_cells)
         self._impostors = quantizer.scoring_vectors(cohort_cells, cohort.codes)
         self._impostor_penalties = penalties_of(cohort.packed_cells, n_cells)
         self._impostor_order = np.argsort(cohort_cells, kind="stable")
         self._impostor_bounds = np.searchsorted(cohort_cells[self._impostor_order], np.arange(n_cells + 1))
-        self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
-        self._is_small = len(self) <= SMALL_CATALOGUE
-        self.n_ranked = self.n_probed if self._is_small else max(self.n_probed, int(RANKED_SHARE * n_cells))
-        self.n_visited = int(MIN_VISITED + VISITED_SHARE * len(self))
 
     @property
     def n_segments(self) -> int:
@@ -122,63 +135,101 @@ class Catalogue(Segments):
         queries : (n, dim) float32, unit norm
         without : track numbers to exclude
         """
+        lists = self.short_lists(queries, without)
         segments = np.full((len(queries), N_CANDIDATES), -1, dtype=np.int64)
         similarities = np.zeros((len(queries), N_CANDIDATES), dtype=np.float32)
-        impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
-        excluded = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
-        for row, query in enumerate(queries):
-            cells = self.quantizer.nearest_cells(query, self.n_ranked)
-            listed = self._short_list(query, cells, excluded)
-            best, scores = top(listed, self.similarities(query[None], listed)[0], N_CANDIDATES)
-            segments[row, : len(best)] = best
-            similarities[row, : len(best)] = scores
-            near = self._impostor_order[spans(self._impostor_bounds, cells[: self.n_probed])]
-            scores = self._impostors[near] @ query - self._impostor_penalties[near]
-            _, scores = top(near, scores, N_IMPOSTORS)
-            impostors[row, : len(scores)] = scores
-        return Candidates(segments, similarities, impostors)
+        for row, n in enumerate(lists.lengths):
+            best, scores = top(lists.segments[row, :n], lists.similarities[row, :n], N_CANDIDATES)
+            segments[row, : len(best)], similarities[row, : len(best)] = best, scores
+        return Candidates(segments, similarities, lists.impostors)
 
-    def _short_list(
-        self, query: FloatArray, cells: IntArray, excluded: Collection[tuple[int, int]]
-    ) -> IntArray:
-        """Return the segments near a query whose codes, without their neighbours', are most similar.
+    def list_sizes(self) -> IntArray:
+        """Return how many segments each list has ``(n_lists,)``, for the planner of several catalogues."""
+        return self._sizes(1)
+
+    def _sizes(self, width: int) -> IntArray:
+        """Return how many segments each range of `width` lists has."""
+        sizes: IntArray = np.zeros(self._n_lists // width, dtype=np.int64)
+        for lists, _ in self._lists:
+            bounds = lists.bounds[::width].astype(np.int64)
+            sizes += bounds[1:] - bounds[:-1]
+        return sizes
+
+    def _sizes_of(self, numbers: IntArray) -> IntArray:
+        sizes: IntArray = np.sum([lists.sizes(numbers) for lists, _ in self._lists], axis=0)
+        return sizes
+
+    def short_lists(
+        self, queries: FloatArray, without: Collection[int] = (), plan: Plan | None = None
+    ) -> ShortLists:
+        """Return what :meth:`candidates` chooses from, so that parts of a catalogue can be merged.
 
         Parameters
         ----------
-        query : (dim,) float32
-        cells : (n_ranked,) int64, nearest first
+        queries, without : as those of :meth:`candidates`
+        plan : of the catalogue that this one is a part of; None if it is no part
+        """
+        segments = np.full((len(queries), SHORT_LIST), -1, dtype=np.int64)
+        rough, similarities = np.zeros((2, len(queries), SHORT_LIST), dtype=np.float32)
+        impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
+        excluded = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
+        is_small, n_ranked = (plan or self.planner).is_small, (plan or self.planner).n_ranked
+        for row, query in enumerate(queries):
+            cells = self.quantizer.nearest_cells(query, n_ranked)
+            if is_small:
+                listed, scores = self._near(query, cells, excluded)
+            else:
+                depth = None if plan is None else plan.depths[row]
+                listed, scores = self._in_best_lists(query, cells, depth, excluded)
+            segments[row, : len(listed)], rough[row, : len(listed)] = listed, scores
+            similarities[row, : len(listed)] = self.similarities(query[None], listed)[0]
+            near = self._impostor_order[spans(self._impostor_bounds, cells[: self.planner.n_probed])]
+            scores = self._impostors[near] @ query - self._impostor_penalties[near]
+            _, scores = top(near, scores, N_IMPOSTORS)
+            impostors[row, : len(scores)] = scores
+        return ShortLists(segments, rough, similarities, impostors)
+
+    def _near(
+        self, query: FloatArray, cells: IntArray, excluded: Collection[tuple[int, int]]
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the segments of cells ``(n,)`` whose codes, without their neighbours', are most similar.
+
+        Their similarities by these codes are returned too.
+
+        Parameters
+        ----------
         excluded : ranges of segments to exclude, each as first and end
         """
+        found = self._all_of(cells, self.quantizer.cells[cells] @ query)
+        segments, similarities = self._without(*found, excluded)
+        add_words(similarities, self.codes(segments), self.quantizer.table(query))
+        return top(segments, similarities, SHORT_LIST)
+
+    def _in_best_lists(
+        self,
+        query: FloatArray,
+        cells: IntArray,
+        depth: tuple[int, int] | None,
+        excluded: Collection[tuple[int, int]],
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the segments of the cells' best lists, as :meth:`_near` those of all; depth as in a Plan."""
         table = self.quantizer.table(query)
-        near = cells[: self.n_probed]
-        if self._is_small:
-            segments, similarities = self._all_of(near, self.quantizer.cells[near] @ query)
+        if depth is None:
+            numbers, sums, _ = self.planner.best(query, cells, table[0])
         else:
-            segments, similarities = self._best_of(*self._ranked_lists(query, cells, table[0]), table)
+            n, end = depth
+            numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, table[0], n)
+            numbers, sums = numbers[:end], sums[:end]
+        return top(*self._without(*self._best_of(numbers, sums, table), excluded), N_DECODED)
+
+    def _without(
+        self, segments: IntArray, similarities: FloatArray, excluded: Collection[tuple[int, int]]
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the segments that are visible and in none of the excluded ranges, and their similarities."""
         kept = self.visible(segments)
         for first, end in excluded:
             kept &= (segments < first) | (segments >= end)
-        segments, similarities = segments[kept], similarities[kept]
-        if not self._is_small:
-            return top(segments, similarities, N_DECODED)[0]
-        add_words(similarities, self.codes(segments), table)
-        return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]
-
-    def _ranked_lists(
-        self, query: FloatArray, cells: IntArray, word_products: FloatArray
-    ) -> tuple[IntArray, FloatArray]:
-        """Return the best lists, which hold about :attr:`n_visited` segments, and their similarities."""
-        n_all, n_segments = len(cells) * CODEWORDS, max(1, int(self._cell_sizes[cells].sum()))
-        n = n_all * self.n_visited // n_segments + 1  # if all lists had the same size
-        while True:
-            numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n)
-            sizes: IntArray = np.sum([lists.sizes(numbers) for lists, _ in self._lists], axis=0)
-            ends = np.cumsum(sizes)
-            if ends[-1] >= self.n_visited or n >= n_all:
-                break
-            n *= 1 + max(1, self.n_visited // (int(ends[-1]) + 1))
-        end = int(np.searchsorted(ends, self.n_visited)) + 1
-        return numbers[:end], sums[:end]
+        return segments[kept], similarities[kept]
 
     def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return all segments of cells ``(n,)``, and for each segment the value of its cell in `sums`."""

@@ -1,13 +1,14 @@
-"""Fingerprint many files in worker processes.
+"""Fingerprint many files in the workers of an executor: processes of this machine, or of a cluster.
 
-Each worker loads the model once. Workers are spawned, not forked, so that they behave the same on every
-platform. They end when the parent process ends, even if it was killed.
+Each local worker loads the model once. Local workers are spawned, not forked, so that they behave the same on
+every platform. They end when the parent process ends, even if it was killed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import multiprocessing
 import os
@@ -15,11 +16,13 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from overheard.catalogue.track_list import TrackEntry
 from overheard.errors import AudioError, SettingsError
@@ -30,6 +33,8 @@ from overheard.text import LogFormatter, clean
 _log = logging.getLogger(__name__)
 MAX_JOBS = 1024  # as for the setting index.jobs
 _POLL_S = 0.2  # time until `stop` takes effect
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,31 @@ class Outcome:
     others: tuple[TrackEntry, ...] = ()  # the other tracks of a file with a cue sheet
 
 
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """An executor whose workers fingerprint files.
+
+    Attributes
+    ----------
+    executor : concurrent.futures.Executor
+    work : callable
+        What a worker does with one file; returns None if the run was stopped. It must be picklable.
+    capacity : callable
+        Returns how many files may be submitted and not finished, at least 1. Called several times a second;
+        it may raise an OverheardError if there are no workers any more.
+    lost : tuple of exception types
+        Set on the future of a file whose worker died, or raised by `submit` if the executor is broken.
+    """
+
+    executor: Executor
+    work: Callable[[Path], Outcome | None]
+    capacity: Callable[[], int]
+    lost: tuple[type[BaseException], ...] = ()
+
+
+OpenWorkers = Callable[[int], AbstractContextManager[Workers]]  # opens the workers for a number of files
+
+
 def check_jobs(jobs: int) -> None:
     """Raise SettingsError if this is no possible number of worker processes."""
     if not 0 <= jobs <= MAX_JOBS:
@@ -61,7 +91,7 @@ def fingerprint_files(
     stop: Callable[[], bool],
     known: Set[str] = frozenset(),
 ) -> Generator[Outcome, None, None]:
-    """Fingerprint files.
+    """Fingerprint files on this machine.
 
     Parameters
     ----------
@@ -86,71 +116,101 @@ def fingerprint_files(
     SettingsError
         If `jobs` is negative or too large.
     """
-    check_jobs(jobs)
-    if jobs:
-        yield from _in_workers(deque(paths), make, jobs, stop, known)
-    else:
-        yield from _in_this_process(paths, make, stop, known)
+    yield from fingerprint_with(local_workers(make, jobs, stop, known), paths, stop)
 
 
-def _in_workers(
-    todo: deque[Path],
-    make: Callable[[], Fingerprinter],
-    jobs: int,
-    stop: Callable[[], bool],
-    known: Set[str],
-) -> Iterator[Outcome]:
-    with environment(ONE_THREAD):  # there are as many workers as cores already
-        while todo and not stop():
-            suspects = yield from _in_pool(todo, make, jobs, stop, known)
-            for path in suspects:  # a worker died on one of these files: try each alone
-                alone = deque([path])
-                if not stop() and (yield from _in_pool(alone, make, 1, stop, known)):
-                    yield Outcome(path, None, "decoding it crashed or took too much memory")
+def fingerprint_with(
+    open_workers: OpenWorkers, paths: Sequence[Path], stop: Callable[[], bool]
+) -> Generator[Outcome, None, None]:
+    """Fingerprint files with any workers; `stop` and what it yields are as in :func:`fingerprint_files`."""
+    todo = deque(paths)
+    while todo and not stop():
+        suspects = yield from _until_lost(open_workers, todo, stop)
+        for path in suspects:  # a worker died on one of these files: try each alone
+            alone = deque([path])
+            if not stop() and (yield from _until_lost(open_workers, alone, stop)):
+                yield Outcome(path, None, "decoding it crashed or took too much memory")
 
 
-def _in_this_process(
-    paths: Sequence[Path], make: Callable[[], Fingerprinter], stop: Callable[[], bool], known: Set[str]
-) -> Iterator[Outcome]:
-    fingerprinter = make()
-    for path in paths:
-        if stop():
-            return
-        with contextlib.suppress(Cancelled):
-            yield _outcome(path, fingerprinter, stop, known)
-
-
-def _in_pool(
-    todo: deque[Path],
-    make: Callable[[], Fingerprinter],
-    jobs: int,
-    stop: Callable[[], bool],
-    known: Set[str],
+def _until_lost(
+    open_workers: OpenWorkers, todo: deque[Path], stop: Callable[[], bool]
 ) -> Generator[Outcome, None, list[Path]]:
-    """Process `todo` until it is empty; if a worker dies, return the files that were in progress."""
-    context = multiprocessing.get_context("spawn")
-    cancel = context.Event()
+    """Process `todo` until it is empty or the executor is broken; return the files whose workers died."""
     pending: dict[Future[Outcome | None], Path] = {}
-    arguments = (make, cancel, known, logging.getLogger("overheard").isEnabledFor(logging.DEBUG))
-    pool = ProcessPoolExecutor(min(jobs, len(todo)), context, _start_worker, arguments)
-    try:
+    suspects: list[Path] = []
+    with open_workers(len(todo)) as workers:
         while (todo or pending) and not stop():
-            while todo and len(pending) < 2 * jobs:
-                with blocked_interrupts():  # a new worker inherits this, until it can ignore Ctrl-C itself
-                    future = pool.submit(_work, todo[0])
-                pending[future] = todo.popleft()
+            try:
+                while todo and len(pending) < workers.capacity():
+                    future = workers.executor.submit(workers.work, todo[0])
+                    pending[future] = todo.popleft()
+            except workers.lost:
+                return [*suspects, *pending.values()] or [todo.popleft()]
             done, _ = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
-                outcome = future.result()
-                del pending[future]
+                path = pending.pop(future)
+                try:
+                    outcome = future.result()
+                except workers.lost:
+                    suspects.append(path)
+                    continue
                 if outcome is not None:
                     yield outcome
-    except BrokenProcessPool:
-        return list(pending.values()) or [todo.popleft()]
-    finally:
-        cancel.set()
-        pool.shutdown(cancel_futures=True)
-    return []
+    return suspects
+
+
+def local_workers(
+    make: Callable[[], Fingerprinter], jobs: int, stop: Callable[[], bool], known: Set[str] = frozenset()
+) -> OpenWorkers:
+    """Return what opens the workers of this machine; parameters as in :func:`fingerprint_files`."""
+    check_jobs(jobs)
+    if jobs:
+        return functools.partial(_processes, make, jobs, known)
+    return lambda _: _this_process(make, stop, known)
+
+
+@contextlib.contextmanager
+def _this_process(
+    make: Callable[[], Fingerprinter], stop: Callable[[], bool], known: Set[str]
+) -> Iterator[Workers]:
+    fingerprinter = make()
+
+    def work(path: Path) -> Outcome | None:
+        return outcome_of(path, fingerprinter, stop, known)
+
+    with _ThisProcess() as executor:
+        yield Workers(executor, work, lambda: 1)
+
+
+class _ThisProcess(Executor):
+    """Runs each call when it is submitted."""
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        future: Future[_T] = Future()
+        future.set_result(fn(*args, **kwargs))  # an exception here is Ctrl-C or a bug, and ends the run
+        return future
+
+
+@contextlib.contextmanager
+def _processes(
+    make: Callable[[], Fingerprinter], jobs: int, known: Set[str], n_files: int
+) -> Iterator[Workers]:
+    context = multiprocessing.get_context("spawn")
+    cancel = context.Event()
+    arguments = (make, cancel, known, logging.getLogger("overheard").isEnabledFor(logging.DEBUG))
+    with environment(ONE_THREAD):  # there are as many workers as cores already
+        executor = _Processes(min(jobs, n_files), context, _start_worker, arguments)
+        try:
+            yield Workers(executor, _work, lambda: 2 * jobs, (BrokenProcessPool,))
+        finally:
+            cancel.set()
+            executor.shutdown(cancel_futures=True)
+
+
+class _Processes(ProcessPoolExecutor):
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        with blocked_interrupts():  # a new worker inherits this, until it can ignore Ctrl-C itself
+            return super().submit(fn, *args, **kwargs)
 
 
 # State of a worker process; a pool's initializer can pass it to the tasks only by globals.
@@ -195,15 +255,16 @@ def _exit_with_parent() -> None:
 
 
 def _work(path: Path) -> Outcome | None:
-    try:
-        return _outcome(path, _fingerprinter, _cancel.is_set, _known)
-    except Cancelled:
-        return None
+    return outcome_of(path, _fingerprinter, _cancel.is_set, _known)
 
 
-def _outcome(
-    path: Path, fingerprinter: Fingerprinter, cancelled: Callable[[], bool], known: Set[str]
-) -> Outcome:
+def outcome_of(
+    path: Path,
+    fingerprinter: Fingerprinter,
+    cancelled: Callable[[], bool] = lambda: False,
+    known: Set[str] = frozenset(),
+) -> Outcome | None:
+    """Fingerprint one file; return None if `cancelled`, which is polled several times a second, is true."""
     try:
         result = process_file(path, fingerprinter, known, cancelled)
         facts = (result.audio_hash, result.is_known, result.warning, result.others)
@@ -211,7 +272,7 @@ def _outcome(
     except AudioError as error:
         return Outcome(path, None, str(error).removeprefix(f"{clean(str(path))}: "))
     except Cancelled:
-        raise
+        return None
     # One file must not end the run over thousands of others, so even a bug becomes an outcome. The report
     # names it as an unexpected error, and --verbose logs the traceback.
     except Exception as error:  # noqa: BLE001

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ _TOLERATED_GAPS = 0.02
 
 
 class ModelFingerprinter:
-    """Fingerprinter with the embedder and quantizer of a model file, on one thread.
+    """Fingerprinter with the embedder and quantizer of a model file; each thread that uses it has a network.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class ModelFingerprinter:
         from overheard.fingerprint.model import load_model
 
         self._model = load_model(model_path)
-        self._embedder: Embedder | None = None  # created on first use: the parent process needs none
+        self._of_thread = threading.local()  # its embedder, created on first use: a parent process needs none
         self.digest: str = self._model.digest
         self.spec: FingerprintSpec = self._model.spec
         self.code_bytes: int = self._model.quantizer.widths[0 if compact else -1]
@@ -70,9 +71,10 @@ class ModelFingerprinter:
         """Return embeddings (n, dim) of a waveform (m,) in [-1, 1], one per hop."""
         from overheard.fingerprint.embedder import Embedder, fingerprint
 
-        if self._embedder is None:
-            self._embedder = Embedder(self._model, n_threads=1)
-        return fingerprint(self._embedder, waveform)
+        embedder: Embedder | None = getattr(self._of_thread, "embedder", None)
+        if embedder is None:
+            embedder = self._of_thread.embedder = Embedder(self._model, n_threads=1)
+        return fingerprint(embedder, waveform)
 
     def encode(
         self, embeddings: npt.NDArray[np.float32]
