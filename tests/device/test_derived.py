@@ -19,8 +19,9 @@ from overheard.catalogue.derived import derived_folder
 from overheard.catalogue.derived_lists import lists_of
 from overheard.catalogue.layers import compact, merge_layers, write_layer
 from overheard.catalogue.lists import build_lists
-from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
+from overheard.catalogue.pack import Pack, TrackEntry, open_pack, verify_pack, write_pack
 from overheard.catalogue.search import Catalogue
+from overheard.commands.packs import remove
 from overheard.errors import PackError
 from overheard.fingerprint.codebooks import CodebookStage
 from overheard.fingerprint.cohort import Cohort
@@ -28,6 +29,7 @@ from overheard.fingerprint.hubness import pack_cells
 from overheard.fingerprint.neighbourhood import Neighbourhood
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.spec import SPEC
+from overheard.settings import Settings
 
 DIM, N_CELLS, WORDS = 8, 64, 16
 DIGEST = "0123456789abcdef"
@@ -158,6 +160,33 @@ def test_a_flipped_bit_in_a_large_pack_is_found(quantizer: Quantizer, path: Path
 def instead(file: Path, make: Callable[[Path], None]) -> None:
     file.unlink()
     make(file)
+
+
+def test_verifying_finds_what_the_time_of_a_file_does_not_show(quantizer: Quantizer, path: Path) -> None:
+    wanted = found(quantizer, open_pack(path))
+    before = path.stat()
+    flip(path, pack_format.PACK, "codes")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    open_pack(path)  # as after bits on a disk have changed
+    with pytest.raises(PackError, match="part 'codes' is modified or damaged"):
+        verify_pack(path)
+    flip(path, pack_format.PACK, "codes")
+    verify_pack(path)
+    lists = files(path)[0]
+    content, old = lists.read_bytes(), lists.stat()
+    flip(lists, derived_lists.LAYOUT, "words")
+    os.utime(lists, ns=(old.st_atime_ns, old.st_mtime_ns))
+    np.testing.assert_array_equal(found(quantizer, open_pack(path)), wanted)
+    assert lists.read_bytes() == content
+
+
+def test_a_pack_is_removed_with_all_that_belongs_to_it(
+    quantizer: Quantizer, path: Path, tracks: list[TrackEntry]
+) -> None:
+    write_layer(open_pack(path), tracks[:3])
+    found(quantizer, open_pack(path))
+    remove("music", Settings(data_dir=path.parent.parent))
+    assert [str(file) for file in path.parent.rglob("*") if not file.is_dir()] == []
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {

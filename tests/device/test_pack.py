@@ -225,6 +225,10 @@ def pack_with(metadata: bytes, path: Path, monkeypatch: pytest.MonkeyPatch) -> p
         (metadata_with(8, ["licence"]), "extras must be an object"),
         (metadata_with(8, {"licence": 1}), "licence must be a string"),
         (metadata_with(9, [["/b.flac", 3]]), "path, size and mtime_ns"),
+        (b'{"columns":[],"rows":[],"removed":[]}', "0 rows for 1 tracks"),
+        (metadata_with(0, "0" * 12)[:-1] + b',"removed":["x"]}', "id must be 12 hex digits"),
+        (metadata_with(0, "0" * 12)[:-1] + b',"removed":[["x"]]}', "id must be 12 hex digits"),
+        (metadata_with(0, "0" * 12)[:-1] + b',"removed":{}}', "removed must be an array"),
     ],
 )
 def test_invalid_metadata_with_correct_checksums_is_refused(

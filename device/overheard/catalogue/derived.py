@@ -14,7 +14,7 @@ import logging
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,9 +63,16 @@ class Record:
         """Return whether this version of the file with this name has been verified."""
         return self._read().get(name) == _to_json(stamp)
 
-    def add(self, name: str, stamp: Stamp) -> None:
-        """Remember that a version has been verified. If the folder cannot be written, nothing happens."""
-        contents = json.dumps({**self._read(), name: _to_json(stamp)}).encode()
+    def add(self, name: str, stamp: Stamp, only: bool = False) -> None:
+        """Remember that a version has been verified. If the folder cannot be written, nothing happens.
+
+        Parameters
+        ----------
+        name : of the file
+        stamp : Stamp
+        only : forget the other files
+        """
+        contents = json.dumps({**({} if only else self._read()), name: _to_json(stamp)}).encode()
         with contextlib.suppress(OSError):
             replace(self._path, lambda file: file.write(contents))
 
@@ -167,6 +174,14 @@ def _temporary(layout: Layout, facts: dict[str, Any], make: Callable[[], Mapping
     return {
         name: view[where] for name, where in find_parts(view, read_manifest(view, layout), layout).items()
     }
+
+
+def delete_derived(files: Iterable[Path]) -> None:
+    """Delete what is derived from these bases and layers, which still exist. Raises OSError."""
+    for file in files:
+        if source := _source(file):
+            for old in derived_folder(file).glob(f"{source}.*"):
+                old.unlink(missing_ok=True)
 
 
 def prune(folder: Path) -> None:

@@ -100,7 +100,9 @@ class Layer:
         except JsonValueError as error:
             raise UnusablePack(f"the manifest is invalid: {error}") from error
         parts = find_parts(contents, self.manifest)
-        self._verify()
+        record = None if self.in_memory else Record(path, self.manifest_digest)
+        if record is None or not record.holds(".pack", stamp):
+            self.verify()
         n = self.n_segments
         sizes = {"cells": 2 * n, "codes": n * self.code_bytes, "segments": 4 * self.n_tracks}
         for part, size in sizes.items():
@@ -118,14 +120,17 @@ class Layer:
         except JsonValueError as error:
             raise UnusablePack(f"the list of tracks is invalid: {error}") from error
 
-    def _verify(self) -> None:
-        """Verify all checksums; of a large file once, as long as its size, time and inode stay the same."""
-        record = None if self.in_memory else Record(self.path, self.manifest_digest)
-        if record is not None and record.holds(".pack", self.stamp):
-            return
+    def verify(self) -> None:
+        """Verify all checksums. Opening a layer does that, except for a large file that has been verified.
+
+        Raises
+        ------
+        UnusablePack
+            If a part is damaged.
+        """
         verify_parts(self._contents, self.manifest)
-        if record is not None:
-            record.add(".pack", self.stamp)
+        if not self.in_memory:  # what is derived from it is verified when it is used for the next time
+            Record(self.path, self.manifest_digest).add(".pack", self.stamp, only=True)
 
     def _read_tracks(self, packed: memoryview, counts: npt.NDArray[np.uint32]) -> None:
         """Read the metadata of the tracks. Raises JsonValueError."""

@@ -8,11 +8,13 @@ callers hold its lock. A pack that is open stays as it was; open it again to see
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from overheard.catalogue.derived import delete_derived
 from overheard.catalogue.layer import Layer
 from overheard.catalogue.live_layers import layer_files, layer_name, layers_folder, stamps_of
 from overheard.catalogue.pack import Pack, open_pack
@@ -115,6 +117,14 @@ def compact(path: str | os.PathLike[str]) -> None:
     contents = Contents.of_layers(pack.layers, pack.hidden, pack.code_bytes)
     write_file(pack.path, _facts(pack), contents, base.lineage, (base.first, layers[-1].last))
     delete_files(layer_files(pack.path))
+
+
+def delete_pack(path: Path) -> None:
+    """Delete a pack, its layers, and what is derived from them. Raises OSError."""
+    delete_derived([path, *layer_files(path)])
+    path.unlink(missing_ok=True)
+    if layers_folder(path).exists():
+        shutil.rmtree(layers_folder(path))
 
 
 def _n_merged(layers: Sequence[Layer]) -> int:

@@ -18,6 +18,7 @@ from overheard.fingerprint.codebooks import CODEWORDS
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of
 
+RANK_STRIDE = 15  # every so many sums are a sample; odd, so that it holds all words
 IntArray = npt.NDArray[np.int64]
 N_SCANNED_WORDS = 8  # of each code, after the first, that are read for all segments that a query visits
 N_REFINING_WORDS = 4  # after these, that are read for the best of them
@@ -101,7 +102,7 @@ def word_ranges(code_bytes: int) -> tuple[tuple[int, int], tuple[int, int]]:
 def best_lists(
     cells: IntArray, cell_products: FloatArray, word_products: FloatArray, n: int
 ) -> tuple[IntArray, FloatArray]:
-    """Return the at least `n` best lists of some cells, best first, and their similarities.
+    """Return about the `n` best lists of some cells, best first, and their similarities.
 
     Parameters
     ----------
@@ -113,7 +114,12 @@ def best_lists(
     n : how many lists; all if the cells have fewer
     """
     sums = (cell_products[:, None] + word_products).ravel()
-    chosen = np.argpartition(-sums, n)[:n] if n < len(sums) else np.arange(len(sums))
+    sample = sums[::RANK_STRIDE]
+    n_sampled = n // RANK_STRIDE
+    if n_sampled < len(sample):  # a sample's quantile takes a fifth of the time of an exact one
+        limit = np.partition(sample, len(sample) - n_sampled - 1)[len(sample) - n_sampled - 1]
+        chosen = np.flatnonzero(sums >= limit)
+    else:
+        chosen = np.arange(len(sums))
     chosen = chosen[np.argsort(-sums[chosen])]
-    numbers = cells[chosen // CODEWORDS] * CODEWORDS + chosen % CODEWORDS
-    return numbers, sums[chosen]
+    return cells[chosen // CODEWORDS] * CODEWORDS + chosen % CODEWORDS, sums[chosen]

@@ -27,7 +27,7 @@ from overheard.fingerprint.json_values import JsonValueError, get_object
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.text import one_line
 
-__all__ = ["PACK_SUFFIX", "Pack", "PackTrack", "TrackEntry", "open_pack", "write_pack"]
+__all__ = ["PACK_SUFFIX", "Pack", "PackTrack", "TrackEntry", "open_pack", "verify_pack", "write_pack"]
 
 PACK_SUFFIX = ".pack"
 
@@ -199,6 +199,23 @@ def open_pack(path: str | os.PathLike[str], digest: str | None = None) -> Pack:
         if _is_shipped(path):
             remedy = "to leave it out, list the packs that you want in the setting `packs`"
         raise PackError(f"{path}: made for another model ({pack.digest}, this one is {digest})", remedy)
+    return pack
+
+
+def verify_pack(path: str | os.PathLike[str]) -> Pack:
+    """Open a pack and verify every byte of its files, also of large ones that were verified before.
+
+    Raises
+    ------
+    PackError
+        As :func:`open_pack`; or if a part of a large file is damaged.
+    """
+    pack = open_pack(path)
+    for layer in pack.layers:
+        try:
+            layer.verify()
+        except UnusablePack as error:
+            raise pack_error(layer.path, error) from error
     return pack
 
 

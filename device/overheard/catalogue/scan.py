@@ -8,7 +8,7 @@ from overheard.catalogue.lists import N_SCANNED_WORDS, IntArray, Lists
 from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
 from overheard.fingerprint.frontend import FloatArray
 
-SCANNED_AT_ONCE = 1 << 15  # segments; what they need fits into a processor's cache, which halves the time
+SCANNED_AT_ONCE = 1 << 16  # segments; what they need fits into a processor's cache
 
 
 class Scanner:

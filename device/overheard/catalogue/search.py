@@ -37,9 +37,10 @@ SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
 SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
-MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
+MIN_VISITED, VISITED_SHARE = 1 << 14, 0.015  # segments per query in larger catalogues: a constant, and a share
 RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
-N_REFINED = 768  # segments whose remaining words are read
+N_REFINED = 768  # of the segments visited, whose next words are read
+N_DECODED = 96  # of these; decoding costs more than all that comes before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,21 +159,25 @@ class Catalogue(Segments):
         for first, end in excluded:
             kept &= (segments < first) | (segments >= end)
         segments, similarities = segments[kept], similarities[kept]
-        if self._is_small:
-            add_words(similarities, self.codes(segments), table)
+        if not self._is_small:
+            return top(segments, similarities, N_DECODED)[0]
+        add_words(similarities, self.codes(segments), table)
         return top(segments, similarities, SHORT_LIST_FACTOR * N_CANDIDATES)[0]
 
     def _ranked_lists(
         self, query: FloatArray, cells: IntArray, word_products: FloatArray
     ) -> tuple[IntArray, FloatArray]:
         """Return the best lists, which hold about :attr:`n_visited` segments, and their similarities."""
-        n = max(1, int(self._cell_sizes[cells].sum()))
-        n_lists = min(len(cells) * CODEWORDS, len(cells) * CODEWORDS * self.n_visited // n + 1)
-        numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n_lists)
-        sizes = sum(
-            (lists.sizes(numbers) for lists, _ in self._lists), start=np.zeros(len(numbers), dtype=np.int64)
-        )
-        end = int(np.searchsorted(np.cumsum(sizes), self.n_visited)) + 1
+        n_all, n_segments = len(cells) * CODEWORDS, max(1, int(self._cell_sizes[cells].sum()))
+        n = n_all * self.n_visited // n_segments + 1  # if all lists had the same size
+        while True:
+            numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, word_products, n)
+            sizes: IntArray = np.sum([lists.sizes(numbers) for lists, _ in self._lists], axis=0)
+            ends = np.cumsum(sizes)
+            if ends[-1] >= self.n_visited or n >= n_all:
+                break
+            n *= 1 + max(1, self.n_visited // (int(ends[-1]) + 1))
+        end = int(np.searchsorted(ends, self.n_visited)) + 1
         return numbers[:end], sums[:end]
 
     def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:

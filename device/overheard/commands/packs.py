@@ -107,7 +107,7 @@ def remove(name: str, settings: Settings) -> Path:
     PackError
         If the pack does not exist, ships with overheard, or cannot be deleted.
     """
-    from overheard.catalogue.live_layers import layer_files, layers_folder
+    from overheard.catalogue.layers import delete_pack
     from overheard.catalogue.names import valid_pack_name
     from overheard.catalogue.selection import shipped_packs_dir
 
@@ -123,13 +123,10 @@ def remove(name: str, settings: Settings) -> Path:
         own = ", ".join(sorted(file.stem for file in settings.packs_dir.glob("*.pack")))
         raise PackError(f"you have no pack named {name}", f"your packs: {own}" if own else None)
     try:
-        for file in (path, path.with_name(f"{path.name}.tmp"), path.with_name(f"{name}.index.json"), journal):
+        delete_pack(path)
+        for file in (path.with_name(f"{path.name}.tmp"), path.with_name(f"{name}.index.json"), journal):
             file.unlink(missing_ok=True)
         path.with_name(f"{journal.name}-journal").unlink(missing_ok=True)
-        for layer in layer_files(path):
-            layer.unlink(missing_ok=True)
-        if layers_folder(path).exists():
-            layers_folder(path).rmdir()
     except OSError as error:
         raise PackError(f"{path}: cannot be removed ({error.strerror or error})") from error
     return path
