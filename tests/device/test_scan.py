@@ -101,4 +101,4 @@ def test_noisy_queries_find_their_own_segments_in_a_large_catalogue(
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     found = index.candidates(queries.astype(np.float32)).segments
     assert np.mean([segment in row for segment, row in zip(own, found, strict=True)]) > 0.95
-    assert index.n_visited == 650  # of 10,000
+    assert index.n_visited == 500  # of 10,000
