@@ -21,7 +21,7 @@ from overheard.catalogue.layers import compact, merge_layers, write_layer
 from overheard.catalogue.lists import build_lists
 from overheard.catalogue.pack import Pack, TrackEntry, open_pack, verify_pack, write_pack
 from overheard.catalogue.search import Catalogue
-from overheard.commands.packs import remove
+from overheard.commands.packs_change import remove
 from overheard.errors import PackError
 from overheard.fingerprint.codebooks import CodebookStage
 from overheard.fingerprint.cohort import Cohort
