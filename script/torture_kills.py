@@ -118,7 +118,7 @@ def journal_path(pack: Path) -> Path:
 def journal_key(pack: Path) -> str:
     """Return the key of the journal: the model and the length of its codes."""
     opened = open_pack(pack)
-    return f"{opened.digest}/{opened.codes.shape[1]}"
+    return f"{opened.digest}/{opened.code_bytes}"
 
 
 def saved_tracks(pack: Path, key: str, n_before: int) -> tuple[int, list[str]]:
