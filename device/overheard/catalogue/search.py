@@ -37,9 +37,9 @@ SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
 SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
-MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
-RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
-N_REFINED = 768  # of the segments visited, whose next words are read
+MIN_VISITED, VISITED_SHARE = 34_000, 0.012  # segments per query in larger catalogues: at least, and of all
+RANKED_SHARE = 0.15  # of all cells, whose lists are ranked
+N_REFINED = 512  # of the segments visited, whose next words are read
 N_DECODED = 96  # of these; decoding costs more than all that comes before it
 
 
@@ -107,7 +107,7 @@ class Catalogue(Segments):
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
         self._is_small = len(self) <= SMALL_CATALOGUE
         self.n_ranked = self.n_probed if self._is_small else max(self.n_probed, int(RANKED_SHARE * n_cells))
-        self.n_visited = int(MIN_VISITED + VISITED_SHARE * len(self))
+        self.n_visited = max(MIN_VISITED, int(VISITED_SHARE * len(self)))
 
     @property
     def n_segments(self) -> int:
