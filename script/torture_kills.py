@@ -118,7 +118,7 @@ def journal_path(pack: Path) -> Path:
 def journal_key(pack: Path) -> str:
     """Return the key of the journal: the model and the length of its codes."""
     opened = open_pack(pack)
-    return f"{opened.digest}/{opened.codes.shape[1]}"
+    return f"{opened.digest}/{opened.code_bytes}"
 
 
 def saved_tracks(pack: Path, key: str, n_before: int) -> tuple[int, list[str]]:
@@ -126,7 +126,7 @@ def saved_tracks(pack: Path, key: str, n_before: int) -> tuple[int, list[str]]:
     if not journal_path(pack).exists():
         return 0, ["the journal is gone"] if n_before else []
     with closing(Journal(journal_path(pack), key)) as journal:
-        n_now = len(journal.tracks())
+        n_now = sum(1 for _ in journal.tracks())
         reasons = list(journal.notes)
     if n_now < n_before:
         reasons.append(f"{n_before} tracks were saved, now {n_now}")

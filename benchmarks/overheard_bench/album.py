@@ -45,6 +45,7 @@ def add_album(pack: Path, folder: Path) -> dict[str, Any]:
     album.mkdir(parents=True, exist_ok=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(pack, copy)
+    open_pack(copy)  # as the run that made the pack did: it is verified, and its table of tracks is derived
     for number in range(N_TRACKS):
         write_wav(album / f"{number + 1:02}.wav", synthesize(SEED + number, TRACK_S).waveform, SAMPLE_RATE)
     result = run_index(album, copy)

@@ -91,13 +91,13 @@ def test_a_file_that_is_being_copied_is_not_read(music: Path, way: str) -> None:
 
     def copy() -> None:
         with (music / "album" / "copy.flac").open("wb") as file:
-            for _ in range(15):
+            for _ in range(60):
                 file.write(b"x" * 1000)
                 file.flush()
-                time.sleep(0.1)
+                time.sleep(0.05)
         grown.set()
 
-    with Changes([music], quiet_s=1.0, poll_s=0.1 if way == "scans" else 1000) as changes:
+    with Changes([music], quiet_s=2.0, poll_s=0.1 if way == "scans" else 1000) as changes:
         thread = threading.Thread(target=copy)
         thread.start()
         assert changes.wait(stop)
@@ -116,6 +116,23 @@ def test_a_share_that_is_mounted_again_is_noticed(music: Path, way: str) -> None
         assert changes.wait(stop)
         write(music / "album" / "later.mp3")
         assert changes.wait(stop)
+
+
+def test_a_scan_must_show_that_a_file_is_quiet(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan that is older than the quiet period does not count."""
+    monkeypatch.setattr(follow, "_start_observer", lambda *_: None)
+    stop, times = threading.Event(), list[float]()
+    with Changes([music], quiet_s=1.5, poll_s=0.3) as changes:
+        scan = changes._scan
+
+        def counted() -> bytes:
+            times.append(time.monotonic())
+            return scan()
+
+        monkeypatch.setattr(changes, "_scan", counted)
+        write(music / "album" / "b.mp3")
+        assert changes.wait(stop)
+    assert times[-1] - times[-2] >= 1.4
 
 
 def test_network_file_systems_are_scanned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

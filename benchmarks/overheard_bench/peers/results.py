@@ -42,13 +42,17 @@ def merge(earlier: Result | None, result: Result) -> dict[str, Any]:
     So you can install and run one peer at a time. `environment` in each setting says where it was measured.
     """
     settings = {setting["name"]: setting for setting in result["settings"]}
-    same = earlier is not None and all(earlier[key] == result[key] for key in ("catalogue", "protocol"))
-    if earlier is not None and same:
+    if earlier is not None and _queries(earlier) == _queries(result):
         settings = {setting["name"]: setting for setting in earlier["settings"]} | settings
     ordered = sorted(settings.values(), key=lambda setting: ORDER.index(setting["name"]))
     measured = {peer.name for peer in PEERS for setting in peer.settings if setting.name in settings}
     absent = {name: reason for name, reason in result["not_installed"].items() if name not in measured}
     return {**result, "settings": ordered, "not_installed": absent}
+
+
+def _queries(result: Result) -> tuple[Any, dict[str, Any]]:
+    """Return what determines queries and tracks. Versions of the protocol differ in rounding only."""
+    return result["catalogue"], {key: v for key, v in result["protocol"].items() if key != "version"}
 
 
 def of_overheard(accuracy: Result | None, result: Result) -> dict[str, Any] | None:
@@ -58,7 +62,6 @@ def of_overheard(accuracy: Result | None, result: Result) -> dict[str, Any] | No
     """
     if accuracy is None or accuracy["protocol"]["part"] != "report":
         return None
-    # Other versions of the protocol differ in rounding only, so `version` is not compared.
     keys = ("seed", "n_per_length", "quick")
     if any(accuracy["protocol"][key] != result["protocol"][key] for key in keys):
         return None

@@ -15,8 +15,8 @@ from overheard.fingerprint.quantizer import Quantizer
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
 SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
-MIN_VISITED, VISITED_SHARE = 1 << 14, 0.01  # segments per query in larger catalogues: a constant, and a share
-RANKED_SHARE = 0.25  # of all cells, whose lists are ranked
+MIN_VISITED, VISITED_SHARE = 34_000, 0.012  # segments per query in larger catalogues: at least, and of all
+RANKED_SHARE = 0.15  # of all cells, whose lists are ranked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Planner:
         self._quantizer, self._cell_sizes, self._sizes_of = quantizer, cell_sizes, sizes_of
         n_segments, n_cells = int(cell_sizes.sum()), len(cell_sizes)
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
-        self.n_visited = int(MIN_VISITED + VISITED_SHARE * n_segments)
+        self.n_visited = max(MIN_VISITED, int(VISITED_SHARE * n_segments))
         self.is_small = n_segments <= SMALL_CATALOGUE
         self.n_ranked = self.n_probed if self.is_small else max(self.n_probed, int(RANKED_SHARE * n_cells))
 

@@ -36,7 +36,7 @@ N_CANDIDATES = 24  # per query embedding
 N_IMPOSTORS = 4  # per query embedding
 SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
 SHORT_LIST = SHORT_LIST_FACTOR * N_CANDIDATES
-N_REFINED = 768  # of the segments visited, whose next words are read
+N_REFINED = 512  # of the segments visited, whose next words are read
 N_DECODED = 96  # of these; decoding costs more than all that comes before it
 
 

@@ -16,7 +16,7 @@ from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.quantizer import Quantizer
 
 NO_CODEWORD = CODEWORDS  # fills up the codes of compact packs if other packs have longer codes
-N_CACHED_SEGMENTS = 8192  # decoded vectors, 3 MB; overlapping windows need mostly the same segments
+N_CACHED_SEGMENTS = 16384  # decoded vectors, 6 MB; overlapping windows need mostly the same segments
 
 
 class Segments:

@@ -55,7 +55,7 @@ class Changes:
         self._polled_often = True
         self._roots: tuple[object, ...] = ()
         self._state = b""
-        self._next_poll = 0.0
+        self._next_poll = self._last_poll = 0.0
 
     def __enter__(self) -> Changes:
         """Start to watch."""
@@ -73,11 +73,19 @@ class Changes:
         while not stop.wait(_STEP_S):
             if time.monotonic() >= self._next_poll:
                 self._poll()
-            changed = self._last_change
-            if changed is not None and time.monotonic() - changed >= self._quiet_s:
+            if self._is_quiet():
                 self._last_change = None
                 return True
         return False
+
+    def _is_quiet(self) -> bool:
+        """Return whether something changed, and nothing since then for the quiet period."""
+        changed = self._last_change
+        if changed is None:
+            return False
+        # Without reports, only a scan after that period shows that nothing has changed in it.
+        seen = self._last_poll if self._polled_often else time.monotonic()
+        return seen - changed >= self._quiet_s
 
     def touch(self) -> None:
         """Report a change."""
@@ -98,6 +106,8 @@ class Changes:
         if state != self._state:
             self._state = state
             self.touch()
+        if self._last_change is not None and self._polled_often:
+            self._next_poll = max(time.monotonic(), self._last_change + self._quiet_s)
 
     def _scan(self) -> bytes:
         """Return a hash of the paths, sizes and times of all files, and plan the next scan."""
@@ -109,9 +119,8 @@ class Changes:
                 digest.update(b"%s\0%d %d\n" % (os.fsencode(path), size, mtime_ns))
         now = time.monotonic()
         wait_s = self._poll_s if self._polled_often else self._poll_s * _SELDOM
-        if self._last_change is not None and self._polled_often:
-            wait_s = self._quiet_s  # to see whether the files are quiet now
         self._next_poll = now + max(wait_s, (now - started) / _MAX_SHARE)
+        self._last_poll = started
         return digest.digest()
 
     def _identities(self) -> tuple[object, ...]:

@@ -38,7 +38,7 @@ __all__ = [
 
 # Audio may be this much shorter than the file's header says before a warning; encoders pad by less.
 _TOLERATED_S, _TOLERATED_PART = 2.0, 0.1
-# Part of the packets. Joined MP3s have one gap per joint; those without half of their packets, 14% to 52%.
+# Part of the packets. Joined MP3s have one gap per joint; those without half of their packets, 14% to 61%.
 _TOLERATED_GAPS = 0.02
 
 
