@@ -6,6 +6,7 @@ All copies contain the sound of the window. Some of them may be other recordings
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 
@@ -23,6 +24,7 @@ N_COMPARED = 64  # segments of the shorter track; bounds the cost
 DECIDING_SIMILARITY = 0.5  # sum over segments that differ by which one track fits better than another
 UNCERTAIN_SIMILARITY = 0.1  # of a segment that two tracks share
 HEARD_SHARE = 0.5  # of the similarity of the better half of the segments; less is not heard in the window
+EQUAL_SIMILARITY = 1e-5  # differences below this are rounding
 _MAX_REMEMBERED = 10_000  # pairs of tracks
 
 
@@ -89,6 +91,17 @@ def find_copies(
         if len(copies) <= MANY_COPIES:
             break
     return similarity, copies
+
+
+def first_of_equals(aligned: AlignedTracks, best: int, copies: Collection[int]) -> int:
+    """Return the row of the first track, at its first offset, of the copies that are as similar as the best.
+
+    Equal fingerprints, as in two packs with the same recording, differ by rounding alone, which depends on
+    what was computed before. The first of them is always the same one.
+    """
+    similar = aligned.similarity >= aligned.similarity[best] - EQUAL_SIMILARITY
+    rows = np.flatnonzero(similar & np.isin(aligned.tracks, list(copies)))
+    return int(rows[np.lexsort((aligned.offsets[rows], aligned.tracks[rows]))[0]])
 
 
 def are_copies(

@@ -20,7 +20,13 @@ from overheard.events import Alternative, Match
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.copies import MANY_COPIES, AlignedTracks, SharedPassages, find_copies
+from overheard.recognize.copies import (
+    MANY_COPIES,
+    AlignedTracks,
+    SharedPassages,
+    find_copies,
+    first_of_equals,
+)
 from overheard.recognize.scoring import Evidence, Scoring
 
 VOTE_BIN_FRAMES = 8  # a quarter of the catalogue's hop
@@ -32,7 +38,6 @@ MISALIGNED_HALF_WEIGHT_FRAMES = 14.0  # distance at which a query counts half
 MIN_COVERED_SHARE = 0.6  # of a window; if a track covers less, the rest counts as similarity 0
 SHRINKAGE = 0.15  # segments of similarity 0 added to every mean, against alignments of very few segments
 N_BACKGROUND = 4  # most similar segments of other tracks and the cohort, whose mean is the background
-EQUAL_SIMILARITY = 1e-5  # differences below this are rounding
 MAX_COPY_TRACKS = 128  # whose alignments are scored too if there are many copies; bounds the cost
 
 
@@ -146,7 +151,7 @@ class Matcher:
         if len(copies) > MANY_COPIES:  # some may have no place among the hypotheses: let each track have one
             hypotheses = ranked.with_each_track(MAX_HYPOTHESES, MAX_COPY_TRACKS)
             scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, hypotheses)
-        best = _first_of_equals(scores, best, copies)
+        best = first_of_equals(scores, best, copies)
         best = self._prefer(scores, best, copies, playing)
         similarity = float(scores.similarity[best])
         background = self._background(candidates, copies)
@@ -267,17 +272,6 @@ class Matcher:
             covered[each, best],
             starts[each, best],
         )
-
-
-def _first_of_equals(scores: AlignedTracks, best: int, copies: Collection[int]) -> int:
-    """Return the row of the first track, at its first offset, of the copies as similar as the best.
-
-    Equal fingerprints, as in two packs with the same recording, differ by rounding alone, which depends on
-    what was computed before. The first of them is always the same one.
-    """
-    similar = scores.similarity >= scores.similarity[best] - EQUAL_SIMILARITY
-    rows = np.flatnonzero(similar & np.isin(scores.tracks, list(copies)))
-    return int(rows[np.lexsort((scores.offsets[rows], scores.tracks[rows]))[0]])
 
 
 def _nearest_queries(starts: IntArray, step_frames: int, n_queries: int) -> tuple[IntArray, FloatArray]:
