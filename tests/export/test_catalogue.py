@@ -66,6 +66,27 @@ def test_without_credits_tags_count_and_paths_begin_at_the_folder(corpus: Path, 
     assert [track.title for track in tracks] == ["Tagged", "three", "zwei"]
 
 
+def test_the_tracks_of_a_cue_sheet_have_their_own_titles_and_the_credits_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "ModelFingerprinter", indexing_fakes.SlowFake)
+    audio_files.write_music(tmp_path / "album.flac", 9.0)
+    sheet = 'FILE "album.flac" WAVE\n'
+    for number, title in enumerate(["First", "Second"], 1):
+        sheet += f'TRACK {number:02} AUDIO\nTITLE "{title}"\nINDEX 01 00:0{5 * (number - 1)}:00\n'
+    (tmp_path / "album.cue").write_text(sheet)
+    (tmp_path / "credits.csv").write_text("path,title,artist,licence\nalbum.flac,Album,Ann,CC0\n")
+    pack = tmp_path / "out" / "x.pack"
+    argv = [str(tmp_path), "--pack", str(pack), "--credits", str(tmp_path / "credits.csv"), "--jobs", "1"]
+    assert cli.main(["catalogue", *argv]) == 0
+    tracks = open_pack(pack).tracks
+    assert [(track.title, track.artist, track.path) for track in tracks] == [
+        ("First", "Ann", "album.flac"),
+        ("Second", "Ann", "album.flac"),
+    ]
+    assert [track.extras["licence"] for track in tracks] == ["CC0", "CC0"]
+
+
 def test_a_link_to_nowhere_is_left_out_by_name(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
