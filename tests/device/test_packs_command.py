@@ -308,6 +308,7 @@ def test_an_exported_pack_contains_nothing_private(data: Path, tmp_path: Path) -
     write_layer(open_pack(path), [entry("Three", "Other", "Album", 3, **facts)])
     target = tmp_path / "shared.pack"
     assert overheard("packs", "export", "mine", str(target)) == 0
+    assert target.stat().st_mode & 0o044  # a web server can read it
     exported = open_pack(target)
     assert [track.path for track in exported.tracks] == [
         "Artist/Album/One.flac",

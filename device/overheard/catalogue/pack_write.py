@@ -113,6 +113,7 @@ def write_file(
     contents: Contents,
     lineage: str | None = None,
     serials: tuple[int, int] = (0, 0),
+    private: bool = True,
 ) -> None:
     """Write a file of a pack atomically.
 
@@ -123,6 +124,7 @@ def write_file(
     contents : Contents
     lineage : of the layer; None for a base, which begins a new one
     serials : first and last
+    private : whether only the user may read the file
 
     Raises
     ------
@@ -139,7 +141,7 @@ def write_file(
     if lineage is not None:
         facts["layer"] = {"lineage": lineage, "first": serials[0], "last": serials[1]}
     try:
-        with atomic_write(path, private=True) as file:
+        with atomic_write(path, private) as file:
             write_parts(file, facts, contents.parts(), None if lineage is not None else serials)
     except OSError as error:
         raise PackError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -41,7 +41,7 @@ def export_pack(pack: Pack, target: Path, base: str | None = None) -> None:
 
     contents = Contents.of_layers(pack.layers, pack.hidden, _common_width([pack]))
     tracks = contents.tracks
-    _write(target, pack, dataclasses.replace(contents, tracks=lambda: map(share, tracks())))
+    _write(target, pack, dataclasses.replace(contents, tracks=lambda: map(share, tracks())), private=False)
 
 
 def merge_packs(packs: Sequence[Pack], target: Path) -> None:
@@ -134,6 +134,6 @@ def _common_width(packs: Sequence[Pack]) -> int:
     return widths.pop() if widths else packs[0].code_bytes
 
 
-def _write(target: Path, pack: Pack, contents: Contents) -> None:
+def _write(target: Path, pack: Pack, contents: Contents, private: bool = True) -> None:
     facts = {"name": target.stem, "spec": pack.manifest.get("spec"), "fingerprint_digest": pack.digest}
-    write_file(target, facts, contents)
+    write_file(target, facts, contents, private=private)
