@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from overheard.catalogue import layers
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.search import SegmentIndex
 from overheard.files import link_files
@@ -55,6 +56,9 @@ def build_pack(
     if report.failed:
         path, reason = report.failed[0]
         raise RuntimeError(f"cannot index {len(report.failed)} tracks, for example {path}: {reason}")
+    layers.compact(
+        pack
+    )  # without hidden tracks, a track has the same number in the pack and in the catalogue
     return open_pack(pack, model.digest)
 
 

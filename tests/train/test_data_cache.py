@@ -163,7 +163,7 @@ def test_undecodable_files_are_skipped_and_reported(tmp_path: Path, caplog: pyte
     reasons = {Path(path).name: reason for path, reason in clips.unreadable}
     assert sorted(reasons) == ["cut.flac", "empty.wav", "lost.mp3", "text.ogg"]
     assert "empty" in reasons["empty.wav"]
-    assert "No such file" in reasons["lost.mp3"]
+    assert "no such file" in reasons["lost.mp3"]
     assert not any(str(tmp_path) in reason for reason in reasons.values())
     assert caplog.text.count("is ignored, because it cannot be decoded") == 4
     caplog.clear()

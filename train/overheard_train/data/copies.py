@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
+from overheard.catalogue.layers import compact
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.files import link_files
 from overheard.fingerprint.model import load_model
@@ -108,6 +109,7 @@ def _index(base: Path, model: Path | None, jobs: int) -> Pack:
     report = index([base.with_suffix(".links")], path, make, jobs)
     if report.failed:
         log.info("%d recordings of train are silent or too short to compare", len(report.failed))
+    compact(path)  # without hidden tracks, a track has the same number in the pack and in the catalogue
     return open_pack(path)
 
 
