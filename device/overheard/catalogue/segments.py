@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from overheard.catalogue.decoded import DecodedSegments
 from overheard.catalogue.lists import IntArray
 from overheard.catalogue.pack import Pack
 from overheard.events import Track
@@ -19,7 +20,7 @@ NO_CODEWORD = CODEWORDS  # fills up the codes of compact packs if other packs ha
 N_CACHED_SEGMENTS = 16384  # decoded vectors, 6 MB; overlapping windows need mostly the same segments
 
 
-class Segments:
+class Segments(DecodedSegments):
     """All segments of packs, numbered consecutively in the order of packs, layers and tracks.
 
     Parameters
@@ -38,6 +39,7 @@ class Segments:
     """
 
     def __init__(self, packs: Sequence[Pack], quantizer: Quantizer) -> None:
+        super().__init__(quantizer.dim, N_CACHED_SEGMENTS)
         self.quantizer = quantizer
         self.layers = [layer for pack in packs for layer in pack.layers]
         self._pack_names = [pack.name for pack in packs for _ in pack.layers]
@@ -50,10 +52,6 @@ class Segments:
         hidden = [mask for pack in packs for mask in pack.hidden if mask.any()]
         masks = [mask for pack in packs for mask in pack.hidden]
         self._hidden = np.concatenate(masks) if hidden else np.zeros(0, dtype=np.bool_)
-        # A direct-mapped cache: row n % N_CACHED_SEGMENTS may hold segment n.
-        self._cached_segments: IntArray = np.full(N_CACHED_SEGMENTS, -1, dtype=np.int64)
-        self._cached_vectors: FloatArray = np.zeros((N_CACHED_SEGMENTS, quantizer.dim), dtype=np.float32)
-        self._cached_penalties: FloatArray = np.zeros(N_CACHED_SEGMENTS, dtype=np.float32)
         widths = [layer.code_bytes for layer in self.layers if layer.n_segments]
         self._code_bytes = max(widths, default=quantizer.code_bytes)
 
@@ -90,29 +88,6 @@ class Segments:
         for chosen, codes in parts:
             all_codes[chosen, : codes.shape[1]] = codes
         return all_codes
-
-    def vectors(self, segments: IntArray) -> FloatArray:
-        """Return the scoring vectors ``(n, dim)`` float32 of these segments."""
-        return self._decoded(segments)[0]
-
-    def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        """Return products ``(m, n)`` of queries and scoring vectors, less the segments' hubness penalties."""
-        vectors, penalties = self._decoded(segments)
-        products: FloatArray = queries @ vectors.T
-        products -= penalties
-        return products
-
-    def _decoded(self, segments: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return scoring vectors ``(n, dim)`` and hubness penalties ``(n,)``."""
-        rows = segments % N_CACHED_SEGMENTS
-        new = self._cached_segments[rows] != segments
-        vectors, penalties = self._cached_vectors[rows], self._cached_penalties[rows]
-        if new.any():
-            vectors[new], penalties[new] = self._decode(segments[new])
-            rows = rows[new]
-            self._cached_segments[rows] = segments[new]
-            self._cached_vectors[rows], self._cached_penalties[rows] = vectors[new], penalties[new]
-        return vectors, penalties
 
     def _decode(self, segments: IntArray) -> tuple[FloatArray, FloatArray]:
         vectors = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from overheard.catalogue.decoded import DecodedSegments
 from overheard.catalogue.plan import Plan, Planner
 from overheard.catalogue.scan import best_rows, top
 from overheard.catalogue.search import (
@@ -106,7 +107,7 @@ def _track(open_index: Callable[[], PartialIndex], number: int) -> Track:
     return open_index().track(number)
 
 
-class ShardedIndex:
+class ShardedIndex(DecodedSegments):
     """A :class:`SegmentIndex` over shards: one catalogue of all packs, in the order of the shards.
 
     Parameters
@@ -116,19 +117,15 @@ class ShardedIndex:
     """
 
     def __init__(self, shards: Sequence[Shard], quantizer: Quantizer) -> None:
-        self._shards = tuple(shards)
+        super().__init__(quantizer.dim, N_CACHED_SEGMENTS)
+        self._shards, self._dim = tuple(shards), quantizer.dim
         sizes = np.sum([shard.list_sizes for shard in shards], axis=0)
         self._planner = Planner.of_lists(quantizer, sizes)  # so that shards search as deep as the whole
-        dim = quantizer.dim
         lengths = [np.diff(shard.first_segment) for shard in shards]
         self.first_segment: IntArray = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         self._track_bounds = np.cumsum([0, *map(len, lengths)])
         self._segment_bounds: IntArray = self.first_segment[self._track_bounds]
         self._tracks: dict[int, Track] = {}
-        # A direct-mapped cache: row n % N_CACHED_SEGMENTS may hold segment n.
-        self._cached_segments: IntArray = np.full(N_CACHED_SEGMENTS, -1, dtype=np.int64)
-        self._cached_vectors: FloatArray = np.zeros((N_CACHED_SEGMENTS, dim), dtype=np.float32)
-        self._cached_penalties: FloatArray = np.zeros(N_CACHED_SEGMENTS, dtype=np.float32)
 
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
@@ -153,29 +150,13 @@ class ShardedIndex:
             parts.append(dataclasses.replace(part, segments=segments))
         return choose(parts, SHORT_LIST if plan.is_small else N_DECODED)
 
-    def vectors(self, segments: IntArray) -> FloatArray:
-        """Return vectors ``(n, dim)`` float32 in the direction of the segments' embeddings."""
-        return self._decoded(segments)[0]
-
-    def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
-        """Return the similarities ``(m, n)`` float32 of queries ``(m, dim)`` and segments ``(n,)``."""
-        vectors, penalties = self._decoded(segments)
-        products: FloatArray = queries @ vectors.T
-        products -= penalties
-        return products
-
-    def _decoded(self, segments: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return vectors and hubness penalties; ask all shards at once for those that are not cached."""
-        rows = segments % N_CACHED_SEGMENTS
-        new = np.flatnonzero(self._cached_segments[rows] != segments)
-        vectors, penalties = self._cached_vectors[rows], self._cached_penalties[rows]
-        asked = [
-            (new[chosen], shard, shard.decode(own)) for shard, chosen, own in self._by_shard(segments[new])
-        ]
-        for places, shard, future in asked:
-            vectors[places], penalties[places] = shard.wait(future)
-        self._cached_segments[rows[new]] = segments[new]
-        self._cached_vectors[rows[new]], self._cached_penalties[rows[new]] = vectors[new], penalties[new]
+    def _decode(self, segments: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return vectors and hubness penalties; all shards are asked at once."""
+        vectors = np.empty((len(segments), self._dim), dtype=np.float32)
+        penalties = np.empty(len(segments), dtype=np.float32)
+        asked = [(chosen, shard, shard.decode(own)) for shard, chosen, own in self._by_shard(segments)]
+        for chosen, shard, future in asked:
+            vectors[chosen], penalties[chosen] = shard.wait(future)
         return vectors, penalties
 
     def _by_shard(self, segments: IntArray) -> Iterator[tuple[Shard, npt.NDArray[np.bool_], IntArray]]:
