@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
@@ -181,14 +182,16 @@ def differences(events: Sequence[dict[str, Any]], history: Path) -> list[str]:
 
     A play that was printed must have a row. If its end was printed, the row must have this end.
     """
-    rows = {(row.started_at, row.track_id): row for row in read_plays(history)[0]}
+    ends = collections.defaultdict(list)  # by start and track: a play can start where an empty one ended
+    for row in read_plays(history)[0]:
+        ends[row.started_at, row.track_id].append(row.ended_at)
     reasons = []
     for event in events:
         if event["event"] not in ("play_started", "play_ended"):
             continue
-        row = rows.get((event["started_at"], event["play"]["track"]["id"]))
-        if row is None:
+        found = ends.get((event["started_at"], event["play"]["track"]["id"]))
+        if found is None:
             reasons.append(f"no row for {event['event']} at {event['started_at']}")
-        elif event["event"] == "play_ended" and row.ended_at != event["ended_at"]:
-            reasons.append(f"ended at {event['ended_at']}, in the history {row.ended_at}")
+        elif event["event"] == "play_ended" and event["ended_at"] not in found:
+            reasons.append(f"ended at {event['ended_at']}, in the history {', '.join(found)}")
     return reasons

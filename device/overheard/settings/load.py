@@ -1,7 +1,6 @@
 """Load the user's settings, with the origin of each: defaults, a TOML file, the environment and flags.
 
-A later source overrides an earlier one. Parameters that invalidate existing fingerprints are not settings;
-they are in :mod:`overheard.fingerprint.spec`.
+A later source overrides an earlier one.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 
 from overheard.errors import SettingsError
 from overheard.files import expand_user, read_regular
+from overheard.settings.schema import Settings
 from overheard.text import shorten
 
 if sys.version_info >= (3, 11):
@@ -23,93 +23,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-MODELS_DIR = Path(__file__).parent / "models"
 _MAX_CONFIG_BYTES = 1 << 16
 _MAX_DOTS = 400  # in a line: tomllib needs two minutes for a name of 30,000 parts
-
-
-def _about(text: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Return the metadata of a setting: its description and, of a number, its lowest and highest value."""
-    return {"about": text, "low": low, "high": high}
-
-
-def _field(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata=_about(about, low, high))
-
-
-@dataclasses.dataclass(frozen=True)
-class ListenSettings:
-    """Settings of `overheard listen`."""
-
-    input: str = _field("default", 'audio source: "default", "monitor", a device, a file or "-"')
-    history: bool = _field(True, "save plays to history.sqlite in the data folder")
-    queue_s: float = _field(10.0, "seconds of audio to buffer while recognition is busy", 1, 600)
-    reconnect_max_s: float = _field(
-        30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class IndexSettings:
-    """Settings of `overheard index`."""
-
-    pack: str = _field("music", "name of the pack that `overheard index` writes")
-    jobs: int = _field(0, "files to process in parallel; 0: one per processor", 0, 1024)
-    compact: bool = _field(False, "half the size, lower accuracy")
-    quiet_s: float = _field(10.0, "seconds without changes before --watch indexes them", 1, 3600)
-    poll_s: float = _field(
-        60.0, "seconds between two scans by --watch of folders on network shares", 1, 86400
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class GateSettings:
-    """Settings of the level gate, which skips the analysis of silence."""
-
-    open_db: float = _field(-65.0, "level in dBFS at which the gate opens and analysis starts", -120, 0)
-    close_db: float = _field(-68.0, "level in dBFS below which the gate closes", -120, 0)
-    hang_s: float = _field(2.0, "seconds that the gate stays open after the last loud block", 0, 60)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrackSettings:
-    """Settings that decide how matches become plays."""
-
-    gap_s: float = _field(6.0, "seconds without a match after which a play ends", 1, 120)
-    unknown_s: float = _field(
-        15.0, "seconds without a match after which sound counts as unknown music", 1, 600
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """All settings."""
-
-    data_dir: Path = dataclasses.field(default=Path(), metadata=_about("folder of packs and history"))
-    packs: tuple[str, ...] = _field((), "names of the packs to search; empty: those that are enabled")
-    model: str = _field("", "overheard, overheard-tiny, or the path of a model's .json; empty: overheard")
-    listen: ListenSettings = ListenSettings()
-    index: IndexSettings = IndexSettings()
-    gate: GateSettings = GateSettings()
-    track: TrackSettings = TrackSettings()
-
-    @property
-    def packs_dir(self) -> Path:
-        """The folder of the user's own packs."""
-        return self.data_dir / "packs"
-
-    @property
-    def history_path(self) -> Path:
-        """The SQLite file of the plays."""
-        return self.data_dir / "history.sqlite"
-
-    @property
-    def model_path(self) -> Path | None:
-        """The manifest of the model to load; None for the default model."""
-        shipped = MODELS_DIR / f"{self.model}.json"
-        if self.model == Path(self.model).name and shipped.exists():
-            return shipped
-        return expand_user(self.model) if self.model else None
 
 
 def default_config_path(env: Mapping[str, str] | None = None) -> Path:

@@ -1,0 +1,30 @@
+"""The user's settings: `schema` has their names, defaults and limits, `load` reads them.
+
+Input: the configuration file, the environment and flags.
+Output: `Settings`.
+May import: the other base modules.
+"""
+
+from overheard.settings.load import default_config_path, fields, flatten, load, read_toml
+from overheard.settings.schema import (
+    MODELS_DIR,
+    GateSettings,
+    IndexSettings,
+    ListenSettings,
+    Settings,
+    TrackSettings,
+)
+
+__all__ = [
+    "MODELS_DIR",
+    "GateSettings",
+    "IndexSettings",
+    "ListenSettings",
+    "Settings",
+    "TrackSettings",
+    "default_config_path",
+    "fields",
+    "flatten",
+    "load",
+    "read_toml",
+]
