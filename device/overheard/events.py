@@ -47,6 +47,8 @@ class Match:
     confidence: float  # 0-1, calibrated; that it is the track or one of the alternatives
     margin: float  # mean similarity minus that of the best other track
     alternatives: tuple[Alternative, ...] = ()  # fit the window as well as the track
+    repeats: tuple[float, ...] = ()  # other positions in the track at start_s that fit as well
+    continued: float | None = None  # score of the open play's track where it plays on; None if not compared
 
     @property
     def accepted(self) -> bool:

@@ -65,6 +65,10 @@ class PlayTracker:
         """The open play."""
         return self._play
 
+    def position_s(self, at_s: float) -> float | None:
+        """Return the position in the open play's track at a second of the source, if it plays on."""
+        return None if self._play is None else self._alignment_s + at_s
+
     def update(self, match: Match | None, window_start_s: float, window_end_s: float) -> list[Event]:
         """Add the best match of one window of sound and return the resulting events.
 
