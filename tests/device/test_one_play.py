@@ -1,9 +1,9 @@
-"""One play per listening: whole scenes of real audio through the real listener, and the plays they must give."""
+"""One play per listening: scenes of real audio through the real listener, and the plays they must give."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from fnmatch import fnmatch
 
 import numpy as np
 import pytest
@@ -143,7 +143,7 @@ SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
     ),
     "a song after the jingle of shows": (
         lambda: join(seconds(TRACKS["show 2"], 0, 6), song(1)),
-        ["*", "song 1"],
+        ["show *", "song 1"],
     ),
 }
 
@@ -170,8 +170,6 @@ def test_each_listening_is_one_play(recognizer: Recognizer, scene: str) -> None:
     plays = plays_of(listen(recognizer, make()))
     found = [play.track.title for play in plays]
     shown = [(play.track.title, round(play.start_s, 1), round(play.end_s, 1)) for play in plays]
-    wanted = [
-        title if title != "*" else found[i] if i < len(found) else "" for i, title in enumerate(expected)
-    ]
-    assert found == wanted, shown
+    assert len(found) == len(expected), shown
+    assert all(fnmatch(title, wanted) for title, wanted in zip(found, expected, strict=True)), shown
     assert min(play.end_s - play.start_s for play in plays) >= SHORTEST_S, shown

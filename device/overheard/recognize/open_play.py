@@ -1,4 +1,4 @@
-"""The play that is heard now: how its track lies in time, and whether a match continues it or starts it again."""
+"""The play that is heard now: how its track lies in time, and whether a match continues or repeats it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from overheard.recognize.agreement import (
     alignment_s,
     alignments_of,
     common,
-    realigned,
     readings_of,
+    realigned,
 )
 
 
@@ -87,7 +87,7 @@ class OpenPlay:
         return realigned(match, self.play.track.id, self.alignment_s, self._rules.drift_s)
 
     def extend(self, match: Match) -> None:
-        """Continue to this match's end, at its alignment: the speed may be slightly off, or the player jumped."""
+        """Continue to this match's end at its alignment: the speed is slightly off, or the player jumped."""
         found = readings_of(match)
         agreeing = common(self.readings, found, self._rules.drift_s) or self.readings.keys() & found.keys()
         followed = {name: found[name] for name in self.readings if name in agreeing}
@@ -112,7 +112,7 @@ class OpenPlay:
         )
 
     def hold(self, match: Match) -> None:
-        """Count the match's sound to the play: another alignment or track fits better, but its own does too."""
+        """Count the match's sound to the play, whose own alignment fits too, though another fits better."""
         self.heard_s = max(self.heard_s, match.end_s)
         self.play = dataclasses.replace(
             self.play, end_s=max(self.play.end_s, self._reading.clip(self.heard_s))
@@ -127,7 +127,7 @@ class OpenPlay:
         )
 
     def _fit(self, match: Match) -> None:
-        """Keep the alignments that explain all that was heard; correct the start if the present one is new."""
+        """Keep the alignments that explain all that was heard; correct the start if that is another one."""
         if not match.accepted or match.track.id != self.play.track.id:
             return
         drift_s, now = self._rules.drift_s, alignments_of(match)
@@ -139,7 +139,7 @@ class OpenPlay:
                 self.play = dataclasses.replace(self.play, offset_s=offset_s)
 
     def started_again(self, match: Match) -> float | None:
-        """Return the alignment at which the track plays again from its beginning, at about its end; or None."""
+        """Return the alignment at which the track begins again at about its end; None if it does not."""
         begins = [
             -one
             for one in alignments_of(match)
@@ -150,8 +150,8 @@ class OpenPlay:
     def resumes(self, match: Match) -> bool:
         """Return whether this play, which had ended, goes on with this match: unnoticed, or after a pause.
 
-        The track goes on where it stopped or at most as far as the time since then, or is a little behind, but
-        was not over, and does not begin again.
+        The track goes on where it stopped, or at most as far as the time since then, or is a little behind.
+        It was not over, and does not begin again.
         """
         reading = readings_of(match).get(self.play.track.id)
         if reading is None or -reading.alignment_s >= self._over_s - self._rules.restart_s:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 
-from overheard.events import Alternative, Event, Match, Play, PlayEnded, PlayStarted, PlayUpdated
+from overheard.events import Event, Match, Play, PlayEnded, PlayStarted, PlayUpdated
 from overheard.recognize.agreement import (
     TrackRules,
     agree,
