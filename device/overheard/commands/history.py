@@ -157,9 +157,11 @@ def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
 
 def to_cells(row: PlayRow) -> list[str | float]:
     """Return the cells of a row for CSV, which people open in spreadsheets."""
-    others = "; ".join(_names(row))
-    cells: list[str | float] = [getattr(row, field.name) for field in dataclasses.fields(row)[:-1]]
-    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in (*cells, others)]
+    values = dataclasses.asdict(row) | {"alternatives": "; ".join(_names(row))}
+    cells = [
+        "" if cell is None else int(cell) if isinstance(cell, bool) else cell for cell in values.values()
+    ]
+    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _names(row: PlayRow) -> list[str]:
