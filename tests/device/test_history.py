@@ -255,7 +255,7 @@ def test_an_ambiguous_play_is_stored_and_settles_in_its_row(path: Path):
     assert [other["track"]["title"] for other in row.alternatives] == ["Beta", "Gamma"]
     assert [other["offset_s"] for other in row.alternatives] == [1.0, 1.0]
     assert "ambiguous: Ann - Alpha, or one of 2 others" in to_text([row], 1, None)[1]
-    assert to_cells(row)[-1] == "Ann - Beta; Ann - Gamma"
+    assert "Ann - Beta; Ann - Gamma" in to_cells(row)
     sink.handle(PlayUpdated(ambiguous("Gamma", [], 20)), T0)  # written at once, before it is printed
     (row,), _ = read_plays(path)
     assert (row.track_id, row.title, row.alternatives) == (track("Gamma").id, "Gamma", [])

@@ -83,6 +83,7 @@ class HistorySink:
         """Insert or update the row of a play, and note the source of the plays that follow."""
         if isinstance(event, SourceChanged):
             self._source = event.name
+            self._ended.clear()
         if isinstance(event, MusicUnknown) and event.unknown_id is not None:
             self._keep(Entry.of_unknown(event, started, self._source))
             self._write()
