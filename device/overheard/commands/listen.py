@@ -54,11 +54,16 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
+    from overheard.recognize.unknown_store import UnknownStore
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
     with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)
+        if settings.unknown.remember and source.live:
+            recognizer.unknown_store = UnknownStore(
+                settings.unknown_path, recognizer.model, settings.unknown.max_pieces
+            )
         sinks = open_sinks(args, settings, source)
         tell(f"overheard: listening to {one_line(source.name)}")
         with watching_packs(recognizer, settings, args.pack), stop_on_signals(stop_event):

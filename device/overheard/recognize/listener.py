@@ -16,6 +16,7 @@ from overheard.fingerprint.frontend import FloatArray, StreamingFrontend, slice_
 from overheard.hear.gate import LevelGate, MusicDetector
 from overheard.recognize.match import Matcher
 from overheard.recognize.plays import PlayTracker, TrackRules
+from overheard.recognize.unknown import UnknownMusic
 from overheard.settings import GateSettings, TrackSettings
 
 CLIP_STEP_FRAMES = 4  # fine enough that some query segment lies on the catalogue's grid of 32 frames
@@ -87,6 +88,7 @@ class Listener:
     gate, track : the user's settings
     windows : those of a microphone by default
     rules : when matches become a play; those of a microphone by default
+    unknown : gives unknown music its id; None if it is not remembered
 
     Attributes
     ----------
@@ -101,6 +103,7 @@ class Listener:
         track: TrackSettings | None = None,
         windows: Windows | None = None,
         rules: TrackRules | None = None,
+        unknown: UnknownMusic | None = None,
     ) -> None:
         self._newest_engine = engine
         self._engine = engine()
@@ -110,6 +113,7 @@ class Listener:
         self._detector = MusicDetector()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
+        self._unknown = unknown
         self._step_s = self._windows.step_frames / self._spec.frontend.frames_per_s
         self._n_window = self._segments_in(self._windows.length_s)
         self._n_hop = sys.maxsize if self._windows.single else math.ceil(self._windows.hop_s / self._step_s)
@@ -151,7 +155,7 @@ class Listener:
         if not (self._gate.process(block) and self._detector.process(block)):
             events = self._end_stretch()
             self._n_samples += len(block)
-            return events + self._tracker.quiet(self.now_s)
+            return events + self._after_music(self._tracker.quiet(self.now_s))
         if self._origin_samples is None:
             self._origin_samples = self._n_samples
             self.any_sound = True
@@ -180,7 +184,12 @@ class Listener:
         the first.
         """
         events = [] if self._failed else self._match_rest()
+        if self._unknown is not None:
+            self._unknown.finish()
         return events + self._tracker.finish(self.now_s)
+
+    def _after_music(self, events: list[Event]) -> list[Event]:
+        return events if self._unknown is None else self._unknown.other(events)
 
     def _end_stretch(self) -> list[Event]:
         """Match what has not been matched yet, and forget the sound."""
@@ -233,7 +242,11 @@ class Listener:
             match = short if short is not None and short.accepted else match
         if match is not None and (self.best is None or match.score > self.best.score):
             self.best = match
-        return self._tracker.update(match, *self._span_s(n))
+        events, end = self._tracker.update(match, *self._span_s(n)), len(self._queries) - self._n_unmatched
+        if self._unknown is None:
+            return events
+        queries = Queries.join(self._queries[end - n : end])
+        return self._unknown.window(events, queries, self._windows.step_frames, *self._span_s(n))
 
     def _match_last(self, n: int) -> Match | None:
         """Return the best match of the last `n` segments of the window."""
