@@ -31,7 +31,8 @@ KNOWN = 0
 def noisy(wave: FloatArray, seed: int) -> FloatArray:
     """Return the music as another day's microphone hears it."""
     noise = cafe(np.random.default_rng(seed), len(wave), RATE)
-    return np.asarray(wave + noise * np.sqrt(np.mean(wave**2) / np.mean(noise**2)) / 3, np.float32) / 2
+    noise *= np.float32(np.sqrt(np.mean(wave**2) / np.mean(noise**2)) / 3)
+    return np.asarray((wave + noise) / 2, np.float32)
 
 
 def silence(length_s: float) -> FloatArray:
