@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import sys
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
-from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
 from overheard.events import Event, Match, Status
-from overheard.fingerprint.embedder import Embedder, Queries
-from overheard.fingerprint.frontend import FloatArray, StreamingFrontend, slice_segments
+from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.hear.gate import LevelGate, MusicDetector
-from overheard.recognize.match import Matcher
+from overheard.recognize.engine import Engine
 from overheard.recognize.plays import PlayTracker, TrackRules
 from overheard.recognize.stages import StageTimes
-from overheard.recognize.windows import MAX_SEARCHED, SHORT_WINDOW_S, Windows, evenly_spread
+from overheard.recognize.stretch import Stretch
+from overheard.recognize.window_match import Found, WindowMatcher
+from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings
-
-MAX_EMBEDDED_AT_ONCE = 256  # bounds memory
-
-
-@dataclasses.dataclass(frozen=True)
-class Engine:
-    """What turns query segments into matches; shared by all listeners, and replaced when packs change."""
-
-    embedder: Embedder
-    index: SegmentIndex
-    matcher: Matcher
 
 
 class Detector(Protocol):
@@ -79,13 +66,12 @@ class Listener:
         self._detector = detector or MusicDetector()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
-        self._step_s = self._windows.step_frames / self._spec.frontend.frames_per_s
-        self._n_window = self._segments_in(self._windows.length_s)
-        self._n_hop = sys.maxsize if self._windows.single else math.ceil(self._windows.hop_s / self._step_s)
+        self._hop_frames = self._windows.hop_s * self._spec.frontend.frames_per_s
         self._n_samples = 0  # so far, lost sound included
         self._n_lost = 0
         self._is_music = False
         self._times = StageTimes()
+        self._matcher = WindowMatcher(self._windows, self._spec, self._times)
         self.best: Match | None = None
         self.any_sound = False
         self._failed = False  # whether the last block raised an exception
@@ -96,12 +82,10 @@ class Listener:
         self._detector.reset()
         self._is_music = False
         self._blocks: list[FloatArray] = []  # wait for the front-end
-        self._frames: FloatArray = np.zeros((0, self._spec.frontend.n_mels), dtype=np.float32)
-        self._queries: list[Queries] = []  # of the next window and after it, one segment each
-        self._candidates: list[Candidates | None] = []  # of the same segments, where they were searched
-        self._n_embedded = 0
-        self._n_unmatched = 0  # segments after the last window
-        self._origin_samples: int | None = None  # where the current stretch of sound began
+        self._stretch = Stretch(self._spec, self._times)
+        self._next = 0  # segment of the stretch that is looked at next
+        self._matched = -self._windows.step_frames  # last segment of the last window
+        self._origin_samples: int | None = None  # where the present stretch began
 
     @property
     def now_s(self) -> float:
@@ -158,7 +142,7 @@ class Listener:
         engine = self._newest_engine()
         if engine is not self._engine:
             self._engine = engine
-            self._candidates = [None] * len(self._candidates)  # have the old catalogue's segment numbers
+            self._stretch.forget_candidates()  # have the old catalogue's segment numbers
 
     def gap(self, n_samples: int) -> list[Event]:
         """Account for lost sound: no segment reaches across it."""
@@ -186,101 +170,46 @@ class Listener:
     def _match_rest(self) -> list[Event]:
         """Match the windows that wait, and a last one that ends with the sound."""
         events = self._advance()
-        return events + (self._match(self._n_unmatched) if self._n_unmatched else [])
+        last = self._next - self._windows.step_frames
+        return events + (self._match(last) if last > self._matched else [])
 
     def _advance(self) -> list[Event]:
-        """Embed the sound that waits, and match the windows that are complete."""
-        events: list[Event] = []
+        """Match the windows that are complete."""
         if self._blocks:
             self._hear()
-        while len(self._frames) >= self._spec.n_frames:
-            self._embed()
-            if self._n_unmatched >= self._n_hop:
-                self._search(self._searched_rows(len(self._queries), len(self._queries)))
-            while self._n_unmatched >= self._n_hop:
-                events += self._match(self._n_hop)
+        events: list[Event] = []
+        while self._next <= self._stretch.last_start:
+            if self._next - self._matched >= self._hop_frames:
+                events += self._match(self._next)
+            self._next += self._windows.step_frames
         return events
 
     def _hear(self) -> None:
         """Convert the blocks that wait to frames."""
         with self._times.of("frontend"):
             frames = self._frontend.process(np.concatenate(self._blocks))
-            self._frames, self._blocks = np.concatenate([self._frames, frames]), []
+            self._blocks = []
         with self._times.of("detector"):
             self._is_music = self._detector.process(frames)
+        self._stretch.add(frames)
 
-    def _embed(self) -> None:
-        """Embed the segments that wait, but not too many at once; forget what no window needs any more."""
-        step, n_frames = self._windows.step_frames, self._spec.n_frames
-        n = min((len(self._frames) - n_frames) // step + 1, MAX_EMBEDDED_AT_ONCE)
-        segments = slice_segments(self._frames[: (n - 1) * step + n_frames], step, self._spec)
-        self._frames = self._frames[n * step :]
-        with self._times.of("network"):
-            queries = self._engine.embedder.query(segments)
-        rows = [Queries(queries.embeddings[i : i + 1], queries.expected[i : i + 1]) for i in range(n)]
-        self._n_embedded += n
-        self._n_unmatched += n
-        n_kept = self._n_window + max(0, self._n_unmatched - self._n_hop)
-        self._queries = [*self._queries, *rows][-n_kept:]
-        self._candidates = [*self._candidates, *[None] * n][-n_kept:]
-
-    def _match(self, n_new: int) -> list[Event]:
-        """Match the window that ends with the next `n_new` segments; if not accepted, its last seconds."""
-        self._n_unmatched -= n_new
-        n = min(len(self._queries) - self._n_unmatched, self._n_window)
-        n_short = self._segments_in(SHORT_WINDOW_S)
-        match = self._match_last(n)
-        if n_short < n and not self._windows.single and (match is None or not match.accepted):
-            short = self._match_last(n_short)
-            match = short if short is not None and short.accepted else match
+    def _match(self, last: int) -> list[Event]:
+        """Match the window that ends with this segment."""
+        self._matched = last
+        found = self._find(last)
+        match = found.match
         if match is not None and (self.best is None or match.score > self.best.score):
             self.best = match
-        return self._tracker.update(match, *self._span_s(n))
+        if not self._windows.single:
+            self._stretch.forget_before(last - self._matcher.n_frames)
+        return self._tracker.update(match, found.start_s, found.end_s)
 
-    def _match_last(self, n: int) -> Match | None:
-        """Return the best match of the last `n` segments of the window."""
-        end = len(self._queries) - self._n_unmatched
-        rows = self._searched_rows(n, end)
-        play = self._tracker.playing
-        candidates = self._search(rows)
-        with self._times.of("match"):
-            return self._engine.matcher.match(
-                Queries.join(self._queries[end - n : end]),
-                candidates,
-                rows - (end - n),
-                self._windows.step_frames,
-                *self._span_s(n),
-                None if play is None else play.track.id,
-            )
-
-    def _searched_rows(self, n: int, end: int) -> IntArray:
-        """Return which of `n` segments before row `end` are searched; windows that overlap share them."""
-        if self._windows.single:
-            return end - n + evenly_spread(n, MAX_SEARCHED)
-        first = self._n_embedded - len(self._queries) + end - n  # its number since the sound began
-        starts = np.arange(first - 1, first + n) * self._windows.step_frames
-        return end - n + np.flatnonzero(np.diff(starts // self._windows.search_frames))
-
-    def _search(self, rows: IntArray) -> Candidates:
-        """Return the candidates of the segments in these rows; each is searched once."""
-        missing = [int(row) for row in rows if self._candidates[row] is None]
-        if missing:
-            queries = Queries.join([self._queries[row] for row in missing])
-            with self._times.of("search"):
-                candidates = self._engine.index.candidates(queries.embeddings)
-            for i, row in enumerate(missing):
-                self._candidates[row] = candidates.rows(slice(i, i + 1))
-        return Candidates.join([part for row in rows if (part := self._candidates[row]) is not None])
-
-    def _segments_in(self, length_s: float) -> int:
-        """Return how many segments a window of this length holds."""
-        return max(1, int((length_s - self._spec.segment_s) / self._step_s) + 1)
-
-    def _span_s(self, n: int) -> tuple[float, float]:
-        """Return start and end of the last `n` segments of the window, in seconds of the source."""
+    def _find(self, last: int) -> Found:
         origin_s = (self._origin_samples or 0) / self._spec.frontend.sample_rate
         if self._windows.single:
             # Not now_s: a recording shorter than a segment is padded.
-            return origin_s, min(self.now_s, origin_s + self._windows.length_s)
-        last_s = origin_s + (self._n_embedded - self._n_unmatched - 1) * self._step_s
-        return last_s - (n - 1) * self._step_s, last_s + self._spec.segment_s
+            end_s = min(self.now_s, origin_s + self._windows.length_s)
+            return self._matcher.whole(self._stretch, self._engine, origin_s, end_s)
+        play = self._tracker.playing
+        playing = None if play is None else play.track.id
+        return self._matcher.last(self._stretch, last, self._engine, origin_s, playing)

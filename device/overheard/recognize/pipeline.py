@@ -13,22 +13,20 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 
 from overheard.catalogue.pack import Pack
-from overheard.catalogue.search import Candidates, Catalogue, IntArray, SegmentIndex
+from overheard.catalogue.search import Catalogue, SegmentIndex
 from overheard.events import Event, Match, Play, PlayEnded
-from overheard.fingerprint.embedder import Embedder, Queries, query_waveform
-from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.embedder import Embedder
+from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.model import Model
-from overheard.recognize.listener import Engine, Listener
-from overheard.recognize.match import Matcher
+from overheard.recognize.alignments import Window
+from overheard.recognize.engine import Engine
+from overheard.recognize.listener import Listener
+from overheard.recognize.match import Embed, Matcher
 from overheard.recognize.plays import TrackRules
 from overheard.recognize.scoring import Scoring
-from overheard.recognize.windows import (
-    CLIP_STEP_FRAMES,
-    MAX_SEARCHED,
-    RECORDING_HOP_S,
-    Windows,
-    evenly_spread,
-)
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.stretch import Stretch
+from overheard.recognize.windows import RECORDING_HOP_S, Windows, single_window
 from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
@@ -74,7 +72,6 @@ class Recognizer:
         index: SegmentIndex | None = None,
         runtime: str | None = None,
     ) -> None:
-        self.clip_step_frames = CLIP_STEP_FRAMES
         self.model, self.spec = model, model.spec
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
@@ -152,18 +149,21 @@ class Recognizer:
         verdict = "recognized" if plays else "unknown"
         return Identification(verdict, duration_s, tuple(plays), listener.best, listener.loudest_db)
 
-    def window_candidates(
-        self, waveform: FloatArray, without: Collection[int] = ()
-    ) -> tuple[Queries, Candidates, IntArray]:
-        """Return the queries of a single window, the candidates of some of them, and which these are.
+    def window(self, waveform: FloatArray, without: Collection[int] = ()) -> tuple[Window, Embed]:
+        """Return a recording as a single window, and what embeds more of its segments.
 
         Parameters
         ----------
+        waveform : (n,) float32 at the spec's sample rate; at least one segment long
         without : tracks to ignore, as if the catalogue did not hold them
         """
-        queries = query_waveform(self.embedder, waveform, self.clip_step_frames)
-        rows = evenly_spread(len(queries.expected), MAX_SEARCHED)
-        return queries, self.index.candidates(queries.embeddings[rows], without), rows
+        stretch, engine = Stretch(self.spec, StageTimes()), self._engine
+        stretch.add(log_mel(waveform, self.spec.frontend))
+        starts, searched = single_window(stretch.last_start)
+        queries = stretch.embed(starts, engine)
+        candidates = engine.index.candidates(queries.embeddings[searched], without)
+        window = Window(queries, starts, candidates, searched, int(starts[-1]))
+        return window, lambda wanted: stretch.embed(wanted, engine)
 
 
 def recording_rules(duration_s: float, windows: Windows) -> TrackRules:

@@ -1,0 +1,171 @@
+"""Find the alignments of a window with tracks: candidates vote for them, then all segments score them.
+
+Sources: Wang, An Industrial-Strength Audio Search Algorithm, ISMIR 2003 (histogram of offsets); Chang et al.
+(2010.11910), section 2.3 (sequence search). The finer offsets and the score are this project's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
+from overheard.fingerprint.embedder import Queries
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.spec import FingerprintSpec
+from overheard.recognize.copies import AlignedTracks
+
+VOTE_BIN_FRAMES = 8  # a quarter of the catalogue's hop
+REFINE_FRAMES = 16  # an alignment is scored at offsets up to half the catalogue's hop to either side
+REFINE_STEP_FRAMES = 4
+MAX_MISALIGNED_FRAMES = 16  # half the catalogue's hop; a query further from a segment does not count
+MISALIGNED_HALF_WEIGHT_FRAMES = 14.0  # distance at which a query counts half
+MIN_COVERED_SHARE = 0.6  # of a window; if a track covers less, the rest counts as similarity 0
+SHRINKAGE = 0.15  # segments of similarity 0 added to every mean, against alignments of very few segments
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """The query segments of one window of sound, and the candidates of some of them.
+
+    Attributes
+    ----------
+    queries : n query segments
+    starts : (n,) int64, increasing; frames from the window's start to each segment's
+    candidates : of m of the queries
+    rows : (m,) int64, which these are
+    last_frame : start of the last segment that the window has room for, in frames
+    """
+
+    queries: Queries
+    starts: IntArray
+    candidates: Candidates
+    rows: IntArray
+    last_frame: int
+
+    def with_more(self, queries: Queries, starts: IntArray) -> Window:
+        """Return the window with more queries, which are not searched."""
+        order = np.argsort(np.concatenate([self.starts, starts]), kind="stable")
+        new_rows = np.argsort(order)[self.rows]
+        joined = Queries.join([self.queries, queries]).rows(order)
+        return Window(
+            joined, np.concatenate([self.starts, starts])[order], self.candidates, new_rows, self.last_frame
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypotheses:
+    """Alignments that may be right.
+
+    Attributes
+    ----------
+    tracks : (h,) int64
+    offsets : (h,) int64, position in the track at the window's start, in frames
+    """
+
+    tracks: IntArray
+    offsets: IntArray
+
+    def chosen(self, rows: npt.NDArray[np.bool_]) -> Hypotheses:
+        """Return the rows where the mask ``(h,)`` is true."""
+        return Hypotheses(self.tracks[rows], self.offsets[rows])
+
+    def with_each_track(self, n_first: int, n_tracks: int) -> Hypotheses:
+        """Return the first rows, and the first row of each of the first tracks."""
+        _, first_rows = np.unique(self.tracks, return_index=True)
+        rows = np.arange(len(self.tracks)) < n_first
+        rows[np.sort(first_rows)[:n_tracks]] = True
+        return self.chosen(rows)
+
+
+def vote(index: SegmentIndex, spec: FingerprintSpec, window: Window) -> Hypotheses:
+    """Return the alignments, those with most votes first; a vote counts by its squared similarity."""
+    candidates = window.candidates
+    segments = candidates.segments.ravel()
+    valid = segments >= 0
+    segments = segments[valid]
+    times = np.repeat(window.starts[window.rows], candidates.segments.shape[1])[valid]
+    similarities = candidates.similarities.ravel()[valid]
+    tracks = np.searchsorted(index.first_segment, segments, side="right") - 1
+    if not len(segments):
+        return Hypotheses(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    offsets = (segments - index.first_segment[tracks]) * spec.hop_frames - times
+    bins = np.floor_divide(offsets + VOTE_BIN_FRAMES // 2, VOTE_BIN_FRAMES)
+    keys, inverse = np.unique(tracks * 2**32 + (bins + 2**31), return_inverse=True)
+    strengths = np.maximum(similarities, 0.0) ** 2
+    votes = np.asarray(np.bincount(inverse, weights=strengths), dtype=np.float64)
+    # Add half the votes of adjacent bins: the catalogue's hop spreads a true alignment over a few bins.
+    smooth = votes.copy()
+    adjacent = np.flatnonzero(np.diff(keys) == 1)
+    smooth[adjacent] += 0.5 * votes[adjacent + 1]
+    smooth[adjacent + 1] += 0.5 * votes[adjacent]
+    chosen = keys[np.argsort(-smooth, kind="stable")]
+    return Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
+
+
+def score_alignments(
+    index: SegmentIndex, spec: FingerprintSpec, window: Window, hypotheses: Hypotheses
+) -> AlignedTracks:
+    """Score each hypothesis at several offsets and return the best offset of each."""
+    hop, first = spec.hop_frames, index.first_segment
+    reach = REFINE_FRAMES + MAX_MISALIGNED_FRAMES
+    lowest = -(-(hypotheses.offsets - reach) // hop)  # first catalogue segment that any offset uses
+    n_slots = (window.last_frame + 2 * reach) // hop + 1
+    slots = lowest[:, None] + np.arange(n_slots)  # (h, slots), segment numbers within the track
+    base = first[hypotheses.tracks]
+    lengths = first[hypotheses.tracks + 1] - base
+    inside = (slots >= 0) & (slots < lengths[:, None])
+    used, columns = np.unique(np.where(inside, slots + base[:, None], 0), return_inverse=True)
+    table = index.similarities(window.queries.embeddings, used)  # (n, used)
+    shifts = np.arange(-REFINE_FRAMES, REFINE_FRAMES + 1, REFINE_STEP_FRAMES)
+    offsets = hypotheses.offsets[:, None] + shifts  # (h, shifts)
+    starts = slots[:, None, :] * hop - offsets[:, :, None]  # (h, shifts, slots) frames in the window
+    rows, weights = nearest_queries(starts, window.starts)
+    covered = weights * inside[:, None, :]
+    similarities = table[rows, columns.reshape(slots.shape)[:, None, :]]
+    total = np.maximum(covered.sum(axis=2), MIN_COVERED_SHARE * weights.sum(axis=2)) + SHRINKAGE
+    mean = (covered * similarities).sum(axis=2) / total
+    best = np.argmax(mean, axis=1)
+    each = np.arange(len(best))
+    return AlignedTracks(
+        hypotheses.tracks,
+        offsets[each, best],
+        mean[each, best],
+        similarities[each, best],
+        covered[each, best],
+        starts[each, best],
+    )
+
+
+def exact_starts(aligned: AlignedTracks, window: Window, n_alignments: int) -> IntArray:
+    """Return where the best alignments place catalogue segments in the window and no query is yet."""
+    best = np.argsort(-aligned.similarity, kind="stable")
+    _, first = np.unique(np.stack([aligned.tracks, aligned.offsets])[:, best], axis=1, return_index=True)
+    rows = best[np.sort(first)[:n_alignments]]
+    starts = aligned.starts[rows][aligned.weights[rows] > 0]
+    inside = (starts >= 0) & (starts <= window.last_frame)
+    return np.setdiff1d(starts[inside], window.starts)
+
+
+def nearest_queries(starts: IntArray, query_starts: IntArray) -> tuple[IntArray, FloatArray]:
+    """Return the row and weight of the query nearest in time to each catalogue segment.
+
+    Parameters
+    ----------
+    starts : (...) int64
+        Start of each catalogue segment in the window, in frames.
+    query_starts : (n,) int64, increasing
+        Starts of the queries in the window.
+
+    Returns
+    -------
+    rows : (...) int64
+    weights : (...) float64, 0-1; 0 if the query is too far away
+    """
+    rows = np.searchsorted((query_starts[1:] + query_starts[:-1]) / 2, starts)
+    misaligned = np.abs(starts - query_starts[rows])
+    weights = 0.5 ** ((misaligned / MISALIGNED_HALF_WEIGHT_FRAMES) ** 2)
+    weights[misaligned > MAX_MISALIGNED_FRAMES] = 0
+    return rows, weights
