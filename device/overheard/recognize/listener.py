@@ -14,7 +14,7 @@ from overheard.hear.gate import LevelGate, MusicDetector
 from overheard.recognize.engine import Engine
 from overheard.recognize.plays import PlayTracker, TrackRules
 from overheard.recognize.stages import StageTimes
-from overheard.recognize.stretch import Stretch
+from overheard.recognize.sound import Stretch
 from overheard.recognize.window_match import Found, WindowMatcher
 from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings

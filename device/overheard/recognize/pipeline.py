@@ -25,7 +25,7 @@ from overheard.recognize.match import Embed, Matcher
 from overheard.recognize.plays import TrackRules
 from overheard.recognize.scoring import Scoring
 from overheard.recognize.stages import StageTimes
-from overheard.recognize.stretch import Stretch
+from overheard.recognize.sound import Stretch
 from overheard.recognize.windows import RECORDING_HOP_S, Windows, single_window
 from overheard.settings import GateSettings, TrackSettings
 

@@ -13,7 +13,7 @@ from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.engine import Engine
 from overheard.recognize.match import N_EXACT
 from overheard.recognize.stages import StageTimes
-from overheard.recognize.stretch import Stretch
+from overheard.recognize.sound import Stretch
 from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window
 
 PROMISING_BELOW = 4.0  # score under the threshold from which the network runs where an alignment wants it
