@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from overheard.commands.arguments import add_pack_option
+from overheard.errors import OverheardError
 from overheard.process import muted_stderr, stop_on_signals, tell
 from overheard.settings import Settings
 from overheard.text import one_line
 
 if TYPE_CHECKING:
     from overheard.hear.source import AudioSource
+    from overheard.live.observer import LiveObserver
     from overheard.sinks.runner import Sink
 
 
@@ -60,10 +62,31 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)
         sinks = open_sinks(args, settings, source)
+        live = open_live(settings)
         tell(f"overheard: listening to {one_line(source.name)}")
         with watching_packs(recognizer, settings, args.pack), stop_on_signals(stop_event):
-            run_listen(settings, source, sinks, stop_event, recognizer.listener)
+            if live is None:
+                run_listen(settings, source, sinks, stop_event, recognizer.listener)
+            else:
+                sinks.append(live.server)
+                run_listen(settings, source, sinks, stop_event, recognizer.listener, observer=live)
     return 0
+
+
+def open_live(settings: Settings) -> LiveObserver | None:
+    """Open the live socket, unless the settings say otherwise; report if it cannot be opened, and go on."""
+    from overheard.live.address import socket_path
+    from overheard.live.observer import LiveObserver
+    from overheard.live.server import LiveServer
+    from overheard.version import version
+
+    if not settings.listen.live:
+        return None
+    try:
+        return LiveObserver(LiveServer(socket_path(settings), version()))
+    except (OverheardError, OSError) as error:
+        tell(f"overheard: `overheard status` and the web page do not see this one: {one_line(str(error))}")
+        return None
 
 
 def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource) -> list[Sink]:
