@@ -59,13 +59,6 @@ class Listener(Protocol):
         """End the open play."""
 
 
-class Observer(Protocol):
-    """Sees each block after the listener, in the daemon's thread, so it must be quick and never wait."""
-
-    def heard(self, block: npt.NDArray[np.float32], listener: Listener, started: float) -> None:
-        """Take a block that the listener has processed; `started` as for a sink."""
-
-
 def run_listen(
     settings: Settings,
     source: AudioSource,
@@ -74,7 +67,6 @@ def run_listen(
     new_listener: Callable[[], Listener],
     now: Callable[[], float] = time.time,
     elapsed: Callable[[], float] = elapsed_s,
-    observer: Observer | None = None,
 ) -> None:
     """Listen until the source ends or the event is set; then end the open play and close the sinks.
 
@@ -86,7 +78,6 @@ def run_listen(
     new_listener : returns a listener whose clock starts at 0, such as `Recognizer.listener`
     now : returns the Unix time in seconds
     elapsed : returns seconds that go on while the computer sleeps
-    observer : sees each block and the listener
 
     Raises
     ------
@@ -95,7 +86,6 @@ def run_listen(
     """
     first, runners = start_runners(sinks, stop_event)
     session = _Session(settings, source, first, new_listener, (now, elapsed))
-    session.observer = observer
     try:
         _read_source(settings, source, session, stop_event)
     finally:
@@ -181,7 +171,6 @@ class _Session:
         self._began_s = 0.0  # the same moment on the clock that nobody sets
         self._n_samples = 0
         self.lost = _LostAudio()
-        self.observer: Observer | None = None
 
     def process(self, item: Block | Gap | Rerouted) -> None:
         """Pass an item of the source to the listener, and its events to the sinks."""
@@ -204,8 +193,6 @@ class _Session:
         samples = to_float(item)
         self._report_quiet(self._quiet.process(samples))
         self._send(self._listener.process(samples))
-        if self.observer is not None:
-            self.observer.heard(samples, self._listener, self._started)
 
     def _change_source(self, change: Rerouted) -> None:
         """End the open play, which was heard from the source so far, and report the change."""

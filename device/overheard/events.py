@@ -65,7 +65,6 @@ class Play:
     score: float  # best score so far
     confidence: float  # 0-1, calibrated; shared with the alternatives
     alternatives: tuple[Alternative, ...] = ()  # fit as well as the track, all the time so far
-    speed: float = 1.0  # of the playback, as a multiple of the track's own
 
     @property
     def ambiguous(self) -> bool:
@@ -124,19 +123,3 @@ class SourceChanged:
 
 
 Event = PlayStarted | PlayUpdated | PlayEnded | MusicUnknown | Silence | SourceChanged
-
-
-@dataclasses.dataclass(frozen=True)
-class Status:
-    """What a listener does at a moment."""
-
-    state: str  # "silence", "no music", "searching", "playing", "unknown music" or "paused"
-    level_db: float  # of the sound, in dB of full scale
-    floor_db: float  # of the noise, in dB of full scale
-    gate_open: bool
-    music: float  # 0-1, probability of music
-    playing: Play | None
-    cpu_s: dict[str, float]  # processor time so far, by stage
-    audio_s: float  # of sound so far
-    lost_s: float  # of sound that was lost
-    next_check_s: float | None  # until the next match
