@@ -20,8 +20,8 @@ from overheard.events import Play, PlayEnded, PlayStarted, Status, Track
 from overheard.live.address import socket_path
 from overheard.live.client import LiveClient, LiveError, NotRunning
 from overheard.live.connection import MAX_REQUESTS_PER_S
-from overheard.live.observer import LiveObserver
 from overheard.live.picture import BANDS, COLUMNS_PER_S, MelPicture
+from overheard.live.pictured import PicturedListener
 from overheard.live.protocol import MAX_REQUEST_BYTES
 from overheard.live.server import MAX_CLIENTS, LiveServer
 from overheard.live.socket_file import SocketTaken
@@ -38,6 +38,7 @@ class Pauses:
 
     def __init__(self) -> None:
         self.calls: list[object] = []
+        self.reason, self.until = "", None
 
     def pause(self, for_s: float | None) -> None:
         self.calls.append(for_s)
@@ -282,20 +283,42 @@ def test_a_tone_is_in_one_band_of_the_picture() -> None:
 
 
 class FakeListener:
+    def process(self, block: np.ndarray) -> list:
+        return [PlayStarted(PLAY)]
+
+    def gap(self, n_samples: int) -> list:
+        return []
+
+    def finish(self) -> list:
+        return [PlayEnded(PLAY)]
+
     def status(self) -> Status:
         return STATUS
 
 
-def test_the_observer_publishes_statuses_and_only_wanted_pictures(server: LiveServer, path: Path) -> None:
-    observer = LiveObserver(server)
+def test_a_listener_makes_pictures_only_while_they_are_wanted(server: LiveServer, path: Path) -> None:
+    listener = PicturedListener(FakeListener(), server)
     block = np.full(8000, 0.1, np.float32)
-    observer.heard(block, FakeListener(), 1_000_000.0)
-    observer.heard(block, object(), 1_000_000.0)  # one that reports nothing
+    assert listener.process(block) == [PlayStarted(PLAY)]
+    assert listener._picture is None
     with LiveClient(path) as client:
-        assert client.first("status", TIMEOUT_S)
         client.request({"do": "watch", "mel": True})
-        observer.heard(block, FakeListener(), 1_000_000.0)
+        listener.process(block)
         assert client.first("mel", TIMEOUT_S)
+    wait_for(lambda: not server.wants_mel)
+    listener.process(block)
+    assert listener._picture is None
+    assert (listener.gap(1), listener.finish(), listener.status()) == ([], [PlayEnded(PLAY)], STATUS)
+
+
+def test_a_paused_status_says_until_when(server: LiveServer, path: Path) -> None:
+    assert isinstance(server._pause, Pauses)
+    server._pause.reason, server._pause.until = "user", 1_000_000.0  # type: ignore[assignment]
+    server.publish_status(STATUS)
+    with LiveClient(path) as client:
+        status = client.first("status", TIMEOUT_S)
+    assert status is not None
+    assert status["pause"] == {"reason": "user", "until": "1970-01-12T13:46:40.000Z"}
 
 
 def run_status(tmp_path: Path, *options: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 from typing import Any
 
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def to_text(status: dict[str, Any]) -> list[str]:
     """Format a status for people."""
     lines = [f"state:     {one_line(str(status['state']))}"]
+    if status["pause"] is not None:
+        lines[0] += f" ({_pause(status['pause'])})"
     if status["playing"] is not None:
         lines += _playing(status["playing"])
     gate = "open" if status["gate_open"] else "closed"
@@ -60,6 +63,13 @@ def to_text(status: dict[str, Any]) -> list[str]:
     lost = f", {status['lost_s']:.1f} s lost" if status["lost_s"] else ", nothing lost"
     lines.append(f"heard:     {length(status['audio_s'])}{lost}")
     return [*lines, f"cost:      {_cost(status['cpu_s'], status['audio_s'])}"]
+
+
+def _pause(pause: dict[str, Any]) -> str:
+    if pause["until"] is None:
+        return f"{pause['reason']}, until `overheard resume`"
+    until = datetime.datetime.fromisoformat(pause["until"].replace("Z", "+00:00")).astimezone()
+    return f"{pause['reason']}, until {until:%H:%M}"
 
 
 def _playing(play: dict[str, Any]) -> list[str]:

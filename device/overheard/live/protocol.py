@@ -126,8 +126,14 @@ def status_json(status: Status, started: float | None) -> dict[str, Any]:
         "cpu_s": {name: round(float(seconds), 3) for name, seconds in status.cpu_s.items()},
         "audio_s": round(status.audio_s, 1),
         "lost_s": round(status.lost_s, 1),
+        "pause": None,
         "next_check_s": None if status.next_check_s is None else round(max(0.0, status.next_check_s), 1),
     }
+
+
+def pause_json(reason: str, until: float | None) -> dict[str, Any]:
+    """Return why listening is paused, and until when, in UTC."""
+    return {"reason": reason, "until": None if until is None else iso_utc(until)}
 
 
 def playing_json(play: Play, started: float | None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from overheard.live.protocol import (
     hello,
     mel_json,
     parse_request,
+    pause_json,
     reply,
     status_json,
 )
@@ -41,6 +42,14 @@ _CLOSE_S = 1.0
 
 class Pausable(Protocol):
     """What a client may pause; called from the server's thread."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is paused, such as "user"; empty if it is not."""
+
+    @property
+    def until(self) -> float | None:
+        """Unix time at which the pause ends by itself."""
 
     def pause(self, for_s: float | None) -> None:
         """Stop listening for some seconds; None: until `resume`."""
@@ -105,6 +114,8 @@ class LiveServer:
     def publish_status(self, status: Status, started: float | None = None) -> None:
         """Publish a status; `started` is the Unix time at which the source's clock was 0."""
         message = status_json(status, self._started if started is None else started)
+        if self._pause is not None and self._pause.reason:
+            message["pause"] = pause_json(self._pause.reason, self._pause.until)
         self._status = message
         if self._clients:
             self._publish(message)
