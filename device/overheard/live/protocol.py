@@ -113,8 +113,15 @@ def mel_json(columns: Sequence[Sequence[int]], columns_per_s: float) -> dict[str
     return {"event": "mel", "columns_per_s": columns_per_s, "columns": columns}
 
 
-def status_json(status: Status, started: float | None) -> dict[str, Any]:
-    """Return the message of a status; `started` is the Unix time at which the source's clock was 0."""
+def status_json(status: Status, started: float | None, now: float = 0.0) -> dict[str, Any]:
+    """Return the message of a status.
+
+    Parameters
+    ----------
+    status : Status
+    started : Unix time at which the source's clock was 0, if it is known
+    now : Unix time
+    """
     return {
         "event": "status",
         "state": status.state,
@@ -122,7 +129,7 @@ def status_json(status: Status, started: float | None) -> dict[str, Any]:
         "floor_db": _db(status.floor_db),
         "gate_open": bool(status.gate_open),
         "music": round(float(status.music), 3),
-        "playing": None if status.playing is None else playing_json(status.playing, started),
+        "playing": None if status.playing is None else playing_json(status.playing, started, now),
         "cpu_s": {name: round(float(seconds), 3) for name, seconds in status.cpu_s.items()},
         "audio_s": round(status.audio_s, 1),
         "lost_s": round(status.lost_s, 1),
@@ -136,9 +143,12 @@ def pause_json(reason: str, until: float | None) -> dict[str, Any]:
     return {"reason": reason, "until": None if until is None else iso_utc(until)}
 
 
-def playing_json(play: Play, started: float | None) -> dict[str, Any]:
-    """Return a play with what a display needs: its start in UTC, the position now, and the track's length."""
-    heard_s = play.end_s - play.start_s
+def playing_json(play: Play, started: float | None, now: float) -> dict[str, Any]:
+    """Return a play with what a display needs: its start in UTC, the position now, and the track's length.
+
+    The play was last confirmed at its end, which may be a while ago. A file may be read faster than the clock.
+    """
+    heard_s = max(play.end_s, 0.0 if started is None else now - started) - play.start_s
     return {
         **play_json(play),
         "started_at": None if started is None else iso_utc(started + play.start_s),

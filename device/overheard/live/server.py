@@ -11,6 +11,7 @@ import logging
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -113,7 +114,7 @@ class LiveServer:
 
     def publish_status(self, status: Status, started: float | None = None) -> None:
         """Publish a status; `started` is the Unix time at which the source's clock was 0."""
-        message = status_json(status, self._started if started is None else started)
+        message = status_json(status, self._started if started is None else started, time.time())
         if self._pause is not None and self._pause.reason:
             message["pause"] = pause_json(self._pause.reason, self._pause.until)
         self._status = message

@@ -71,6 +71,16 @@ class TrackSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class WebSettings:
+    """Settings of `overheard web`."""
+
+    host: str = _field("127.0.0.1", "address to listen on; 0.0.0.0 lets other computers open the page")
+    port: int = _field(8377, "port to listen on; 0: any that is free", 0, 65535)
+    token: bool = _field(False, "ask for the token on this computer too")
+    names: tuple[str, ...] = _field((), "further host names of the page, as of a reverse proxy")
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings."""
 
@@ -81,6 +91,7 @@ class Settings:
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
+    web: WebSettings = WebSettings()
 
     @property
     def packs_dir(self) -> Path:

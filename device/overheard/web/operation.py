@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 4096
 _BODY_S = 10.0  # for all of a body
-_MAX_THREADS = 4
-
-_NO_SCHEMAS: Mapping[str, Schema] = {}
 
 
 class ApiError(Exception):
@@ -83,9 +80,6 @@ def error_response(
     return JSONResponse({"error": {"problem": problem, "remedy": remedy}}, status, headers)
 
 
-_limiter: anyio.CapacityLimiter | None = None
-
-
 async def answer(operation: Operation, context: Context, request: Request) -> Response:
     """Check a request, call the operation's function in a thread, and return the response."""
     try:
@@ -135,7 +129,7 @@ async def read_body(request: Request) -> bytes:
     """Return the body of a request; raise ApiError if it is too large or too slow."""
     data = b""
     try:
-        async with asyncio.timeout(_BODY_S) if hasattr(asyncio, "timeout") else anyio.fail_after(_BODY_S):
+        with anyio.fail_after(_BODY_S):
             async for chunk in request.stream():
                 data += chunk
                 if len(data) > MAX_BODY_BYTES:
