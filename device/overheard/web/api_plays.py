@@ -1,0 +1,95 @@
+"""The API about the history: find, show, change and delete plays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from overheard.sinks.forget import forget
+from overheard.sinks.history_pages import Wanted, find_play, find_plays
+from overheard.sinks.history_rows import PlayRow
+from overheard.web.operation import ApiError, Call, Operation
+from overheard.web.schemas import DONE, PLAY, PLAY_ID, TIME, integer, many, maybe, record, text
+
+_CURSOR = text("`next` of the page before", 60, pattern=r"^[0-9T:.Z-]{16,40}~[1-9][0-9]{0,17}$")
+
+
+def list_plays(call: Call) -> Any:
+    """Return a page of the history, the latest first."""
+    query = call.query
+    before = None
+    if "before" in query:
+        start, _, number = query["before"].partition("~")
+        before = (start, int(number))
+    wanted = Wanted(tuple(query["q"].split())[:10], _utc(query.get("since")), _utc(query.get("until")), before)
+    rows, more = find_plays(call.context.settings.history_path, wanted, query["limit"])
+    following = f"{rows[-1].started_at}~{rows[-1].id}" if more and rows else None
+    return {"plays": [play_json(row) for row in rows], "next": following}
+
+
+def _utc(time: str | None) -> str | None:
+    """Return a time in the form of the history, whose times are compared as text."""
+    if time is None:
+        return None
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    return f"{whole if len(whole) == 19 else whole + ':00'}.{fraction[:3]:0<3}Z"
+
+
+def get_play(call: Call) -> Any:
+    """Return one play."""
+    return play_json(_row(call))
+
+
+def delete_play(call: Call) -> Any:
+    """Delete a play, and overwrite it in the file."""
+    if not forget(call.context.settings.history_path, [call.path["id"]]):
+        raise ApiError(404, "no play has this id")
+    return {"done": True}
+
+
+def _row(call: Call) -> PlayRow:
+    row = find_play(call.context.settings.history_path, call.path["id"])
+    if row is None:
+        raise ApiError(404, "no play has this id")
+    return row
+
+
+def play_json(row: PlayRow) -> dict[str, Any]:
+    """Convert a row of the history to JSON types."""
+    return {
+        "id": row.id,
+        "track": {
+            "id": row.track_id,
+            **{name: getattr(row, name) for name in ("title", "artist", "album", "path", "pack")},
+        },
+        **{name: getattr(row, name) for name in ("started_at", "ended_at", "offset_s", "score", "confidence")},
+        "source": row.source,
+        "alternatives": row.alternatives,
+    }
+
+
+OPERATIONS = (
+    Operation(
+        *("GET", "/api/v1/plays", "The history, the latest plays first", list_plays),
+        query={
+            "q": text("words that must occur in title, artist or album", 200, default=""),
+            "since": {**TIME, "description": f"only plays that ended after this {TIME['description']}"},
+            "until": {**TIME, "description": f"only plays that started before this {TIME['description']}"},
+            "before": _CURSOR,
+            "limit": integer("plays at most", 1, 500, default=50),
+        },
+        answer=record({"plays": many(PLAY), "next": maybe(text("value of `before` for the next page"))}),
+        errors=(503,),
+    ),
+    Operation(
+        *("GET", "/api/v1/plays/{id}", "One play", get_play),
+        path_values={"id": PLAY_ID},
+        answer=PLAY,
+        errors=(404, 503),
+    ),
+    Operation(
+        *("DELETE", "/api/v1/plays/{id}", "Delete a play, and overwrite it in the file", delete_play),
+        path_values={"id": PLAY_ID},
+        answer=DONE,
+        errors=(404, 503),
+    ),
+)
