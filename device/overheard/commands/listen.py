@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
-    from overheard.daemon import run_listen
+    from overheard.daemon import Pause, run_listen
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
@@ -62,7 +62,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         sinks = open_sinks(args, settings, source)
         tell(f"overheard: listening to {one_line(source.name)}")
         with watching_packs(recognizer, settings, args.pack), stop_on_signals(stop_event):
-            run_listen(settings, source, sinks, stop_event, recognizer.listener)
+            pause = Pause(settings.listen.quiet_hours)
+            run_listen(settings, source, sinks, stop_event, recognizer.listener, pause=pause)
     return 0
 
 

@@ -73,9 +73,11 @@ class PlayTracker:
         match : Match or None
             The best match, accepted or not; None if there is none.
         window_start_s, window_end_s : float
-            The window in seconds of the source. Windows must be in the order of their ends.
+            The window in seconds of the source. Windows must be in the order of their ends. A play goes on
+            through sound between them, at which nobody looked, if the window after it agrees.
         """
-        events = self._expire(window_start_s)
+        goes_on = match is not None and self._continues(match)
+        events = [] if goes_on else self._expire(window_start_s)
         self._count_sound(window_start_s, window_end_s)
         self._remember(match, window_end_s)
         if match is not None and self._continues(match):
@@ -96,6 +98,10 @@ class PlayTracker:
         if now_s - self._sound_end_s >= self._settings.unknown_s:
             self._forget_stretch()
         return events
+
+    def skip(self, now_s: float) -> list[Event]:
+        """Record that nobody looked at the sound until this second, to save power; a play goes on."""
+        return []
 
     def gap(self, now_s: float) -> list[Event]:
         """Record that the audio until this second of the source was lost; end a play after the gap."""

@@ -27,6 +27,7 @@ class ListenSettings:
     reconnect_max_s: float = _field(
         30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
     )
+    quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
 
 
 @dataclasses.dataclass(frozen=True)
