@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from overheard.events import Track
@@ -32,8 +32,10 @@ class Context:
     pause : None if listening cannot be paused
     cover : returns the picture of a track, JPEG or PNG, or None
     recording_id : returns the MusicBrainz id of a track's recording, or ""
+    queues : the length of each sink's queue, by the name of the sink
     """
 
     pause: PauseControl | None = None
     cover: Callable[[Track], bytes | None] = lambda _track: None
     recording_id: Callable[[Track], str] = lambda _track: ""
+    queues: Mapping[str, Callable[[], int]] = dataclasses.field(default_factory=dict)

@@ -104,7 +104,7 @@ class Courier:
             self._fail(str(error), error.after_s)
             return False
         except Rejected as error:
-            log.warning("%s: refused: %s", self._name, error)
+            log.warning("%s: %s; not sent again", self._name, error)
             self._queue.note(last_error=str(error), last_error_at=time.time())
             return True
         except Exception as error:  # noqa: BLE001 - of a library; one item must not stop the others for ever

@@ -13,9 +13,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from overheard.errors import SettingsError
 from overheard.sinks.courier import Rejected, RetryLater
-from overheard.sinks.version import USER_AGENT
 from overheard.text import one_line, shorten
+from overheard.version import version
 
+USER_AGENT = f"overheard/{version().strip('()')} ( https://github.com/overheard/overheard )"
 _MAX_BYTES = 1 << 16  # of an answer
 _REDIRECTS = range(300, 400)
 
@@ -84,7 +85,7 @@ class Endpoint:
         """
         connection = _Connection(self.url, self.timeout_s)
         try:
-            target = self.url.path.rstrip("/") + path or "/"
+            target = self.url.path.rstrip("/") + path if path else self.url.path or "/"
             target += f"?{self.url.query}" if self.url.query else ""
             connection.request(method, target, body, {"User-Agent": USER_AGENT, **headers})
             response = connection.getresponse()

@@ -14,7 +14,7 @@ from overheard.sinks.courier import Rejected
 from overheard.sinks.network.http import Answer, Endpoint, settle
 from overheard.sinks.scrobbler import Scrobbler
 from overheard.sinks.secrets import read_secret
-from overheard.sinks.version import VERSION
+from overheard.version import version
 
 NAME = "listenbrainz"
 
@@ -67,7 +67,7 @@ def _metadata(body: dict[str, Any]) -> dict[str, Any]:
     extra: dict[str, Any] = {
         "media_player": "overheard",
         "submission_client": "overheard",
-        "submission_client_version": VERSION,
+        "submission_client_version": version(),
     }
     if body["duration_s"]:
         extra["duration_ms"] = round(1000 * body["duration_s"])
