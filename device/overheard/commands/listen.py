@@ -16,8 +16,12 @@ from overheard.settings import Settings
 from overheard.text import one_line
 
 if TYPE_CHECKING:
+    from overheard.daemon import Pause
     from overheard.hear.source import AudioSource
+    from overheard.sinks.context import Context
     from overheard.sinks.runner import Sink
+
+_COVER_PIXELS = 600  # longest side
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,16 +58,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
+    from overheard.sinks.runner import Watcher
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
     with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)
-        sinks = open_sinks(args, settings, source)
+        pause = Pause(settings.listen.quiet_hours)
+        sinks = open_sinks(args, settings, source) + open_enabled_sinks(settings, pause)
+        monitors = [sink for sink in sinks if isinstance(sink, Watcher)]
         tell(f"overheard: listening to {one_line(source.name)}")
         with watching_packs(recognizer, settings, args.pack), stop_on_signals(stop_event):
-            pause = Pause(settings.listen.quiet_hours)
-            run_listen(settings, source, sinks, stop_event, recognizer.listener, pause=pause)
+            run_listen(
+                settings, source, sinks, stop_event, recognizer.listener, pause=pause, monitors=monitors
+            )
     return 0
 
 
@@ -79,6 +87,26 @@ def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource
     if settings.listen.history and not args.no_history:
         sinks.append(HistorySink(settings.history_path, source.name))
     return sinks
+
+
+def open_enabled_sinks(settings: Settings, pause: Pause | None = None) -> list[Sink]:
+    """Open the sinks that are off by default, as far as the settings enable them."""
+    from overheard.sinks.registry import open_enabled
+
+    return open_enabled(settings, sink_context(pause))
+
+
+def sink_context(pause: Pause | None = None) -> Context:
+    """Return what the sinks may ask of the rest of the program."""
+    from overheard.hear.cover import read_cover
+    from overheard.hear.recording_id import read_recording_id
+    from overheard.sinks.context import Context
+
+    return Context(
+        pause=pause,
+        cover=lambda track: read_cover(track.path, _COVER_PIXELS),
+        recording_id=lambda track: read_recording_id(track.path),
+    )
 
 
 @contextlib.contextmanager

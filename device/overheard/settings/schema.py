@@ -12,7 +12,7 @@ from pathlib import Path
 from overheard.files import expand_user
 from overheard.settings.field import about as _about
 from overheard.settings.field import field as _field
-from overheard.settings.sinks import SinksSettings
+from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
 
@@ -73,7 +73,7 @@ class Settings:
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
-    sinks: SinksSettings = SinksSettings()
+    sinks: SinksSettings = ALL_OFF
 
     @property
     def packs_dir(self) -> Path:

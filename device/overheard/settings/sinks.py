@@ -122,3 +122,6 @@ class SinksSettings:
     notify: NotifySettings = NotifySettings()
     mpris: MprisSettings = MprisSettings()
     metrics: MetricsSettings = MetricsSettings()
+
+
+ALL_OFF = SinksSettings()

@@ -74,7 +74,9 @@ def variables(body: Mapping[str, Any]) -> dict[str, str]:
     {'OVERHEARD_EVENT': 'play_started', 'OVERHEARD_OFFSET_S': '1.5', 'OVERHEARD_TITLE': 'Alpha'}
     """
     play = dict(body.get("play", {}))
-    track = {f"track_{name}" if name == "id" else name: value for name, value in play.pop("track", {}).items()}
+    track = {
+        f"track_{name}" if name == "id" else name: value for name, value in play.pop("track", {}).items()
+    }
     values = {**{name: value for name, value in body.items() if name != "play"}, **play, **track}
     return {
         f"OVERHEARD_{name.upper()}": _plain(value)

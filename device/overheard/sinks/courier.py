@@ -73,7 +73,7 @@ class Courier:
         self._urgent: tuple[dict[str, Any], float] | None = None
 
     def put_urgent(self, body: dict[str, Any], valid_s: float) -> None:
-        """Deliver something before the queue, if that is possible soon; it replaces what was urgent before."""
+        """Deliver something before the queue, if that is possible soon; it replaces what was urgent."""
         self._urgent = body, self._clock() + valid_s
 
     def step(self) -> float:
@@ -107,7 +107,7 @@ class Courier:
             log.warning("%s: %s; not sent again", self._name, error)
             self._queue.note(last_error=str(error), last_error_at=time.time())
             return True
-        except Exception as error:  # noqa: BLE001 - of a library; one item must not stop the others for ever
+        except Exception as error:  # of a library; one item must not stop the others for ever
             log.debug("%s: traceback of the failure:", self._name, exc_info=error)
             self._crashes += 1
             if item is None or self._crashes >= _MAX_CRASHES:

@@ -1,4 +1,4 @@
-"""What the entities of Home Assistant show: a text for each MQTT topic, and how the entities are discovered."""
+"""What the entities of Home Assistant show, as a text for each topic, and how they are discovered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import dataclasses
 import json
 from typing import Any
 
-from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Status, Track
+from overheard.events import (
+    Event,
+    MusicUnknown,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayUpdated,
+    Silence,
+    Status,
+    Track,
+)
 from overheard.sinks.jsonl import iso_utc
 from overheard.version import version
 
@@ -151,7 +161,9 @@ def discovery(topics: Topics, name: str, can_pause: bool, cover: bool) -> str:
         components["cover"] = {"platform": "image", "name": "Cover", "image_topic": topics.own("cover")}
     for key, component in components.items():
         component["unique_id"] = f"{topics.id}_{key}"
-        component["default_entity_id"] = f"{component['platform']}.{topics.id.lower().replace('-', '_')}_{key}"
+        component["default_entity_id"] = (
+            f"{component['platform']}.{topics.id.lower().replace('-', '_')}_{key}"
+        )
     origin = {"name": "overheard", "sw": version(), "url": "https://github.com/overheard/overheard"}
     device = {
         "identifiers": [f"overheard_{topics.id}"],

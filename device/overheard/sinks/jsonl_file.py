@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import stat
@@ -70,7 +71,7 @@ class JsonlFile:
 
     def _rotate(self) -> None:
         names = [self._path, *(Path(f"{self._path}.{number}") for number in range(1, self._keep + 1))]
-        for old, new in reversed(list(zip(names, names[1:], strict=False))):
+        for old, new in reversed(list(itertools.pairwise(names))):
             if old.exists():
                 old.replace(new)
 

@@ -1,4 +1,4 @@
-"""Convert events to messages for other programs, each with a key that is the same however often it is sent."""
+"""Convert events to messages for other programs, each with a key that stays the same."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class _Listening:
     counted: bool = False
 
     def continues(self, play: Play, starts_at: float) -> bool:
-        """Return whether a play of the same track belongs to this listening: the song was only interrupted."""
+        """Return whether a play of the same track belongs to this listening, which was interrupted."""
         back_s = min(_BACK_S, play.track.duration_s / 4) if play.track.duration_s else _BACK_S
         if play.offset_s < self.end_offset_s - back_s:
             return False  # it started again

@@ -95,7 +95,7 @@ class MprisSink:
 
     def _announcement(self) -> Message:
         emitter = DBusAddress(OBJECT, interface=_PROPERTIES)
-        body = (PLAYER, self._player.changing(time.time()), [])
+        body: tuple[Any, ...] = (PLAYER, self._player.changing(time.time()), [])
         return new_signal(emitter, "PropertiesChanged", "sa{sv}as", body)
 
 

@@ -6,6 +6,7 @@ https://specifications.freedesktop.org/notification-spec/latest/
 from __future__ import annotations
 
 import html
+from typing import Any
 
 from jeepney import DBusAddress
 from jeepney.io.blocking import DBusConnection
@@ -61,7 +62,7 @@ class NotifySink:
         # Some desktops take the text for HTML.
         lines = [track.artist, track.album]
         text = "\n".join(html.escape(shorten(one_line(line), _MAX_TEXT)) for line in lines if line)
-        body = (
+        body: tuple[Any, ...] = (
             *("overheard", self._id, "audio-x-generic", shorten(one_line(track.title), _MAX_TEXT), text),
             *([], {"transient": ("b", True), "category": ("s", "x-overheard.play")}, self._expire_ms),
         )

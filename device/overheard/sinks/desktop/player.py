@@ -25,9 +25,7 @@ _FIXED: dict[str, Variant] = {
     "MinimumRate": ("d", 1.0),
     "MaximumRate": ("d", 1.0),
     "Volume": ("d", 1.0),
-    **{
-        f"Can{name}": ("b", False) for name in ("GoNext", "GoPrevious", "Play", "Pause", "Seek", "Control")
-    },
+    **{f"Can{name}": ("b", False) for name in ("GoNext", "GoPrevious", "Play", "Pause", "Seek", "Control")},
 }
 _METHODS = ("Next", "Previous", "Pause", "PlayPause", "Stop", "Play")
 
@@ -80,7 +78,9 @@ def _metadata(play: Play | None) -> dict[str, Variant]:
     if play is None:
         return {"mpris:trackid": ("o", _NO_TRACK)}
     track = play.track
-    name = "".join(character if character.isalnum() and character.isascii() else "_" for character in track.id)
+    name = "".join(
+        character if character.isalnum() and character.isascii() else "_" for character in track.id
+    )
     values: dict[str, Variant] = {
         "mpris:trackid": ("o", f"/org/overheard/track/{name or '_'}"),
         "xesam:title": ("s", _text(track.title)),

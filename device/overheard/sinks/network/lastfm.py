@@ -20,7 +20,13 @@ _RATE_LIMIT = "29"
 _RATE_LIMIT_WAIT_S = 60.0
 # Codes of errors: the service is broken or busy, or does not accept who asks; https://www.last.fm/api/errorcodes
 _AGAIN = {"8", "11", "16", _RATE_LIMIT}
-_WHO = {"4": "the session", "9": "the session", "10": "the API key", "13": "the shared secret", "26": "the API key"}
+_WHO = {
+    "4": "the session",
+    "9": "the session",
+    "10": "the API key",
+    "13": "the shared secret",
+    "26": "the API key",
+}
 
 
 class Lastfm:
@@ -64,7 +70,9 @@ class Lastfm:
 
     def test(self) -> str:
         """Send what plays now; it is not counted."""
-        self.deliver({"listened_at": None, "artist": "overheard", "title": "Test", "album": "", "duration_s": 0})
+        self.deliver(
+            {"listened_at": None, "artist": "overheard", "title": "Test", "album": "", "duration_s": 0}
+        )
         return 'Last.fm shows "Test" by overheard as playing now, for a while'
 
 

@@ -51,15 +51,15 @@ class ListenBrainz:
 
     def _send(self, document: dict[str, Any]) -> float:
         headers = {"Authorization": f"Token {self._token}", "Content-Type": "application/json"}
-        answer = self._endpoint.request(
-            "POST", "/1/submit-listens", json.dumps(document).encode(), headers
-        )
+        answer = self._endpoint.request("POST", "/1/submit-listens", json.dumps(document).encode(), headers)
         settle(answer, self._endpoint.shown)
         return _rest_s(answer)
 
     def test(self) -> str:
         """Send what plays now; it is not counted."""
-        self.deliver({"listened_at": None, "artist": "overheard", "title": "Test", "album": "", "duration_s": 0})
+        self.deliver(
+            {"listened_at": None, "artist": "overheard", "title": "Test", "album": "", "duration_s": 0}
+        )
         return f'{self._endpoint.shown} shows "Test" by overheard as playing now, for a while'
 
 

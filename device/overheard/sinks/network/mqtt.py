@@ -150,7 +150,9 @@ class MqttSink:
         client.on_message = self._on_message
         return client
 
-    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _on_connect(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
+    ) -> None:
         if reason.is_failure:
             self._fail(str(reason))
             return
@@ -201,9 +203,7 @@ def _identify(client: paho.Client, chosen: MqttSettings) -> None:
 
 def _tls(chosen: MqttSettings) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(
-            cafile=str(expand_user(chosen.ca_file)) if chosen.ca_file else None
-        )
+        return ssl.create_default_context(cafile=str(expand_user(chosen.ca_file)) if chosen.ca_file else None)
     except (OSError, ssl.SSLError) as error:
         problem = f"sinks.mqtt.ca_file: {chosen.ca_file}: cannot be used: {error.strerror or error}"
         raise SettingsError(problem, "set it to a file of certificates in PEM format") from None
