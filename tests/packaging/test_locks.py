@@ -26,6 +26,7 @@ LOCKS = {
         "requirements-device.txt",
         "requirements-train.txt",
         "requirements-dask.txt",
+        "requirements-sinks.txt",
         "requirements-dev.txt",
     ),
 }

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from overheard.files import expand_user
+from overheard.settings.field import about as _about
+from overheard.settings.field import field as _field
+from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
-
-
-def _about(text: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Return the metadata of a setting: its description and, of a number, its lowest and highest value."""
-    return {"about": text, "low": low, "high": high}
-
-
-def _field(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata=_about(about, low, high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +85,7 @@ class Settings:
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
     web: WebSettings = WebSettings()
+    sinks: SinksSettings = ALL_OFF
 
     @property
     def packs_dir(self) -> Path:
