@@ -26,9 +26,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "index": {"hear", "fingerprint", "catalogue"},
     "sinks": set(),
     "daemon": {"hear", "sinks"},
+    "service": {"sinks"},
     "demo": {"hear", "fingerprint", "catalogue", "recognize", "index", "sinks", "daemon"},
     "commands": {
-        *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo")
+        *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo"),
+        *("service",),
     },
     "cli": {"commands"},
     "__main__": {"cli"},

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 # In the order in which people need them.
-COMMANDS = ("demo", "index", "identify", "listen", "history", "packs", "devices", "doctor", "config")
+COMMANDS = (
+    *("demo", "index", "identify", "listen", "history", "packs", "devices", "doctor", "config"),
+    *("service",),
+)
 
 DESCRIPTION = """\
 Recognize the music that plays around you, offline.

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
+    from overheard.service.notify import notifying
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
@@ -61,9 +62,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         recognizer = open_recognizer(settings, args.pack)
         sinks = open_sinks(args, settings, source)
         tell(f"overheard: listening to {one_line(source.name)}")
-        with watching_packs(recognizer, settings, args.pack), stop_on_signals(stop_event):
-            pause = Pause(settings.listen.quiet_hours)
-            run_listen(settings, source, sinks, stop_event, recognizer.listener, pause=pause)
+        pause = Pause(settings.listen.quiet_hours)
+        with (
+            watching_packs(recognizer, settings, args.pack),
+            stop_on_signals(stop_event),
+            notifying(sinks) as on_audio,
+        ):
+            new_listener = recognizer.listener
+            run_listen(settings, source, sinks, stop_event, new_listener, pause=pause, on_audio=on_audio)
     return 0
 
 
