@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # In the order in which people need them.
 COMMANDS = (
-    *("demo", "index", "identify", "listen", "status", "history", "web", "sinks"),
+    *("demo", "index", "identify", "listen", "status", "history", "web", "sinks", "service"),
     *("packs", "devices", "doctor", "config"),
 )
 
