@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 IntArray = npt.NDArray[np.int64]
 
-N_MOMENTS = 32_768
+N_MOMENTS = 16_384
 AT_ONCE = 256  # moments that a process embeds before it reports
 N_PROCESSES = 2
 
