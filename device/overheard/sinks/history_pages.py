@@ -6,8 +6,18 @@ import dataclasses
 import sqlite3
 from pathlib import Path
 
-from overheard.sinks.history_file import explained, open_for_reading, version
+from overheard.sinks.history_file import columns_of, explained, open_for_reading, version
 from overheard.sinks.history_rows import PlayRow, _checked
+
+_NAMED = "(unknown_id IS NULL OR label IS NOT NULL)"
+# What can be shown, and the condition of each.
+SHOWN = {
+    "plays": f"coalesce(wrong, 0) = 0 AND {_NAMED}",
+    "favourites": "favourite = 1",
+    "unknown": f"coalesce(wrong, 0) = 0 AND NOT {_NAMED}",
+    "wrong": "wrong = 1",
+    "everything": "coalesce(wrong, 0) = 0",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +26,14 @@ class Wanted:
 
     Attributes
     ----------
+    show : a key of `SHOWN`; None: also what is wrong
     words : each must occur in the title, artist or album, in any case
     since, until : only plays that ended after, or started before, this time; ISO 8601 in UTC
     before : only plays that started before the one with this start and id
     track_id : only plays of this track
     """
 
+    show: str | None = "plays"
     words: tuple[str, ...] = ()
     since: str | None = None
     until: str | None = None
@@ -56,7 +68,7 @@ def find_play(path: Path, play_id: int) -> PlayRow | None:
 
 
 def _conditions(wanted: Wanted) -> tuple[list[str], list[str | int]]:
-    conditions: list[str] = []
+    conditions = [] if wanted.show is None else [SHOWN[wanted.show]]
     values: list[str | int] = []
     for condition, value in (
         ("ended_at >= ?", wanted.since),
@@ -89,10 +101,9 @@ def _query(path: Path, where: str, values: tuple[str | int, ...]) -> list[PlayRo
 
 
 def _select(db: sqlite3.Connection, where: str, values: tuple[str | int, ...]) -> list[tuple[object, ...]]:
-    present = {row[1] for row in db.execute("PRAGMA table_info(plays)")}
-    names = [field.name for field in dataclasses.fields(PlayRow)]
-    columns = ", ".join(name if name in present else "NULL" for name in names)
-    return db.execute(f"SELECT {columns} FROM plays {where}", values).fetchall()  # noqa: S608
+    columns = columns_of(db, [field.name for field in dataclasses.fields(PlayRow)])
+    # A subquery, so that the conditions can use columns that the file of an earlier version does not have.
+    return db.execute(f"SELECT * FROM (SELECT {columns} FROM plays) {where}", values).fetchall()  # noqa: S608
 
 
 def _contains(text: object, word: str) -> bool:

@@ -62,7 +62,7 @@ def _path_of(call: Call, track_id: str) -> str:
     playing = (call.context.hub.status or {}).get("playing")
     if playing is not None and playing["track"]["id"] == track_id:
         return str(playing["track"]["path"])
-    rows, _ = find_plays(call.context.settings.history_path, Wanted(track_id=track_id), 1)
+    rows, _ = find_plays(call.context.settings.history_path, Wanted(None, track_id=track_id), 1)
     return rows[0].path if rows else ""
 
 

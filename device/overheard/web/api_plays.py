@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from overheard.sinks.forget import forget
-from overheard.sinks.history_pages import Wanted, find_play, find_plays
+from overheard.sinks.history_marks import (
+    UnknownRow,
+    label_unknown,
+    mark_favourite,
+    mark_wrong,
+    read_evidence,
+    read_unknown,
+)
+from overheard.sinks.history_pages import SHOWN, Wanted, find_play, find_plays
 from overheard.sinks.history_rows import PlayRow
+from overheard.text import clean
 from overheard.web.operation import ApiError, Call, Operation
-from overheard.web.schemas import DONE, PLAY, PLAY_ID, TIME, integer, many, maybe, record, text
+from overheard.web.schemas import DONE, PLAY, PLAY_ID, TIME, UNKNOWN, flag, integer, many, maybe, record, text
+from overheard.web.values import InvalidValue
 
+_MAX_WORDS = 10
 _CURSOR = text("`next` of the page before", 60, pattern=r"^[0-9T:.Z-]{16,40}~[1-9][0-9]{0,17}$")
 
 
@@ -20,7 +32,8 @@ def list_plays(call: Call) -> Any:
     if "before" in query:
         start, _, number = query["before"].partition("~")
         before = (start, int(number))
-    wanted = Wanted(tuple(query["q"].split())[:10], _utc(query.get("since")), _utc(query.get("until")), before)
+    words = tuple(query["q"].split())[:_MAX_WORDS]
+    wanted = Wanted(query["show"], words, _utc(query.get("since")), _utc(query.get("until")), before)
     rows, more = find_plays(call.context.settings.history_path, wanted, query["limit"])
     following = f"{rows[-1].started_at}~{rows[-1].id}" if more and rows else None
     return {"plays": [play_json(row) for row in rows], "next": following}
@@ -37,6 +50,48 @@ def _utc(time: str | None) -> str | None:
 def get_play(call: Call) -> Any:
     """Return one play."""
     return play_json(_row(call))
+
+
+def change_play(call: Call) -> Any:
+    """Mark a play as a favourite or as wrong, or take the mark back."""
+    path, number = call.context.settings.history_path, call.path["id"]
+    _row(call)
+    if "favourite" in call.body:
+        mark_favourite(path, number, call.body["favourite"])
+    if "wrong" in call.body:
+        mark_wrong(path, [number], call.body["wrong"])
+    return play_json(_row(call))
+
+
+def explain_play(call: Call) -> Any:
+    """Return why a play was recognized."""
+    _row(call)
+    text = read_evidence(call.context.settings.history_path, call.path["id"])
+    try:
+        evidence = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        evidence = None
+    return {"evidence": evidence if isinstance(evidence, dict) else None}
+
+
+def list_unknown(call: Call) -> Any:
+    """Return the unknown music that has no name yet, the latest first."""
+    rows = reversed(read_unknown(call.context.settings.history_path))
+    return {"unknown": [{"id": row.unknown_id, **_heard(row)} for row in rows]}
+
+
+def _heard(row: UnknownRow) -> dict[str, Any]:
+    return {"times": row.times, "first_at": row.first_at, "last_at": row.last_at}
+
+
+def name_unknown(call: Call) -> Any:
+    """Give unknown music its name, in all plays of it."""
+    title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
+    if not title:
+        raise InvalidValue("title is empty")
+    if not label_unknown(call.context.settings.history_path, call.path["id"], artist, title):
+        raise ApiError(404, "no unknown music has this id")
+    return {"done": True}
 
 
 def delete_play(call: Call) -> Any:
@@ -64,6 +119,7 @@ def play_json(row: PlayRow) -> dict[str, Any]:
         **{name: getattr(row, name) for name in ("started_at", "ended_at", "offset_s", "score", "confidence")},
         "source": row.source,
         "alternatives": row.alternatives,
+        **{name: getattr(row, name) for name in ("speed", "favourite", "wrong", "unknown_id", "label")},
     }
 
 
@@ -71,6 +127,7 @@ OPERATIONS = (
     Operation(
         *("GET", "/api/v1/plays", "The history, the latest plays first", list_plays),
         query={
+            "show": text("plays; favourites; unknown music without a name; wrong plays; everything else", enum=list(SHOWN), default="plays"),
             "q": text("words that must occur in title, artist or album", 200, default=""),
             "since": {**TIME, "description": f"only plays that ended after this {TIME['description']}"},
             "until": {**TIME, "description": f"only plays that started before this {TIME['description']}"},
@@ -84,6 +141,31 @@ OPERATIONS = (
         *("GET", "/api/v1/plays/{id}", "One play", get_play),
         path_values={"id": PLAY_ID},
         answer=PLAY,
+        errors=(404, 503),
+    ),
+    Operation(
+        *("PATCH", "/api/v1/plays/{id}", "Mark a play as a favourite, or as wrong", change_play),
+        path_values={"id": PLAY_ID},
+        body=record({"favourite": flag(), "wrong": flag("this did not play")}, (), minProperties=1),
+        answer=PLAY,
+        errors=(404, 503),
+    ),
+    Operation(
+        *("GET", "/api/v1/plays/{id}/explanation", "Why a play was recognized", explain_play),
+        path_values={"id": PLAY_ID},
+        answer=record({"evidence": maybe({"type": "object"})}),
+        errors=(404, 503),
+    ),
+    Operation(
+        *("GET", "/api/v1/unknown", "Unknown music without a name, the latest first", list_unknown),
+        answer=record({"unknown": many(UNKNOWN)}),
+        errors=(503,),
+    ),
+    Operation(
+        *("PATCH", "/api/v1/unknown/{id}", "Give unknown music its name", name_unknown),
+        path_values={"id": integer("id of the unknown music", 0)},
+        body=record({"title": text("", 300, minLength=1), "artist": text("", 300)}, ("title",)),
+        answer=DONE,
         errors=(404, 503),
     ),
     Operation(

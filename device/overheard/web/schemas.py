@@ -98,7 +98,15 @@ PLAY = record(
         "confidence": number("0 to 1, calibrated"),
         "source": text("where it was heard"),
         "alternatives": ALTERNATIVES,
+        "speed": number("of the playback; 1.0 is the track's own"),
+        "favourite": flag(),
+        "wrong": flag("the user says that this did not play"),
+        "unknown_id": maybe(integer("of unknown music, also after it has a name")),
+        "label": maybe(text("name that the user gave to unknown music")),
     }
+)
+UNKNOWN = record(
+    {"id": integer(), "times": integer("how often it was heard"), "first_at": text("UTC"), "last_at": text("UTC")}
 )
 PACK = record(
     {

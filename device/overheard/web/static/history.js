@@ -6,6 +6,10 @@ import { dayName, midnight } from "./format.js";
 import { playList } from "./plays.js";
 
 const PAGE = 60;
+const FILTERS = [["plays", "All", "No plays yet. They appear here as soon as overheard listen recognizes music."],
+  ["favourites", "Favourites", "No favourites yet. The star behind a play makes it one."],
+  ["unknown", "Unknown music", "No unknown music without a name."],
+  ["wrong", "Wrong", "Nothing is marked as wrong."]];
 
 export function historyView(signal) {
   const list = el("div", { "aria-live": "off" });
@@ -15,11 +19,19 @@ export function historyView(signal) {
     oninput: () => { clearTimeout(waiting); waiting = setTimeout(() => load(true), 250); },
   });
   const count = el("p", { class: "hidden", role: "status" });
-  let waiting = 0, next = null, plays = [], newest = 0;
+  const filters = FILTERS.map(([key, label]) => el("button", {
+    class: "button", type: "button", "aria-pressed": String(key === "plays"),
+    onclick: () => {
+      shown = key;
+      filters.forEach((button, i) => button.setAttribute("aria-pressed", String(FILTERS[i][0] === key)));
+      load(true);
+    },
+  }, label));
+  let shown = "plays", waiting = 0, next = null, plays = [], newest = 0;
 
   async function load(fresh) {
     const mine = ++newest;
-    const query = new URLSearchParams({ limit: PAGE });
+    const query = new URLSearchParams({ limit: PAGE, show: shown });
     if (search.value.trim()) query.set("q", search.value);
     if (!fresh && next) query.set("before", next);
     try {
@@ -39,9 +51,9 @@ export function historyView(signal) {
       const day = midnight(new Date(play.started_at)).getTime();
       days.set(day, [...(days.get(day) ?? []), play]);
     }
-    const nothing = search.value.trim() ? "Nothing in the history matches." : "No plays yet. They appear here as soon as overheard listen recognizes music.";
+    const nothing = search.value.trim() ? "Nothing in the history matches." : FILTERS.find(([key]) => key === shown)[2];
     replace(list, plays.length
-      ? [...days].map(([day, found]) => el("section", { "aria-label": dayName(new Date(day)) }, el("h2", { class: "day" }, dayName(new Date(day))), playList(found, { onChange: () => {} })))
+      ? [...days].map(([day, found]) => el("section", { "aria-label": dayName(new Date(day)) }, el("h2", { class: "day" }, dayName(new Date(day))), playList(found, { onChange: () => load(true) })))
       : el("p", { class: "empty" }, nothing));
     more.hidden = !next;
     count.textContent = `${plays.length} plays shown`;
@@ -51,7 +63,8 @@ export function historyView(signal) {
   load(true);
   return [
     el("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
-      el("label", { for: "search", class: "hidden" }, "Search the history"), search),
+      el("label", { for: "search", class: "hidden" }, "Search the history"), search,
+      el("div", { class: "row", role: "group", "aria-label": "Show" }, filters)),
     el("div", {}, list, more), count,
   ];
 }

@@ -2,7 +2,7 @@
 
 import { api, live } from "./api.js";
 import { cover, el, icon, replace } from "./dom.js";
-import { clock, dayName, duration, length, midnight, percent } from "./format.js";
+import { clock, dayName, duration, length, midnight, name, percent } from "./format.js";
 import { playList } from "./plays.js";
 import { timeline } from "./timeline.js";
 
@@ -30,7 +30,7 @@ export function nowView(signal) {
     heading.textContent = dayName(shown);
     try {
       const range = `since=${shown.toISOString()}&until=${midnight(shown, 1).toISOString()}`;
-      const answer = await api("GET", `/plays?${range}&limit=500`, undefined, { signal });
+      const answer = await api("GET", `/plays?${range}&limit=500&show=everything`, undefined, { signal });
       if (wanted !== shown) return;
       plays = answer.plays;
       draw();
@@ -50,7 +50,7 @@ export function nowView(signal) {
     const play = live.playing;
     const key = play ? `${play.track.id} ${play.started_at}` : `${live.text} ${plays[0]?.id}`;
     if (parts?.key !== key) {
-      parts = play ? playing(play) : idle(plays[0]);
+      parts = play ? playing(play) : idle(plays);
       parts.key = key;
       replace(hero, parts.nodes);
     }
@@ -58,7 +58,7 @@ export function nowView(signal) {
   }
 
   live.addEventListener("change", update, { signal });
-  for (const event of ["play_started", "play_ended"]) {
+  for (const event of ["play_started", "play_ended", "music_unknown"]) {
     live.addEventListener(event, () => isToday() && setTimeout(load, 300), { signal });
   }
   const timer = setInterval(() => { if (live.playing && parts?.update) parts.update(live.playing); }, 1000);
@@ -99,11 +99,12 @@ function playing(play) {
   };
 }
 
-function idle(last) {
+function idle(plays) {
   const hint = !live.reachable ? "The page connects again by itself."
     : !live.running ? "Start it with overheard listen, or install the service."
     : live.status?.pause ? (live.status.pause.until ? `Until ${clock(new Date(live.status.pause.until))}.` : "Until you resume it under Sound.")
     : "";
+  const last = plays.find((play) => play.unknown_id === null || play.label !== null);
   const ago = last && duration((Date.now() - new Date(last.ended_at)) / 1000);
   return {
     nodes: [
@@ -112,7 +113,7 @@ function idle(last) {
         el("p", { class: "eyebrow" }, "Now"),
         el("h1", {}, live.text),
         hint && el("p", { class: "album" }, hint),
-        last && el("p", { class: "artist" }, `Last heard ${ago} ago: ${last.track.title}${last.track.artist ? `, ${last.track.artist}` : ""}`)),
+        last && el("p", { class: "artist" }, `Last heard ${ago} ago: ${name(last.track)}`)),
     ],
   };
 }

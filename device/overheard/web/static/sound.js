@@ -4,7 +4,7 @@ import { api, live } from "./api.js";
 import { el, replace, toast } from "./dom.js";
 import { clock, duration, percent } from "./format.js";
 
-const SECONDS = 60, LOW_DB = -90, HIGH_DB = -15, LOWEST = -100;
+const SECONDS = 60, LOW_DB = -72, HIGH_DB = -8, LOWEST = -100;
 
 export function soundView(signal) {
   const canvas = el("canvas", { class: "spectrum", role: "img", "aria-label": "Log-mel spectrogram of the last minute; low frequencies at the bottom" });

@@ -25,10 +25,11 @@ export function timeline(plays, day, isToday) {
   const bars = plays.map((play) => {
     const [from, to] = [new Date(play.started_at), new Date(play.ended_at)];
     const left = x(from.getTime());
+    const unknown = play.unknown_id !== null && play.label === null;
     return svg("rect", {
-      class: isToday && now - to < 30000 ? "play open" : "play",
+      class: unknown ? "unknown" : isToday && now - to < 30000 ? "play open" : "play",
       x: left, y: TOP, width: Math.max(1.5, x(to.getTime()) - left - 0.75), height: HEIGHT, rx: 2,
-    }, svg("title", {}, `${clock(from)}  ${name(play.track)}`));
+    }, svg("title", {}, `${clock(from)}  ${unknown ? "Unknown music" : name(play.track)}`));
   });
   const here = x(now);
   return svg("svg", { class: "timeline", viewBox: `0 0 ${WIDTH} ${TOP + HEIGHT + 30}`, role: "img", "aria-label": summary },
