@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +74,14 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
+
+
+def make_certificate(certificate: Path, key: Path) -> None:
+    """Make a certificate of localhost that signs itself."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-out", str(certificate), "-keyout", str(key)]
+    subprocess.run([*command, *names, *files], check=True, capture_output=True, timeout=60)
 
 
 @dataclasses.dataclass

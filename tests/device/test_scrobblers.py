@@ -34,6 +34,7 @@ from sink_fakes import (
     Request,
     Server,
     free_port,
+    make_certificate,
     play,
     plays,
     run_courier,
@@ -270,20 +271,7 @@ def lastfm_server(reply: Reply, lastfm: Any, folder: Path, certificate: tuple[Pa
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     names = folder / "cert.pem", folder / "key.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    extension = ["-addext", "subjectAltName=DNS:localhost", "-out", str(names[0]), "-keyout", str(names[1])]
-    subprocess.run([*command, *extension], check=True, capture_output=True, timeout=60)
+    make_certificate(*names)
     return names
 
 
