@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from overheard.errors import OverheardError
@@ -16,16 +16,9 @@ if TYPE_CHECKING:
     from overheard.live.pictured import Listener as StatusListener
     from overheard.live.server import LiveServer
     from overheard.sinks.context import Context
-    from overheard.sinks.runner import Sink, Watcher
+    from overheard.sinks.runner import Sink
 
 _COVER_PIXELS = 600  # longest side
-
-
-def monitors(sinks: Sequence[Sink]) -> list[Watcher]:
-    """Return the sinks that receive the status too."""
-    from overheard.sinks.runner import Watcher
-
-    return [sink for sink in sinks if isinstance(sink, Watcher)]
 
 
 def add_live(
