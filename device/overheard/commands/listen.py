@@ -55,11 +55,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
-            new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener)
-            run_listen(
-                *(settings, source, sinks, stop_event, new_listener),
-                pause=pause,
-                monitors=[sink for sink in sinks if isinstance(sink, Monitor)],
+    from overheard.commands import outputs
+    from overheard.daemon import Monitor, Pause, run_listen
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
@@ -78,23 +75,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             notifying(sinks) as on_audio,
             clear_of_messages(sinks),
         ):
-<<<<<<< HEAD
             new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener)
-            monitors = outputs.monitors(sinks)
             run_listen(
-                settings,
-                source,
-                sinks,
-                stop_event,
-                new_listener,
-                pause=pause,
-                monitors=monitors,
-=======
-            run_listen(
-                *(settings, source, sinks, stop_event, recognizer.listener),
+                *(settings, source, sinks, stop_event, new_listener),
                 pause=pause,
                 monitors=[sink for sink in sinks if isinstance(sink, Monitor)],
->>>>>>> service
                 on_audio=on_audio,
             )
     return 0
