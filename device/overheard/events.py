@@ -47,6 +47,9 @@ class Match:
     confidence: float  # 0-1, calibrated; that it is the track or one of the alternatives
     margin: float  # mean similarity minus that of the best other track
     alternatives: tuple[Alternative, ...] = ()  # fit the window as well as the track
+    repeats: tuple[float, ...] = ()  # other positions in the track at start_s that fit as well
+    similarity: float = 0.0  # mean, of the aligned segments
+    continued: float | None = None  # score of the open play's track where it plays on; None if not compared
 
     @property
     def accepted(self) -> bool:
@@ -75,7 +78,7 @@ class Play:
 
 @dataclasses.dataclass(frozen=True)
 class PlayStarted:
-    """A track was recognized."""
+    """A track was recognized, or a play that had ended goes on, as after a pause: it has the same start."""
 
     play: Play
 
@@ -91,18 +94,34 @@ class PlayUpdated:
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """A match that a play rests on, as the history keeps it."""
+
+    at_s: float  # end of the window
+    position_s: float  # in the track, there
+    score: float
+    threshold: float
+    similarity: float
+    margin: float
+
+
+@dataclasses.dataclass(frozen=True)
 class PlayEnded:
-    """The play is over; its end is final."""
+    """The play is over; its end is final, unless the play goes on after a pause."""
 
     play: Play
+    looks: tuple[Look, ...] = ()  # some of the matches that it rests on, in the order of time
 
 
 @dataclasses.dataclass(frozen=True)
 class MusicUnknown:
-    """Unknown music: sound that matches no track of the catalogue."""
+    """Unknown music: music that matches no track of the catalogue."""
 
     start_s: float
     end_s: float
+    unknown_id: int | None = None  # the same each time this music is heard; None if it is not remembered
+    times_heard: int = 1  # this time included
+    first_heard: float | None = None  # Unix time
 
 
 @dataclasses.dataclass(frozen=True)

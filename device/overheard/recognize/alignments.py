@@ -1,7 +1,7 @@
-"""Find the alignments of a window with tracks: candidates vote for them, then all segments score them.
+"""Score alignments of a window with tracks, by all segments that the window covers.
 
-Sources: Wang, An Industrial-Strength Audio Search Algorithm, ISMIR 2003 (histogram of offsets); Chang et al.
-(2010.11910), section 2.3 (sequence search). The finer offsets and the score are this project's own.
+Source: Chang et al. (2010.11910), section 2.3 (sequence search). The finer offsets and the segments at which
+the network runs once more are this project's own.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
 from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.copies import AlignedTracks
+from overheard.recognize.hypotheses import Hypotheses
 
-VOTE_BIN_FRAMES = 8  # a quarter of the catalogue's hop
 REFINE_FRAMES = 16  # an alignment is scored at offsets up to half the catalogue's hop to either side
 REFINE_STEP_FRAMES = 4
 MAX_MISALIGNED_FRAMES = 16  # half the catalogue's hop; a query further from a segment does not count
@@ -45,6 +44,12 @@ class Window:
     rows: IntArray
     last_frame: int
 
+    @classmethod
+    def regular(cls, queries: Queries, candidates: Candidates, rows: IntArray, step_frames: int) -> Window:
+        """Return a window whose segments start `step_frames` apart; it ends with the last one."""
+        starts = np.arange(len(queries.expected)) * step_frames
+        return cls(queries, starts, candidates, rows, int(starts[-1]))
+
     def with_more(self, queries: Queries, starts: IntArray) -> Window:
         """Return the window with more queries, which are not searched."""
         order = np.argsort(np.concatenate([self.starts, starts]), kind="stable")
@@ -53,56 +58,6 @@ class Window:
         return Window(
             joined, np.concatenate([self.starts, starts])[order], self.candidates, new_rows, self.last_frame
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Hypotheses:
-    """Alignments that may be right.
-
-    Attributes
-    ----------
-    tracks : (h,) int64
-    offsets : (h,) int64, position in the track at the window's start, in frames
-    """
-
-    tracks: IntArray
-    offsets: IntArray
-
-    def chosen(self, rows: npt.NDArray[np.bool_]) -> Hypotheses:
-        """Return the rows where the mask ``(h,)`` is true."""
-        return Hypotheses(self.tracks[rows], self.offsets[rows])
-
-    def with_each_track(self, n_first: int, n_tracks: int) -> Hypotheses:
-        """Return the first rows, and the first row of each of the first tracks."""
-        _, first_rows = np.unique(self.tracks, return_index=True)
-        rows = np.arange(len(self.tracks)) < n_first
-        rows[np.sort(first_rows)[:n_tracks]] = True
-        return self.chosen(rows)
-
-
-def vote(index: SegmentIndex, spec: FingerprintSpec, window: Window) -> Hypotheses:
-    """Return the alignments, those with most votes first; a vote counts by its squared similarity."""
-    candidates = window.candidates
-    segments = candidates.segments.ravel()
-    valid = segments >= 0
-    segments = segments[valid]
-    times = np.repeat(window.starts[window.rows], candidates.segments.shape[1])[valid]
-    similarities = candidates.similarities.ravel()[valid]
-    tracks = np.searchsorted(index.first_segment, segments, side="right") - 1
-    if not len(segments):
-        return Hypotheses(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-    offsets = (segments - index.first_segment[tracks]) * spec.hop_frames - times
-    bins = np.floor_divide(offsets + VOTE_BIN_FRAMES // 2, VOTE_BIN_FRAMES)
-    keys, inverse = np.unique(tracks * 2**32 + (bins + 2**31), return_inverse=True)
-    strengths = np.maximum(similarities, 0.0) ** 2
-    votes = np.asarray(np.bincount(inverse, weights=strengths), dtype=np.float64)
-    # Add half the votes of adjacent bins: the catalogue's hop spreads a true alignment over a few bins.
-    smooth = votes.copy()
-    adjacent = np.flatnonzero(np.diff(keys) == 1)
-    smooth[adjacent] += 0.5 * votes[adjacent + 1]
-    smooth[adjacent + 1] += 0.5 * votes[adjacent]
-    chosen = keys[np.argsort(-smooth, kind="stable")]
-    return Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
 
 
 def score_alignments(

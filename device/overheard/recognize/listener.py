@@ -12,12 +12,16 @@ from overheard.events import Event, Match, Status
 from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.hear.gate import LevelGate, MusicDetector
 from overheard.recognize.engine import Engine
+from overheard.recognize.looks import Looks
 from overheard.recognize.plays import PlayTracker, TrackRules
-from overheard.recognize.stages import StageTimes
+from overheard.recognize.schedule import Schedule
 from overheard.recognize.sound import Stretch
-from overheard.recognize.window_match import Found, WindowMatcher
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings
+
+HEARD_FRAMES = 16  # 0.5 s; a longer block is heard in parts
 
 
 class Detector(Protocol):
@@ -42,10 +46,11 @@ class Listener:
     windows : those of a microphone by default
     rules : when matches become a play; those of a microphone by default
     detector : decides which sound is music; all of it without one
+    unknown : gives unknown music its id; None if it is not remembered
+    schedule : says when to look at the sound; None for regular windows
 
     Attributes
     ----------
-    best : the best match so far, accepted or not
     any_sound : whether the level gate has ever opened
     """
 
@@ -57,6 +62,8 @@ class Listener:
         windows: Windows | None = None,
         rules: TrackRules | None = None,
         detector: Detector | None = None,
+        unknown: UnknownMusic | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self._newest_engine = engine
         self._engine = engine()
@@ -66,13 +73,12 @@ class Listener:
         self._detector = detector or MusicDetector()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
-        self._hop_frames = self._windows.hop_s * self._spec.frontend.frames_per_s
         self._n_samples = 0  # so far, lost sound included
         self._n_lost = 0
         self._is_music = False
         self._times = StageTimes()
-        self._matcher = WindowMatcher(self._windows, self._spec, self._times)
-        self.best: Match | None = None
+        self._unknown, self._schedule = unknown, schedule
+        self._looks = Looks(self._windows, self._spec, self._times, self._tracker, schedule, unknown)
         self.any_sound = False
         self._failed = False  # whether the last block raised an exception
         self._clear()
@@ -82,10 +88,13 @@ class Listener:
         self._detector.reset()
         self._is_music = False
         self._blocks: list[FloatArray] = []  # wait for the front-end
-        self._stretch = Stretch(self._spec, self._times)
-        self._next = 0  # segment of the stretch that is looked at next
-        self._matched = -self._windows.step_frames  # last segment of the last window
-        self._origin_samples: int | None = None  # where the present stretch began
+        self._stretch: Stretch | None = None  # present sound
+        self._looks.begin()
+
+    @property
+    def best(self) -> Match | None:
+        """The best match so far, accepted or not."""
+        return self._looks.best
 
     @property
     def now_s(self) -> float:
@@ -94,10 +103,15 @@ class Listener:
 
     def status(self) -> Status:
         """Return what the listener is doing. Any thread may call it."""
-        is_open, play = self._gate.is_open, self._tracker.playing
-        state = "searching" if self._is_music else "no music"
+        is_open, play, schedule = self._gate.is_open, self._tracker.playing, self._schedule
+        next_check_s = None
+        if schedule is not None and math.isfinite(schedule.next_check_s) and not schedule.searching:
+            next_check_s = max(0.0, schedule.next_check_s - self.now_s)
+        state = "searching" if next_check_s is None else "unknown music"
+        if not self._is_music:
+            state = "no music" if is_open else "silence"
         return Status(
-            state="playing" if play is not None else state if is_open else "silence",
+            state=state if play is None else "playing",
             level_db=self._gate.level_db,
             floor_db=-math.inf,
             gate_open=is_open,
@@ -106,7 +120,7 @@ class Listener:
             cpu_s=dict(self._times.cpu_s),
             audio_s=self.now_s,
             lost_s=self._n_lost / self._spec.frontend.sample_rate,
-            next_check_s=None,
+            next_check_s=next_check_s,
         )
 
     @property
@@ -128,9 +142,9 @@ class Listener:
         if not is_open:
             events = self._end_stretch()
             self._n_samples += len(block)
-            return events + self._tracker.quiet(self.now_s)
-        if self._origin_samples is None:
-            self._origin_samples = self._n_samples
+            return events + self._after_music(self._tracker.quiet(self.now_s))
+        if self._stretch is None:
+            self._stretch = Stretch(self._spec, self._times, self.now_s)
             self.any_sound = True
         self._n_samples += len(block)
         self._blocks.append(block)
@@ -142,7 +156,8 @@ class Listener:
         engine = self._newest_engine()
         if engine is not self._engine:
             self._engine = engine
-            self._stretch.forget_candidates()  # have the old catalogue's segment numbers
+            if self._stretch is not None:
+                self._stretch.forget_candidates()  # have the old catalogue's segment numbers
 
     def gap(self, n_samples: int) -> list[Event]:
         """Account for lost sound: no segment reaches across it."""
@@ -157,59 +172,34 @@ class Listener:
         After an exception in `process`, the last sound is not matched: the same exception again would hide
         the first.
         """
-        events = [] if self._failed else self._match_rest()
+        events = [] if self._failed else self._end_stretch()
+        if self._unknown is not None:
+            self._unknown.finish()
         return events + self._tracker.finish(self.now_s)
 
-    def _end_stretch(self) -> list[Event]:
-        """Match what has not been matched yet, and forget the sound."""
-        events = self._match_rest()
-        if self._origin_samples is not None:
-            self._clear()
-        return events
+    def _after_music(self, events: list[Event]) -> list[Event]:
+        return events if self._unknown is None else self._unknown.other(events)
 
-    def _match_rest(self) -> list[Event]:
-        """Match the windows that wait, and a last one that ends with the sound."""
-        events = self._advance()
-        last = self._next - self._windows.step_frames
-        return events + (self._match(last) if last > self._matched else [])
+    def _end_stretch(self) -> list[Event]:
+        """Look at what has not been looked at yet, and forget the sound."""
+        if self._stretch is None:
+            return []
+        events = self._advance() + self._looks.finish(self._stretch, self._engine, self.now_s)
+        self._clear()
+        return events
 
     def _advance(self) -> list[Event]:
-        """Match the windows that are complete."""
-        if self._blocks:
-            self._hear()
-        events: list[Event] = []
-        while self._next <= self._stretch.last_start:
-            if self._next - self._matched >= self._hop_frames:
-                events += self._match(self._next)
-            self._next += self._windows.step_frames
-        return events
-
-    def _hear(self) -> None:
-        """Convert the blocks that wait to frames."""
+        """Convert the blocks that wait to frames, and look at them."""
+        if self._stretch is None or not self._blocks:
+            return []
         with self._times.of("frontend"):
             frames = self._frontend.process(np.concatenate(self._blocks))
             self._blocks = []
-        with self._times.of("detector"):
-            self._is_music = self._detector.process(frames)
-        self._stretch.add(frames)
-
-    def _match(self, last: int) -> list[Event]:
-        """Match the window that ends with this segment."""
-        self._matched = last
-        found = self._find(last)
-        match = found.match
-        if match is not None and (self.best is None or match.score > self.best.score):
-            self.best = match
-        if not self._windows.single:
-            self._stretch.forget_before(last - self._matcher.n_frames)
-        return self._tracker.update(match, found.start_s, found.end_s)
-
-    def _find(self, last: int) -> Found:
-        origin_s = (self._origin_samples or 0) / self._spec.frontend.sample_rate
-        if self._windows.single:
-            # Not now_s: a recording shorter than a segment is padded.
-            end_s = min(self.now_s, origin_s + self._windows.length_s)
-            return self._matcher.whole(self._stretch, self._engine, origin_s, end_s)
-        play = self._tracker.playing
-        playing = None if play is None else play.track.id
-        return self._matcher.last(self._stretch, last, self._engine, origin_s, playing)
+        events: list[Event] = []
+        at_once = len(frames) if self._schedule is None else HEARD_FRAMES
+        for first in range(0, len(frames), at_once or 1):
+            some = frames[first : first + at_once]
+            with self._times.of("detector"):
+                self._is_music = self._detector.process(some)
+            events += self._looks.advance(self._stretch, self._engine, some, self._is_music)
+        return events

@@ -7,6 +7,7 @@ then runs where the best few alignments place the catalogue's segments, and all 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Collection
 
@@ -16,14 +17,19 @@ from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
 from overheard.events import Alternative, Match
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.alignments import Hypotheses, Window, exact_starts, score_alignments, vote
+from overheard.recognize.alignments import Window, exact_starts, score_alignments
 from overheard.recognize.copies import (
     MANY_COPIES,
     AlignedTracks,
     SharedPassages,
     find_copies,
     first_of_equals,
+    fits_as_well,
+    matched_frames,
+    repeats,
+    row_at,
 )
+from overheard.recognize.hypotheses import Hypotheses, vote
 from overheard.recognize.scoring import Evidence, Scoring
 
 MAX_HYPOTHESES = 48  # alignments that are scored again; bounds the cost of a window
@@ -31,7 +37,42 @@ N_EXACT = 2  # alignments at whose segments the network runs
 N_BACKGROUND = 4  # most similar segments of other tracks and the cohort, whose mean is the background
 MAX_COPY_TRACKS = 128  # whose alignments are scored too if there are many copies; bounds the cost
 
+MAX_MATCHED = 16  # tracks whose numbers are remembered
+
 Embed = Callable[[IntArray], Queries]  # of the segments that start at these frames of a window
+
+
+@dataclasses.dataclass(frozen=True)
+class Playing:
+    """The open play.
+
+    Attributes
+    ----------
+    track_id : of its track, which is preferred over other copies of the same recording
+    position_s : position in it at the window's start if it plays on; preferred over repeats of it
+    """
+
+    track_id: str
+    position_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Exactly:
+    """How to run the network where alignments place catalogue segments.
+
+    Attributes
+    ----------
+    embed : see :data:`Embed`
+    n : number of alignments, the best ones, for which the network runs
+    above : it runs only if the score without it is above this one
+    """
+
+    embed: Embed
+    n: int = N_EXACT
+    above: float = -math.inf
+
+
+_Aligned = tuple[Evidence, AlignedTracks, int, Evidence | None]
 
 
 class Matcher:
@@ -47,16 +88,15 @@ class Matcher:
     def __init__(self, index: SegmentIndex, spec: FingerprintSpec, scoring: Scoring) -> None:
         self.index, self.spec, self.scoring = index, spec, scoring
         self._passages = SharedPassages(index, spec)
+        self._matched: dict[str, int] = {}  # numbers of tracks that were matched lately, by their ids
 
     def match(
         self,
         window: Window,
         start_s: float,
         end_s: float,
-        embed: Embed | None = None,
-        playing: str | None = None,
-        exact_above: float = -math.inf,
-        n_exact: int = N_EXACT,
+        playing: Playing | None = None,
+        exactly: Exactly | None = None,
     ) -> Match | None:
         """Return the best match of one window, accepted or not; None if there are no candidates.
 
@@ -64,28 +104,34 @@ class Matcher:
         ----------
         window : Window
         start_s, end_s : the window in seconds of the source
-        embed : embeds more segments of the window; None if there are no more
-        playing : id of the open play's track, which is preferred over other copies of the same recording
-        exact_above : `embed` is called only if the score without it is above this one
-        n_exact : alignments at whose segments the network runs
+        playing : the open play
+        exactly : how to run the network where alignments need it; None if it cannot run again
         """
         aligned = self._align(window, playing)
         if aligned is None:
             return None
-        length_s = end_s - start_s
-        if embed is not None and self.scoring.score(aligned[0], length_s) > exact_above:
-            aligned = self._align_exactly(window, aligned[1], embed, playing, n_exact) or aligned
-        return self._as_match(*aligned, start_s, end_s)
+        if exactly is not None and self.scoring.score(aligned[0], end_s - start_s) > exactly.above:
+            aligned = self._align_exactly(window, aligned[1], playing, exactly) or aligned
+        return self._to_match(*aligned, start_s, end_s)
 
-    def _as_match(
-        self, evidence: Evidence, tracks: AlignedTracks, best: int, start_s: float, end_s: float
+    def _to_match(
+        self,
+        evidence: Evidence,
+        tracks: AlignedTracks,
+        best: int,
+        continued: Evidence | None,
+        start_s: float,
+        end_s: float,
     ) -> Match:
         frames_per_s = self.spec.frontend.frames_per_s
         first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
         score = self.scoring.score(evidence, end_s - start_s)
         is_accepted = score >= self.scoring.threshold
+        track = self.index.track(evidence.track)
+        if is_accepted:
+            self._matched = dict([*self._matched.items(), (track.id, evidence.track)][-MAX_MATCHED:])
         return Match(
-            track=self.index.track(evidence.track),
+            track=track,
             start_s=min(start_s + first_s, end_s),
             end_s=min(start_s + last_s, end_s),
             offset_s=evidence.offset_frames / frames_per_s + first_s,
@@ -93,7 +139,10 @@ class Matcher:
             threshold=self.scoring.threshold,
             confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
             margin=evidence.margin,
+            similarity=evidence.similarity,
             alternatives=self._alternatives(tracks, best, first_s) if is_accepted else (),
+            repeats=tuple(offset / frames_per_s + first_s for offset in repeats(tracks, best)),
+            continued=None if continued is None else self.scoring.score(continued, end_s - start_s),
         )
 
     def _alternatives(self, tracks: AlignedTracks, best: int, first_s: float) -> tuple[Alternative, ...]:
@@ -105,46 +154,76 @@ class Matcher:
         )
 
     def weigh(
-        self, window: Window, embed: Embed | None = None, playing: str | None = None
+        self, window: Window, exactly: Exactly | None = None, playing: Playing | None = None
     ) -> Evidence | None:
         """Return the evidence for the best alignment; parameters as in :meth:`match`."""
         aligned = self._align(window, playing)
-        if aligned is not None and embed is not None:
-            aligned = self._align_exactly(window, aligned[1], embed, playing) or aligned
+        if aligned is not None and exactly is not None:
+            aligned = self._align_exactly(window, aligned[1], playing, exactly) or aligned
         return None if aligned is None else aligned[0]
 
-    def _align_exactly(
-        self, window: Window, aligned: AlignedTracks, embed: Embed, playing: str | None, n: int = N_EXACT
-    ) -> tuple[Evidence, AlignedTracks, int] | None:
-        """Run the network at the segments of the best alignments and align again; None if it ran before."""
-        starts = exact_starts(aligned, window, n)
-        return self._align(window.with_more(embed(starts), starts), playing) if len(starts) else None
+    def number(self, track_id: str) -> int | None:
+        """Return the number of a track that has been matched lately; None if it has not."""
+        return self._matched.get(track_id)
 
-    def _align(self, window: Window, playing: str | None) -> tuple[Evidence, AlignedTracks, int] | None:
-        """Return the evidence for the best alignment, all alignments, and the row of the best."""
-        ranked = vote(self.index, self.spec, window)
+    def _align_exactly(
+        self, window: Window, aligned: AlignedTracks, playing: Playing | None, exactly: Exactly
+    ) -> _Aligned | None:
+        """Run the network at the segments of the best alignments and align again; None if it ran there."""
+        starts = exact_starts(aligned, window, exactly.n)
+        return self._align(window.with_more(exactly.embed(starts), starts), playing) if len(starts) else None
+
+    def _align(self, window: Window, playing: Playing | None) -> _Aligned | None:
+        """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
+        ranked = vote(self.index, self.spec.hop_frames, window.candidates, window.starts[window.rows])
         if not len(ranked.tracks):
             return None
-        hypotheses = ranked.chosen(np.arange(len(ranked.tracks)) < MAX_HYPOTHESES)
-        scores, best, runner_up, copies = self._compare(window, hypotheses)
+        number = position = None
+        if playing is not None and playing.position_s is not None:
+            number = self._number(playing.track_id, ranked.tracks)
+            position = round(playing.position_s * self.spec.frontend.frames_per_s)
+        chosen = ranked.chosen(np.arange(len(ranked.tracks)) < MAX_HYPOTHESES).also(number, position)
+        scores, best, runner_up, copies = self._compare(window, chosen)
         if len(copies) > MANY_COPIES:  # some may have no place among the hypotheses: let each track have one
-            hypotheses = ranked.with_each_track(MAX_HYPOTHESES, MAX_COPY_TRACKS)
-            scores, best, runner_up, copies = self._compare(window, hypotheses)
+            chosen = ranked.with_each_track(MAX_HYPOTHESES, MAX_COPY_TRACKS).also(number, position)
+            scores, best, runner_up, copies = self._compare(window, chosen)
+        top = float(scores.similarity[best])
         best = first_of_equals(scores, best, copies)
-        best = self._prefer(scores, best, copies, playing)
-        similarity = float(scores.similarity[best])
+        best = self._prefer(scores, best, copies, None if playing is None else playing.track_id)
+        row = None if number is None or position is None else row_at(scores, number, position)
+        if row is not None and scores.tracks[best] == number and fits_as_well(scores, best, row):
+            best = row
         background = self._background(window.candidates, copies)
-        evidence = Evidence(
-            track=int(scores.tracks[best]),
-            offset_frames=int(scores.offsets[best]),
+        levels = (max(runner_up, background), background)  # so that a track without rivals has no advantage
+        evidence = self._evidence(scores, best, levels, window)
+        if row is None:
+            return evidence, scores, best, None
+        levels = levels if number in copies else (max(top, background), background)
+        return evidence, scores, best, self._evidence(scores, row, levels, window)
+
+    def _evidence(
+        self,
+        scores: AlignedTracks,
+        row: int,
+        levels: tuple[float, float],
+        window: Window,
+    ) -> Evidence:
+        """Return the evidence for a row; `levels` are the similarities of rivals and of the background."""
+        similarity = float(scores.similarity[row])
+        return Evidence(
+            track=int(scores.tracks[row]),
+            offset_frames=int(scores.offsets[row]),
             similarity=similarity,
-            background=background,
-            margin=similarity - max(runner_up, background),  # so that a track without rivals has no advantage
-            n_segments=float(scores.weights[best].sum()),
+            background=levels[1],
+            margin=similarity - levels[0],
+            n_segments=float(scores.weights[row].sum()),
             expected=float(window.queries.expected.mean()),
-            heard_frames=self._matched_frames(scores, best, window.last_frame),
+            heard_frames=matched_frames(scores, row, window.last_frame, self.spec.n_frames),
         )
-        return evidence, scores, best
+
+    def _number(self, track_id: str, tracks: IntArray) -> int | None:
+        """Return the number of a track if it is among these."""
+        return next((n for n in np.unique(tracks).tolist() if self.index.track(n).id == track_id), None)
 
     def _prefer(self, scores: AlignedTracks, best: int, copies: Collection[int], playing: str | None) -> int:
         """Return the row of the open play's track if it is a copy of the best one or fits as well."""
@@ -177,19 +256,3 @@ class Matcher:
         others = (candidates.segments >= 0) & ~np.isin(tracks, list(copies))
         rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
-
-    def _matched_frames(self, scores: AlignedTracks, best: int, last_frame: int) -> tuple[int, int]:
-        """Return first frame and end of the part of the window in which the best alignment is similar."""
-        end_frame = last_frame + self.spec.n_frames
-        used = scores.weights[best] > 0
-        similarities, starts = scores.similarities[best][used], scores.starts[best][used]
-        if not len(starts):
-            return 0, end_frame
-        better_half = np.sort(similarities)[len(similarities) // 2 :]
-        # The run of segments with the largest sum of similarities above half the level of the better half.
-        sums = np.concatenate([[0.0], np.cumsum(similarities - 0.5 * better_half.mean())])
-        last = int(np.argmax(sums[1:] - np.minimum.accumulate(sums)[:-1]))
-        first = int(np.argmin(sums[: last + 1]))
-        begin = 0 if first == 0 else int(starts[first])
-        end = end_frame if last == len(starts) - 1 else int(starts[last]) + self.spec.n_frames
-        return max(0, min(begin, end_frame)), max(0, min(end, end_frame))

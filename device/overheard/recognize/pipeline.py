@@ -21,12 +21,15 @@ from overheard.fingerprint.model import Model
 from overheard.recognize.alignments import Window
 from overheard.recognize.engine import Engine
 from overheard.recognize.listener import Listener
-from overheard.recognize.match import Embed, Matcher
+from overheard.recognize.match import Exactly, Matcher
 from overheard.recognize.plays import TrackRules
+from overheard.recognize.schedule import Schedule
 from overheard.recognize.scoring import Scoring
-from overheard.recognize.stages import StageTimes
 from overheard.recognize.sound import Stretch
-from overheard.recognize.windows import RECORDING_HOP_S, Windows, single_window
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.unknown import UnknownMusic
+from overheard.recognize.unknown_store import UnknownStore
+from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_HOP_S, Windows, single_window
 from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
@@ -61,6 +64,7 @@ class Recognizer:
     packs : opened packs made with this model
     index : searched instead of the packs, as by a benchmark
     runtime : distribution name of the TensorFlow Lite runtime; None for the preferred one
+    scheduled : whether listeners of a microphone look at the sound only when there may be something new
     """
 
     def __init__(
@@ -71,10 +75,12 @@ class Recognizer:
         track: TrackSettings | None = None,
         index: SegmentIndex | None = None,
         runtime: str | None = None,
+        scheduled: bool = True,
     ) -> None:
-        self.model, self.spec = model, model.spec
+        self.model, self.spec, self.scheduled = model, model.spec, scheduled
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
+        self.unknown_store: UnknownStore | None = None  # set it to remember unknown music
         self.search(packs, index)
 
     def search(self, packs: Sequence[Pack], index: SegmentIndex | None = None) -> None:
@@ -102,7 +108,16 @@ class Recognizer:
 
     def listener(self, windows: Windows | None = None, rules: TrackRules | None = None) -> Listener:
         """Return a listener with a clock of its own; for a microphone by default."""
-        return Listener(lambda: self._engine, self.gate_settings, self.track_settings, windows, rules)
+        live = windows is None
+        store = self.unknown_store if live else None
+        scheduled = live and self.scheduled
+        return Listener(
+            *(lambda: self._engine, self.gate_settings, self.track_settings),
+            Windows(step_frames=CLIP_STEP_FRAMES) if scheduled else windows,
+            rules,
+            unknown=None if store is None else UnknownMusic(store, self.spec),
+            schedule=Schedule() if scheduled else None,
+        )
 
     def identify(self, waveform: FloatArray) -> Identification:
         """Recognize the music in a recording of any length.
@@ -149,8 +164,8 @@ class Recognizer:
         verdict = "recognized" if plays else "unknown"
         return Identification(verdict, duration_s, tuple(plays), listener.best, listener.loudest_db)
 
-    def window(self, waveform: FloatArray, without: Collection[int] = ()) -> tuple[Window, Embed]:
-        """Return a recording as a single window, and what embeds more of its segments.
+    def window(self, waveform: FloatArray, without: Collection[int] = ()) -> tuple[Window, Exactly]:
+        """Return a recording as a single window, and how to embed more of its segments.
 
         Parameters
         ----------
@@ -163,7 +178,7 @@ class Recognizer:
         queries = stretch.embed(starts, engine)
         candidates = engine.index.candidates(queries.embeddings[searched], without)
         window = Window(queries, starts, candidates, searched, int(starts[-1]))
-        return window, lambda wanted: stretch.embed(wanted, engine)
+        return window, Exactly(lambda wanted: stretch.embed(wanted, engine))
 
 
 def recording_rules(duration_s: float, windows: Windows) -> TrackRules:

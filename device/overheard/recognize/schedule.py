@@ -1,7 +1,7 @@
 """Decide when to look at the sound of a microphone: all the time, now and then, or not at all.
 
-It is a state machine without sound: it is asked what to do, and learns what was found. Times are seconds on the
-source's clock.
+It is a state machine without sound: it is asked what to do, and learns what was found. Times are seconds on
+the source's clock.
 """
 
 from __future__ import annotations
@@ -149,7 +149,11 @@ class Schedule:
         if started:
             self._doubted = self._is_over = False
             self._dense_until_s, self._played_from_s, self._n_waits = -math.inf, now_s, 0
-            self._wait(now_s, rules.verify_s)
+            if begins:  # after a gap
+                self._doubted = True
+                self._begin(now_s, rules.onset_s)
+            else:
+                self._wait(now_s, rules.verify_s)
         elif stopped:
             self._doubted = False
             self._begin(now_s, rules.onset_s)

@@ -24,10 +24,11 @@ class Stretch:
     ----------
     spec : parameters of the fingerprints
     times : counts the processor time of network and search
+    origin_s : where it begins, in seconds of the source
     """
 
-    def __init__(self, spec: FingerprintSpec, times: StageTimes) -> None:
-        self._spec, self._times = spec, times
+    def __init__(self, spec: FingerprintSpec, times: StageTimes, origin_s: float = 0.0) -> None:
+        self._spec, self._times, self.origin_s = spec, times, origin_s
         self._frames: FloatArray = np.zeros((0, spec.frontend.n_mels), dtype=np.float32)
         self._first_frame = 0  # of those that are kept
         self._queries: dict[int, Queries] = {}
@@ -42,6 +43,15 @@ class Stretch:
     def last_start(self) -> int:
         """Last segment that is complete; negative if there is none."""
         return self._first_frame + len(self._frames) - self._spec.n_frames
+
+    @property
+    def searched(self) -> list[int]:
+        """The segments that have been searched, in order."""
+        return sorted(self._candidates)
+
+    def at_s(self, frame: int) -> float:
+        """Return when a frame begins, in seconds of the source."""
+        return self.origin_s + frame / self._spec.frontend.frames_per_s
 
     def add(self, frames: FloatArray) -> None:
         """Add the next frames ``(n, n_mels)``."""
@@ -85,16 +95,14 @@ class Stretch:
                 self._candidates[start] = candidates.rows(slice(i, i + 1))
         return Candidates.join([self._candidates[start] for start in wanted])
 
-    def window(self, starts: IntArray, searched: IntArray, last_start: int, engine: Engine) -> Window:
-        """Return a window that begins with the first of some segments.
+    def window(self, starts: IntArray, searched: IntArray, engine: Engine) -> Window:
+        """Return a window that begins with the first of some segments and ends with the last.
 
         Parameters
         ----------
         starts : (n,) int64, increasing; its segments
         searched : (m,) int64, rows of those that are searched
-        last_start : the last segment that it has room for
         """
         queries = self.embed(starts, engine)
         candidates = self.search(starts[searched], engine)
-        first = int(starts[0])
-        return Window(queries, starts - first, candidates, searched, last_start - first)
+        return Window(queries, starts - starts[0], candidates, searched, int(starts[-1] - starts[0]))

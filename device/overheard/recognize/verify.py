@@ -1,4 +1,4 @@
-"""Compare sound with the track that plays: the network runs where the play's alignment has a segment, and nowhere else."""
+"""Compare sound with the track that plays, at the places of the track's segments and nowhere else."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from overheard.events import Match, Play
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.engine import Engine
-from overheard.recognize.stages import StageTimes
 from overheard.recognize.sound import Stretch
+from overheard.recognize.stages import StageTimes
 
-# Of a segment and the sound at its place, 50% of the pairs have at least 0.55 in noise 5 dB louder than the music,
-# and 90% at least 0.26. Of other music, 1% have more than 0.2.
+# In noise 5 dB louder than the music, 90% of its segments are more similar, and less than 1% of those of
+# other music.
 AGREEING_SIMILARITY = 0.25
-N_LOOKED_BACK = 6  # segments that are compared if the last one differs
+N_LOOKED_BACK = 8  # segments that are compared if the last one differs
 DRIFTED_SIMILARITY = 0.1  # below what is usual, from which the alignment may have drifted
 DRIFT_FRAMES = 4
 
@@ -50,19 +50,25 @@ class Verifier:
         self._agreed = 0  # end of the last segment that agreed, in frames
         self._usual = 0.0  # similarity
 
-    def follow(self, match: Match, play: Play, origin_s: float) -> bool:
-        """Follow a match, if it is the open play; return whether it is. `origin_s` begins the stretch."""
+    def follow(self, match: Match, play: Play, position_s: float, stretch: Stretch) -> bool:
+        """Follow a match, if it is the open play; return whether it is.
+
+        `position_s` is where the play's track would be at second 0 of the source.
+        """
         if match.track.id != play.track.id or not match.accepted:
             return False
-        offset = round((match.offset_s - (match.start_s - origin_s)) * self._frames_per_s)
+        offset, expected = (
+            round((at_0_s + stretch.origin_s) * self._frames_per_s)
+            for at_0_s in (match.offset_s - match.start_s, position_s)
+        )
+        if abs(offset - expected) > self._spec.hop_frames:
+            offset = expected  # the match is a repeat
         self._alignment = Alignment(play.track.id, offset)
-        self._agreed = round((match.end_s - origin_s) * self._frames_per_s)
+        self._agreed = round((match.end_s - stretch.origin_s) * self._frames_per_s)
         self._usual = 0.0
         return True
 
-    def verify(
-        self, stretch: Stretch, engine: Engine, play: Play, origin_s: float
-    ) -> tuple[bool, Match | None]:
+    def verify(self, stretch: Stretch, engine: Engine, play: Play) -> tuple[bool, Match | None]:
         """Compare the newest sound with the play's track.
 
         Returns
@@ -85,13 +91,13 @@ class Verifier:
         else:
             similarities = self._similarity(stretch, engine, number, starts)
             agreeing = np.flatnonzero(similarities >= AGREEING_SIMILARITY)
-            agrees = len(starts) > 2 and bool(len(agreeing) > len(starts) / 2 and agreeing[-1] >= len(starts) - 2)
             last = int(starts[agreeing[-1]]) if len(agreeing) else -1
+            agrees = len(agreeing) > max(1, len(starts) / 2) and last in starts[-2:]
         if last < 0:
             return agrees, None
         begin, end = self._agreed, last + self._spec.n_frames
         self._agreed = max(begin, end)
-        return agrees, self._match(engine, play, alignment, min(begin, last), end, origin_s)
+        return agrees, self._match(engine, play, stretch, min(begin, last), end)
 
     def _starts(self, stretch: Stretch, engine: Engine, number: int, offset: int) -> IntArray:
         """Return the last segments of the sound where the track has segments."""
@@ -135,16 +141,15 @@ class Verifier:
                 similarity = float(segments[best])
         self._usual = 0.8 * self._usual + 0.2 * similarity
 
-    def _match(
-        self, engine: Engine, play: Play, alignment: Alignment, begin: int, end: int, origin_s: float
-    ) -> Match:
+    def _match(self, engine: Engine, play: Play, stretch: Stretch, begin: int, end: int) -> Match:
         """Return the verified sound as a match whose score is just accepted."""
         threshold = engine.matcher.scoring.threshold
+        offset = 0 if self._alignment is None else self._alignment.offset
         return Match(
             track=play.track,
-            start_s=origin_s + begin / self._frames_per_s,
-            end_s=origin_s + end / self._frames_per_s,
-            offset_s=(begin + alignment.offset) / self._frames_per_s,
+            start_s=stretch.at_s(begin),
+            end_s=stretch.at_s(end),
+            offset_s=(begin + offset) / self._frames_per_s,
             score=threshold,
             threshold=threshold,
             confidence=0.0,
