@@ -143,3 +143,19 @@ class SourceChanged:
 
 
 Event = PlayStarted | PlayUpdated | PlayEnded | MusicUnknown | Silence | SourceChanged
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What a listener is doing. It is a snapshot and no event."""
+
+    state: str  # "silence", "no music", "searching", "playing", "unknown music" or "paused"
+    level_db: float  # of the last tenth of a second, in dB of full scale; -inf for digital silence
+    floor_db: float  # noise floor of the room; -inf while it is unknown
+    gate_open: bool
+    music: float  # probability that music is present, 0-1; 0 while the gate is closed
+    playing: Play | None
+    cpu_s: dict[str, float]  # processor time so far of gate, frontend, detector, network, search and match
+    audio_s: float  # sound so far, lost sound included
+    lost_s: float  # sound that was lost
+    next_check_s: float | None  # until the schedule looks at the music again; None if it looks all the time

@@ -83,6 +83,10 @@ class PlayTracker:
         events += self._expire(now_s)
         return events + self._stretch.silence(now_s, _LOOK_S)
 
+    def skip(self, now_s: float) -> list[Event]:
+        """Record that nobody looked at the sound until this second, to save power; a play goes on."""
+        return []
+
     def gap(self, now_s: float) -> list[Event]:
         """Record that the audio until this second of the source was lost; end a play after the gap."""
         self._stretch.lost()

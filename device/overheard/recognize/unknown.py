@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from overheard.catalogue.search import IntArray
 from overheard.errors import PackError
 from overheard.events import Event, MusicUnknown, PlayStarted, Silence
 from overheard.fingerprint.embedder import Queries
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 EARLY_SEGMENTS = 30
 MIN_SEGMENTS = 8  # a shorter fingerprint is not stored
+NEAR_FRAMES = 8
 
 
 class UnknownMusic:
@@ -47,7 +49,7 @@ class UnknownMusic:
         return self._piece is not None and len(self._learned) < MAX_SEGMENTS
 
     def window(
-        self, events: Sequence[Event], queries: Queries, step_frames: int, start_s: float, end_s: float
+        self, events: Sequence[Event], queries: Queries, starts: IntArray, start_s: float, end_s: float
     ) -> list[Event]:
         """Take a window that was matched and its events; return them with the ids of unknown music.
 
@@ -55,7 +57,7 @@ class UnknownMusic:
         ----------
         events : that the window caused
         queries : its segments
-        step_frames : frames between their starts
+        starts : (n,) int64, increasing; their first frames in the window
         start_s, end_s : the window in seconds of the source
         """
         found: list[Event] = []
@@ -63,10 +65,10 @@ class UnknownMusic:
             if isinstance(event, PlayStarted):
                 self._forget()
             elif isinstance(event, MusicUnknown):
-                event = self._identify(event, queries, step_frames, start_s, end_s)
+                event = self._identify(event, queries, starts, start_s, end_s)
             found.append(event)
         if self._piece is not None:
-            self._learn(queries, step_frames, start_s)
+            self._learn(queries, starts, start_s)
             if not self._stored and len(self._learned) >= EARLY_SEGMENTS:
                 self._store_piece(self._piece)  # so that it can be given a name while it plays
         return found
@@ -99,12 +101,12 @@ class UnknownMusic:
         self._piece, self._learned, self._stored = None, [], False
 
     def _identify(
-        self, event: MusicUnknown, queries: Queries, step_frames: int, start_s: float, end_s: float
+        self, event: MusicUnknown, queries: Queries, starts: IntArray, start_s: float, end_s: float
     ) -> MusicUnknown:
         self.finish()  # of the piece before
         now = self._now()
         try:
-            known = self._store.find(queries, step_frames, start_s, end_s)
+            known = self._store.find(queries, starts, start_s, end_s)
             if known is None:
                 piece = Unknown(self._store.new_id(), 1, now, now)
             else:
@@ -118,16 +120,16 @@ class UnknownMusic:
             event, unknown_id=piece.unknown_id, times_heard=piece.times, first_heard=piece.first_heard
         )
 
-    def _learn(self, queries: Queries, step_frames: int, start_s: float) -> None:
+    def _learn(self, queries: Queries, starts: IntArray, start_s: float) -> None:
         """Keep one embedding a second of the window's new part; after a gap, begin again."""
         frames_per_s = self._spec.frontend.frames_per_s
-        hop_s, step_s = self._spec.hop_frames / frames_per_s, step_frames / frames_per_s
-        starts = [start_s + i * step_s for i in range(len(queries.expected))]
-        if not self._learned or starts[0] > self._next_s + step_s / 2:
+        hop_s, near_s = self._spec.hop_frames / frames_per_s, NEAR_FRAMES / frames_per_s
+        starts_s = start_s + starts / frames_per_s
+        if not self._learned or starts_s[0] > self._next_s + near_s:
             if len(self._learned) >= MIN_SEGMENTS:
                 return  # what was learned so far is enough
-            self._learned, self._next_s = [], starts[0]
-        for i, at_s in enumerate(starts):
-            if abs(at_s - self._next_s) < step_s / 2 and len(self._learned) < MAX_SEGMENTS:
+            self._learned, self._next_s = [], float(starts_s[0])
+        for i, at_s in enumerate(starts_s.tolist()):
+            if self._next_s - near_s <= at_s and len(self._learned) < MAX_SEGMENTS:
                 self._learned.append(queries.rows(slice(i, i + 1)))
                 self._next_s = at_s + hop_s

@@ -97,6 +97,7 @@ def play_json(play: Play) -> dict[str, Any]:
         "offset_s": round(play.offset_s, 3),
         "score": round(play.score, 6),
         "confidence": round(play.confidence, 4),
+        "speed": round(play.speed, 4),
         "track": track_json(play.track),
         "alternatives": alternatives_json(play),
     }
