@@ -82,6 +82,8 @@ class Looks:
             elif self._next - self._matched >= self._hop_frames:
                 events += self._search(stretch, engine)
             self._next += self._step
+        if self._unknown is not None and music:
+            self._unknown.learn(stretch, engine)
         self._forget(stretch)
         return events
 
