@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from overheard.events import Event, Match, Play
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
@@ -21,7 +23,7 @@ from overheard.recognize.windows import Windows
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
 LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
-LONE_LOOK_S = 8.0  # window of a single search
+LONE_LOOK_S = 6.5  # window of a single search
 
 
 class Looks:
@@ -65,6 +67,7 @@ class Looks:
         self._next = 0  # segment that is looked at next
         self._matched = -self._step  # last segment of the last window
         self._end_s = 0.0
+        self._remembered = 0  # last segment that is known to the store of unknown music
         self._verifier.forget()
         self._changes.reset()
         self._changed = False
@@ -118,7 +121,19 @@ class Looks:
             return self._search(stretch, engine)
         if play is None and not music:
             return self._after_music(self._tracker.quiet(now_s))
+        if play is None and self._unknown is not None and self._unknown.wanted:
+            self._remember(self._unknown, stretch, engine)
         return self._tracker.skip(now_s)
+
+    def _remember(self, unknown: UnknownMusic, stretch: Stretch, engine: Engine) -> None:
+        """Embed one segment a second of music that stays unknown, so that it is known when it returns."""
+        if self._next - self._remembered >= self._spec.hop_frames:
+            new = np.arange(self._remembered + self._spec.hop_frames, self._next + 1, self._spec.hop_frames)
+            new = new[new >= stretch.first_start]
+            queries, start_s = stretch.embed(new, engine), stretch.at_s(int(new[0]))
+            end_s = stretch.at_s(int(new[-1])) + self._spec.segment_s
+            unknown.window([], queries, new - new[0], start_s, end_s)
+            self._remembered = int(new[-1])
 
     def _ends_s(self, play: Play | None) -> float:
         """Return when the open play's track should be over, in seconds of the source."""
@@ -137,7 +152,7 @@ class Looks:
     def _search(self, stretch: Stretch, engine: Engine) -> list[Event]:
         """Match the window that ends with the next segment."""
         found = self._find(stretch, engine)
-        self._matched = self._next
+        self._matched = self._remembered = self._next
         if found.match is not None and (self.best is None or found.match.score > self.best.score):
             self.best = found.match
         events = self._tracker.update(found.match, found.start_s, found.end_s)

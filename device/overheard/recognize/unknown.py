@@ -17,6 +17,7 @@ from overheard.recognize.unknown_store import MAX_SEGMENTS, Unknown, UnknownStor
 log = logging.getLogger(__name__)
 
 EARLY_SEGMENTS = 30
+WANTED_SEGMENTS = 60  # for which the network runs although nothing is searched
 MIN_SEGMENTS = 8  # a shorter fingerprint is not stored
 NEAR_FRAMES = 8
 
@@ -46,7 +47,7 @@ class UnknownMusic:
     @property
     def wanted(self) -> bool:
         """Whether more of the music that is heard should be embedded, without a gap."""
-        return self._piece is not None and len(self._learned) < MAX_SEGMENTS
+        return self._piece is not None and len(self._learned) < WANTED_SEGMENTS
 
     def window(
         self, events: Sequence[Event], queries: Queries, starts: IntArray, start_s: float, end_s: float
