@@ -147,7 +147,8 @@ class Looks:
         agrees, match = self._verifier.verify(stretch, engine, play)
         if match is None:
             return agrees, []
-        return agrees, self._tracker.update(match, match.start_s, match.end_s)
+        now_s = stretch.at_s(self._next) + self._spec.segment_s
+        return agrees, self._tracker.update(match, match.start_s, max(match.end_s, now_s))
 
     def _search(self, stretch: Stretch, engine: Engine) -> list[Event]:
         """Match the window that ends with the next segment."""
