@@ -38,6 +38,7 @@ def listen_on(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(_BACKLOG)  # from now on, clients wait until the server runs
     except OSError as error:
         listening.close()
         reason = error.strerror or str(error)
