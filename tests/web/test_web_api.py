@@ -121,7 +121,7 @@ def test_pause_and_resume_reach_listen(web: WebServer, live: LiveServer) -> None
 
 def test_pause_without_listen_is_an_error_that_says_what_helps(web: WebServer) -> None:
     answer = web.ask("POST", "/api/v1/pause", {})
-    assert (answer.status, answer.problem) == (503, "no `overheard listen` is running")
+    assert (answer.status, answer.problem) == (409, "no `overheard listen` is running")
 
 
 def test_an_empty_history_is_an_empty_list(web: WebServer) -> None:
@@ -190,7 +190,7 @@ def test_unknown_music_gets_its_name_in_all_its_plays(web: WebServer) -> None:
     assert {(play["track"]["title"], play["label"]) for play in named} == {("Song", "Ann - Song")}
     assert len(ids(web, "?show=unknown")) == 1
     assert web.ask("PATCH", "/api/v1/unknown/99", {"title": "x"}).status == 404
-    assert web.ask("PATCH", "/api/v1/unknown/7", {"title": " \n "}).status == 400
+    assert web.ask("PATCH", "/api/v1/unknown/7", {"title": " \n "}).status == 409
 
 
 def test_a_deleted_play_is_gone_from_the_file(web: WebServer) -> None:

@@ -42,8 +42,8 @@ OPERATIONS: tuple[Operation, ...] = (
 _REASONS = {
     401: "the token is missing",
     404: "not found",
-    409: "not possible now",
-    503: "the history or `overheard listen` cannot be reached",
+    409: "not possible now, as pausing while `overheard listen` does not run",
+    503: "the history cannot be used",
     **{400: "a value is invalid", 403: "a request from another site", 421: "an unknown host name"},
     **{408: "the body arrives too slowly", 413: "the body is too large", 415: "the body is not JSON"},
 }

@@ -19,7 +19,6 @@ from overheard.sinks.history_rows import PlayRow
 from overheard.text import clean
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import DONE, PLAY, PLAY_ID, TIME, UNKNOWN, flag, integer, many, maybe, record, text
-from overheard.web.values import InvalidValue
 
 _MAX_WORDS = 10
 _CURSOR = text("`next` of the page before", 60, pattern=r"^[0-9T:.Z-]{16,40}~[1-9][0-9]{0,17}$")
@@ -88,7 +87,7 @@ def name_unknown(call: Call) -> Any:
     """Give unknown music its name, in all plays of it."""
     title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
     if not title:
-        raise InvalidValue("title is empty")
+        raise ApiError(409, "the title has nothing that can be printed")
     if not label_unknown(call.context.settings.history_path, call.path["id"], artist, title):
         raise ApiError(404, "no unknown music has this id")
     return {"done": True}
@@ -166,7 +165,7 @@ OPERATIONS = (
         path_values={"id": integer("id of the unknown music", 0)},
         body=record({"title": text("", 300, minLength=1), "artist": text("", 300)}, ("title",)),
         answer=DONE,
-        errors=(404, 503),
+        errors=(404, 409, 503),
     ),
     Operation(
         *("DELETE", "/api/v1/plays/{id}", "Delete a play, and overwrite it in the file", delete_play),

@@ -77,7 +77,7 @@ function details(play, item, heard, onChange) {
     play.unknown_id !== null ? naming(play, onChange) : null,
     why,
     el("div", { class: "row" },
-      isUnknown(play) ? null : el("button", { class: "button", type: "button", onclick: (event) => explain(play, why, event.currentTarget) }, "Why this track?"),
+      isUnknown(play) ? null : el("button", { class: "button", type: "button", "aria-expanded": "false", onclick: (event) => explain(play, why, event.currentTarget) }, "Why this track?"),
       wrong,
       el("button", { class: "button danger", type: "button", onclick: () => remove(play, item, onChange) }, "Delete")),
   ];
@@ -102,8 +102,9 @@ function naming(play, onChange) {
 
 /** Show what the recognition was based on. */
 async function explain(play, box, button) {
-  box.hidden = false;
-  button.disabled = true;
+  box.hidden = !box.hidden;
+  button.setAttribute("aria-expanded", String(!box.hidden));
+  if (box.hidden || box.childElementCount) return;
   try {
     const { evidence } = await api("GET", `/plays/${play.id}/explanation`);
     replace(box, evidence ? facts(evidence) : el("p", {}, "Nothing more is known about this play."));
