@@ -28,10 +28,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "live": {"fingerprint", "sinks.jsonl"},
     "web": {"hear", "fingerprint", "catalogue", "sinks", "live"},
     "daemon": {"hear", "sinks"},
+    "service": {"sinks"},
     "demo": {"hear", "fingerprint", "catalogue", "recognize", "index", "sinks", "daemon"},
     "commands": {
         *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo"),
-        *("live", "web"),
+        *("live", "web", "service"),
     },
     "cli": {"commands"},
     "__main__": {"cli"},

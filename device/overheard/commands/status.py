@@ -56,7 +56,9 @@ def to_text(status: dict[str, Any]) -> list[str]:
     if status["playing"] is not None:
         lines += _playing(status["playing"])
     gate = "open" if status["gate_open"] else "closed"
-    lines.append(f"sound:     {status['level_db']:.0f} dBFS, floor {status['floor_db']:.0f} dBFS, gate {gate}")
+    lines.append(
+        f"sound:     {status['level_db']:.0f} dBFS, floor {status['floor_db']:.0f} dBFS, gate {gate}"
+    )
     lines.append(f"music:     {status['music']:.0%}")
     if status["next_check_s"] is not None:
         lines.append(f"next:      looks again in {status['next_check_s']:.0f} s")

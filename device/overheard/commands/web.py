@@ -29,15 +29,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "for a token, which is part of the address that this command prints. Stop with Ctrl-C or SIGTERM.",
         epilog="example: overheard web --host 0.0.0.0",
     )
-    parser.add_argument("--host", metavar="ADDRESS", help="listen on this address (default: the setting web.host)")
     parser.add_argument(
-        "--port", type=whole_number(65535), metavar="N", help="listen on this port (default: the setting web.port)"
+        "--host", metavar="ADDRESS", help="listen on this address (default: the setting web.host)"
+    )
+    parser.add_argument(
+        "--port",
+        type=whole_number(65535),
+        metavar="N",
+        help="listen on this port (default: the setting web.port)",
     )
     parser.add_argument(
         "--socket", type=Path, metavar="PATH", help="listen on a Unix-domain socket, which only you can open"
     )
     token = parser.add_mutually_exclusive_group()
-    token.add_argument("--new-token", action="store_true", help="replace the token, so that all browsers need it")
+    token.add_argument(
+        "--new-token", action="store_true", help="replace the token, so that all browsers need it"
+    )
     token.add_argument("--show-token", action="store_true", help="print the address with the token again")
 
 
@@ -82,9 +89,7 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _token(
-    args: argparse.Namespace, settings: Settings, host: str, listening: socket.socket
-) -> str | None:
+def _token(args: argparse.Namespace, settings: Settings, host: str, listening: socket.socket) -> str | None:
     """Print the address of the page; return the token that it needs, if it needs one."""
     from overheard.web.access import load_token
 

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from overheard.files import expand_user
+from overheard.settings.field import about as _about
+from overheard.settings.field import field as _field
+from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
-
-
-def _about(text: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Return the metadata of a setting: its description and, of a number, its lowest and highest value."""
-    return {"about": text, "low": low, "high": high}
-
-
-def _field(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata=_about(about, low, high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +74,16 @@ class WebSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class UnknownSettings:
+    """Settings of unknown music."""
+
+    remember: bool = _field(
+        True, "remember unknown music by its fingerprint, to recognize it when it returns"
+    )
+    max_pieces: int = _field(200, "pieces of unknown music to remember", 1, 2000)
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings."""
 
@@ -92,11 +95,18 @@ class Settings:
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
     web: WebSettings = WebSettings()
+    sinks: SinksSettings = ALL_OFF
+    unknown: UnknownSettings = UnknownSettings()
 
     @property
     def packs_dir(self) -> Path:
         """The folder of the user's own packs."""
         return self.data_dir / "packs"
+
+    @property
+    def unknown_path(self) -> Path:
+        """The pack of unknown music."""
+        return self.data_dir / "unknown" / "unknown.pack"
 
     @property
     def history_path(self) -> Path:
