@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from web_fakes import DEVICE, TIMEOUT_S, WebServer, web_server
 
-from overheard.commands.web import is_local, shown_host
 from overheard.errors import OverheardError
-from overheard.web.access import Access, load_token
+from overheard.web.access import Access, is_local, load_token, shown_host
 
 
 @pytest.fixture(scope="module")

@@ -175,7 +175,7 @@ def test_favourites_and_wrong_plays_are_marked_and_shown(web: WebServer) -> None
     assert web.ask("PATCH", f"/api/v1/plays/{second}", {"wrong": False}).json["wrong"] is False
     assert ids(web) == [second, first]
     assert web.ask("PATCH", "/api/v1/plays/99", {"wrong": True}).status == 404
-    assert web.get(f"/api/v1/plays/{first}/explanation").json == {"evidence": None}
+    assert web.get(f"/api/v1/plays/{first}/explanation").json == {"looks": []}
 
 
 def test_unknown_music_gets_its_name_in_all_its_plays(web: WebServer) -> None:

@@ -50,6 +50,27 @@ def load_token(data_dir: Path, renew: bool = False) -> tuple[str, bool]:
     return token, True
 
 
+def is_local(host: str) -> bool:
+    """Return whether only this computer can connect to an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def shown_host(host: str) -> str:
+    """Return how others reach an address: the host name, if it is that of all networks."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return socket.gethostname()
+    return f"[{host}]" if address.version == 6 else host
+
+
 class Access:
     """Decide about requests.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from overheard.sinks.forget import forget
@@ -18,9 +19,10 @@ from overheard.sinks.history_pages import SHOWN, Wanted, find_play, find_plays
 from overheard.sinks.history_rows import PlayRow
 from overheard.text import clean
 from overheard.web.operation import ApiError, Call, Operation
-from overheard.web.schemas import DONE, PLAY, PLAY_ID, TIME, UNKNOWN, flag, integer, many, maybe, record, text
+from overheard.web.schemas import DONE, LOOK, PLAY, PLAY_ID, TIME, UNKNOWN, flag, integer, many, maybe, record, text
 
 _MAX_WORDS = 10
+_LOOK = ("after_s", "position_s", "score", "threshold", "similarity", "margin")  # as the history stores it
 _CURSOR = text("`next` of the page before", 60, pattern=r"^[0-9T:.Z-]{16,40}~[1-9][0-9]{0,17}$")
 
 
@@ -63,14 +65,28 @@ def change_play(call: Call) -> Any:
 
 
 def explain_play(call: Call) -> Any:
-    """Return why a play was recognized."""
+    """Return what the recognition of a play was based on: each look at it."""
     _row(call)
-    text = read_evidence(call.context.settings.history_path, call.path["id"])
+    evidence = read_evidence(call.context.settings.history_path, call.path["id"])
+    return {"looks": [dict(zip(_LOOK, look, strict=True)) for look in _looks(evidence)]}
+
+
+def _looks(evidence: str | None) -> list[list[float]]:
+    """Return the looks that are stored; none if they are damaged."""
     try:
-        evidence = None if text is None else json.loads(text)
+        values = json.loads(evidence or "{}")
     except (ValueError, RecursionError):
-        evidence = None
-    return {"evidence": evidence if isinstance(evidence, dict) else None}
+        return []
+    looks = values.get("looks") if isinstance(values, dict) else None
+    return [look for look in looks if _is_look(look)] if isinstance(looks, list) else []
+
+
+def _is_look(look: object) -> bool:
+    return (
+        isinstance(look, list)
+        and len(look) == len(_LOOK)
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in look)
+    )
 
 
 def list_unknown(call: Call) -> Any:
@@ -152,7 +168,7 @@ OPERATIONS = (
     Operation(
         *("GET", "/api/v1/plays/{id}/explanation", "Why a play was recognized", explain_play),
         path_values={"id": PLAY_ID},
-        answer=record({"evidence": maybe({"type": "object"})}),
+        answer=record({"looks": many(LOOK)}),
         errors=(404, 503),
     ),
     Operation(

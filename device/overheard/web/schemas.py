@@ -105,6 +105,16 @@ PLAY = record(
         "label": maybe(text("name that the user gave to unknown music")),
     }
 )
+LOOK = record(
+    {
+        "after_s": number("seconds after the start of the play"),
+        "position_s": number("position in the track"),
+        "score": number(),
+        "threshold": number("lowest accepted score"),
+        "similarity": number("to the track, at most 1"),
+        "margin": number("how much more similar than the next track"),
+    }
+)
 UNKNOWN = record(
     {"id": integer(), "times": integer("how often it was heard"), "first_at": text("UTC"), "last_at": text("UTC")}
 )
