@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,9 @@ class WebServer:
             return Answer(response.status, names, response.read())
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self.ask("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        return self.ask(
+            "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
     def raw(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), TIMEOUT_S)
@@ -110,7 +112,9 @@ def web_server(data_dir: Path, *options: str, setup: str = "", config: str = "")
     arguments = ["--config", str(data_dir / "config.toml"), "--data-dir", str(data_dir), "web"]
     if "--socket" not in options:
         arguments += ["--port", "0"]
-    program = f"{setup}\nimport sys\nfrom overheard.cli import main\nsys.exit(main({[*arguments, *options]!r}))"
+    program = (
+        f"{setup}\nimport sys\nfrom overheard.cli import main\nsys.exit(main({[*arguments, *options]!r}))"
+    )
     env = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
     env["PYTHONPATH"] = os.pathsep.join([str(DEVICE), env.get("PYTHONPATH", "")])
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=env)
@@ -142,7 +146,9 @@ def _address(process: subprocess.Popen[str], lines: list[str]) -> re.Match[str] 
     raise AssertionError(f"it did not start: {lines}")
 
 
-def write_history(data_dir: Path, plays: list[tuple[Track, float]], unknown: list[tuple[int, float]] = []) -> None:  # noqa: B006
+def write_history(
+    data_dir: Path, plays: Sequence[tuple[Track, float]], unknown: Sequence[tuple[int, float]] = ()
+) -> None:
     """Write plays of a minute each, and unknown music, which start at these Unix times."""
     sink = HistorySink(data_dir / "history.sqlite", "default")
     for track, start in plays:

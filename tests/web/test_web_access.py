@@ -1,4 +1,4 @@
-"""Who may use the page: host names, other sites, the token, a Unix-domain socket; and the security headers."""
+"""Who may use the page: host names, other sites, the token, a Unix-domain socket; security headers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web_fakes import DEVICE, TIMEOUT_S, WebServer, web_server
 
 from overheard.errors import OverheardError
 from overheard.web.access import Access, is_local, load_token, shown_host
+from web_fakes import DEVICE, TIMEOUT_S, WebServer, web_server
 
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
-    with web_server(tmp_path_factory.mktemp("data"), config='[web]\nnames = ["music.example.org"]\n') as server:
+    with web_server(
+        tmp_path_factory.mktemp("data"), config='[web]\nnames = ["music.example.org"]\n'
+    ) as server:
         yield server
 
 
@@ -31,7 +33,15 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "127.0.0.1:8377", "[::1]:8377", "192.168.1.7", "MUSIC.example.org:80", socket.gethostname()]
+    "host",
+    [
+        "localhost",
+        "127.0.0.1:8377",
+        "[::1]:8377",
+        "192.168.1.7",
+        "MUSIC.example.org:80",
+        socket.gethostname(),
+    ],
 )
 def test_the_names_of_this_computer_are_known(web: WebServer, host: str) -> None:
     assert web.get("/api/v1", Host=host).status == 200
@@ -39,10 +49,21 @@ def test_the_names_of_this_computer_are_known(web: WebServer, host: str) -> None
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1:x", "", "[::1", "a b", "1.2.3.4@evil"],
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1:x",
+        "",
+        "[::1",
+        "a b",
+        "1.2.3.4@evil",
+    ],
 )
 @pytest.mark.parametrize("path", ["/", "/api/v1/plays", "/static/main.js"])
-def test_other_names_are_refused_because_a_web_site_may_have_them(web: WebServer, host: str, path: str) -> None:
+def test_other_names_are_refused_because_a_web_site_may_have_them(
+    web: WebServer, host: str, path: str
+) -> None:
     answer = web.get(path, Host=host)
     assert answer.status in (400, 421)
     assert b"plays" not in answer.body.replace(b"/api/v1/plays", b"")
@@ -59,7 +80,9 @@ def test_other_names_are_refused_because_a_web_site_may_have_them(web: WebServer
         {"Sec-Fetch-Site": "none"},
     ],
 )
-@pytest.mark.parametrize(("method", "path"), [("POST", "/api/v1/pause"), ("DELETE", "/api/v1/plays/1"), ("POST", "/login")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/api/v1/pause"), ("DELETE", "/api/v1/plays/1"), ("POST", "/login")]
+)
 def test_other_sites_change_nothing(web: WebServer, method: str, path: str, headers: dict[str, str]) -> None:
     assert web.ask(method, path, {}, headers).status == 403
 
@@ -85,7 +108,9 @@ def test_the_page_itself_is_allowed(web: WebServer) -> None:
     assert web.ask("POST", "/api/v1/pause", {}, headers).status == 409
 
 
-@pytest.mark.parametrize("path", ["/", "/now", "/login", "/static/main.js", "/api/v1", "/api/v1/nothing", "/../x"])
+@pytest.mark.parametrize(
+    "path", ["/", "/now", "/login", "/static/main.js", "/api/v1", "/api/v1/nothing", "/../x"]
+)
 def test_every_answer_has_the_security_headers(web: WebServer, path: str) -> None:
     headers = web.get(path).headers
     policy = headers["content-security-policy"]
@@ -213,7 +238,10 @@ def test_a_socket_that_only_the_owner_can_open(tmp_path: Path) -> None:
 def test_a_port_in_use_is_one_line(web: WebServer, tmp_path: Path) -> None:
     done = run(tmp_path, "--port", str(web.port))
     assert done.returncode == 2
-    assert done.stderr == f"overheard: 127.0.0.1:{web.port}: cannot be opened (Address already in use); use another --port\n"
+    assert (
+        done.stderr
+        == f"overheard: 127.0.0.1:{web.port}: cannot be opened (Address already in use); use another --port\n"
+    )
 
 
 def test_an_invalid_address_is_one_line(tmp_path: Path) -> None:
@@ -238,7 +266,8 @@ def test_it_stops_on_sigterm_with_an_open_stream(tmp_path: Path) -> None:
 
 
 def run(data_dir: Path, *options: str, setup: str = "pass") -> subprocess.CompletedProcess[str]:
-    program = f"{setup}\nfrom overheard.cli import main\nraise SystemExit(main({['--data-dir', str(data_dir), 'web', *options]!r}))"
+    arguments = ["--data-dir", str(data_dir), "web", *options]
+    program = f"{setup}\nfrom overheard.cli import main\nraise SystemExit(main({arguments!r}))"
     return subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

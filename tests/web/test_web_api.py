@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from web_fakes import PLAY, STATUS, TIMEOUT_S, TRACK, WebServer, png, web_server, write_history, write_mp3
 
 from overheard.events import PlayEnded, PlayStarted, Track
 from overheard.live.server import LiveServer
@@ -18,6 +17,7 @@ from overheard.sinks.history import read_plays
 from overheard.sinks.jsonl import iso_utc
 from overheard.web.api import OPERATIONS, openapi
 from overheard.web.values import InvalidValue, check
+from web_fakes import PLAY, STATUS, TIMEOUT_S, TRACK, WebServer, png, web_server, write_history, write_mp3
 
 OTHER = Track("b" * 12, "Größe", "Zoë & Élan", "Früh", "", "music", 100.0)
 DAY_S = 86400.0
@@ -147,8 +147,20 @@ def test_the_history_comes_in_pages_the_latest_first(web: WebServer) -> None:
     assert starts == sorted(starts, reverse=True)
 
 
-@pytest.mark.parametrize(("words", "titles"), [("GRÖSSE", ["Größe"]), ("größe", ["Größe"]), ("zoë élan", ["Größe"]), ("%25", []), ("alp FIRST", ["Alpha"]), ("a_n", [])])
-def test_search_finds_words_in_any_case_and_nothing_else(web: WebServer, words: str, titles: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "titles"),
+    [
+        ("GRÖSSE", ["Größe"]),
+        ("größe", ["Größe"]),
+        ("zoë élan", ["Größe"]),
+        ("%25", []),
+        ("alp FIRST", ["Alpha"]),
+        ("a_n", []),
+    ],
+)
+def test_search_finds_words_in_any_case_and_nothing_else(
+    web: WebServer, words: str, titles: list[str]
+) -> None:
     write_history(web.data_dir, [(TRACK, BASE), (OTHER, BASE + 100)])
 
     found = web.get(f"/api/v1/plays?q={quote(words, safe='%')}").json["plays"]
@@ -185,7 +197,10 @@ def test_unknown_music_gets_its_name_in_all_its_plays(web: WebServer) -> None:
     assert len(ids(web, "?show=everything")) == 4
     listed = web.get("/api/v1/unknown").json["unknown"]
     assert [(row["id"], row["times"]) for row in listed] == [(8, 1), (7, 2)]
-    assert web.ask("PATCH", "/api/v1/unknown/7", {"title": " Song\n", "artist": "Ann"}).json == {"done": True}
+    assert web.ask("PATCH", "/api/v1/unknown/7", {"title": " Song\n", "artist": "Ann"}).json == {
+        "plays": 2,
+        "recognized": False,
+    }
     named = [play for play in web.get("/api/v1/plays").json["plays"] if play["unknown_id"] == 7]
     assert {(play["track"]["title"], play["label"]) for play in named} == {("Song", "Ann - Song")}
     assert len(ids(web, "?show=unknown")) == 1
@@ -249,7 +264,14 @@ def test_a_cover_is_a_small_jpeg_of_the_picture_in_the_tags(web: WebServer, tmp_
 
 
 @pytest.mark.parametrize(
-    "picture", [b"", b"<svg xmlns='http://www.w3.org/2000/svg'/>", png()[:200], b"\xff\xd8\xff" + bytes(2000), b"RIFF\0\0\0\0WEBP"]
+    "picture",
+    [
+        b"",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        png()[:200],
+        b"\xff\xd8\xff" + bytes(2000),
+        b"RIFF\0\0\0\0WEBP",
+    ],
 )
 def test_what_is_no_picture_is_no_cover(web: WebServer, tmp_path: Path, picture: bytes) -> None:
     path = tmp_path / "a.mp3"
@@ -320,6 +342,7 @@ def test_the_openapi_document_has_every_operation(web: WebServer) -> None:
 def test_a_value_is_checked_in_depth() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
     assert check(schema, {"a": 1}, "body") == {"a": 1}
-    for value in ({"a": True}, {"a": 1.0}, {"b": 1}, [], None):
+    values: tuple[object, ...] = ({"a": True}, {"a": 1.0}, {"b": 1}, [], None)
+    for value in values:
         with pytest.raises(InvalidValue):
             check(schema, value, "body")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from web_fakes import TRACK, WebServer, web_server, write_history
 
 from overheard.web.api import openapi
+from web_fakes import TRACK, WebServer, web_server, write_history
 
 pytestmark = pytest.mark.slow
 
@@ -40,5 +40,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_made_up_requests_get_the_answers_that_the_document_promises(case: schemathesis.Case, web: WebServer) -> None:
+def test_made_up_requests_get_the_answers_that_the_document_promises(
+    case: schemathesis.Case, web: WebServer
+) -> None:
     case.call_and_validate(base_url=web.url)

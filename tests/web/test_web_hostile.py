@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web_fakes import STATUS, TIMEOUT_S, TRACK, WebServer, web_server, write_history
 
 from overheard.live.server import LiveServer
+from web_fakes import STATUS, TIMEOUT_S, TRACK, WebServer, web_server, write_history
 
 SHORT = """
 import overheard.web.connection as c, overheard.web.hub as h
@@ -58,12 +58,18 @@ def still_works(web: WebServer) -> Iterator[None]:
 
 
 def test_a_flood_of_headers_ends(web: WebServer) -> None:
-    flood = b"GET / HTTP/1.1\r\n" + host(web) + b"".join(b"X-%d: %s\r\n" % (i, b"x" * 1000) for i in range(5000))
+    flood = (
+        b"GET / HTTP/1.1\r\n" + host(web) + b"".join(b"X-%d: %s\r\n" % (i, b"x" * 1000) for i in range(5000))
+    )
     assert answer_to(web, flood)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b"")
 
 
 def test_one_endless_header_ends(web: WebServer) -> None:
-    assert answer_to(web, b"GET / HTTP/1.1\r\nX: " + b"x" * 10_000_000)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b"")
+    assert answer_to(web, b"GET / HTTP/1.1\r\nX: " + b"x" * 10_000_000)[:12] in (
+        b"HTTP/1.1 400",
+        b"HTTP/1.1 431",
+        b"",
+    )
 
 
 def test_an_endless_address_ends(web: WebServer) -> None:
@@ -80,7 +86,10 @@ def test_a_huge_body_is_not_read(web: WebServer, path: str) -> None:
 def test_a_huge_chunked_body_is_not_read(web: WebServer) -> None:
     head = b"POST /api/v1/pause HTTP/1.1\r\n" + host(web) + b"Content-Type: application/json\r\n"
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    assert answer_to(web, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 50)[:12] in (b"HTTP/1.1 413", b"")
+    assert answer_to(web, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 50)[:12] in (
+        b"HTTP/1.1 413",
+        b"",
+    )
 
 
 def test_a_body_within_the_limit_is_read(web: WebServer) -> None:
@@ -122,7 +131,7 @@ def test_no_path_leads_out_of_the_page(web: WebServer, path: str) -> None:
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
         b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-        b"POST /api/v1/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
         b"POST /api/v1/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\rc\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
@@ -142,7 +151,10 @@ def test_what_is_no_request_is_refused(web: WebServer, request_text: bytes) -> N
 
 
 def test_websockets_are_not_spoken(web: WebServer) -> None:
-    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    upgrade = (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
     client = web.raw()
     client.sendall(b"GET /nothing HTTP/1.1\r\n" + host(web) + upgrade)
     assert client.recv(100).startswith(b"HTTP/1.1 404")
@@ -155,7 +167,7 @@ def test_websockets_are_not_spoken(web: WebServer) -> None:
         b"",
         b"GET / HTTP/1.1\r\nHost: local",
         b"GET /api/v1 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /",
-        b"POST /api/v1/pause HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\ntoken=",
     ],
     ids=["nothing", "half the headers", "half the second request", "half the body"],
 )

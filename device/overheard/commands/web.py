@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
 from overheard import settings as settings_module
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
@@ -18,9 +19,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "web",
         help="serve a page that shows what is heard now, and the history",
-        description="Serve a web page and its JSON API: what a running `overheard listen` hears, the history, "
-        "packs and settings. Only this computer can open it, unless --host says otherwise; then the page asks "
-        "for a token, which is part of the address that this command prints. Stop with Ctrl-C or SIGTERM.",
+        description="Serve a web page and its JSON API: what a running `overheard listen` hears, the "
+        "history, packs and settings. Only this computer can open it, unless --host says otherwise; then the "
+        "page asks for a token, which is part of the address that this command prints. Stop with Ctrl-C or SIGTERM.",
         epilog="example: overheard web --host 0.0.0.0",
     )
     parser.add_argument(
@@ -83,7 +84,7 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _token(args: argparse.Namespace, settings: Settings, host: str, listening: socket.socket) -> str | None:
+def _token(args: argparse.Namespace, settings: Settings, host: str, port: int) -> str | None:
     """Print the address of the page; return the token that it needs, if it needs one."""
     from overheard.web.access import is_local, load_token, shown_host
 

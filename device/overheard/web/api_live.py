@@ -66,7 +66,9 @@ def _path_of(call: Call, track_id: str) -> str:
     return rows[0].path if rows else ""
 
 
-_FOR_S = maybe(number("seconds; null or absent: until it is resumed", exclusiveMinimum=0, maximum=366 * 86400))
+_FOR_S = maybe(
+    number("seconds; null or absent: until it is resumed", exclusiveMinimum=0, maximum=366 * 86400)
+)
 OPERATIONS = (
     Operation(
         *("GET", "/api/v1/status", "What is heard now", get_status),

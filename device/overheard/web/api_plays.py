@@ -7,19 +7,11 @@ import math
 from typing import Any
 
 from overheard.sinks.forget import forget
-from overheard.sinks.history_marks import (
-    UnknownRow,
-    label_unknown,
-    mark_favourite,
-    mark_wrong,
-    read_evidence,
-    read_unknown,
-)
+from overheard.sinks.history_marks import mark_favourite, mark_wrong, read_evidence
 from overheard.sinks.history_pages import SHOWN, Wanted, find_play, find_plays
 from overheard.sinks.history_rows import PlayRow
-from overheard.text import clean
 from overheard.web.operation import ApiError, Call, Operation
-from overheard.web.schemas import DONE, LOOK, PLAY, PLAY_ID, TIME, UNKNOWN, flag, integer, many, maybe, record, text
+from overheard.web.schemas import DONE, LOOK, PLAY, PLAY_ID, TIME, flag, integer, many, maybe, record, text
 
 _MAX_WORDS = 10
 _LOOK = ("after_s", "position_s", "score", "threshold", "similarity", "margin")  # as the history stores it
@@ -89,26 +81,6 @@ def _is_look(look: object) -> bool:
     )
 
 
-def list_unknown(call: Call) -> Any:
-    """Return the unknown music that has no name yet, the latest first."""
-    rows = reversed(read_unknown(call.context.settings.history_path))
-    return {"unknown": [{"id": row.unknown_id, **_heard(row)} for row in rows]}
-
-
-def _heard(row: UnknownRow) -> dict[str, Any]:
-    return {"times": row.times, "first_at": row.first_at, "last_at": row.last_at}
-
-
-def name_unknown(call: Call) -> Any:
-    """Give unknown music its name, in all plays of it."""
-    title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
-    if not title:
-        raise ApiError(409, "the title has nothing that can be printed")
-    if not label_unknown(call.context.settings.history_path, call.path["id"], artist, title):
-        raise ApiError(404, "no unknown music has this id")
-    return {"done": True}
-
-
 def delete_play(call: Call) -> Any:
     """Delete a play, and overwrite it in the file."""
     if not forget(call.context.settings.history_path, [call.path["id"]]):
@@ -131,7 +103,9 @@ def play_json(row: PlayRow) -> dict[str, Any]:
             "id": row.track_id,
             **{name: getattr(row, name) for name in ("title", "artist", "album", "path", "pack")},
         },
-        **{name: getattr(row, name) for name in ("started_at", "ended_at", "offset_s", "score", "confidence")},
+        **{
+            name: getattr(row, name) for name in ("started_at", "ended_at", "offset_s", "score", "confidence")
+        },
         "source": row.source,
         "alternatives": row.alternatives,
         **{name: getattr(row, name) for name in ("speed", "favourite", "wrong", "unknown_id", "label")},
@@ -142,7 +116,11 @@ OPERATIONS = (
     Operation(
         *("GET", "/api/v1/plays", "The history, the latest plays first", list_plays),
         query={
-            "show": text("plays; favourites; unknown music without a name; wrong plays; everything else", enum=list(SHOWN), default="plays"),
+            "show": text(
+                "plays; favourites; unknown music without a name; wrong plays; everything else",
+                enum=list(SHOWN),
+                default="plays",
+            ),
             "q": text("words that must occur in title, artist or album", 200, default=""),
             "since": {**TIME, "description": f"only plays that ended after this {TIME['description']}"},
             "until": {**TIME, "description": f"only plays that started before this {TIME['description']}"},
@@ -170,18 +148,6 @@ OPERATIONS = (
         path_values={"id": PLAY_ID},
         answer=record({"looks": many(LOOK)}),
         errors=(404, 503),
-    ),
-    Operation(
-        *("GET", "/api/v1/unknown", "Unknown music without a name, the latest first", list_unknown),
-        answer=record({"unknown": many(UNKNOWN)}),
-        errors=(503,),
-    ),
-    Operation(
-        *("PATCH", "/api/v1/unknown/{id}", "Give unknown music its name", name_unknown),
-        path_values={"id": integer("id of the unknown music", 0)},
-        body=record({"title": text("", 300, minLength=1), "artist": text("", 300)}, ("title",)),
-        answer=DONE,
-        errors=(404, 409, 503),
     ),
     Operation(
         *("DELETE", "/api/v1/plays/{id}", "Delete a play, and overwrite it in the file", delete_play),

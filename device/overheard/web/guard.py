@@ -21,7 +21,13 @@ from overheard.web.operation import error_response
 
 _POLICY = "; ".join(
     (
-        *("default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'"),
+        *(
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "connect-src 'self'",
+        ),
         *("manifest-src 'self'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"),
     )
 )

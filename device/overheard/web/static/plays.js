@@ -91,8 +91,8 @@ function naming(play, onChange) {
       event.preventDefault();
       const [title, artist] = form.querySelectorAll("input");
       try {
-        await api("PATCH", `/unknown/${play.unknown_id}`, { title: title.value, artist: artist.value });
-        toast(`Named: ${title.value}. It has this name each time that it is heard.`);
+        const { recognized } = await api("PATCH", `/unknown/${play.unknown_id}`, { title: title.value, artist: artist.value });
+        toast(recognized ? `${title.value} is recognized from now on` : `Named: ${title.value}`);
         onChange();
       } catch (error) { toast(error.message); }
     },
