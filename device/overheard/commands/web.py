@@ -20,8 +20,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "web",
         help="serve a page that shows what is heard now, and the history",
         description="Serve a web page and its JSON API: what a running `overheard listen` hears, the "
-        "history, packs and settings. Only this computer can open it, unless --host says otherwise; then the "
-        "page asks for a token, which is part of the address that this command prints. Stop with Ctrl-C or SIGTERM.",
+        "history, packs and settings. Only this computer can open it, unless --host says otherwise; then "
+        "the page asks for a token, which is part of the address that this command prints. Stop with Ctrl-C "
+        "or SIGTERM.",
         epilog="example: overheard web --host 0.0.0.0",
     )
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { cover, el, icon, replace, svg, toast } from "./dom.js";
-import { clock, duration, length, name, percent } from "./format.js";
+import { clock, length, name, percent } from "./format.js";
 
 const UNDO_S = 6;
 const doomed = new Map(); // plays that are deleted unless the user takes it back, and what deletes them
@@ -58,7 +58,7 @@ async function change(play, marks, then) {
 
 function details(play, item, heard, onChange) {
   const facts = [
-    ["Heard for", duration(heard)], ...(isUnknown(play) ? [] : [["From position", length(play.offset_s)], ["Confidence", percent(play.confidence)]]),
+    ["Heard for", length(heard)], ...(isUnknown(play) ? [] : [["From position", length(play.offset_s)], ["Confidence", percent(play.confidence)]]),
     ["Speed", Math.abs(play.speed - 1) < 0.0005 ? "" : percent(play.speed, 1)], ["Album", play.track.album], ["Pack", isUnknown(play) ? "" : play.track.pack], ["Input", play.source],
   ];
   const others = play.alternatives.map((other) => name(other.track));
