@@ -27,6 +27,7 @@ LOCKS = {
         "requirements-train.txt",
         "requirements-dask.txt",
         "requirements-sinks.txt",
+        "requirements-web.txt",
         "requirements-dev.txt",
     ),
 }

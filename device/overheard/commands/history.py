@@ -48,6 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
+    form.add_argument("--m3u8", action="store_true", help="print a playlist of the files that were played")
     _add_forget(parser)
 
 
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     since = None if args.since is None else to_utc(args.since)
     limit = args.limit
     if limit is None:
-        limit = 0 if args.since is not None or args.json or args.csv else _DEFAULT_LIMIT
+        limit = 0 if args.since is not None or args.json or args.csv or args.m3u8 else _DEFAULT_LIMIT
     rows, count = read_plays(settings.history_path, since, limit)
     if args.json:
         for row in rows:
@@ -91,6 +92,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         table = csv.writer(sys.stdout, lineterminator="\n")
         table.writerow(field.name for field in dataclasses.fields(PlayRow))
         table.writerows(map(to_cells, rows))
+    elif args.m3u8:
+        print("\n".join(to_m3u8(rows)))
     else:
         print("\n".join(to_text(rows, count, args.since)))
     return 0
@@ -155,11 +158,23 @@ def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
         raise OverheardError(f"--since: invalid time {shorten(text)!r}", remedy) from error
 
 
+def to_m3u8(rows: list[PlayRow]) -> list[str]:
+    """Return the lines of a playlist, in the order of the plays."""
+    from overheard.commands.formats import Entry, m3u8
+
+    return list(m3u8(Entry(0.0, row.title, row.artist, row.path, _length_s(row)) for row in rows))
+
+
 def to_cells(row: PlayRow) -> list[str | float]:
     """Return the cells of a row for CSV, which people open in spreadsheets."""
-    others = "; ".join(_names(row))
-    cells: list[str | float] = [getattr(row, field.name) for field in dataclasses.fields(row)[:-1]]
-    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in (*cells, others)]
+    values = dataclasses.asdict(row) | {"alternatives": "; ".join(_names(row))}
+    return ["" if value is None else _to_cell(value) for value in values.values()]
+
+
+def _to_cell(value: str | float) -> str | float:
+    if isinstance(value, bool):
+        return int(value)
+    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def _names(row: PlayRow) -> list[str]:

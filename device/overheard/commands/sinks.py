@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.sinks.registry import KINDS, kind
 
     if args.action == "test":
-        from overheard.commands.listen import sink_context
+        from overheard.commands.outputs import sink_context
 
         print(one_line(f"{args.name}: {kind(args.name).load().test(settings, sink_context())}"))
     elif args.action == "clear":

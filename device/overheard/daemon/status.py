@@ -14,6 +14,7 @@ _INTERVAL_S = 1.0
 _NOTHING = Status("silence", -math.inf, -math.inf, False, 0.0, None, {}, 0.0, 0.0, None)
 
 
+@runtime_checkable
 class Monitor(Protocol):
     """Receives the status. It must not wait: the thread that processes the sound calls it."""
 

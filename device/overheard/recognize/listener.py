@@ -251,6 +251,7 @@ class Listener:
                 self._windows.step_frames,
                 *self._span_s(n),
                 None if play is None else play.track.id,
+                self._tracker.position_s(self._span_s(n)[0]),
             )
 
     def _searched_rows(self, n: int, end: int) -> IntArray:

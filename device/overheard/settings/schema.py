@@ -28,6 +28,7 @@ class ListenSettings:
         30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
     )
     quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
+    live: bool = _field(True, "let `overheard status` and the web page see what is heard, on a local socket")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,16 @@ class TrackSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class WebSettings:
+    """Settings of `overheard web`."""
+
+    host: str = _field("127.0.0.1", "address to listen on; 0.0.0.0 lets other computers open the page")
+    port: int = _field(8377, "port to listen on; 0: any that is free", 0, 65535)
+    token: bool = _field(False, "ask for the token on this computer too")
+    names: tuple[str, ...] = _field((), "further host names of the page, as of a reverse proxy")
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings."""
 
@@ -73,6 +84,7 @@ class Settings:
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
+    web: WebSettings = WebSettings()
     sinks: SinksSettings = ALL_OFF
 
     @property
