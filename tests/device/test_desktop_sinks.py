@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import html
 import os
 import shutil
@@ -92,12 +93,13 @@ def test_changes_are_announced(bus: None, player: Any) -> None:
     command = ["playerctl", "--player=overheard", "--follow", "metadata", "--format", "{{title}}"]
     lines: list[str] = []
     follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    reader = threading.Thread(target=lambda: lines.extend(iter(follower.stdout.readline, "")), daemon=True)
+    assert follower.stdout is not None
+    reader = threading.Thread(target=lines.extend, args=(iter(follower.stdout.readline, ""),), daemon=True)
     reader.start()
     try:
         for number in (1, 2):
             player.handle(PlayStarted(play(number, 200.0 * number, 5)), NOON)
-            wait_for(lambda number=number: f"Song {number}\n" in lines)
+            wait_for(functools.partial(lines.__contains__, f"Song {number}\n"))
     finally:
         follower.kill()
         follower.wait(20)
