@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # In the order in which people need them.
 COMMANDS = (
-    *("demo", "index", "identify", "listen", "status", "history", "web", "sinks", "service"),
+    *("demo", "index", "identify", "listen", "status", "history", "explain"),
+    *("web", "sinks", "service"),
     *("packs", "devices", "doctor", "config"),
 )
 

@@ -19,6 +19,7 @@ from overheard.recognize.match import Matcher
 from overheard.recognize.plays import PlayTracker, TrackRules
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.windows import MAX_SEARCHED, SHORT_WINDOW_S, Windows, evenly_spread
+from overheard.recognize.unknown import UnknownMusic
 from overheard.settings import GateSettings, TrackSettings
 
 MAX_EMBEDDED_AT_ONCE = 256  # bounds memory
@@ -55,6 +56,7 @@ class Listener:
     windows : those of a microphone by default
     rules : when matches become a play; those of a microphone by default
     detector : decides which sound is music; all of it without one
+    unknown : gives unknown music its id; None if it is not remembered
 
     Attributes
     ----------
@@ -70,6 +72,7 @@ class Listener:
         windows: Windows | None = None,
         rules: TrackRules | None = None,
         detector: Detector | None = None,
+        unknown: UnknownMusic | None = None,
     ) -> None:
         self._newest_engine = engine
         self._engine = engine()
@@ -79,6 +82,7 @@ class Listener:
         self._detector = detector or MusicDetector()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
+        self._unknown = unknown
         self._step_s = self._windows.step_frames / self._spec.frontend.frames_per_s
         self._n_window = self._segments_in(self._windows.length_s)
         self._n_hop = sys.maxsize if self._windows.single else math.ceil(self._windows.hop_s / self._step_s)
@@ -144,7 +148,7 @@ class Listener:
         if not is_open:
             events = self._end_stretch()
             self._n_samples += len(block)
-            return events + self._tracker.quiet(self.now_s)
+            return events + self._after_music(self._tracker.quiet(self.now_s))
         if self._origin_samples is None:
             self._origin_samples = self._n_samples
             self.any_sound = True
@@ -174,7 +178,12 @@ class Listener:
         the first.
         """
         events = [] if self._failed else self._match_rest()
+        if self._unknown is not None:
+            self._unknown.finish()
         return events + self._tracker.finish(self.now_s)
+
+    def _after_music(self, events: list[Event]) -> list[Event]:
+        return events if self._unknown is None else self._unknown.other(events)
 
     def _end_stretch(self) -> list[Event]:
         """Match what has not been matched yet, and forget the sound."""
@@ -235,7 +244,11 @@ class Listener:
             match = short if short is not None and short.accepted else match
         if match is not None and (self.best is None or match.score > self.best.score):
             self.best = match
-        return self._tracker.update(match, *self._span_s(n))
+        events, end = self._tracker.update(match, *self._span_s(n)), len(self._queries) - self._n_unmatched
+        if self._unknown is None:
+            return events
+        queries = Queries.join(self._queries[end - n : end])
+        return self._unknown.window(events, queries, self._windows.step_frames, *self._span_s(n))
 
     def _match_last(self, n: int) -> Match | None:
         """Return the best match of the last `n` segments of the window."""

@@ -107,6 +107,7 @@ class Matcher:
             threshold=self.scoring.threshold,
             confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
             margin=evidence.margin,
+            similarity=evidence.similarity,
             alternatives=self._alternatives(tracks, best, first_s) if is_accepted else (),
             repeats=tuple(offset / frames_per_s + first_s for offset in repeats(tracks, best)),
             continued=None if continued is None else self.scoring.score(continued, end_s - start_s),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from overheard.events import Alternative, Match, Play
+from overheard.events import Alternative, Look, Match, Play, PlayEnded
 from overheard.recognize.agreement import (
     Reading,
     Readings,
@@ -15,6 +15,8 @@ from overheard.recognize.agreement import (
     readings_of,
     realigned,
 )
+
+_MAX_LOOKS = 24
 
 
 class OpenPlay:
@@ -37,6 +39,8 @@ class OpenPlay:
         self.confidence = match.confidence  # that one of the tracks is right
         self._fitting = alignments_of(match)  # explain all that was heard
         self._over_s = self._end_of_track_s()
+        self._looks: list[Look] = []
+        self._note(match)
         first, *others = [
             Alternative(each.track, max(0.0, start_s + each.alignment_s)) for each in readings.values()
         ]
@@ -100,6 +104,7 @@ class OpenPlay:
 
     def hear(self, match: Match) -> None:
         """Count the match's sound to the play."""
+        self._note(match)
         self.heard_s = max(self.heard_s, match.end_s)
         self.confidence = max(self.confidence, match.confidence)
         name, known = next(iter(self.readings.items()))
@@ -175,11 +180,19 @@ class OpenPlay:
         one = Alternative(other.play.track, other.play.offset_s)
         return dataclasses.replace(self.play, alternatives=(*self.play.alternatives, one)), other
 
-    def end(self, end_s: float) -> Play:
-        """Return the play, which ends at this second."""
+    def end(self, end_s: float) -> PlayEnded:
+        """End the play at this second."""
         end_s = max(self.play.start_s, min(self.play.end_s, end_s))
         self.play = dataclasses.replace(self.play, end_s=end_s)
-        return self.play
+        return PlayEnded(self.play, tuple(self._looks))
+
+    def _note(self, match: Match) -> None:
+        """Keep the match for an explanation; of many, every second one."""
+        position_s = match.offset_s + match.end_s - match.start_s
+        look = (match.score, match.threshold, match.similarity, match.margin)
+        self._looks.append(Look(match.end_s, position_s, *look))
+        if len(self._looks) > _MAX_LOOKS:
+            del self._looks[1::2]
 
 
 def first_heard_s(match: Match, recent: list[Match], rules: TrackRules) -> float:

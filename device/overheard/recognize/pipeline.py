@@ -29,6 +29,8 @@ from overheard.recognize.windows import (
     Windows,
     evenly_spread,
 )
+from overheard.recognize.unknown import UnknownMusic
+from overheard.recognize.unknown_store import UnknownStore
 from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
@@ -78,6 +80,7 @@ class Recognizer:
         self.model, self.spec = model, model.spec
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
+        self.unknown_store: UnknownStore | None = None  # set it to remember unknown music
         self.search(packs, index)
 
     def search(self, packs: Sequence[Pack], index: SegmentIndex | None = None) -> None:
@@ -105,7 +108,13 @@ class Recognizer:
 
     def listener(self, windows: Windows | None = None, rules: TrackRules | None = None) -> Listener:
         """Return a listener with a clock of its own; for a microphone by default."""
-        return Listener(lambda: self._engine, self.gate_settings, self.track_settings, windows, rules)
+        store = self.unknown_store if windows is None else None
+        unknown = None if store is None else UnknownMusic(store, self.spec)
+        return Listener(
+            *(lambda: self._engine, self.gate_settings, self.track_settings),
+            *(windows, rules),
+            unknown=unknown,
+        )
 
     def identify(self, waveform: FloatArray) -> Identification:
         """Recognize the music in a recording of any length.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from overheard.events import Event, Match, Play, PlayEnded, PlayStarted, PlayUpdated
+from overheard.events import Event, Match, Play, PlayStarted, PlayUpdated
 from overheard.recognize.agreement import (
     TrackRules,
     agree,
@@ -133,12 +133,12 @@ class PlayTracker:
         return self._end(current, current.heard_s)
 
     def _end(self, current: OpenPlay, end_s: float) -> list[Event]:
-        play = current.end(end_s)
+        ended = current.end(end_s)
         self._open = None
         self._ended.append(current)
-        self._floor_s = max(self._floor_s, play.end_s)
+        self._floor_s = max(self._floor_s, ended.play.end_s)
         self._stretch.unexplained(current.heard_s)
-        return [PlayEnded(play)]
+        return [ended]
 
     # A new play
 

@@ -74,6 +74,16 @@ class WebSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class UnknownSettings:
+    """Settings of unknown music."""
+
+    remember: bool = _field(
+        True, "remember unknown music by its fingerprint, to recognize it when it returns"
+    )
+    max_pieces: int = _field(200, "pieces of unknown music to remember", 1, 2000)
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings."""
 
@@ -86,11 +96,17 @@ class Settings:
     track: TrackSettings = TrackSettings()
     web: WebSettings = WebSettings()
     sinks: SinksSettings = ALL_OFF
+    unknown: UnknownSettings = UnknownSettings()
 
     @property
     def packs_dir(self) -> Path:
         """The folder of the user's own packs."""
         return self.data_dir / "packs"
+
+    @property
+    def unknown_path(self) -> Path:
+        """The pack of unknown music."""
+        return self.data_dir / "unknown" / "unknown.pack"
 
     @property
     def history_path(self) -> Path:
