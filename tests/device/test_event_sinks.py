@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from overheard.errors import OverheardError, SettingsError
-from overheard.events import MusicUnknown, PlayEnded, PlayStarted, PlayUpdated, Silence, Status
+from overheard.events import Alternative, MusicUnknown, PlayEnded, PlayStarted, PlayUpdated, Silence, Status
 from overheard.sinks import command, jsonl_file, metrics
 from overheard.sinks.context import Context
 from overheard.sinks.courier import Courier, Rejected, RetryLater
@@ -39,6 +39,7 @@ from sink_fakes import (
     run_courier,
     serving,
     settings,
+    track,
     wait_for,
 )
 
@@ -63,20 +64,39 @@ def test_a_play_has_one_key_and_its_events_are_told_apart() -> None:
         for event in (
             PlayStarted(play(1, 0, 5)),
             PlayUpdated(play(1, 0, 50)),
+            PlayUpdated(dataclasses.replace(play(1, 0, 60), alternatives=(Alternative(track(2), 0.0),))),
             PlayEnded(play(2, 0, 180)),  # it has settled on another track
             MusicUnknown(200, 220),
             Silence(230),
             PlayStarted(play(1, 240, 5)),
         )
     ]
-    started, updated, ended, unknown, silence, again = made
-    assert (updated, silence) == (None, None)
+    started, updated, doubtful, ended, unknown, silence, again = made
+    assert (updated, doubtful, silence) == (None, None, None)
     assert started
     assert ended
     assert unknown
     assert again
     assert started[1]["id"] == ended[1]["id"] != again[1]["id"]
     assert len({started[0], ended[0], unknown[0], again[0]}) == 4
+
+
+def test_a_play_that_goes_on_after_a_pause_starts_once_and_ends_again() -> None:
+    messages = Messages("x", ("play_started", "play_ended"))
+    made = [
+        messages.make(event, started)
+        for event, started in (
+            (PlayStarted(play(1, 0, 5)), NOON),
+            (PlayEnded(play(1, 0, 60)), NOON),
+            (PlayStarted(play(1, 0, 100)), NOON),
+            (PlayEnded(play(1, 0, 180)), NOON + 2.5),
+        )
+    ]
+    keys = [found[0] for found in made if found]
+    assert len(keys) == 4
+    assert keys[0] == keys[2]
+    assert keys[1] != keys[3]
+    assert len({found[1]["id"] for found in made if found}) == 1
 
 
 def test_paths_do_not_leave_this_computer() -> None:

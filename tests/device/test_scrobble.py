@@ -92,6 +92,21 @@ def test_an_ambiguous_play_counts_when_it_has_settled() -> None:
     assert rule.follow(PlayEnded(play(2, 0, 180)), NOON) == []
 
 
+@pytest.mark.parametrize(("after_s", "counts"), [(15, False), (45, True)])
+def test_a_play_that_goes_on_after_a_pause_counts_once_and_without_the_pause(
+    after_s: float, counts: bool
+) -> None:
+    """The tracker reports the same start again; the position is corrected by the pause."""
+    rule = ScrobbleRule()
+    rule.follow(PlayStarted(play(1, 0, 5)), NOON)
+    rule.follow(PlayEnded(play(1, 0, 60)), NOON)
+    found = rule.follow(PlayStarted(play(1, 0, 115, -50)), NOON + 0.5)
+    found += rule.follow(PlayEnded(play(1, 0, 115 + after_s, -50)), NOON)
+    found += rule.follow(PlayStarted(play(1, 0, 200, -80)), NOON)
+    found += rule.follow(PlayEnded(play(1, 0, 201, -80)), NOON)
+    assert [each for each in found if isinstance(each, Listened)] == [Listened(track(1), NOON)] * counts
+
+
 def test_what_plays_now() -> None:
     rule = ScrobbleRule()
     assert rule.follow(PlayStarted(play(1, 0, 5, 20)), NOON) == [NowPlaying(track(1), 175.0)]
