@@ -33,12 +33,13 @@ from sink_fakes import (
     Clock,
     Reply,
     Request,
+    away,
     free_port,
     play,
     plays,
-    run_courier,
     serving,
     settings,
+    through_an_outage,
     track,
     wait_for,
 )
@@ -149,7 +150,7 @@ def test_a_webhook_gets_a_thousand_plays_through_an_outage_of_an_hour(tmp_path: 
     clock, arrived = Clock(), list[str]()
 
     def reply(request: Request) -> Reply:
-        if 50_000 <= clock.now_s < 53_600:
+        if away(clock):
             return Reply(502)
         arrived.append(request.headers["Idempotency-Key"])
         return Reply(204, b"")
@@ -159,12 +160,7 @@ def test_a_webhook_gets_a_thousand_plays_through_an_outage_of_an_hour(tmp_path: 
         sink = webhook.open_sink(chosen, Context())
         queue = stopped(sink)
         courier = Courier("x", queue, webhook.Webhook(chosen).deliver, 0.0, clock)
-        for event in plays(1000):
-            sink.handle(event, NOON)
-            if isinstance(event, PlayEnded):
-                clock.now_s = max(clock.now_s, event.play.end_s)
-                run_courier(courier, clock, clock.now_s + 15, queue.__len__)
-        run_courier(courier, clock, clock.now_s + 4000, queue.__len__)
+        through_an_outage(sink.handle, courier, clock, queue)
     assert len(arrived) == len(set(arrived)) == 1000
 
 
@@ -193,6 +189,28 @@ def test_a_line_that_was_written_before_a_kill_is_not_written_again(tmp_path: Pa
     after.deliver(MESSAGE)
     after.deliver({**MESSAGE, "id": "2"})
     assert [line["id"] for line in lines(path)] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_the_file_gets_a_thousand_plays_although_its_disk_is_away_for_an_hour(tmp_path: Path) -> None:
+    clock, disk = Clock(), tmp_path / "disk"
+    disk.mkdir()
+    sink = jsonl_file.open_sink(settings(tmp_path, jsonl_path=str(disk / "x.jsonl")), Context())
+    queue = stopped(sink)
+    file = jsonl_file.JsonlFile(disk / "x.jsonl")
+
+    def deliver(body: dict[str, Any]) -> float:
+        if away(clock) and disk.is_dir():
+            disk.rename(tmp_path / "elsewhere")
+            disk.touch()
+        elif not away(clock) and disk.is_file():
+            disk.unlink()
+            (tmp_path / "elsewhere").rename(disk)
+        return file.deliver(body)
+
+    through_an_outage(sink.handle, Courier("x", queue, deliver, 0.0, clock), clock, queue)
+    titles = [line["play"]["track"]["title"] for line in lines(disk / "x.jsonl")]
+    assert titles == [f"Song {number}" for number in range(1000)]
 
 
 def test_half_a_line_is_ended_first(tmp_path: Path) -> None:
@@ -277,6 +295,25 @@ def test_a_command_gets_the_fields_in_its_environment(
     assert len(found["OVERHEARD_ALBUM"]) == 4000
     assert found["OVERHEARD_STARTED_AT"] == "2026-09-21T14:13:20.000Z"
     assert "sesame" not in found.values()
+
+
+@pytest.mark.slow
+def test_a_command_runs_for_a_thousand_plays_although_it_cannot_for_an_hour(tmp_path: Path) -> None:
+    clock, out, flag = Clock(), tmp_path / "out", tmp_path / "away"
+    code = f'[ -e {flag} ] && exit 75; echo "$OVERHEARD_TITLE" >> {out}'
+    words = ["/bin/sh", "-c", code]
+    sink = command.open_sink(settings(tmp_path, command_command=words), Context())
+    queue, program = stopped(sink), command.Command(words, 60)
+
+    def deliver(body: dict[str, Any]) -> float:
+        if away(clock):
+            flag.touch()
+        else:
+            flag.unlink(missing_ok=True)
+        return program.deliver(body)
+
+    through_an_outage(sink.handle, Courier("x", queue, deliver, 0.0, clock), clock, queue)
+    assert out.read_text().splitlines() == [f"Song {number}" for number in range(1000)]
 
 
 def test_a_command_that_hangs_is_stopped_with_its_children(tmp_path: Path) -> None:

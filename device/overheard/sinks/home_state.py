@@ -70,8 +70,11 @@ class HomeState:
             self._music = False
         if kind is None:
             return None
-        play = event.play if isinstance(event, PlayStarted | PlayEnded) else None
-        return json.dumps({"event_type": kind, **_attributes(play, started)})
+        if isinstance(event, MusicUnknown):
+            about = {"unknown_id": event.unknown_id, "times_heard": event.times_heard}
+        else:
+            about = _attributes(event.play if isinstance(event, PlayStarted | PlayEnded) else None, started)
+        return json.dumps({"event_type": kind, **about})
 
     def update(self, status: Status) -> None:
         """Take the newest status, which knows better whether there is music."""
