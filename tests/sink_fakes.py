@@ -63,10 +63,10 @@ def run_courier(courier: Courier, clock: Clock, until_s: float, waiting: Callabl
 
 
 def through_an_outage(
-    handle: Callable[[Event, float], None], courier: Courier, clock: Clock, queue: Sized
+    handle: Callable[[Event, float], None], courier: Courier, clock: Clock, queue: Sized, count: int = 1000
 ) -> None:
-    """Send 1,000 plays of three minutes; the receiver should be away from the second 50,000 to 53,600."""
-    for event in plays(1000):
+    """Send plays of three minutes; the receiver should be away from the second 50,000 to 53,600."""
+    for event in plays(count):
         handle(event, NOON)
         if isinstance(event, PlayEnded):
             clock.now_s = max(clock.now_s, event.play.end_s)

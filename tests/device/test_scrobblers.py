@@ -303,7 +303,7 @@ def test_what_lastfm_answers(
 
 
 @pytest.mark.slow
-def test_lastfm_gets_a_thousand_plays_through_an_outage_of_an_hour(
+def test_lastfm_gets_each_play_through_an_outage_of_an_hour(
     tmp_path: Path, lastfm: Any, certificate: tuple[Path, Path]
 ) -> None:
     clock, arrived = Clock(), list[str]()
@@ -318,8 +318,8 @@ def test_lastfm_gets_a_thousand_plays_through_an_outage_of_an_hour(
         server.reply = reply
         sink = scrobbler(tmp_path)
         queue = sink.outbox.queue
-        through_an_outage(sink.handle, Courier("x", queue, made.deliver, 1.0, clock), clock, queue)
-    assert arrived == [f"Song {number}" for number in range(1000)]
+        through_an_outage(sink.handle, Courier("x", queue, made.deliver, 1.0, clock), clock, queue, 300)
+    assert arrived == [f"Song {number}" for number in range(300)]
 
 
 # Maloja
