@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,19 @@ def test_a_restart_does_not_count_a_song_twice() -> None:
     assert [type(each) for each in found] == [NowPlaying]
     again = after.follow(PlayStarted(play(1, 300, 120, 0)), NOON)
     assert [type(each) for each in again] == [NowPlaying, Listened]
+
+
+def test_what_another_version_has_stored_is_ignored() -> None:
+    (stored,) = after_half().recent()
+    changed: list[Any] = [1, {}, {**stored, "x": 1}, {**stored, "heard_s": "long"}, {**stored, "track_id": 7}]
+    assert ScrobbleRule(recent=changed).recent() == []
+    assert ScrobbleRule(recent=[stored]).recent() == [stored]
+
+
+def after_half() -> ScrobbleRule:
+    rule = ScrobbleRule()
+    rule.follow(PlayStarted(play(1, 0, 120)), NOON)
+    return rule
 
 
 def test_the_start_moves_with_a_clock_that_is_set() -> None:

@@ -63,6 +63,16 @@ class _Listening:
         return abs(starts_at - self.play_started_at) <= _CLOCK_SET_S
 
 
+def _is_listening(values: Any) -> bool:
+    """Return whether a value that was stored, maybe by another version, has the fields of a listening."""
+    fields = dataclasses.fields(_Listening)
+    if not isinstance(values, dict) or set(values) != {field.name for field in fields}:
+        return False
+    return isinstance(values["track_id"], str) and all(
+        isinstance(value, int | float) for name, value in values.items() if name != "track_id"
+    )
+
+
 class ScrobbleRule:
     """Follow the events of one listener.
 
@@ -74,7 +84,8 @@ class ScrobbleRule:
 
     def __init__(self, shortest_s: float = 0.0, recent: Iterable[dict[str, Any]] = ()) -> None:
         self._shortest_s = shortest_s
-        self._recent = {values["track_id"]: _Listening(**values) for values in recent}
+        restored = [_Listening(**values) for values in recent if _is_listening(values)]
+        self._recent = {listening.track_id: listening for listening in restored}
         self._play: Play | None = None  # the play that is heard now
         self._now: _Listening | None = None
         self._before_s = 0.0  # heard of this listening before this stretch of sound
