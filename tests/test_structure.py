@@ -27,10 +27,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sinks": set(),
     "daemon": {"hear", "sinks"},
     "service": {"sinks"},
+    "backup": {"sinks"},
     "demo": {"hear", "fingerprint", "catalogue", "recognize", "index", "sinks", "daemon"},
     "commands": {
         *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo"),
-        *("service",),
+        *("service", "backup"),
     },
     "cli": {"commands"},
     "__main__": {"cli"},

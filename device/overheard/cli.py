@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # In the order in which people need them.
 COMMANDS = (
     *("demo", "index", "identify", "listen", "history", "packs", "devices", "doctor", "config"),
-    *("service",),
+    *("service", "backup", "restore"),
 )
 
 DESCRIPTION = """\

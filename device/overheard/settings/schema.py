@@ -70,6 +70,13 @@ class TrackSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class HistorySettings:
+    """Settings of the history."""
+
+    keep_days: int = _field(0, "days after which `overheard listen` deletes plays; 0: never", 0, 36500)
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings."""
 
@@ -80,6 +87,7 @@ class Settings:
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
+    history: HistorySettings = HistorySettings()
 
     @property
     def packs_dir(self) -> Path:
