@@ -44,9 +44,8 @@ def forget(path: Path, ids: Sequence[int] = (), since: str | None = None, before
     """
     everything = not ids and since is None and before is None
     with explained(path):
-        if everything:
-            for file in damaged_files(path):
-                file.unlink(missing_ok=True)
+        for file in damaged_files(path) if everything else ():
+            file.unlink(missing_ok=True)
         if not path.exists():
             _unlink(path)
             return 0
