@@ -24,8 +24,7 @@ def forget(path: Path, ids: Sequence[int] = (), since: str | None = None, before
     """Delete the plays with these ids, or those that ended after or before a time, or all if none is given.
 
     SQLite overwrites what is deleted, writes the file again without gaps, and empties the write-ahead log,
-    also while `overheard listen` uses the file. All includes damaged histories that were moved aside. If
-    nothing is to be deleted, the file stays as it is.
+    also while `overheard listen` uses the file. All includes damaged histories that were moved aside.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ def forget(path: Path, ids: Sequence[int] = (), since: str | None = None, before
     HistoryError
         If the file cannot be changed, or a program reads it all the time.
     """
-    everything = not ids and since is None and before is None
+    everything = not ids and since is before is None
     with explained(path):
         for file in damaged_files(path) if everything else ():
             file.unlink(missing_ok=True)
