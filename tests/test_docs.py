@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +31,8 @@ NETWORK_MODULES = {
     "aiohttp", "asyncio", "ftplib", "http", "httpx", "requests", "smtplib", "socket", "ssl", "urllib",
 }  # fmt: skip
 
-LOCAL_SOCKETS = {"service/notify.py"}  # open sockets of this computer only
+NETWORK_ROOMS = {"updates", "web", "sinks/network"}
+LOCAL_ROOMS = {"live", "service"}  # open sockets of this computer only
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -142,24 +146,53 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
-def names_of_sockets(path: Path) -> set[str]:
-    """Return the address families that a module uses, and its ways to open a socket without one."""
+def families(path: Path) -> set[str]:
+    """Return the address families that a module uses, and functions that open network connections."""
     text = path.read_text(encoding="utf-8")
-    return set(re.findall(r"\bAF_\w+|create_connection|create_server|socketpair|fromfd", text))
+    return set(re.findall(r"\bAF_[A-Z]\w*|\bcreate_connection\b|\bcreate_server\b|\bgetaddrinfo\b", text))
 
 
-def test_only_updates_can_open_network_connections() -> None:
+def test_only_a_few_folders_can_open_network_connections() -> None:
     """docs/privacy.md promises it."""
-    updates = ROOT / "device" / "overheard" / "updates"
+    package = ROOT / "device" / "overheard"
     users = []
     for path in sorted((ROOT / "device").rglob("*.py")):
         names = imported(ast.parse(path.read_text(encoding="utf-8")))
-        if path.relative_to(updates.parent).as_posix() in LOCAL_SOCKETS:
-            assert names_of_sockets(path) == {"AF_UNIX"}, path
-        elif path.parent != updates:
-            assert not {name.partition(".")[0] for name in names} & NETWORK_MODULES, path
-            users += [path.name] if any(name.startswith("overheard.updates") for name in names) else []
+        room = path.parent.relative_to(package).as_posix() if path.is_relative_to(package) else ""
+        network = {name.partition(".")[0] for name in names} & NETWORK_MODULES
+        if room in LOCAL_ROOMS:
+            assert network <= {"socket"}, path
+            assert not network or families(path) <= {"AF_UNIX"}, path
+        elif room not in NETWORK_ROOMS and path != package / "commands" / "web.py":
+            assert not network, path
+        if room != "updates":
+            # `state` reads and writes the file of subscriptions, and knows no connections.
+            used = {name for name in names if name.startswith("overheard.updates")} - {
+                "overheard.updates.state"
+            }
+            users += [path.name] if used else []
     assert users == ["updates.py"]
+
+
+def test_listen_with_default_settings_imports_nothing_that_can_open_network_connections() -> None:
+    code = """
+import sys
+from overheard.cli import build_parser
+from overheard.commands import listen, outputs
+from overheard.daemon import Pause
+from overheard.settings import load
+settings, _ = load(env={"OVERHEARD_DATA_DIR": sys.argv[1]})
+args = build_parser().parse_args(["listen", "--no-history"])
+class Source: name = "mic"
+sinks = listen.open_sinks(args, settings, Source) + outputs.open_enabled_sinks(settings, Pause())
+from overheard.recognize import listener, open
+rooms = ("overheard.updates", "overheard.web", "overheard.sinks.network")
+print([name for name in sys.modules if name.startswith(rooms) or name in ("ssl", "http.client", "asyncio")])
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "device")}
+    command = [sys.executable, "-c", code, "/nonexistent"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_updates_run_only_when_their_commands_do() -> None:

@@ -47,6 +47,8 @@ class Match:
     confidence: float  # 0-1, calibrated; that it is the track or one of the alternatives
     margin: float  # mean similarity minus that of the best other track
     alternatives: tuple[Alternative, ...] = ()  # fit the window as well as the track
+    repeats: tuple[float, ...] = ()  # other positions in the track at start_s that fit as well
+    continued: float | None = None  # score of the open play's track where it plays on; None if not compared
 
     @property
     def accepted(self) -> bool:
@@ -75,7 +77,7 @@ class Play:
 
 @dataclasses.dataclass(frozen=True)
 class PlayStarted:
-    """A track was recognized."""
+    """A track was recognized, or a play that had ended goes on, as after a pause: it has the same start."""
 
     play: Play
 
@@ -99,10 +101,13 @@ class PlayEnded:
 
 @dataclasses.dataclass(frozen=True)
 class MusicUnknown:
-    """Unknown music: sound that matches no track of the catalogue."""
+    """Unknown music: music that matches no track of the catalogue."""
 
     start_s: float
     end_s: float
+    unknown_id: int | None = None  # the same each time this music is heard; None if it is not remembered
+    times_heard: int = 1  # this time included
+    first_heard: float | None = None  # Unix time
 
 
 @dataclasses.dataclass(frozen=True)

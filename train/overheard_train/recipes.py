@@ -101,6 +101,8 @@ NAFP = Recipe(
     NAFP_SPEC,
     learning_rate=1e-3,
 )
+DISTIL = Part("distil", {"temperature": 0.06, "pull": 4.0, "shared": 0.3})
+TAUGHT = Part("taught")
 WHITENING = 0.6  # measured in docs/experiments.md
 
 RECIPES = {
@@ -121,6 +123,22 @@ RECIPES = {
             Part("nt_xent", {"temperature": 0.06}),
             weight_decay=1e-5,
             whitening=WHITENING,
+        ),
+        Recipe(
+            "tiny",
+            "student of overheard in its space, for a Pi Zero: less than 10 million multiply-adds per segment",
+            Part("residual", {"widths": (24, 48, 64), "blocks": (1, 1, 1)}),
+            DISTIL,
+            TAUGHT,
+            weight_decay=1e-5,
+        ),
+        Recipe(
+            "small",
+            "student of overheard in its space: less than 40 million multiply-adds per segment",
+            Part("residual", {"widths": (48, 96, 160), "blocks": (1, 1, 1)}),
+            DISTIL,
+            TAUGHT,
+            weight_decay=1e-5,
         ),
         WOO,
         dataclasses.replace(

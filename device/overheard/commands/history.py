@@ -167,9 +167,14 @@ def to_m3u8(rows: list[PlayRow]) -> list[str]:
 
 def to_cells(row: PlayRow) -> list[str | float]:
     """Return the cells of a row for CSV, which people open in spreadsheets."""
-    others = "; ".join(_names(row))
-    cells: list[str | float] = [getattr(row, field.name) for field in dataclasses.fields(row)[:-1]]
-    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in (*cells, others)]
+    values = dataclasses.asdict(row) | {"alternatives": "; ".join(_names(row))}
+    return ["" if value is None else _to_cell(value) for value in values.values()]
+
+
+def _to_cell(value: str | float) -> str | float:
+    if isinstance(value, bool):
+        return int(value)
+    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def _names(row: PlayRow) -> list[str]:

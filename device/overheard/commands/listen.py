@@ -55,6 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
+    from overheard.commands import outputs
     from overheard.daemon import Monitor, Pause, run_listen
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
@@ -65,17 +66,18 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     stop_event = threading.Event()
     with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)
-        sinks = open_sinks(args, settings, source)
-        tell(f"overheard: listening to {one_line(source.name)}")
         pause = Pause(settings.listen.quiet_hours)
+        sinks = open_sinks(args, settings, source) + outputs.open_enabled_sinks(settings, pause)
+        tell(f"overheard: listening to {one_line(source.name)}")
         with (
             watching_packs(recognizer, settings, args.pack),
             stop_on_signals(stop_event),
             notifying(sinks) as on_audio,
             clear_of_messages(sinks),
         ):
+            new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener)
             run_listen(
-                *(settings, source, sinks, stop_event, recognizer.listener),
+                *(settings, source, sinks, stop_event, new_listener),
                 pause=pause,
                 monitors=[sink for sink in sinks if isinstance(sink, Monitor)],
                 on_audio=on_audio,

@@ -171,8 +171,11 @@ def unit_options(
 
 
 def needs_network(settings: Settings) -> bool:
-    """Return whether a sink of `listen` sends something to other computers."""
-    return False
+    """Return whether a sink of `listen` opens network connections."""
+    from overheard.sinks.registry import KINDS
+
+    served = settings.sinks.metrics.enabled and settings.sinks.metrics.http
+    return served or any(kind.network and kind.enabled(settings) for kind in KINDS)
 
 
 def this_program() -> list[str]:

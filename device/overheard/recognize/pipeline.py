@@ -18,18 +18,17 @@ from overheard.events import Event, Match, Play, PlayEnded
 from overheard.fingerprint.embedder import Embedder, Queries, query_waveform
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model
-from overheard.recognize.listener import (
-    CLIP_STEP_FRAMES,
-    MAX_SEARCHED,
-    RECORDING_HOP_S,
-    Engine,
-    Listener,
-    Windows,
-    evenly_spread,
-)
+from overheard.recognize.listener import Engine, Listener
 from overheard.recognize.match import Matcher
 from overheard.recognize.plays import TrackRules
 from overheard.recognize.scoring import Scoring
+from overheard.recognize.windows import (
+    CLIP_STEP_FRAMES,
+    MAX_SEARCHED,
+    RECORDING_HOP_S,
+    Windows,
+    evenly_spread,
+)
 from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording

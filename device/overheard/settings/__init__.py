@@ -13,6 +13,7 @@ from overheard.settings.schema import (
     ListenSettings,
     Settings,
     TrackSettings,
+    WebSettings,
 )
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ListenSettings",
     "Settings",
     "TrackSettings",
+    "WebSettings",
     "default_config_path",
     "fields",
     "flatten",

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from overheard.files import expand_user
+from overheard.settings.field import about as _about
+from overheard.settings.field import field as _field
+from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
-
-
-def _about(text: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Return the metadata of a setting: its description and, of a number, its lowest and highest value."""
-    return {"about": text, "low": low, "high": high}
-
-
-def _field(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata=_about(about, low, high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +28,7 @@ class ListenSettings:
         30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
     )
     quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
+    live: bool = _field(True, "let `overheard status` and the web page see what is heard, on a local socket")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +71,16 @@ class HistorySettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class WebSettings:
+    """Settings of `overheard web`."""
+
+    host: str = _field("127.0.0.1", "address to listen on; 0.0.0.0 lets other computers open the page")
+    port: int = _field(8377, "port to listen on; 0: any that is free", 0, 65535)
+    token: bool = _field(False, "ask for the token on this computer too")
+    names: tuple[str, ...] = _field((), "further host names of the page, as of a reverse proxy")
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings."""
 
@@ -88,6 +92,8 @@ class Settings:
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
     history: HistorySettings = HistorySettings()
+    web: WebSettings = WebSettings()
+    sinks: SinksSettings = ALL_OFF
 
     @property
     def packs_dir(self) -> Path:
