@@ -19,7 +19,17 @@ import pytest
 from test_daemon import SETTINGS, Clock, FakeSource
 
 from overheard.daemon import Pause, run_listen
-from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Status, Track
+from overheard.events import (
+    Event,
+    MusicUnknown,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayUpdated,
+    Silence,
+    Status,
+    Track,
+)
 from overheard.hear.source import DeviceLost, Gap, Rerouted
 from overheard.live.client import LiveClient
 from overheard.live.server import LiveServer
@@ -51,7 +61,11 @@ class WeekListener:
             return [PlayUpdated(self._play)]
         events: list[Event] = []
         if play is not None:
-            events += [PlayEnded(play), MusicUnknown(self._now_s - 20, self._now_s - 10), Silence(self._now_s)]
+            events += [
+                PlayEnded(play),
+                MusicUnknown(self._now_s - 20, self._now_s - 10),
+                Silence(self._now_s),
+            ]
         self._number += 1
         title = f"{os.getpid()}-{self._number} " + "t" * 40
         track = Track(f"{self._number:012d}", title, "Ann", "Album", f"/{title}.flac", "music", 200.0)
@@ -192,7 +206,17 @@ def test_sigterm_in_each_phase_ends_listening_and_keeps_the_play(tmp_path: Path,
 
 def test_sigterm_while_the_packs_are_opened_ends_the_program(tmp_path: Path):
     """Nothing is heard yet, so nothing is lost; the default handler of the signal may end it."""
-    command = [sys.executable, "-m", "overheard", "--data-dir", str(tmp_path), "listen", "--input", "-", "--raw"]
+    command = [
+        sys.executable,
+        "-m",
+        "overheard",
+        "--data-dir",
+        str(tmp_path),
+        "listen",
+        "--input",
+        "-",
+        "--raw",
+    ]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "device")}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
     process.send_signal(signal.SIGTERM)
