@@ -67,6 +67,13 @@ class TrackSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class HistorySettings:
+    """Settings of the history."""
+
+    keep_days: int = _field(0, "days after which `overheard listen` deletes plays; 0: never", 0, 36500)
+
+
+@dataclasses.dataclass(frozen=True)
 class WebSettings:
     """Settings of `overheard web`."""
 
@@ -97,6 +104,7 @@ class Settings:
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
+    history: HistorySettings = HistorySettings()
     web: WebSettings = WebSettings()
     sinks: SinksSettings = ALL_OFF
     unknown: UnknownSettings = UnknownSettings()
