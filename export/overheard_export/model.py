@@ -25,6 +25,7 @@ from overheard.settings import MODELS_DIR
 from overheard_export.codebooks import train_quantizer
 from overheard_export.conversion import convert
 from overheard_export.int8 import Int8Encoder, mean_cosine
+from overheard_export.joining import join, open_teacher
 from overheard_export.model_files import network_facts, write_model
 from overheard_export.quality import quality_pairs, train_quality
 from overheard_export.whitening import whiten
@@ -124,13 +125,18 @@ def parity_pairs(recipe: Recipe, data: Data) -> FloatArray:
     All networks are compared on degraded pairs, whichever pairs they were trained on.
     """
     from overheard_train.pairs import make_pairs
-    from overheard_train.registry import Part
 
-    pairs = recipe.pairs if recipe.pairs.name == "degraded" else Part("degraded")
-    maker = make_pairs(dataclasses.replace(recipe, views=2, pairs=pairs), data, "valid", seed=2)
+    maker = make_pairs(dataclasses.replace(_degraded(recipe), views=2), data, "valid", seed=2)
     batches = [maker.batch(np.random.default_rng([12, i]), 100)[0] for i in range(10)]
     halves = [[batch[:100] for batch in batches], [batch[100:] for batch in batches]]
     return np.concatenate([*halves[0], *halves[1]])
+
+
+def _degraded(recipe: Recipe) -> Recipe:
+    """Return the recipe with degraded pairs, which need no other model."""
+    from overheard_train.registry import Part
+
+    return recipe if recipe.pairs.name == "degraded" else dataclasses.replace(recipe, pairs=Part("degraded"))
 
 
 def export_checkpoint(
@@ -142,6 +148,8 @@ def export_checkpoint(
     gate: bool = True,
 ) -> Parity:
     """Convert a checkpoint, fit the other parts of the model to training tracks, and write all of them.
+
+    A network whose recipe names a space joins it, see :mod:`overheard_export.joining`.
 
     Parameters
     ----------
@@ -162,6 +170,8 @@ def export_checkpoint(
     n_cells = recipe.n_cells if n_cells is None else n_cells
     code_bytes = code_bytes or recipe.code_bytes
     check_arguments(output, recipe.spec, n_cells, code_bytes)
+    if recipe.space:
+        open_teacher(recipe, output)  # raises now instead of after the long work
     data = open_data(names)
     pairs = parity_pairs(recipe, data)  # first, so that missing lists are reported before the long work
     tflite, parity = convert_encoder(encoder, recipe, data, pairs)
@@ -171,7 +181,10 @@ def export_checkpoint(
             f"least {MIN_COSINE}), top-1 {parity.top1_int8:.3f} instead of {parity.top1_float:.3f}",
             "train longer, or write it with --no-gate to compare",
         )
-    fit_and_write(output, recipe, progress, data, tflite, parity, n_cells, code_bytes)
+    if recipe.space:
+        join(output, recipe, progress, data, tflite, dataclasses.asdict(parity), pairs, gate)
+    else:
+        fit_and_write(output, recipe, progress, data, tflite, parity, n_cells, code_bytes)
     return parity
 
 
@@ -197,7 +210,7 @@ def convert_encoder(
 
     if recipe.whitening:
         encoder = whiten(encoder, impostors(recipe.spec, data, N_WHITENED), recipe.whitening)
-    maker = make_pairs(recipe, data, "train", seed=1)
+    maker = make_pairs(_degraded(recipe) if recipe.space else recipe, data, "train", seed=1)
     representative, _ = maker.batch(np.random.default_rng(11), N_REPRESENTATIVE_PAIRS)
     tflite = convert(encoder, representative)
     parity = measure_parity(encoder, tflite, pairs)

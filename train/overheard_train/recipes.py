@@ -30,6 +30,7 @@ class Recipe:
     steps : default length of the training; the learning rate's cosine ends there
     code_bytes, n_cells : of the exported model's quantizer; the first stage alone is the compact code
     whitening : power of the embeddings' covariance that the export removes; see docs/experiments.md
+    space : name of the shipped model whose space the network joins; empty if the export makes a new space
     """
 
     name: str
@@ -48,6 +49,7 @@ class Recipe:
     code_bytes: tuple[int, ...] = (10, 12)
     n_cells: int = 1024
     whitening: float = 0.0
+    space: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON types."""
@@ -131,6 +133,7 @@ RECIPES = {
             DISTIL,
             TAUGHT,
             weight_decay=1e-5,
+            space="overheard",
         ),
         Recipe(
             "small",
@@ -139,6 +142,7 @@ RECIPES = {
             DISTIL,
             TAUGHT,
             weight_decay=1e-5,
+            space="overheard",
         ),
         WOO,
         dataclasses.replace(

@@ -26,7 +26,7 @@ from overheard.fingerprint.json_values import JsonValueError, get_number, get_ob
 from overheard.fingerprint.model import DEFAULT_MODEL, Model, load_model, read_manifest
 from overheard.fingerprint.runtime import available_runtimes
 from overheard.fingerprint.space import Space
-from overheard.settings import AUTO, MODELS_DIR, Settings
+from overheard.settings import MODELS_DIR, Settings
 
 log = logging.getLogger(__name__)
 
