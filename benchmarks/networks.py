@@ -1,6 +1,6 @@
 """Measure every combination of a network that indexes and one that listens, in one space.
 
-    python benchmarks/networks.py [--models overheard small tiny] [--n 50]
+    python benchmarks/networks.py [--models overheard small tiny] [--quick]
 
 Writes networks.json and networks.md into benchmarks/results. The queries are those of accuracy.py, with the
 thresholds of the network that listens.
@@ -55,8 +55,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, default="report")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser.add_argument("--quick", action="store_true", help="two positions, to try the script")
+    parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
+    if args.quick:
+        args.n = 2
+    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
     shipped = [name for name in ORDER if (MODELS_DIR / f"{name}.json").exists()]
     args.models = [_manifest(name) for name in args.models or shipped]
     args.indexers = [_manifest(name) for name in args.indexers] if args.indexers else args.models
@@ -141,7 +145,7 @@ def table(result: Mapping[str, Any]) -> str:
             f"{row['right_percent_2_s']:.1f}",
             f"{row['at_one_percent']['right_percent']:.1f}",
             f"{row['cpu_ms']:.0f}",
-            f"{row['cpu_ms_5_s']:.0f}",
+            "-" if row["cpu_ms_5_s"] is None else f"{row['cpu_ms_5_s']:.0f}",
         ]
         for row in result["rows"]
     ]

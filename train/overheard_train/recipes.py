@@ -128,7 +128,7 @@ RECIPES = {
         ),
         Recipe(
             "tiny",
-            "student of overheard in its space, for a Pi Zero: less than 10 million multiply-adds per segment",
+            "student of overheard in its space, for a Pi Zero: at most 10 million multiply-adds per segment",
             Part("residual", {"widths": (24, 48, 64), "blocks": (1, 1, 1)}),
             DISTIL,
             TAUGHT,
@@ -137,7 +137,7 @@ RECIPES = {
         ),
         Recipe(
             "small",
-            "student of overheard in its space: less than 40 million multiply-adds per segment",
+            "student of overheard in its space: at most 40 million multiply-adds per segment",
             Part("residual", {"widths": (48, 96, 160), "blocks": (1, 1, 1)}),
             DISTIL,
             TAUGHT,
