@@ -1,6 +1,6 @@
 """Ask the calibration queries with and without their own track, and write the trials for the calibration.
 
-    python benchmarks/trials.py TRIALS.json [--model FILE.json] [--indexed-by FILE.json] [--n 60]
+    python benchmarks/trials.py TRIALS.json [--model FILE.json] [--n 60]
     overheard-export calibrate TRIALS.json [--model FILE.json]
 
 Queries are from the calibration part of the `valid` lists and from training tracks; rooms, noises and
@@ -41,21 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("trials", type=Path, metavar="TRIALS.json", help="the file to write")
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
-    parser.add_argument(
-        "--indexed-by", type=Path, help="model of the same space that makes the pack (default: --model)"
-    )
     parser.add_argument("--n", type=int, default=60, help="positions per length, each in every condition")
     parser.add_argument("--full-only", action="store_true", help="skip compact codes")
     args = parser.parse_args(argv)
     try:
         model, corpus = load_model(args.model), Corpus(args.corpus)
-        indexer = model if args.indexed_by is None else load_model(args.indexed_by)
-        trials = {"scoring": collect(corpus, model, indexer, args.n, compact=False)}
+        trials = {"scoring": collect(corpus, model, args.n, compact=False)}
         if len(model.quantizer.widths) > 1 and not args.full_only:
-            trials["compact_scoring"] = collect(corpus, model, indexer, args.n, compact=True)
-        content = {"digest": model.digest, "network": model.network_digest, "trials": trials}
+            trials["compact_scoring"] = collect(corpus, model, args.n, compact=True)
         with atomic_write(args.trials) as file:
-            file.write((json.dumps(content) + "\n").encode())
+            facts = {"digest": model.digest, "network": model.network_digest}
+            file.write((json.dumps({**facts, "trials": trials}) + "\n").encode())
     except (OverheardError, OSError, RuntimeError) as error:
         print(f"trials.py: {error}", file=sys.stderr)
         return 2
@@ -64,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def collect(corpus: Corpus, model: Model, indexer: Model, n: int, compact: bool) -> list[Trial]:
-    """Ask all calibration queries, on every core; `indexer` makes the pack."""
+def collect(corpus: Corpus, model: Model, n: int, compact: bool) -> list[Trial]:
+    """Ask all calibration queries, on every core."""
     paths = catalogue.catalogue_paths(corpus)
-    pack = catalogue.build_pack(corpus, indexer, paths, CACHE, None, compact)
+    pack = catalogue.build_pack(corpus, model, paths, CACHE, None, compact)
     for _ in queries(corpus, n):
         pass  # renders into the cache before several processes read it
     return on_every_core(functools.partial(ask_share, corpus.root, model.path, pack.path, n))
