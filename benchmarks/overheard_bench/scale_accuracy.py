@@ -17,8 +17,8 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.model import Model
 from overheard.hear.resampler import to_float
-from overheard.recognize.listener import MAX_SEARCHED, evenly_spread
 from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.windows import MAX_SEARCHED, evenly_spread
 from overheard_bench import catalogue, score
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus

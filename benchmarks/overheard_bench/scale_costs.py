@@ -21,8 +21,8 @@ from overheard.catalogue.pack import TrackEntry, open_pack
 from overheard.fingerprint.embedder import Embedder, query_waveform
 from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.fingerprint.model import load_model
-from overheard.recognize.listener import CLIP_STEP_FRAMES, MAX_SEARCHED, evenly_spread
 from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.windows import CLIP_STEP_FRAMES, MAX_SEARCHED, evenly_spread
 from overheard_bench.corpus import SAMPLE_RATE
 from overheard_bench.process import memory_kb
 from overheard_bench.stopwatch import Method, Stopwatch, spread

@@ -88,7 +88,7 @@ class FakeListener:
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("overheard.daemon._FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr("overheard.daemon.run._FIRST_RETRY_S", 0.001)
     monkeypatch.setattr("overheard.sinks.runner._RETRY_DELAYS_S", (0.001, 0.001))
     FakeListener.made = []
 

@@ -20,8 +20,8 @@ from overheard.events import Match, MusicUnknown, PlayEnded, PlayStarted
 from overheard.fingerprint.embedder import Embedder, Queries, embed_waveform, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
-from overheard.recognize.listener import Windows
 from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.windows import Windows
 
 RATE = 8000
 SECONDS = 75.0

@@ -157,6 +157,9 @@ def test_json_lines():
         "ended_at": "1970-01-01T00:00:35.000Z",
         "start_s": 20,
         "end_s": 35,
+        "unknown_id": None,
+        "times_heard": 1,
+        "first_heard_at": None,
     }
     assert silence == {"event": "silence", "started_at": "1970-01-01T00:00:40.000Z", "start_s": 40}
     assert to_json(PlayEnded(play(9)), 0)["event"] == "play_ended"

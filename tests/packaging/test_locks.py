@@ -26,6 +26,8 @@ LOCKS = {
         "requirements-device.txt",
         "requirements-train.txt",
         "requirements-dask.txt",
+        "requirements-sinks.txt",
+        "requirements-web.txt",
         "requirements-dev.txt",
     ),
 }

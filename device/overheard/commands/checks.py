@@ -35,6 +35,7 @@ def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
         ("runtime", check_runtime),
         ("model", lambda: check_model(settings)),
         ("packs", lambda: check_packs(settings)),
+        ("subscriptions", lambda: check_subscriptions(settings)),
         ("portaudio", check_portaudio),
         ("microphone", lambda: check_microphone(settings)),
         ("configuration", lambda: check_config(config)),
@@ -152,6 +153,20 @@ def check_packs(settings: Settings) -> list[Check]:
     if missing:
         detail = f"the setting packs lists {', '.join(missing)}, but there is no such pack"
         checks.append(Check("packs", False, detail, "correct the setting; `overheard packs` lists all packs"))
+    return checks
+
+
+def check_subscriptions(settings: Settings) -> list[Check]:
+    """Read the subscriptions, without a connection to the repositories."""
+    from overheard.updates.state import State
+
+    checks = []
+    for each in State(settings).subscriptions.values():
+        names = sorted(name for name, files in each.installed.items() if files)
+        packs = f"{plural(len(names), 'pack')} ({', '.join(names)})" if names else "no packs yet"
+        detail = f"{each.url}, {packs}"
+        detail += f", published {each.seen.created:%Y-%m-%d}" if each.seen.version else ""
+        checks.append(Check("subscription", True, detail, data={"url": each.url, "packs": names}))
     return checks
 
 

@@ -147,8 +147,15 @@ def run_compact(args: argparse.Namespace, settings: Settings) -> int:
 
 def run_remove(args: argparse.Namespace, settings: Settings) -> int:
     """Delete packs."""
+    from overheard.updates.state import repository_of
+
     for name in args.names:
         print(f"removed {one_line(str(remove(name, settings)))}")
+        if url := repository_of(settings, name):
+            url = one_line(url)
+            print(
+                f"`overheard packs update` downloads it again; to prevent that: overheard packs unsubscribe {url}"
+            )
     return 0
 
 

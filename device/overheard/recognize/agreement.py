@@ -26,7 +26,11 @@ class TrackRules:
     agree_s : a second match confirms a first only if it ends at most this much later
     hope_s : extra time before music is reported as unknown, while weak matches agree with each other
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
-    restart_s : a track that jumps back this close to its end was started again, which is a new play
+    restart_s : a track that begins again at most this much before or after its end is a new play
+    shortest_s : a play starts when this much of it was heard; a shorter one was a mistake
+    resume_s : a play that ended goes on if its track goes on within this time, as after a pause
+    rewind_s : the position in the track may differ by this much after a pause
+    jump_s : a start that differs by more is corrected, when an alignment explains the play better
     """
 
     strong_above: float = 5.0
@@ -36,7 +40,11 @@ class TrackRules:
     agree_s: float = 10.0
     hope_s: float = 10.0
     recall_s: float = 20.0
-    restart_s: float = 2.0
+    restart_s: float = 10.0
+    shortest_s: float = 2.0
+    resume_s: float = 60.0
+    rewind_s: float = 10.0
+    jump_s: float = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +72,23 @@ def alignment_s(match: Match) -> float:
     return match.offset_s - match.start_s
 
 
+def alignments_of(match: Match) -> tuple[float, ...]:
+    """Return the alignments of the match's track that fit: its own, and those of repeats of the music."""
+    return tuple(position_s - match.start_s for position_s in (match.offset_s, *match.repeats))
+
+
+def realigned(match: Match, track_id: str, alignment: float, drift_s: float) -> Match:
+    """Return the match at an alignment of a track if this is one of those that fit; else as it is."""
+    if match.track.id != track_id:
+        return match
+    near = min(alignments_of(match), key=lambda one: abs(one - alignment))
+    if abs(near - alignment) > drift_s:
+        return match
+    offset_s = near + match.start_s
+    repeats = tuple(one for one in (match.offset_s, *match.repeats) if one != offset_s)
+    return dataclasses.replace(match, offset_s=offset_s, repeats=repeats)
+
+
 def readings_of(match: Match) -> Readings:
     """Return the track of a match and its alternatives."""
     rows = [(match.track, match.offset_s), *((other.track, other.offset_s) for other in match.alternatives)]
@@ -80,8 +105,13 @@ def common(readings: Readings, others: Readings, drift_s: float) -> Readings:
 
 
 def agree(first: Match, second: Match, drift_s: float) -> bool:
-    """Return whether one track explains both matches."""
-    return bool(common(readings_of(first), readings_of(second), drift_s))
+    """Return whether one track explains both matches, at one of the alignments that fit."""
+    if common(readings_of(first), readings_of(second), drift_s):
+        return True
+    if first.track.id != second.track.id:
+        return False
+    others = alignments_of(second)
+    return any(abs(one - other) <= drift_s for one in alignments_of(first) for other in others)
 
 
 def narrowed(readings: Readings, matches: Iterable[Match], drift_s: float) -> Readings:

@@ -9,11 +9,9 @@ Sources: Wang, An Industrial-Strength Audio Search Algorithm, ISMIR 2003 (histog
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection
 
 import numpy as np
-import numpy.typing as npt
 
 from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
 from overheard.events import Alternative, Match
@@ -26,10 +24,14 @@ from overheard.recognize.copies import (
     SharedPassages,
     find_copies,
     first_of_equals,
+    fits_as_well,
+    matched_frames,
+    repeats,
+    row_at,
 )
+from overheard.recognize.hypotheses import Hypotheses, vote
 from overheard.recognize.scoring import Evidence, Scoring
 
-VOTE_BIN_FRAMES = 8  # a quarter of the catalogue's hop
 MAX_HYPOTHESES = 48  # alignments that are scored again; bounds the cost of a window
 REFINE_FRAMES = 16  # an alignment is scored at offsets up to half the catalogue's hop to either side
 REFINE_STEP_FRAMES = 4  # the step between embeddings of a clip
@@ -39,23 +41,6 @@ MIN_COVERED_SHARE = 0.6  # of a window; if a track covers less, the rest counts 
 SHRINKAGE = 0.15  # segments of similarity 0 added to every mean, against alignments of very few segments
 N_BACKGROUND = 4  # most similar segments of other tracks and the cohort, whose mean is the background
 MAX_COPY_TRACKS = 128  # whose alignments are scored too if there are many copies; bounds the cost
-
-
-@dataclasses.dataclass(frozen=True)
-class _Hypotheses:
-    tracks: IntArray  # (h,)
-    offsets: IntArray  # (h,) position in the track at the window's start, in frames
-
-    def chosen(self, rows: npt.NDArray[np.bool_]) -> _Hypotheses:
-        """Return the rows where the mask ``(h,)`` is true."""
-        return _Hypotheses(self.tracks[rows], self.offsets[rows])
-
-    def with_each_track(self, n_first: int, n_tracks: int) -> _Hypotheses:
-        """Return the first rows, and the first row of each of the first tracks."""
-        _, first_rows = np.unique(self.tracks, return_index=True)
-        rows = np.arange(len(self.tracks)) < n_first
-        rows[np.sort(first_rows)[:n_tracks]] = True
-        return self.chosen(rows)
 
 
 class Matcher:
@@ -81,6 +66,7 @@ class Matcher:
         start_s: float,
         end_s: float,
         playing: str | None = None,
+        position_s: float | None = None,
     ) -> Match | None:
         """Return the best match of one window, accepted or not; None if there are no candidates.
 
@@ -92,11 +78,22 @@ class Matcher:
         step_frames : frames between the starts of consecutive queries
         start_s, end_s : the window in seconds of the source
         playing : id of the open play's track, which is preferred over other copies of the same recording
+        position_s : position in this track at `start_s` if it plays on, which is preferred over its repeats
         """
-        aligned = self._align(queries, candidates, candidate_rows, step_frames, playing)
-        if aligned is None:
-            return None
-        evidence, tracks, best = aligned
+        frames_per_s = self.spec.frontend.frames_per_s
+        position = None if position_s is None else round(position_s * frames_per_s)
+        aligned = self._align(queries, candidates, candidate_rows, step_frames, playing, position)
+        return None if aligned is None else self._to_match(*aligned, start_s, end_s)
+
+    def _to_match(
+        self,
+        evidence: Evidence,
+        tracks: AlignedTracks,
+        best: int,
+        continued: Evidence | None,
+        start_s: float,
+        end_s: float,
+    ) -> Match:
         frames_per_s = self.spec.frontend.frames_per_s
         first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
         score = self.scoring.score(evidence, end_s - start_s)
@@ -110,7 +107,10 @@ class Matcher:
             threshold=self.scoring.threshold,
             confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
             margin=evidence.margin,
+            similarity=evidence.similarity,
             alternatives=self._alternatives(tracks, best, first_s) if is_accepted else (),
+            repeats=tuple(offset / frames_per_s + first_s for offset in repeats(tracks, best)),
+            continued=None if continued is None else self.scoring.score(continued, end_s - start_s),
         )
 
     def _alternatives(self, tracks: AlignedTracks, best: int, first_s: float) -> tuple[Alternative, ...]:
@@ -140,32 +140,57 @@ class Matcher:
         candidate_rows: IntArray,
         step_frames: int,
         playing: str | None,
-    ) -> tuple[Evidence, AlignedTracks, int] | None:
-        """Return the evidence for the best alignment, all alignments, and the row of the best."""
-        ranked = self._vote(candidates, candidate_rows * step_frames)
+        position: int | None = None,
+    ) -> tuple[Evidence, AlignedTracks, int, Evidence | None] | None:
+        """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
+        ranked = vote(self.index, self.spec.hop_frames, candidates, candidate_rows * step_frames)
         if not len(ranked.tracks):
             return None
-        hypotheses = ranked.chosen(np.arange(len(ranked.tracks)) < MAX_HYPOTHESES)
-        last_frame = (len(queries.expected) - 1) * step_frames
-        scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, hypotheses)
+        number = None if position is None or playing is None else self._number(playing, ranked.tracks)
+        chosen = ranked.chosen(np.arange(len(ranked.tracks)) < MAX_HYPOTHESES).also(number, position)
+        scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, chosen)
         if len(copies) > MANY_COPIES:  # some may have no place among the hypotheses: let each track have one
-            hypotheses = ranked.with_each_track(MAX_HYPOTHESES, MAX_COPY_TRACKS)
-            scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, hypotheses)
+            chosen = ranked.with_each_track(MAX_HYPOTHESES, MAX_COPY_TRACKS).also(number, position)
+            scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, chosen)
+        top = float(scores.similarity[best])
         best = first_of_equals(scores, best, copies)
         best = self._prefer(scores, best, copies, playing)
-        similarity = float(scores.similarity[best])
+        row = None if number is None or position is None else row_at(scores, number, position)
+        if row is not None and scores.tracks[best] == number and fits_as_well(scores, best, row):
+            best = row
         background = self._background(candidates, copies)
-        evidence = Evidence(
-            track=int(scores.tracks[best]),
-            offset_frames=int(scores.offsets[best]),
+        levels = (max(runner_up, background), background)  # so that a track without rivals has no advantage
+        evidence = self._evidence(scores, best, levels, queries, step_frames)
+        if row is None:
+            return evidence, scores, best, None
+        levels = levels if number in copies else (max(top, background), background)
+        return evidence, scores, best, self._evidence(scores, row, levels, queries, step_frames)
+
+    def _evidence(
+        self,
+        scores: AlignedTracks,
+        row: int,
+        levels: tuple[float, float],
+        queries: Queries,
+        step_frames: int,
+    ) -> Evidence:
+        """Return the evidence for a row; `levels` are the similarities of rivals and of the background."""
+        similarity = float(scores.similarity[row])
+        last_frame = (len(queries.expected) - 1) * step_frames
+        return Evidence(
+            track=int(scores.tracks[row]),
+            offset_frames=int(scores.offsets[row]),
             similarity=similarity,
-            background=background,
-            margin=similarity - max(runner_up, background),  # so that a track without rivals has no advantage
-            n_segments=float(scores.weights[best].sum()),
+            background=levels[1],
+            margin=similarity - levels[0],
+            n_segments=float(scores.weights[row].sum()),
             expected=float(queries.expected.mean()),
-            heard_frames=self._matched_frames(scores, best, last_frame),
+            heard_frames=matched_frames(scores, row, last_frame, self.spec.n_frames),
         )
-        return evidence, scores, best
+
+    def _number(self, track_id: str, tracks: IntArray) -> int | None:
+        """Return the number of a track if it is among these."""
+        return next((n for n in np.unique(tracks).tolist() if self.index.track(n).id == track_id), None)
 
     def _prefer(self, scores: AlignedTracks, best: int, copies: Collection[int], playing: str | None) -> int:
         """Return the row of the open play's track if it is a copy of the best one or fits as well."""
@@ -177,7 +202,7 @@ class Matcher:
         return row if fits else best
 
     def _compare(
-        self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses
+        self, embeddings: FloatArray, step_frames: int, hypotheses: Hypotheses
     ) -> tuple[AlignedTracks, int, float, set[int]]:
         """Return scores, the row of the best, the similarity of its best rival, and its copies' tracks."""
         scores = self._rescore(embeddings, step_frames, hypotheses)
@@ -202,46 +227,7 @@ class Matcher:
         rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
 
-    def _matched_frames(self, scores: AlignedTracks, best: int, last_frame: int) -> tuple[int, int]:
-        """Return first frame and end of the part of the window in which the best alignment is similar."""
-        end_frame = last_frame + self.spec.n_frames
-        used = scores.weights[best] > 0
-        similarities, starts = scores.similarities[best][used], scores.starts[best][used]
-        if not len(starts):
-            return 0, end_frame
-        better_half = np.sort(similarities)[len(similarities) // 2 :]
-        # The run of segments with the largest sum of similarities above half the level of the better half.
-        sums = np.concatenate([[0.0], np.cumsum(similarities - 0.5 * better_half.mean())])
-        last = int(np.argmax(sums[1:] - np.minimum.accumulate(sums)[:-1]))
-        first = int(np.argmin(sums[: last + 1]))
-        begin = 0 if first == 0 else int(starts[first])
-        end = end_frame if last == len(starts) - 1 else int(starts[last]) + self.spec.n_frames
-        return max(0, min(begin, end_frame)), max(0, min(end, end_frame))
-
-    def _vote(self, candidates: Candidates, query_frames: IntArray) -> _Hypotheses:
-        """Return the alignments, those with most votes first; a vote counts by its squared similarity."""
-        segments = candidates.segments.ravel()
-        valid = segments >= 0
-        segments = segments[valid]
-        times = np.repeat(query_frames, candidates.segments.shape[1])[valid]
-        similarities = candidates.similarities.ravel()[valid]
-        tracks = np.searchsorted(self.index.first_segment, segments, side="right") - 1
-        if not len(segments):
-            return _Hypotheses(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-        offsets = (segments - self.index.first_segment[tracks]) * self.spec.hop_frames - times
-        bins = np.floor_divide(offsets + VOTE_BIN_FRAMES // 2, VOTE_BIN_FRAMES)
-        keys, inverse = np.unique(tracks * 2**32 + (bins + 2**31), return_inverse=True)
-        strengths = np.maximum(similarities, 0.0) ** 2
-        votes = np.asarray(np.bincount(inverse, weights=strengths), dtype=np.float64)
-        # Add half the votes of adjacent bins: the catalogue's hop spreads a true alignment over a few bins.
-        smooth = votes.copy()
-        adjacent = np.flatnonzero(np.diff(keys) == 1)
-        smooth[adjacent] += 0.5 * votes[adjacent + 1]
-        smooth[adjacent + 1] += 0.5 * votes[adjacent]
-        chosen = keys[np.argsort(-smooth, kind="stable")]
-        return _Hypotheses(chosen // 2**32, (chosen % 2**32 - 2**31) * VOTE_BIN_FRAMES)
-
-    def _rescore(self, embeddings: FloatArray, step_frames: int, hypotheses: _Hypotheses) -> AlignedTracks:
+    def _rescore(self, embeddings: FloatArray, step_frames: int, hypotheses: Hypotheses) -> AlignedTracks:
         """Score each hypothesis at several offsets and return the best offset of each."""
         hop, first = self.spec.hop_frames, self.index.first_segment
         last_frame = (len(embeddings) - 1) * step_frames

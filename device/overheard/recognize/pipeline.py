@@ -18,18 +18,19 @@ from overheard.events import Event, Match, Play, PlayEnded
 from overheard.fingerprint.embedder import Embedder, Queries, query_waveform
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model
-from overheard.recognize.listener import (
-    CLIP_STEP_FRAMES,
-    MAX_SEARCHED,
-    RECORDING_HOP_S,
-    Engine,
-    Listener,
-    Windows,
-    evenly_spread,
-)
+from overheard.recognize.listener import Engine, Listener
 from overheard.recognize.match import Matcher
 from overheard.recognize.plays import TrackRules
 from overheard.recognize.scoring import Scoring
+from overheard.recognize.windows import (
+    CLIP_STEP_FRAMES,
+    MAX_SEARCHED,
+    RECORDING_HOP_S,
+    Windows,
+    evenly_spread,
+)
+from overheard.recognize.unknown import UnknownMusic
+from overheard.recognize.unknown_store import UnknownStore
 from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
@@ -79,6 +80,7 @@ class Recognizer:
         self.model, self.spec = model, model.spec
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
+        self.unknown_store: UnknownStore | None = None  # set it to remember unknown music
         self.search(packs, index)
 
     def search(self, packs: Sequence[Pack], index: SegmentIndex | None = None) -> None:
@@ -106,7 +108,13 @@ class Recognizer:
 
     def listener(self, windows: Windows | None = None, rules: TrackRules | None = None) -> Listener:
         """Return a listener with a clock of its own; for a microphone by default."""
-        return Listener(lambda: self._engine, self.gate_settings, self.track_settings, windows, rules)
+        store = self.unknown_store if windows is None else None
+        unknown = None if store is None else UnknownMusic(store, self.spec)
+        return Listener(
+            *(lambda: self._engine, self.gate_settings, self.track_settings),
+            *(windows, rules),
+            unknown=unknown,
+        )
 
     def identify(self, waveform: FloatArray) -> Identification:
         """Recognize the music in a recording of any length.

@@ -14,6 +14,7 @@ from overheard.settings.schema import (
     ListenSettings,
     Settings,
     TrackSettings,
+    WebSettings,
 )
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ListenSettings",
     "Settings",
     "TrackSettings",
+    "WebSettings",
     "default_config_path",
     "fields",
     "flatten",

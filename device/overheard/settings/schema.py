@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from overheard.files import expand_user
+from overheard.settings.field import about as _about
+from overheard.settings.field import field as _field
+from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
 AUTO = ("", "auto")  # values of `model` for which overheard.fingerprint.choice chooses
 MODEL_ALIASES = {"large": "overheard"}
-
-
-def _about(text: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Return the metadata of a setting: its description and, of a number, its lowest and highest value."""
-    return {"about": text, "low": low, "high": high}
-
-
-def _field(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata=_about(about, low, high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +29,8 @@ class ListenSettings:
     reconnect_max_s: float = _field(
         30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
     )
+    quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
+    live: bool = _field(True, "let `overheard status` and the web page see what is heard, on a local socket")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,21 +66,49 @@ class TrackSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class WebSettings:
+    """Settings of `overheard web`."""
+
+    host: str = _field("127.0.0.1", "address to listen on; 0.0.0.0 lets other computers open the page")
+    port: int = _field(8377, "port to listen on; 0: any that is free", 0, 65535)
+    token: bool = _field(False, "ask for the token on this computer too")
+    names: tuple[str, ...] = _field((), "further host names of the page, as of a reverse proxy")
+
+
+@dataclasses.dataclass(frozen=True)
+class UnknownSettings:
+    """Settings of unknown music."""
+
+    remember: bool = _field(
+        True, "remember unknown music by its fingerprint, to recognize it when it returns"
+    )
+    max_pieces: int = _field(200, "pieces of unknown music to remember", 1, 2000)
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings."""
 
     data_dir: Path = dataclasses.field(default=Path(), metadata=_about("folder of packs and history"))
     packs: tuple[str, ...] = _field((), "names of the packs to search; empty: those that are enabled")
-    model: str = _field("auto", "auto, large, another model that ships with overheard, or the path of a .json")
+    model: str = _field("auto", "auto, large, another shipped model, or the path of a model's .json")
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
+    web: WebSettings = WebSettings()
+    sinks: SinksSettings = ALL_OFF
+    unknown: UnknownSettings = UnknownSettings()
 
     @property
     def packs_dir(self) -> Path:
         """The folder of the user's own packs."""
         return self.data_dir / "packs"
+
+    @property
+    def unknown_path(self) -> Path:
+        """The pack of unknown music."""
+        return self.data_dir / "unknown" / "unknown.pack"
 
     @property
     def history_path(self) -> Path:

@@ -1,0 +1,177 @@
+"""The API about the history: find, show, change and delete plays."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from overheard.sinks.forget import forget
+from overheard.sinks.history_marks import (
+    UnknownRow,
+    label_unknown,
+    mark_favourite,
+    mark_wrong,
+    read_evidence,
+    read_unknown,
+)
+from overheard.sinks.history_pages import SHOWN, Wanted, find_play, find_plays
+from overheard.sinks.history_rows import PlayRow
+from overheard.text import clean
+from overheard.web.operation import ApiError, Call, Operation
+from overheard.web.schemas import DONE, PLAY, PLAY_ID, TIME, UNKNOWN, flag, integer, many, maybe, record, text
+from overheard.web.values import InvalidValue
+
+_MAX_WORDS = 10
+_CURSOR = text("`next` of the page before", 60, pattern=r"^[0-9T:.Z-]{16,40}~[1-9][0-9]{0,17}$")
+
+
+def list_plays(call: Call) -> Any:
+    """Return a page of the history, the latest first."""
+    query = call.query
+    before = None
+    if "before" in query:
+        start, _, number = query["before"].partition("~")
+        before = (start, int(number))
+    words = tuple(query["q"].split())[:_MAX_WORDS]
+    wanted = Wanted(query["show"], words, _utc(query.get("since")), _utc(query.get("until")), before)
+    rows, more = find_plays(call.context.settings.history_path, wanted, query["limit"])
+    following = f"{rows[-1].started_at}~{rows[-1].id}" if more and rows else None
+    return {"plays": [play_json(row) for row in rows], "next": following}
+
+
+def _utc(time: str | None) -> str | None:
+    """Return a time in the form of the history, whose times are compared as text."""
+    if time is None:
+        return None
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    return f"{whole if len(whole) == 19 else whole + ':00'}.{fraction[:3]:0<3}Z"
+
+
+def get_play(call: Call) -> Any:
+    """Return one play."""
+    return play_json(_row(call))
+
+
+def change_play(call: Call) -> Any:
+    """Mark a play as a favourite or as wrong, or take the mark back."""
+    path, number = call.context.settings.history_path, call.path["id"]
+    _row(call)
+    if "favourite" in call.body:
+        mark_favourite(path, number, call.body["favourite"])
+    if "wrong" in call.body:
+        mark_wrong(path, [number], call.body["wrong"])
+    return play_json(_row(call))
+
+
+def explain_play(call: Call) -> Any:
+    """Return why a play was recognized."""
+    _row(call)
+    text = read_evidence(call.context.settings.history_path, call.path["id"])
+    try:
+        evidence = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        evidence = None
+    return {"evidence": evidence if isinstance(evidence, dict) else None}
+
+
+def list_unknown(call: Call) -> Any:
+    """Return the unknown music that has no name yet, the latest first."""
+    rows = reversed(read_unknown(call.context.settings.history_path))
+    return {"unknown": [{"id": row.unknown_id, **_heard(row)} for row in rows]}
+
+
+def _heard(row: UnknownRow) -> dict[str, Any]:
+    return {"times": row.times, "first_at": row.first_at, "last_at": row.last_at}
+
+
+def name_unknown(call: Call) -> Any:
+    """Give unknown music its name, in all plays of it."""
+    title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
+    if not title:
+        raise InvalidValue("title is empty")
+    if not label_unknown(call.context.settings.history_path, call.path["id"], artist, title):
+        raise ApiError(404, "no unknown music has this id")
+    return {"done": True}
+
+
+def delete_play(call: Call) -> Any:
+    """Delete a play, and overwrite it in the file."""
+    if not forget(call.context.settings.history_path, [call.path["id"]]):
+        raise ApiError(404, "no play has this id")
+    return {"done": True}
+
+
+def _row(call: Call) -> PlayRow:
+    row = find_play(call.context.settings.history_path, call.path["id"])
+    if row is None:
+        raise ApiError(404, "no play has this id")
+    return row
+
+
+def play_json(row: PlayRow) -> dict[str, Any]:
+    """Convert a row of the history to JSON types."""
+    return {
+        "id": row.id,
+        "track": {
+            "id": row.track_id,
+            **{name: getattr(row, name) for name in ("title", "artist", "album", "path", "pack")},
+        },
+        **{name: getattr(row, name) for name in ("started_at", "ended_at", "offset_s", "score", "confidence")},
+        "source": row.source,
+        "alternatives": row.alternatives,
+        **{name: getattr(row, name) for name in ("speed", "favourite", "wrong", "unknown_id", "label")},
+    }
+
+
+OPERATIONS = (
+    Operation(
+        *("GET", "/api/v1/plays", "The history, the latest plays first", list_plays),
+        query={
+            "show": text("plays; favourites; unknown music without a name; wrong plays; everything else", enum=list(SHOWN), default="plays"),
+            "q": text("words that must occur in title, artist or album", 200, default=""),
+            "since": {**TIME, "description": f"only plays that ended after this {TIME['description']}"},
+            "until": {**TIME, "description": f"only plays that started before this {TIME['description']}"},
+            "before": _CURSOR,
+            "limit": integer("plays at most", 1, 500, default=50),
+        },
+        answer=record({"plays": many(PLAY), "next": maybe(text("value of `before` for the next page"))}),
+        errors=(503,),
+    ),
+    Operation(
+        *("GET", "/api/v1/plays/{id}", "One play", get_play),
+        path_values={"id": PLAY_ID},
+        answer=PLAY,
+        errors=(404, 503),
+    ),
+    Operation(
+        *("PATCH", "/api/v1/plays/{id}", "Mark a play as a favourite, or as wrong", change_play),
+        path_values={"id": PLAY_ID},
+        body=record({"favourite": flag(), "wrong": flag("this did not play")}, (), minProperties=1),
+        answer=PLAY,
+        errors=(404, 503),
+    ),
+    Operation(
+        *("GET", "/api/v1/plays/{id}/explanation", "Why a play was recognized", explain_play),
+        path_values={"id": PLAY_ID},
+        answer=record({"evidence": maybe({"type": "object"})}),
+        errors=(404, 503),
+    ),
+    Operation(
+        *("GET", "/api/v1/unknown", "Unknown music without a name, the latest first", list_unknown),
+        answer=record({"unknown": many(UNKNOWN)}),
+        errors=(503,),
+    ),
+    Operation(
+        *("PATCH", "/api/v1/unknown/{id}", "Give unknown music its name", name_unknown),
+        path_values={"id": integer("id of the unknown music", 0)},
+        body=record({"title": text("", 300, minLength=1), "artist": text("", 300)}, ("title",)),
+        answer=DONE,
+        errors=(404, 503),
+    ),
+    Operation(
+        *("DELETE", "/api/v1/plays/{id}", "Delete a play, and overwrite it in the file", delete_play),
+        path_values={"id": PLAY_ID},
+        answer=DONE,
+        errors=(404, 503),
+    ),
+)
