@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.settings import MODELS_DIR
 from overheard_export.int8 import Int8Encoder, mean_cosine
-from overheard_export.model_files import network_facts, write_joining
+from overheard_export.model_files import network_facts, training_facts, write_joining
 from overheard_export.quality import quality_pairs, train_quality
 
 if TYPE_CHECKING:
@@ -57,6 +57,14 @@ class Agreement:
         """Whether the network may join the space."""
         finds = all(self.teacher - share <= MAX_LOST for share in (self.asking, self.indexing))
         return self.mean_cosine >= MIN_MEAN_COSINE and finds
+
+    def require(self, teacher: str) -> None:
+        """Raise ModelError if the network may not join the space of the model of this name."""
+        if not self.passed:
+            raise ModelError(
+                f"the network does not fit into the space of {teacher}: {self}",
+                "train longer, or write it with --no-gate to compare",
+            )
 
     def __str__(self) -> str:
         """Return the figures for a message."""
@@ -108,7 +116,7 @@ def join(
     progress: Progress,
     data: Data,
     tflite: bytes,
-    parity: dict[str, Any],
+    parity: dict[str, float],
     pairs: FloatArray,
     gate: bool,
 ) -> Agreement:
@@ -127,26 +135,18 @@ def join(
     ModelError
         The gate refuses the network.
     """
-    from overheard_train.checkout import commit
-
     teacher = open_teacher(recipe, output)
     agreement = measure_agreement(teacher.tflite, tflite, pairs)
     log.info("agreement with %s: %s", teacher.name, agreement)
-    if gate and not agreement.passed:
-        raise ModelError(
-            f"the network does not fit into the space of {teacher.name}: {agreement}",
-            "train longer, or write it with --no-gate to compare",
-        )
+    if gate:
+        agreement.require(teacher.name)
     embed, embed_clean = Int8Encoder(tflite), Int8Encoder(teacher.tflite)
     quality = train_quality(*quality_pairs(embed, recipe.spec, data, N_QUALITY_PAIRS, embed_clean))
+    metrics = {"parity": parity, "agreement": dataclasses.asdict(agreement)}
     manifest = {
         "network": network_facts(tflite),
-        "training": {**dataclasses.asdict(progress), "recipe_values": recipe.to_dict(), "commit": commit()},
-        "metrics": {
-            "parity": parity,
-            "agreement": dataclasses.asdict(agreement),
-            "quality_explained": quality.explained,
-        },
+        "training": training_facts(recipe, progress),
+        "metrics": {**metrics, "quality_explained": quality.explained},
         **{name: teacher.manifest[name] for name in SCORINGS if name in teacher.manifest},
     }
     write_joining(output, teacher, tflite, quality.estimator, manifest)

@@ -26,7 +26,7 @@ from overheard_export.codebooks import train_quantizer
 from overheard_export.conversion import convert
 from overheard_export.int8 import Int8Encoder, mean_cosine
 from overheard_export.joining import join, open_teacher
-from overheard_export.model_files import network_facts, write_model
+from overheard_export.model_files import network_facts, training_facts, write_model
 from overheard_export.quality import quality_pairs, train_quality
 from overheard_export.whitening import whiten
 
@@ -62,6 +62,15 @@ class Parity:
     def passed(self) -> bool:
         """Whether the int8 network is similar enough to ship."""
         return self.mean_cosine >= MIN_COSINE and self.top1_float - self.top1_int8 <= MAX_TOP1_LOSS
+
+    def require(self) -> None:
+        """Raise ModelError if the int8 network is not similar enough."""
+        if not self.passed:
+            raise ModelError(
+                f"the int8 network differs too much from the float network: cosine {self.mean_cosine:.4f} (at "
+                f"least {MIN_COSINE}), top-1 {self.top1_int8:.3f} instead of {self.top1_float:.3f}",
+                "train longer, or write it with --no-gate to compare",
+            )
 
 
 def top1(embeddings: FloatArray) -> float:
@@ -169,18 +178,12 @@ def export_checkpoint(
     encoder, recipe, progress = load_encoder(checkpoint)
     n_cells = recipe.n_cells if n_cells is None else n_cells
     code_bytes = code_bytes or recipe.code_bytes
-    check_arguments(output, recipe.spec, n_cells, code_bytes)
-    if recipe.space:
-        open_teacher(recipe, output)  # raises now instead of after the long work
+    check_arguments(output, recipe, n_cells, code_bytes)
     data = open_data(names)
     pairs = parity_pairs(recipe, data)  # first, so that missing lists are reported before the long work
     tflite, parity = convert_encoder(encoder, recipe, data, pairs)
-    if gate and not parity.passed:
-        raise ModelError(
-            f"the int8 network differs too much from the float network: cosine {parity.mean_cosine:.4f} (at "
-            f"least {MIN_COSINE}), top-1 {parity.top1_int8:.3f} instead of {parity.top1_float:.3f}",
-            "train longer, or write it with --no-gate to compare",
-        )
+    if gate:
+        parity.require()
     if recipe.space:
         join(output, recipe, progress, data, tflite, dataclasses.asdict(parity), pairs, gate)
     else:
@@ -188,10 +191,11 @@ def export_checkpoint(
     return parity
 
 
-def check_arguments(output: Path, spec: FingerprintSpec, n_cells: int, code_bytes: Sequence[int]) -> None:
+def check_arguments(output: Path, recipe: Recipe, n_cells: int, code_bytes: Sequence[int]) -> None:
     """Raise OverheardError if a quantizer cannot have these sizes, or the output cannot be written."""
     from overheard_train.output_files import check_writable
 
+    spec = recipe.spec
     if not all(1 <= n <= spec.dim for n in code_bytes) or not 1 <= n_cells <= MAX_CELLS:
         raise ModelError(
             f"--code-bytes must be from 1 to {spec.dim} for each stage, and --cells from 1 to {MAX_CELLS}"
@@ -200,6 +204,8 @@ def check_arguments(output: Path, spec: FingerprintSpec, n_cells: int, code_byte
         raise ModelError(f"{output} does not end in .json", "use --output FILE.json")
     targets = [output, *(output.with_suffix(suffix) for suffix in device.PARTS)]
     check_writable(targets, "use another --output")
+    if recipe.space:
+        open_teacher(recipe, output)
 
 
 def convert_encoder(
@@ -229,15 +235,13 @@ def fit_and_write(
     code_bytes: Sequence[int],
 ) -> None:
     """Fit the quantizer, the cohort and the quality estimator of a network, and write the model."""
-    from overheard_train.checkout import commit
-
     spec = recipe.spec
     quantizer = train_quantizer(quantizer_embeddings(tflite, spec, data), n_cells, code_bytes)
     quality = train_quality(*quality_pairs(Int8Encoder(tflite), spec, data, N_QUALITY_PAIRS))
     log.info("quality: %.2f of the cosines' variance explained", quality.explained)
     manifest = {
         "network": network_facts(tflite),
-        "training": {**dataclasses.asdict(progress), "recipe_values": recipe.to_dict(), "commit": commit()},
+        "training": training_facts(recipe, progress),
         "metrics": {"parity": dataclasses.asdict(parity), "quality_explained": quality.explained},
     }
     cohort = make_cohort(tflite, quantizer, spec, data)

@@ -5,9 +5,10 @@ A model that joins a space has no quantizer and no cohort of its own.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overheard.files import atomic_write, sync_folder
 from overheard.fingerprint import model as device
@@ -16,6 +17,10 @@ from overheard.fingerprint.quality import QualityEstimator
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.runtime import Network
 from overheard.fingerprint.spec import FingerprintSpec
+
+if TYPE_CHECKING:
+    from overheard_train.checkpoints import Progress
+    from overheard_train.recipes import Recipe
 
 
 def write_model(
@@ -98,6 +103,13 @@ def _write_together(path: Path, contents: dict[str, bytes]) -> None:
         for partial in targets:
             partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def training_facts(recipe: Recipe, progress: Progress) -> dict[str, Any]:
+    """Return how a network was trained, for the manifest."""
+    from overheard_train.checkout import commit
+
+    return {**dataclasses.asdict(progress), "recipe_values": recipe.to_dict(), "commit": commit()}
 
 
 def network_facts(tflite: bytes) -> dict[str, Any]:
