@@ -120,9 +120,7 @@ def join(
     pairs: FloatArray,
     gate: bool,
 ) -> Agreement:
-    """Write a network, with its quality estimator and manifest, into the space of the recipe's teacher.
-
-    Its score is that of the teacher until ``overheard-export calibrate`` fits one.
+    """Write a network into the space of its teacher, whose score it keeps until it is calibrated.
 
     Parameters
     ----------

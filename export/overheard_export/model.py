@@ -67,8 +67,8 @@ class Parity:
         """Raise ModelError if the int8 network is not similar enough."""
         if not self.passed:
             raise ModelError(
-                f"the int8 network differs too much from the float network: cosine {self.mean_cosine:.4f} (at "
-                f"least {MIN_COSINE}), top-1 {self.top1_int8:.3f} instead of {self.top1_float:.3f}",
+                f"the int8 network differs too much from the float network: cosine {self.mean_cosine:.4f} "
+                f"(at least {MIN_COSINE}), top-1 {self.top1_int8:.3f} instead of {self.top1_float:.3f}",
                 "train longer, or write it with --no-gate to compare",
             )
 
@@ -163,8 +163,7 @@ def export_checkpoint(
     Parameters
     ----------
     names : of the data, see :mod:`overheard_train.data`
-    n_cells : coarse cells of the quantizer; None means the recipe's
-    code_bytes : bytes of each stage of a code; None means the recipe's
+    n_cells, code_bytes : of the quantizer, and of each stage of a code; None means the recipe's
     gate : whether to refuse an int8 network that differs too much from the float one
 
     Raises
