@@ -28,4 +28,4 @@ def open_recognizer(settings: Settings, pack_names: Sequence[str] | None = None)
     """
     model = open_model(settings)
     packs = open_packs(settings, model, pack_names)
-    return Recognizer(model, packs, settings.gate, settings.track)
+    return Recognizer(model, packs, settings.gate, settings.track, scheduled=settings.listen.schedule)
