@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import networks
 import pytest
 
+import networks
 from overheard.errors import ModelError
 from overheard.fingerprint.model import load_model
 from overheard.settings import MODELS_DIR

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
-    from overheard.service.notify import notifying
     from overheard.recognize.unknown_store import UnknownStore
+    from overheard.service.notify import notifying
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
