@@ -10,7 +10,7 @@ from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
 from overheard.recognize.alignments import Window
-from overheard.recognize.match import Matcher
+from overheard.recognize.match import Matcher, Playing
 from overheard.recognize.scoring import Scoring
 from overheard_bench.exhaustive import ExhaustiveCatalogue
 
@@ -55,7 +55,7 @@ class World:
         queries = Queries(query, np.full(len(query), 0.8, dtype=np.float32))
         found = self.index.candidates(query, without)
         window = Window(queries, rows * STEP, found, rows, int(rows[-1]) * STEP)
-        return self.matcher.weigh(window, playing=playing)
+        return self.matcher.weigh(window, playing=None if playing is None else Playing(playing))
 
 
 @pytest.mark.parametrize("n", [1, 4, 28, 68])

@@ -118,9 +118,9 @@ def test_the_cost_of_a_recording_grows_no_faster_than_its_length(
         counts["embedded"] += len(segments)
         return query(segments)
 
-    def counted_candidates(queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+    def counted_candidates(queries: FloatArray, without: Collection[int] = (), **others: Any) -> Candidates:
         counts["searched"] += len(queries)
-        return candidates(queries, without)
+        return candidates(queries, without, **others)
 
     def counted_match(*arguments: Any, **others: Any) -> Match | None:
         counts["matched"] += 1

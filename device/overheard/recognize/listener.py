@@ -113,7 +113,7 @@ class Listener:
         return Status(
             state=state if play is None else "playing",
             level_db=self._gate.level_db,
-            floor_db=-math.inf,
+            floor_db=self._gate.floor_db,
             gate_open=is_open,
             music=self._detector.probability if is_open else 0.0,
             playing=play,
@@ -138,7 +138,8 @@ class Listener:
 
     def _process(self, block: FloatArray) -> list[Event]:
         with self._times.of("gate"):
-            is_open = self._gate.process(block)
+            is_music = self._schedule is None or self._is_music or self._tracker.playing is not None
+            is_open = self._gate.process(block, is_music)
         if not is_open:
             events = self._end_stretch()
             self._n_samples += len(block)

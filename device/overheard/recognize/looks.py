@@ -21,7 +21,7 @@ from overheard.recognize.windows import Windows
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
 LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
-LONE_LOOK_S = 8.0  # window of a single search
+LONE_LOOK_S = 6.5  # window of a single search
 
 
 class Looks:
@@ -134,7 +134,8 @@ class Looks:
         agrees, match = self._verifier.verify(stretch, engine, play)
         if match is None:
             return agrees, []
-        return agrees, self._tracker.update(match, match.start_s, match.end_s)
+        now_s = stretch.at_s(self._next) + self._spec.segment_s
+        return agrees, self._tracker.update(match, match.start_s, max(match.end_s, now_s))
 
     def _search(self, stretch: Stretch, engine: Engine) -> list[Event]:
         """Match the window that ends with the next segment."""

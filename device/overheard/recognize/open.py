@@ -28,4 +28,4 @@ def open_recognizer(settings: Settings, pack_names: Sequence[str] | None = None)
     """
     model = load_model(settings.model_path)
     packs = open_packs(settings, model, pack_names)
-    return Recognizer(model, packs, settings.gate, settings.track)
+    return Recognizer(model, packs, settings.gate, settings.track, scheduled=settings.listen.schedule)

@@ -35,7 +35,7 @@ class ScheduleRules:
     change_s : searches go on for this long when the sound changes during a play
     """
 
-    onset_s: float = 8.0
+    onset_s: float = 7.0
     early_s: float = 4.0
     onset_hop_s: float = 0.5
     hop_s: float = 0.75

@@ -83,26 +83,27 @@ class Stretch:
                 self._queries[start] = queries.rows(slice(i, i + 1))
         return Queries.join([self._queries[start] for start in wanted])
 
-    def search(self, starts: Sequence[int] | IntArray, engine: Engine) -> Candidates:
-        """Return the candidates of segments; each is searched once."""
+    def search(self, starts: Sequence[int] | IntArray, engine: Engine, share: float = 1.0) -> Candidates:
+        """Return the candidates of segments; each is searched once, see `SegmentIndex` for the share."""
         wanted = [int(start) for start in starts]
         missing = sorted({start for start in wanted if start not in self._candidates})
         if missing:
             queries = self.embed(missing, engine)
             with self._times.of("search"):
-                candidates = engine.index.candidates(queries.embeddings)
+                candidates = engine.index.candidates(queries.embeddings, share=share)
             for i, start in enumerate(missing):
                 self._candidates[start] = candidates.rows(slice(i, i + 1))
         return Candidates.join([self._candidates[start] for start in wanted])
 
-    def window(self, starts: IntArray, searched: IntArray, engine: Engine) -> Window:
+    def window(self, starts: IntArray, searched: IntArray, engine: Engine, share: float = 1.0) -> Window:
         """Return a window that begins with the first of some segments and ends with the last.
 
         Parameters
         ----------
         starts : (n,) int64, increasing; its segments
         searched : (m,) int64, rows of those that are searched
+        share : see :meth:`search`
         """
         queries = self.embed(starts, engine)
-        candidates = self.search(starts[searched], engine)
+        candidates = self.search(starts[searched], engine, share)
         return Window(queries, starts - starts[0], candidates, searched, int(starts[-1] - starts[0]))

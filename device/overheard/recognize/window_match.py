@@ -131,7 +131,7 @@ class WindowMatcher:
         playing: Playing | None,
         exactly: Callable[[Embed], Exactly],
     ) -> Found:
-        window = stretch.window(starts, searched, engine)
+        window = stretch.window(starts, searched, engine, self._windows.search_share)
         start_s = stretch.at_s(int(starts[0]))
         first = starts[0]
         again = exactly(lambda wanted: stretch.embed(wanted + first, engine))

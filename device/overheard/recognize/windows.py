@@ -15,6 +15,7 @@ CLIP_STEP_FRAMES = (
     24  # finer steps find no more, docs/experiments.md; 32 would keep one distance to the catalogue
 )
 WINDOW_S = 10.0
+LISTEN_SEARCH_SHARE = 0.35  # the votes of several seconds, and of later windows, find what one search misses
 RECORDING_HOP_S = 3.0  # nobody waits for the first result
 RECORDING_STEP_FRAMES = 28
 RECORDING_BATCH_S = 30.0  # saves calls, and so the start of BLAS's threads where it has several
@@ -33,12 +34,14 @@ class Windows:
     hop_s : seconds between the ends of neighbouring windows; infinite for one window, when the sound ends
     step_frames : frames between the starts of neighbouring query segments
     batch_s : seconds of sound that are processed together; 0 for each block as it arrives
+    search_share : of what a search usually visits in a large catalogue
     """
 
     length_s: float = WINDOW_S
     hop_s: float = 1.0
     step_frames: int = STEP_FRAMES
     batch_s: float = 0.0
+    search_share: float = LISTEN_SEARCH_SHARE
 
     @property
     def single(self) -> bool:
@@ -54,8 +57,8 @@ class Windows:
         less than a second of a single window.
         """
         if duration_s <= WINDOW_S + TrackRules.confirm_s:
-            return cls(duration_s, math.inf, CLIP_STEP_FRAMES)
-        return cls(WINDOW_S, RECORDING_HOP_S, RECORDING_STEP_FRAMES, RECORDING_BATCH_S)
+            return cls(duration_s, math.inf, CLIP_STEP_FRAMES, search_share=1.0)
+        return cls(WINDOW_S, RECORDING_HOP_S, RECORDING_STEP_FRAMES, RECORDING_BATCH_S, 1.0)
 
 
 def single_window(last_start: int) -> tuple[IntArray, IntArray]:

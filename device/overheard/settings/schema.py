@@ -27,6 +27,9 @@ class ListenSettings:
     reconnect_max_s: float = _field(
         30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
     )
+    schedule: bool = _field(
+        True, "look at the sound only when there may be something new; false: all the time"
+    )
     quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
     live: bool = _field(True, "let `overheard status` and the web page see what is heard, on a local socket")
 
