@@ -211,11 +211,7 @@ class PlayTracker:
 
     def _resumed(self, match: Match) -> OpenPlay | None:
         """Return the play that goes on with this match."""
-        for ended in reversed(self._ended):
-            recent = match.end_s - ended.heard_s <= self._rules.resume_s
-            if recent and ended.resumes(match):
-                return ended
-        return None
+        return next((ended for ended in reversed(self._ended) if ended.resumes(match)), None)
 
     def _resume(self, resumed: OpenPlay, match: Match) -> list[Event]:
         self._pending = None

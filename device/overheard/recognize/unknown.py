@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 EARLY_SEGMENTS = 30
 MIN_SEGMENTS = 8  # a shorter fingerprint is not stored
-MAX_LEARNED = 120  # seconds; each costs a run of the network
+MAX_LEARNED = 90  # seconds; each costs a run of the network
 
 
 class UnknownMusic:
