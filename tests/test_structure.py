@@ -29,10 +29,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": {"hear", "fingerprint", "catalogue", "sinks", "live", "recognize.unknown_store"},
     "daemon": {"hear", "sinks"},
     "service": {"sinks"},
+    "backup": {"sinks"},
     "demo": {"hear", "fingerprint", "catalogue", "recognize", "index", "sinks", "daemon"},
     "commands": {
         *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo"),
-        *("live", "web", "service"),
+        *("live", "web", "service", "backup"),
     },
     "cli": {"commands"},
     "__main__": {"cli"},

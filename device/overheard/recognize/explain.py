@@ -12,12 +12,14 @@ from overheard.events import Match, Track
 from overheard.fingerprint.embedder import Queries, query_waveform
 from overheard.fingerprint.frontend import FloatArray
 from overheard.hear.gate import LevelGate
-from overheard.recognize.listener import LISTEN_STEP_FRAMES, WINDOW_S
+from overheard.recognize.alignments import Window
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.scoring import Evidence
+from overheard.recognize.windows import STEP_FRAMES, WINDOW_S
 
 MAX_S = 600.0  # of a recording that is explained
 HOP_S = 2.0  # between windows
+FINE_STEP_FRAMES = 4  # of a short recording, so that some segment is near each one of the track
 SPEEDS = (0.94, 0.97, 1.03, 1.06)  # tried if nothing is accepted
 SHORT_S = 5.0
 NOISY = 0.75  # of the similarity that the sound lets expect
@@ -105,7 +107,7 @@ def _best_window(recognizer: Recognizer, waveform: FloatArray) -> tuple[_Window 
     n_min = spec.segment_samples
     waveform = np.pad(waveform, (0, max(0, n_min - len(waveform))))
     duration_s = len(waveform) / spec.frontend.sample_rate
-    step = recognizer.clip_step_frames if duration_s <= WINDOW_S else LISTEN_STEP_FRAMES
+    step = FINE_STEP_FRAMES if duration_s <= WINDOW_S else STEP_FRAMES
     queries = query_waveform(recognizer.embedder, waveform, step)
     candidates = recognizer.index.candidates(queries.embeddings)
     step_s = step / spec.frontend.frames_per_s
@@ -116,7 +118,7 @@ def _best_window(recognizer: Recognizer, waveform: FloatArray) -> tuple[_Window 
         rows = slice(first, first + n)
         span_s = first * step_s, (first + n - 1) * step_s + spec.segment_s
         some, found = queries.rows(rows), candidates.rows(rows)
-        match = recognizer.matcher.match(some, found, np.arange(n), step, *span_s)
+        match = recognizer.matcher.match(Window.regular(some, found, np.arange(n), step), *span_s)
         if match is not None and (best is None or match.score > best.match.score):
             best = _Window(some, found, step, span_s, match)
     return best, queries, step
@@ -132,11 +134,11 @@ def _explained(
 ) -> Explanation:
     n = len(window.queries.expected)
     weigh = recognizer.matcher.weigh
-    evidence = weigh(window.queries, window.candidates, np.arange(n), window.step)
+    evidence = weigh(Window.regular(window.queries, window.candidates, np.arange(n), window.step))
     if evidence is None:
         return known
     others = recognizer.index.candidates(window.queries.embeddings, (evidence.track,))
-    rival = weigh(window.queries, others, np.arange(n), window.step)
+    rival = weigh(Window.regular(window.queries, others, np.arange(n), window.step))
     start = round(window.span_s[0] * recognizer.spec.frontend.frames_per_s)
     found = dataclasses.replace(
         known,

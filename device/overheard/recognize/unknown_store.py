@@ -14,7 +14,7 @@ import numpy as np
 from overheard.catalogue.live_layers import Stamps, stamps_of
 from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
 from overheard.catalogue.pack_lock import pack_lock
-from overheard.catalogue.search import Catalogue
+from overheard.catalogue.search import Catalogue, IntArray
 from overheard.catalogue.selection import LABELLED
 from overheard.errors import PackError
 from overheard.events import Track
@@ -23,13 +23,14 @@ from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.json_values import JsonValueError, get_integer, parse_object
 from overheard.fingerprint.model import Model
+from overheard.recognize.alignments import Window
 from overheard.recognize.match import Matcher
 from overheard.recognize.scoring import Scoring
 
 log = logging.getLogger(__name__)
 
 MAX_PIECES = 200
-MAX_SEGMENTS = 300  # of one piece; 5 minutes take 7 kB
+MAX_SEGMENTS = 300  # of one piece, in seconds; they take 7 kB
 _MAX_STATE_BYTES = 1000
 
 
@@ -84,13 +85,13 @@ class UnknownStore:
         self._read()
         return self._entries.get(unknown_id)
 
-    def find(self, queries: Queries, step_frames: int, start_s: float, end_s: float) -> Unknown | None:
+    def find(self, queries: Queries, starts: IntArray, start_s: float, end_s: float) -> Unknown | None:
         """Return the piece that a window contains; None if it contains none.
 
         Parameters
         ----------
         queries : all query segments of the window
-        step_frames : frames between the starts of consecutive queries
+        starts : (n,) int64, increasing; first frames of the segments in the window
         start_s, end_s : the window in seconds of the source
         """
         self._read()
@@ -98,7 +99,8 @@ class UnknownStore:
             return None
         candidates = self._matcher.index.candidates(queries.embeddings)
         rows = np.arange(len(queries.expected))
-        match = self._matcher.match(queries, candidates, rows, step_frames, start_s, end_s)
+        window = Window(queries, starts, candidates, rows, int(starts[-1]))
+        match = self._matcher.match(window, start_s, end_s)
         if match is None or not match.accepted:
             return None
         return next((Unknown.of(one) for one in self._entries.values() if one.id == match.track.id), None)

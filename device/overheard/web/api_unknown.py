@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from overheard.fingerprint.model import load_model
+from overheard.fingerprint.choice import open_model
 from overheard.recognize.unknown_store import UnknownStore, add_labelled
 from overheard.sinks.history_marks import UnknownRow, label_unknown, read_unknown
 from overheard.text import clean
@@ -34,7 +34,7 @@ def name_unknown(call: Call) -> Any:
     if not settings.unknown_path.exists() and not settings.history_path.exists():
         raise ApiError(404, "no unknown music has this id")
     with call.context.writing:
-        model = load_model(settings.model_path)
+        model = open_model(settings)
         store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
         entry = store.entry(number)
         track = None if entry is None else add_labelled(settings.packs_dir, model, entry, artist, title)
