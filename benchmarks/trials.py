@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(model.quantizer.widths) > 1 and not args.full_only:
             trials["compact_scoring"] = collect(corpus, model, args.n, compact=True)
         with atomic_write(args.trials) as file:
-            file.write((json.dumps({"digest": model.digest, "trials": trials}) + "\n").encode())
+            facts = {"digest": model.digest, "network": model.network_digest}
+            file.write((json.dumps({**facts, "trials": trials}) + "\n").encode())
     except (OverheardError, OSError, RuntimeError) as error:
         print(f"trials.py: {error}", file=sys.stderr)
         return 2

@@ -23,7 +23,7 @@ import pytest
 from overheard.commands import listen
 from overheard.daemon import run_listen
 from overheard.errors import AudioError
-from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, SourceChanged, Track
+from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, SourceChanged, Status, Track
 from overheard.hear.source import AudioSource, DeviceLost, Gap, Rerouted
 from overheard.process import stop_on_signals
 from overheard.settings import ListenSettings, Settings
@@ -84,6 +84,9 @@ class FakeListener:
 
     def finish(self) -> list[Event]:
         return [PlayEnded(play(self.now_s))]
+
+    def status(self) -> Status:
+        return Status("playing", -20.0, -60.0, True, 1.0, play(self.now_s), {}, self.now_s, 0.0, None)
 
 
 @pytest.fixture(autouse=True)

@@ -130,10 +130,10 @@ def _forget_unknown(settings: Settings, since: str | None) -> None:
     """Forget the fingerprints of the unknown music that was heard since then, or of all."""
     if not settings.unknown_path.exists():
         return
-    from overheard.fingerprint.model import load_model
+    from overheard.fingerprint.choice import open_model
     from overheard.recognize.unknown_store import UnknownStore
 
-    store = UnknownStore(settings.unknown_path, load_model(settings.model_path))
+    store = UnknownStore(settings.unknown_path, open_model(settings))
     now = datetime.datetime.now().astimezone()
     store.forget(None if since is None else parse_since(since, now).timestamp())
 

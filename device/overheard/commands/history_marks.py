@@ -58,7 +58,7 @@ def run_unknown(settings: Settings) -> int:
 
 def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     """Name unknown music in the history, and move it from the store to the catalogue."""
-    from overheard.fingerprint.model import load_model
+    from overheard.fingerprint.choice import open_model
     from overheard.recognize.unknown_store import UnknownStore, add_labelled
     from overheard.sinks.history_marks import label_unknown
 
@@ -66,7 +66,7 @@ def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     artist, title = (artist, title) if dash else ("", artist)
     if not title:
         raise OverheardError("the name has no title", 'give it as "Artist - Title"')
-    model = load_model(settings.model_path)
+    model = open_model(settings)
     store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
     entry = store.entry(unknown_id)
     track = None if entry is None else add_labelled(settings.packs_dir, model, entry, artist, title)

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
-    from overheard.service.notify import notifying
     from overheard.recognize.unknown_store import UnknownStore
+    from overheard.service.notify import notifying
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
@@ -95,6 +95,7 @@ def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource
     from overheard.sinks.history import HistorySink
     from overheard.sinks.jsonl import JsonLinesSink
     from overheard.sinks.live_view import LiveView, suits
+    from overheard.sinks.retention import RetentionSink
     from overheard.sinks.terminal import TerminalSink
 
     sinks: list[Sink] = []
@@ -105,6 +106,8 @@ def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource
             sinks.append(TerminalSink(sys.stdout))
         else:
             sinks.append(LiveView(sys.stdout, source.name))
+    if settings.history.keep_days:  # before the history: what is printed waits for the last that stores
+        sinks.append(RetentionSink(settings.history_path, settings.history.keep_days))
     if settings.listen.history and not args.no_history:
         sinks.append(HistorySink(settings.history_path, source.name))
     return sinks

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overheard.commands.arguments import whole_number
-from overheard.errors import OverheardError
+from overheard.commands.arguments import confirmed, whole_number
 from overheard.settings import Settings
 from overheard.text import one_line
 
@@ -90,13 +89,6 @@ def run_install(args: argparse.Namespace, settings: Settings) -> int:
     installation.run(systemd)
     print("Installed. `overheard service status` shows whether it hears something.")
     return 0
-
-
-def confirmed() -> bool:
-    """Ask whether to go on."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise OverheardError("nobody can answer the question whether to go on", "add --yes")
-    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def run_uninstall(args: argparse.Namespace, settings: Settings) -> int:
@@ -179,8 +171,11 @@ def unit_options(
 
 
 def needs_network(settings: Settings) -> bool:
-    """Return whether a sink of `listen` sends something to other computers."""
-    return False
+    """Return whether a sink of `listen` opens network connections."""
+    from overheard.sinks.registry import KINDS
+
+    served = settings.sinks.metrics.enabled and settings.sinks.metrics.http
+    return served or any(kind.network and kind.enabled(settings) for kind in KINDS)
 
 
 def this_program() -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from overheard.events import Event, Match, Play
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
@@ -68,7 +66,6 @@ class Looks:
         self._next = 0  # segment that is looked at next
         self._matched = -self._step  # last segment of the last window
         self._end_s = 0.0
-        self._remembered = 0  # last segment that is known to the store of unknown music
         self._verifier.forget()
         self._changes.reset()
         self._changed = False
@@ -86,6 +83,8 @@ class Looks:
             elif self._next - self._matched >= self._hop_frames:
                 events += self._search(stretch, engine)
             self._next += self._step
+        if self._unknown is not None and music:
+            self._unknown.learn(stretch, engine)
         self._forget(stretch)
         return events
 
@@ -122,19 +121,7 @@ class Looks:
             return self._search(stretch, engine)
         if play is None and not music:
             return self._after_music(self._tracker.quiet(now_s))
-        if play is None and self._unknown is not None and self._unknown.wanted:
-            self._remember(self._unknown, stretch, engine)
         return self._tracker.skip(now_s)
-
-    def _remember(self, unknown: UnknownMusic, stretch: Stretch, engine: Engine) -> None:
-        """Embed one segment a second of music that stays unknown, so that it is known when it returns."""
-        if self._next - self._remembered >= self._spec.hop_frames:
-            new = np.arange(self._remembered + self._spec.hop_frames, self._next + 1, self._spec.hop_frames)
-            new = new[new >= stretch.first_start]
-            queries, start_s = stretch.embed(new, engine), stretch.at_s(int(new[0]))
-            end_s = stretch.at_s(int(new[-1])) + self._spec.segment_s
-            unknown.window([], queries, new - new[0], start_s, end_s)
-            self._remembered = int(new[-1])
 
     def _ends_s(self, play: Play | None) -> float:
         """Return when the open play's track should be over, in seconds of the source."""
@@ -154,7 +141,7 @@ class Looks:
     def _search(self, stretch: Stretch, engine: Engine) -> list[Event]:
         """Match the window that ends with the next segment."""
         found = self._find(stretch, engine)
-        self._matched = self._remembered = self._next
+        self._matched = self._next
         if found.match is not None and (self.best is None or found.match.score > self.best.score):
             self.best = found.match
         events = self._tracker.update(found.match, found.start_s, found.end_s)

@@ -155,11 +155,15 @@ class OpenPlay:
     def resumes(self, match: Match) -> bool:
         """Return whether this play, which had ended, goes on with this match: unnoticed, or after a pause.
 
-        The track goes on where it stopped, or at most as far as the time since then, or is a little behind.
-        It was not over, and does not begin again.
+        The track is where it would be without a pause; or, for some time, it goes on where it stopped, or at
+        most as far as the time since then, or is a little behind. It was not over, and does not begin again.
         """
         reading = readings_of(match).get(self.play.track.id)
         if reading is None or -reading.alignment_s >= self._over_s - self._rules.restart_s:
+            return False
+        if abs(reading.alignment_s - self.alignment_s) <= 2 * self._rules.drift_s:
+            return True
+        if match.end_s - self.heard_s > self._rules.resume_s:
             return False
         stopped_s = self.heard_s + self.alignment_s  # position in the track
         ahead_s = reading.alignment_s + match.start_s - stopped_s

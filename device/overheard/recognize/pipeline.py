@@ -189,7 +189,8 @@ def recording_rules(duration_s: float, windows: Windows) -> TrackRules:
     matches need.
     """
     n_windows = 1.0 if windows.single else duration_s / windows.hop_s
-    return TrackRules(strong_above=min(TrackRules.strong_above, math.log(n_windows)))
+    strong_above = min(TrackRules.strong_above, math.log(n_windows))
+    return TrackRules(strong_above=strong_above, shortest_s=0.0 if windows.single else TrackRules.shortest_s)
 
 
 def _read(stream: Iterator[FloatArray], n_wanted: int) -> FloatArray:

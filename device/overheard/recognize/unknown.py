@@ -12,14 +12,15 @@ from overheard.errors import PackError
 from overheard.events import Event, MusicUnknown, PlayStarted, Silence
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.unknown_store import MAX_SEGMENTS, Unknown, UnknownStore
+from overheard.recognize.engine import Engine
+from overheard.recognize.sound import Stretch
+from overheard.recognize.unknown_store import Unknown, UnknownStore
 
 log = logging.getLogger(__name__)
 
 EARLY_SEGMENTS = 30
-WANTED_SEGMENTS = 60  # for which the network runs although nothing is searched
 MIN_SEGMENTS = 8  # a shorter fingerprint is not stored
-NEAR_FRAMES = 8
+MAX_LEARNED = 90  # seconds; each costs a run of the network
 
 
 class UnknownMusic:
@@ -41,13 +42,10 @@ class UnknownMusic:
         self._store, self._spec, self._now = store, spec, now
         self._piece: Unknown | None = None  # that is heard
         self._learned: list[Queries] = []  # one a second
-        self._next_s = 0.0  # start of the next one in seconds of the source
+        self._from_s = 0.0  # start of the window in which the music became unknown
+        self._stretch: Stretch | None = None  # sound that is learned
+        self._next = 0  # its segment that is learned next
         self._stored = False
-
-    @property
-    def wanted(self) -> bool:
-        """Whether more of the music that is heard should be embedded, without a gap."""
-        return self._piece is not None and len(self._learned) < WANTED_SEGMENTS
 
     def window(
         self, events: Sequence[Event], queries: Queries, starts: IntArray, start_s: float, end_s: float
@@ -68,10 +66,6 @@ class UnknownMusic:
             elif isinstance(event, MusicUnknown):
                 event = self._identify(event, queries, starts, start_s, end_s)
             found.append(event)
-        if self._piece is not None:
-            self._learn(queries, starts, start_s)
-            if not self._stored and len(self._learned) >= EARLY_SEGMENTS:
-                self._store_piece(self._piece)  # so that it can be given a name while it plays
         return found
 
     def other(self, events: Sequence[Event]) -> list[Event]:
@@ -83,7 +77,7 @@ class UnknownMusic:
     def finish(self) -> None:
         """Store what was learned, because the music or the source is over."""
         piece = self._piece
-        if piece is not None and len(self._learned) >= MIN_SEGMENTS and not self._is_named(piece):
+        if piece is not None and self._enough and not self._is_named(piece):
             self._store_piece(piece)
         self._forget()
 
@@ -99,7 +93,7 @@ class UnknownMusic:
             log.warning("unknown music: it is not remembered: %s", error)
 
     def _forget(self) -> None:
-        self._piece, self._learned, self._stored = None, [], False
+        self._piece, self._stretch, self._learned, self._stored = None, None, [], False
 
     def _identify(
         self, event: MusicUnknown, queries: Queries, starts: IntArray, start_s: float, end_s: float
@@ -116,21 +110,26 @@ class UnknownMusic:
         except (PackError, OSError) as error:
             log.warning("unknown music: it is not remembered: %s", error)
             return event
-        self._piece, self._stored = piece, known is not None
+        self._piece, self._stored, self._from_s = piece, known is not None, start_s
         return dataclasses.replace(
             event, unknown_id=piece.unknown_id, times_heard=piece.times, first_heard=piece.first_heard
         )
 
-    def _learn(self, queries: Queries, starts: IntArray, start_s: float) -> None:
-        """Keep one embedding a second of the window's new part; after a gap, begin again."""
-        frames_per_s = self._spec.frontend.frames_per_s
-        hop_s, near_s = self._spec.hop_frames / frames_per_s, NEAR_FRAMES / frames_per_s
-        starts_s = start_s + starts / frames_per_s
-        if not self._learned or starts_s[0] > self._next_s + near_s:
-            if len(self._learned) >= MIN_SEGMENTS:
-                return  # what was learned so far is enough
-            self._learned, self._next_s = [], float(starts_s[0])
-        for i, at_s in enumerate(starts_s.tolist()):
-            if self._next_s - near_s <= at_s and len(self._learned) < MAX_SEGMENTS:
-                self._learned.append(queries.rows(slice(i, i + 1)))
-                self._next_s = at_s + hop_s
+    def learn(self, stretch: Stretch, engine: Engine) -> None:
+        """Embed the seconds of unknown music that are complete, and keep them; after a gap, begin again."""
+        piece = self._piece
+        if piece is None or (self._enough and stretch is not self._stretch):
+            return
+        first = round((self._from_s - stretch.origin_s) * self._spec.frontend.frames_per_s)
+        if stretch is not self._stretch or self._next < stretch.first_start:
+            self._stretch, self._learned = stretch, []
+            self._next = max(first, stretch.first_start)
+        while self._next <= stretch.last_start and len(self._learned) < MAX_LEARNED:
+            self._learned.append(stretch.embed([self._next], engine))
+            self._next += self._spec.hop_frames
+        if not self._stored and len(self._learned) >= EARLY_SEGMENTS:
+            self._store_piece(piece)  # so that it can be given a name while it plays
+
+    @property
+    def _enough(self) -> bool:
+        return len(self._learned) >= MIN_SEGMENTS

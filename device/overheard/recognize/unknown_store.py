@@ -30,7 +30,7 @@ from overheard.recognize.scoring import Scoring
 log = logging.getLogger(__name__)
 
 MAX_PIECES = 200
-MAX_SEGMENTS = 300  # of one piece; 5 minutes take 7 kB
+MAX_SEGMENTS = 300  # of one piece, in seconds; they take 7 kB
 _MAX_STATE_BYTES = 1000
 
 

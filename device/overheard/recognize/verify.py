@@ -49,6 +49,7 @@ class Verifier:
         self._alignment: Alignment | None = None
         self._agreed = 0  # end of the last segment that agreed, in frames
         self._usual = 0.0  # similarity
+        self._similar = 0.0  # similarity of the last segment that agreed
 
     def follow(self, match: Match, play: Play, position_s: float, stretch: Stretch) -> bool:
         """Follow a match, if it is the open play; return whether it is.
@@ -83,15 +84,16 @@ class Verifier:
         starts = self._starts(stretch, engine, number, alignment.offset)
         if not len(starts):
             return False, None
-        newest = self._similarity(stretch, engine, number, starts[-1:])[0]
+        self._similar = newest = float(self._similarity(stretch, engine, number, starts[-1:])[0])
         agrees = bool(newest >= AGREEING_SIMILARITY)
         last = int(starts[-1])
         if agrees:
-            self._correct_drift(stretch, engine, number, last, float(newest))
+            self._correct_drift(stretch, engine, number, last, newest)
         else:
             similarities = self._similarity(stretch, engine, number, starts)
             agreeing = np.flatnonzero(similarities >= AGREEING_SIMILARITY)
             last = int(starts[agreeing[-1]]) if len(agreeing) else -1
+            self._similar = float(similarities[agreeing[-1]]) if len(agreeing) else newest
             agrees = len(agreeing) > max(1, len(starts) / 2) and last in starts[-2:]
         if last < 0:
             return agrees, None
@@ -144,7 +146,7 @@ class Verifier:
         self._usual = 0.8 * self._usual + 0.2 * similarity
 
     def _match(self, engine: Engine, play: Play, stretch: Stretch, begin: int, end: int) -> Match:
-        """Return the verified sound as a match whose score is just accepted."""
+        """Return the verified sound as a match that continues a play and settles nothing."""
         threshold = engine.matcher.scoring.threshold
         offset = 0 if self._alignment is None else self._alignment.offset
         return Match(
@@ -152,8 +154,9 @@ class Verifier:
             start_s=stretch.at_s(begin),
             end_s=stretch.at_s(end),
             offset_s=(begin + offset) / self._frames_per_s,
-            score=threshold,
+            score=threshold - 1.0,
             threshold=threshold,
             confidence=0.0,
             margin=0.0,
+            similarity=self._similar,
         )

@@ -115,7 +115,8 @@ def _program(name: str, options: UnitOptions) -> Iterator[str]:
         yield from ("Restart=always", "RestartSec=15", "MemoryMax=300M")
         return
     yield from ("Type=notify", "NotifyAccess=main", f"ExecStart={command} listen")
-    yield "StandardOutput=null"  # plays are in the history, where they can be deleted
+    # Plays are in the history, where they can be deleted; the journal has warnings.
+    yield from ("StandardOutput=null", "StandardError=journal")
     yield from ("Restart=always", "RestartSec=15")
     # Ready means that audio arrives; before, a first start may index packs for searching.
     yield from ("TimeoutStartSec=15min", "TimeoutStopSec=30")

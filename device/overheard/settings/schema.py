@@ -15,6 +15,8 @@ from overheard.settings.field import field as _field
 from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
+AUTO = ("", "auto")  # values of `model` for which overheard.fingerprint.choice chooses
+MODEL_ALIASES = {"large": "overheard"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,13 @@ class TrackSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class HistorySettings:
+    """Settings of the history."""
+
+    keep_days: int = _field(0, "days after which `overheard listen` deletes plays; 0: never", 0, 36500)
+
+
+@dataclasses.dataclass(frozen=True)
 class WebSettings:
     """Settings of `overheard web`."""
 
@@ -92,11 +101,12 @@ class Settings:
 
     data_dir: Path = dataclasses.field(default=Path(), metadata=_about("folder of packs and history"))
     packs: tuple[str, ...] = _field((), "names of the packs to search; empty: those that are enabled")
-    model: str = _field("", "overheard, overheard-tiny, or the path of a model's .json; empty: overheard")
+    model: str = _field("auto", "auto, large, another shipped model, or the path of a model's .json")
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
+    history: HistorySettings = HistorySettings()
     web: WebSettings = WebSettings()
     sinks: SinksSettings = ALL_OFF
     unknown: UnknownSettings = UnknownSettings()
@@ -118,8 +128,11 @@ class Settings:
 
     @property
     def model_path(self) -> Path | None:
-        """The manifest of the model to load; None for the default model."""
-        shipped = MODELS_DIR / f"{self.model}.json"
-        if self.model == Path(self.model).name and shipped.exists():
+        """The manifest of the model that the settings name; None if it is chosen automatically."""
+        if self.model in AUTO:
+            return None
+        name = MODEL_ALIASES.get(self.model, self.model)
+        shipped = MODELS_DIR / f"{name}.json"
+        if name == Path(name).name and shipped.exists():
             return shipped
-        return expand_user(self.model) if self.model else None
+        return expand_user(self.model)
