@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,24 @@ def run_courier(courier: Courier, clock: Clock, until_s: float, waiting: Callabl
     """Let a courier work until nothing waits, or until the clock shows a time."""
     while waiting() and clock.now_s < until_s:
         clock.now_s += max(courier.step(), 1e-3)
+
+
+def through_an_outage(
+    handle: Callable[[Event, float], None], courier: Courier, clock: Clock, queue: Sized, count: int = 1000
+) -> None:
+    """Send plays of three minutes; the receiver should be away from the second 50,000 to 53,600."""
+    for event in plays(count):
+        handle(event, NOON)
+        if isinstance(event, PlayEnded):
+            clock.now_s = max(clock.now_s, event.play.end_s)
+            run_courier(courier, clock, clock.now_s + 15, queue.__len__)
+    run_courier(courier, clock, clock.now_s + 4000, queue.__len__)
+    assert len(queue) == 0
+
+
+def away(clock: Clock) -> bool:
+    """Return whether the receiver is away."""
+    return 50_000 <= clock.now_s < 53_600
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> None:

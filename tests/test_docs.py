@@ -28,11 +28,17 @@ LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[[^]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 NETWORK_MODULES = {
-    "aiohttp", "asyncio", "ftplib", "http", "httpx", "requests", "smtplib", "socket", "ssl", "urllib",
+    "aiohttp", "asyncio", "ftplib", "http", "httpx", "jeepney", "paho", "pylast", "requests", "smtplib",
+    "socket", "ssl", "starlette", "urllib", "uvicorn",
 }  # fmt: skip
+NETWORK_FOLDERS = ("updates", "sinks/network", "web")
 
-NETWORK_ROOMS = {"updates", "web", "sinks/network"}
-LOCAL_ROOMS = {"live", "service"}  # open sockets of this computer only
+# These open sockets of this computer only; jeepney can open no others.
+LOCAL_SOCKETS = {
+    *("service/notify.py", "live/client.py", "live/connection.py", "live/server.py", "live/socket_file.py"),
+    "commands/web.py",  # asks for the name of this computer
+}
+LOCAL_BUS = "sinks/desktop"
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -147,31 +153,48 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 def families(path: Path) -> set[str]:
-    """Return the address families that a module uses, and functions that open network connections."""
+    """Return the address families that a module uses, and functions that open sockets without one."""
     text = path.read_text(encoding="utf-8")
-    return set(re.findall(r"\bAF_[A-Z]\w*|\bcreate_connection\b|\bcreate_server\b|\bgetaddrinfo\b", text))
+    return set(
+        re.findall(
+            r"\bAF_[A-Z]\w*|\b(?:create_connection|create_server|getaddrinfo|socketpair|fromfd)\b", text
+        )
+    )
 
 
-def test_only_a_few_folders_can_open_network_connections() -> None:
+def test_only_three_folders_can_open_network_connections() -> None:
     """docs/privacy.md promises it."""
     package = ROOT / "device" / "overheard"
-    users = []
-    for path in sorted((ROOT / "device").rglob("*.py")):
+    for path in sorted(package.rglob("*.py")):
         names = imported(ast.parse(path.read_text(encoding="utf-8")))
-        room = path.parent.relative_to(package).as_posix() if path.is_relative_to(package) else ""
-        network = {name.partition(".")[0] for name in names} & NETWORK_MODULES
-        if room in LOCAL_ROOMS:
-            assert network <= {"socket"}, path
-            assert not network or families(path) <= {"AF_UNIX"}, path
-        elif room not in NETWORK_ROOMS and path != package / "commands" / "web.py":
-            assert not network, path
-        if room != "updates":
+        used = {name.partition(".")[0] for name in names} & NETWORK_MODULES
+        folder = path.parent.relative_to(package).as_posix()
+        if path.relative_to(package).as_posix() in LOCAL_SOCKETS:
+            assert families(path) <= {"AF_UNIX", "socketpair"}, path
+            assert used <= {"socket"}, path
+        elif folder == LOCAL_BUS:
+            assert used <= {"jeepney"}, path
+        elif folder not in NETWORK_FOLDERS:
+            assert not used, path
+
+
+def test_only_their_commands_import_what_opens_network_connections() -> None:
+    """docs/privacy.md promises it."""
+    package = ROOT / "device" / "overheard"
+    users: dict[str, set[str]] = {folder: set() for folder in NETWORK_FOLDERS}
+    for path in sorted(package.rglob("*.py")):
+        names = imported(ast.parse(path.read_text(encoding="utf-8")))
+        for folder in NETWORK_FOLDERS:
+            module = f"overheard.{folder.replace('/', '.')}"
             # `state` reads and writes the file of subscriptions, and knows no connections.
-            used = {name for name in names if name.startswith("overheard.updates")} - {
-                "overheard.updates.state"
-            }
-            users += [path.name] if used else []
-    assert users == ["updates.py"]
+            others = {name for name in names if f"{name}.".startswith(f"{module}.")}
+            if others - {"overheard.updates.state"} and not path.is_relative_to(package / folder):
+                users[folder].add(path.relative_to(package).as_posix())
+    assert users == {
+        "updates": {"commands/updates.py"},
+        "sinks/network": {"sinks/metrics.py"},
+        "web": {"commands/web.py"},
+    }
 
 
 def test_listen_with_default_settings_imports_nothing_that_can_open_network_connections() -> None:
@@ -186,8 +209,9 @@ args = build_parser().parse_args(["listen", "--no-history"])
 class Source: name = "mic"
 sinks = listen.open_sinks(args, settings, Source) + outputs.open_enabled_sinks(settings, Pause())
 from overheard.recognize import listener, open
-rooms = ("overheard.updates", "overheard.web", "overheard.sinks.network")
-print([name for name in sys.modules if name.startswith(rooms) or name in ("ssl", "http.client", "asyncio")])
+rooms = ("overheard.updates", "overheard.web", "overheard.sinks.network", "overheard.sinks.desktop")
+libraries = ("ssl", "http.client", "asyncio", "jeepney", "paho", "pylast")
+print([name for name in sys.modules if name.startswith(rooms) or name in libraries])
 """
     env = {**os.environ, "PYTHONPATH": str(ROOT / "device")}
     command = [sys.executable, "-c", code, "/nonexistent"]

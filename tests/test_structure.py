@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "index": {"hear", "fingerprint", "catalogue"},
     "sinks": set(),
     "live": {"fingerprint", "sinks.jsonl"},
-    "web": {"hear", "fingerprint", "catalogue", "sinks", "live"},
+    "web": {"hear", "fingerprint", "catalogue", "sinks", "live", "recognize.unknown_store"},
     "daemon": {"hear", "sinks"},
     "service": {"sinks"},
     "backup": {"sinks"},

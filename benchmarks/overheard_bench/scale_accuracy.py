@@ -85,7 +85,9 @@ class ExhaustiveCodes:
         """Return a track by its number."""
         return self._whole.track(number)
 
-    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+    def candidates(
+        self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
+    ) -> Candidates:
         """Return the nearest segments of each query. Raises KeyError for a query that was not announced."""
         rows = [self._rows[query.tobytes()] for query in queries]
         return Candidates(self._segments[rows], self._similarities[rows], self._impostors[rows])

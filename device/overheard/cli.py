@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # In the order in which people need them.
 COMMANDS = (
-    *("demo", "index", "identify", "listen", "status", "pause", "resume", "history", "web", "sinks"),
-    *("service", "packs", "devices", "doctor", "config", "privacy", "backup", "restore"),
+    *("demo", "index", "identify", "listen", "status", "pause", "resume", "history", "explain", "web"),
+    *("sinks", "service", "packs", "devices", "doctor", "config", "privacy", "backup", "restore"),
 )
 
 DESCRIPTION = """\

@@ -48,6 +48,7 @@ class Match:
     margin: float  # mean similarity minus that of the best other track
     alternatives: tuple[Alternative, ...] = ()  # fit the window as well as the track
     repeats: tuple[float, ...] = ()  # other positions in the track at start_s that fit as well
+    similarity: float = 0.0  # mean, of the aligned segments
     continued: float | None = None  # score of the open play's track where it plays on; None if not compared
 
     @property
@@ -93,10 +94,23 @@ class PlayUpdated:
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """A match that a play rests on, as the history keeps it."""
+
+    at_s: float  # end of the window
+    position_s: float  # in the track, there
+    score: float
+    threshold: float
+    similarity: float
+    margin: float
+
+
+@dataclasses.dataclass(frozen=True)
 class PlayEnded:
-    """The play is over; its end is final."""
+    """The play is over; its end is final, unless the play goes on after a pause."""
 
     play: Play
+    looks: tuple[Look, ...] = ()  # some of the matches that it rests on, in the order of time
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from overheard.errors import OverheardError, SettingsError
-from overheard.events import MusicUnknown, PlayEnded, PlayStarted, PlayUpdated, Silence, Status
+from overheard.events import Alternative, MusicUnknown, PlayEnded, PlayStarted, PlayUpdated, Silence, Status
 from overheard.sinks import command, jsonl_file, metrics
 from overheard.sinks.context import Context
 from overheard.sinks.courier import Courier, Rejected, RetryLater
@@ -33,12 +33,14 @@ from sink_fakes import (
     Clock,
     Reply,
     Request,
+    away,
     free_port,
     play,
     plays,
-    run_courier,
     serving,
     settings,
+    through_an_outage,
+    track,
     wait_for,
 )
 
@@ -63,20 +65,39 @@ def test_a_play_has_one_key_and_its_events_are_told_apart() -> None:
         for event in (
             PlayStarted(play(1, 0, 5)),
             PlayUpdated(play(1, 0, 50)),
+            PlayUpdated(dataclasses.replace(play(1, 0, 60), alternatives=(Alternative(track(2), 0.0),))),
             PlayEnded(play(2, 0, 180)),  # it has settled on another track
             MusicUnknown(200, 220),
             Silence(230),
             PlayStarted(play(1, 240, 5)),
         )
     ]
-    started, updated, ended, unknown, silence, again = made
-    assert (updated, silence) == (None, None)
+    started, updated, doubtful, ended, unknown, silence, again = made
+    assert (updated, doubtful, silence) == (None, None, None)
     assert started
     assert ended
     assert unknown
     assert again
     assert started[1]["id"] == ended[1]["id"] != again[1]["id"]
     assert len({started[0], ended[0], unknown[0], again[0]}) == 4
+
+
+def test_a_play_that_goes_on_after_a_pause_starts_once_and_ends_again() -> None:
+    messages = Messages("x", ("play_started", "play_ended"))
+    made = [
+        messages.make(event, started)
+        for event, started in (
+            (PlayStarted(play(1, 0, 5)), NOON),
+            (PlayEnded(play(1, 0, 60)), NOON),
+            (PlayStarted(play(1, 0, 100)), NOON),
+            (PlayEnded(play(1, 0, 180)), NOON + 2.5),
+        )
+    ]
+    keys = [found[0] for found in made if found]
+    assert len(keys) == 4
+    assert keys[0] == keys[2]
+    assert keys[1] != keys[3]
+    assert len({found[1]["id"] for found in made if found}) == 1
 
 
 def test_paths_do_not_leave_this_computer() -> None:
@@ -129,7 +150,7 @@ def test_a_webhook_gets_a_thousand_plays_through_an_outage_of_an_hour(tmp_path: 
     clock, arrived = Clock(), list[str]()
 
     def reply(request: Request) -> Reply:
-        if 50_000 <= clock.now_s < 53_600:
+        if away(clock):
             return Reply(502)
         arrived.append(request.headers["Idempotency-Key"])
         return Reply(204, b"")
@@ -139,12 +160,7 @@ def test_a_webhook_gets_a_thousand_plays_through_an_outage_of_an_hour(tmp_path: 
         sink = webhook.open_sink(chosen, Context())
         queue = stopped(sink)
         courier = Courier("x", queue, webhook.Webhook(chosen).deliver, 0.0, clock)
-        for event in plays(1000):
-            sink.handle(event, NOON)
-            if isinstance(event, PlayEnded):
-                clock.now_s = max(clock.now_s, event.play.end_s)
-                run_courier(courier, clock, clock.now_s + 15, queue.__len__)
-        run_courier(courier, clock, clock.now_s + 4000, queue.__len__)
+        through_an_outage(sink.handle, courier, clock, queue)
     assert len(arrived) == len(set(arrived)) == 1000
 
 
@@ -173,6 +189,28 @@ def test_a_line_that_was_written_before_a_kill_is_not_written_again(tmp_path: Pa
     after.deliver(MESSAGE)
     after.deliver({**MESSAGE, "id": "2"})
     assert [line["id"] for line in lines(path)] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_the_file_gets_a_thousand_plays_although_its_disk_is_away_for_an_hour(tmp_path: Path) -> None:
+    clock, disk = Clock(), tmp_path / "disk"
+    disk.mkdir()
+    sink = jsonl_file.open_sink(settings(tmp_path, jsonl_path=str(disk / "x.jsonl")), Context())
+    queue = stopped(sink)
+    file = jsonl_file.JsonlFile(disk / "x.jsonl")
+
+    def deliver(body: dict[str, Any]) -> float:
+        if away(clock) and disk.is_dir():
+            disk.rename(tmp_path / "elsewhere")
+            disk.touch()
+        elif not away(clock) and disk.is_file():
+            disk.unlink()
+            (tmp_path / "elsewhere").rename(disk)
+        return file.deliver(body)
+
+    through_an_outage(sink.handle, Courier("x", queue, deliver, 0.0, clock), clock, queue)
+    titles = [line["play"]["track"]["title"] for line in lines(disk / "x.jsonl")]
+    assert titles == [f"Song {number}" for number in range(1000)]
 
 
 def test_half_a_line_is_ended_first(tmp_path: Path) -> None:
@@ -257,6 +295,25 @@ def test_a_command_gets_the_fields_in_its_environment(
     assert len(found["OVERHEARD_ALBUM"]) == 4000
     assert found["OVERHEARD_STARTED_AT"] == "2026-09-21T14:13:20.000Z"
     assert "sesame" not in found.values()
+
+
+@pytest.mark.slow
+def test_a_command_runs_for_a_thousand_plays_although_it_cannot_for_an_hour(tmp_path: Path) -> None:
+    clock, out, flag = Clock(), tmp_path / "out", tmp_path / "away"
+    code = f'[ -e {flag} ] && exit 75; echo "$OVERHEARD_TITLE" >> {out}'
+    words = ["/bin/sh", "-c", code]
+    sink = command.open_sink(settings(tmp_path, command_command=words), Context())
+    queue, program = stopped(sink), command.Command(words, 60)
+
+    def deliver(body: dict[str, Any]) -> float:
+        if away(clock):
+            flag.touch()
+        else:
+            flag.unlink(missing_ok=True)
+        return program.deliver(body)
+
+    through_an_outage(sink.handle, Courier("x", queue, deliver, 0.0, clock), clock, queue)
+    assert out.read_text().splitlines() == [f"Song {number}" for number in range(1000)]
 
 
 def test_a_command_that_hangs_is_stopped_with_its_children(tmp_path: Path) -> None:

@@ -259,7 +259,9 @@ def test_a_path_that_is_too_long_is_an_error_that_says_what_helps(tmp_path: Path
 
 def test_the_socket_is_in_the_runtime_folder_or_the_data_folder() -> None:
     settings = Settings(data_dir=Path("/data"))
-    assert socket_path(settings, {"XDG_RUNTIME_DIR": "/run/user/1"}) == Path("/run/user/1/overheard/live.sock")
+    assert socket_path(settings, {"XDG_RUNTIME_DIR": "/run/user/1"}) == Path(
+        "/run/user/1/overheard/live.sock"
+    )
     assert socket_path(settings, {}) == Path("/data/live.sock")
     assert socket_path(settings, {"XDG_RUNTIME_DIR": "relative"}) == Path("/data/live.sock")
 
@@ -268,7 +270,9 @@ def test_the_picture_has_four_columns_a_second_at_any_block_size() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 8000 * 5).astype(np.float32)
     whole = MelPicture().process(noise)
     small = MelPicture()
-    pieces = [column for start in range(0, len(noise), 700) for column in small.process(noise[start : start + 700])]
+    pieces = [
+        column for start in range(0, len(noise), 700) for column in small.process(noise[start : start + 700])
+    ]
     assert len(whole) == 5 * COLUMNS_PER_S - 1  # the last frames are incomplete
     assert {len(column) for column in whole} == {BANDS}
     assert pieces == whole

@@ -114,6 +114,25 @@ def test_a_short_gap_is_bridged_and_a_long_one_ends():
     assert events[0].play.end_s == 20
 
 
+def test_a_play_that_was_not_heard_for_long_goes_on_where_it_would_be():
+    tracker = PlayTracker()
+    events = feed(tracker, [*run_of(A, 5, 20, -30), *[None] * 90, *run_of(A, 111, 120, -30)])
+    assert kinds(events) == ["PlayStarted", "PlayEnded", "MusicUnknown", "PlayStarted"]
+    assert tracker.playing is not None
+    assert (tracker.playing.start_s, tracker.playing.end_s) == (0, 120)
+
+
+@pytest.mark.parametrize(("paused_s", "n_plays"), [(20, 1), (90, 2)])
+def test_a_play_goes_on_after_a_short_pause(paused_s: int, n_plays: int):
+    tracker = PlayTracker()
+    events = feed(tracker, run_of(A, 5, 20, -30))
+    for now in range(21, 20 + paused_s):
+        events += tracker.quiet(now)
+    events += feed(tracker, run_of(A, 25 + paused_s, 40 + paused_s, -30 + paused_s), 25 + paused_s)
+    events += tracker.finish(100 + paused_s)
+    assert len({event.play.start_s for event in events if isinstance(event, PlayStarted)}) == n_plays
+
+
 def test_a_slightly_wrong_speed_stays_one_play():
     tracker = PlayTracker()
     matches: list[Match | None] = [

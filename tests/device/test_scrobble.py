@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,21 @@ def test_an_ambiguous_play_counts_when_it_has_settled() -> None:
     assert rule.follow(PlayEnded(play(2, 0, 180)), NOON) == []
 
 
+@pytest.mark.parametrize(("after_s", "counts"), [(15, False), (45, True)])
+def test_a_play_that_goes_on_after_a_pause_counts_once_and_without_the_pause(
+    after_s: float, counts: bool
+) -> None:
+    """The tracker reports the same start again; the position is corrected by the pause."""
+    rule = ScrobbleRule()
+    rule.follow(PlayStarted(play(1, 0, 5)), NOON)
+    rule.follow(PlayEnded(play(1, 0, 60)), NOON)
+    found = rule.follow(PlayStarted(play(1, 0, 115, -50)), NOON + 0.5)
+    found += rule.follow(PlayEnded(play(1, 0, 115 + after_s, -50)), NOON)
+    found += rule.follow(PlayStarted(play(1, 0, 200, -80)), NOON)
+    found += rule.follow(PlayEnded(play(1, 0, 201, -80)), NOON)
+    assert [each for each in found if isinstance(each, Listened)] == [Listened(track(1), NOON)] * counts
+
+
 def test_what_plays_now() -> None:
     rule = ScrobbleRule()
     assert rule.follow(PlayStarted(play(1, 0, 5, 20)), NOON) == [NowPlaying(track(1), 175.0)]
@@ -108,6 +124,19 @@ def test_a_restart_does_not_count_a_song_twice() -> None:
     assert [type(each) for each in found] == [NowPlaying]
     again = after.follow(PlayStarted(play(1, 300, 120, 0)), NOON)
     assert [type(each) for each in again] == [NowPlaying, Listened]
+
+
+def test_what_another_version_has_stored_is_ignored() -> None:
+    (stored,) = after_half().recent()
+    changed: list[Any] = [1, {}, {**stored, "x": 1}, {**stored, "heard_s": "long"}, {**stored, "track_id": 7}]
+    assert ScrobbleRule(recent=changed).recent() == []
+    assert ScrobbleRule(recent=[stored]).recent() == [stored]
+
+
+def after_half() -> ScrobbleRule:
+    rule = ScrobbleRule()
+    rule.follow(PlayStarted(play(1, 0, 120)), NOON)
+    return rule
 
 
 def test_the_start_moves_with_a_clock_that_is_set() -> None:

@@ -33,13 +33,14 @@ from sink_fakes import (
     Reply,
     Request,
     Server,
+    away,
     free_port,
     make_certificate,
     play,
     plays,
-    run_courier,
     serving,
     settings,
+    through_an_outage,
     track,
     wait_for,
 )
@@ -182,25 +183,19 @@ def scrobbler(folder: Path, **values: Any) -> Scrobbler:
 @pytest.mark.slow
 def test_a_thousand_plays_through_an_outage_of_an_hour(tmp_path: Path) -> None:
     """With an HTTP server, and a clock that does not wait: each is delivered once, at most one a second."""
-    clock, start_s, arrived = Clock(), 1000.0, list[tuple[int, float]]()
+    clock, arrived = Clock(), list[tuple[int, float]]()
 
     def reply(request: Request) -> Reply:
-        away_s = clock.now_s - start_s - 20_000
-        if 0 <= away_s < 3600:
-            return Reply((503, 429, 500)[int(away_s) % 3], headers={"X-RateLimit-Reset-In": "60"})
+        if away(clock):
+            return Reply((503, 429, 500)[int(clock.now_s) % 3], headers={"X-RateLimit-Reset-In": "60"})
         if request.json["listen_type"] == "single":
             arrived.append((request.json["payload"][0]["listened_at"], clock.now_s))
         return Reply()
 
     with serving(reply) as server:
         sink = scrobbler(tmp_path)
-        courier = Courier("x", sink.outbox.queue, client(tmp_path, server.url, 20).deliver, 1.0, clock)
-        for event in plays(1000):
-            sink.handle(event, NOON)
-            if isinstance(event, PlayEnded):
-                clock.now_s = max(clock.now_s, start_s + event.play.end_s)
-                run_courier(courier, clock, clock.now_s + 15, sink.outbox.queue.__len__)
-        run_courier(courier, clock, clock.now_s + 4000, sink.outbox.queue.__len__)
+        queue, deliver = sink.outbox.queue, client(tmp_path, server.url, 20).deliver
+        through_an_outage(sink.handle, Courier("x", queue, deliver, 1.0, clock), clock, queue)
     assert [at for at, _ in arrived] == [int(NOON + 200 * number) for number in range(1000)]
     times = [at for _, at in arrived]
     assert all(after - before >= 1.0 for before, after in itertools.pairwise(times))
@@ -305,6 +300,26 @@ def test_what_lastfm_answers(
 ) -> None:
     with lastfm_server(reply, lastfm, tmp_path, certificate) as (made, _), pytest.raises(expected):
         made.deliver(LISTENED)
+
+
+@pytest.mark.slow
+def test_lastfm_gets_each_play_through_an_outage_of_an_hour(
+    tmp_path: Path, lastfm: Any, certificate: tuple[Path, Path]
+) -> None:
+    clock, arrived = Clock(), list[str]()
+    with lastfm_server(Reply(), lastfm, tmp_path, certificate) as (made, server):
+
+        def reply(request: Request) -> Reply:
+            if away(clock):
+                return Reply(503)
+            arrived.extend(parse_qs(request.body.decode()).get("track[0]", []))
+            return Reply(body=b'<lfm status="ok"/>')
+
+        server.reply = reply
+        sink = scrobbler(tmp_path)
+        queue = sink.outbox.queue
+        through_an_outage(sink.handle, Courier("x", queue, made.deliver, 1.0, clock), clock, queue, 300)
+    assert arrived == [f"Song {number}" for number in range(300)]
 
 
 # Maloja

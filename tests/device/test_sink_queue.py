@@ -242,10 +242,14 @@ def test_an_outbox_delivers_while_others_wait_and_a_second_one_only_adds(tmp_pat
         taken.append(body["n"])
         return 0.0
 
+    def never(body: dict[str, Any]) -> float:
+        other.append(body["n"])
+        return 0.0
+
     first = Outbox("x", tmp_path, deliver)
     first.put("0", {"n": 0})
     wait_for(lambda: first._lock is not None)
-    second = Outbox("x", tmp_path, lambda body: other.append(body["n"]) or 0.0)
+    second = Outbox("x", tmp_path, never)
     second.put("1", {"n": 1})
     go.set()
     first.put("2", {"n": 2})

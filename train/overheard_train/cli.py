@@ -55,15 +55,7 @@ def _fit_parser(commands: Any) -> None:
     fit.add_argument(
         "--restart", action="store_true", help="with --resume: begin a new schedule from its weights"
     )
-    fit.add_argument("--steps", type=positive_int, help="length of the training (default: the recipe's)")
-    fit.add_argument(
-        "--cpu-minutes", type=positive_float, help="length of the training in processor time of all processes"
-    )
-    fit.add_argument(
-        "--minutes",
-        type=positive_float,
-        help="length of the training in minutes; the training ends at the first limit",
-    )
+    _budget_arguments(fit)
     fit.add_argument(
         "--learning-rate-scale",
         type=positive_float,
@@ -85,6 +77,18 @@ def _fit_parser(commands: Any) -> None:
         "--seed", type=_seed, default=0, help="seed of the initial weights and the batches (default: 0)"
     )
     fit.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write TensorBoard curves")
+
+
+def _budget_arguments(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument("--steps", type=positive_int, help="length of the training (default: the recipe's)")
+    fit.add_argument(
+        "--cpu-minutes", type=positive_float, help="length of the training in processor time of all processes"
+    )
+    fit.add_argument(
+        "--minutes",
+        type=positive_float,
+        help="length of the training in minutes; the training ends at the first limit",
+    )
 
 
 def _average_parser(commands: Any) -> None:

@@ -113,7 +113,7 @@ def fit_projection(encoder: keras.Model, segments: FloatArray, targets: FloatArr
     segments : (n, n_frames, n_mels) normalized, clean and degraded
     targets : (n, dim) of unit norm
     """
-    features = keras.Model(encoder.inputs, encoder.get_layer("flatten").output)
+    features = keras.Model(encoder.input, encoder.get_layer("flatten").output)
     # In training mode: the statistics of a pruned network are not those of its source.
     parts = np.split(segments, range(AT_ONCE, len(segments), AT_ONCE))
     rows = np.concatenate([np.asarray(features(part[..., None], training=True)) for part in parts])
@@ -149,7 +149,7 @@ def _fits(small: _Stage, large: _Stage) -> bool:
 def _deviations(encoder: keras.Model, segments: FloatArray) -> dict[str, FloatArray]:
     """Return the standard deviation of each channel, by the name of the ReLU that it leaves."""
     layers = [layer for layer in encoder.layers if isinstance(layer, keras.layers.ReLU)]
-    outputs = keras.Model(encoder.inputs, [layer.output for layer in layers])(segments[..., None])
+    outputs = keras.Model(encoder.input, [layer.output for layer in layers])(segments[..., None])
     return {
         layer.name: np.asarray(values).std(axis=(0, 1, 2))
         for layer, values in zip(layers, outputs, strict=True)

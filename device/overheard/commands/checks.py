@@ -102,30 +102,37 @@ def check_runtime() -> list[Check]:
 
 
 def check_model(settings: Settings) -> list[Check]:
-    """Load the model and run it once."""
+    """Load the model and run it once; if it was chosen automatically, report what each would cost."""
     import numpy as np
 
+    from overheard.fingerprint.choice import choose, open_model
     from overheard.fingerprint.embedder import Embedder
-    from overheard.fingerprint.model import load_model
 
-    model = load_model(settings.model_path)
+    model = open_model(settings)
     segment = np.zeros((1, model.spec.n_frames, model.spec.frontend.n_mels), np.float32)
     Embedder(model).embed(segment)
     detail = f"{model.name}, fingerprints {model.digest}, {model.path}"
-    return [Check("model", True, detail, data={"name": model.name, "digest": model.digest})]
+    data: dict[str, object] = {"name": model.name, "digest": model.digest, "network": model.network_digest}
+    shares = choose(settings.data_dir).shares if settings.model in settings_module.AUTO else {}
+    if shares:
+        costs = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        detail += f"; chosen by the share of a core that listening takes: {costs}"
+        data["shares"] = shares
+    return [Check("model", True, detail, data=data)]
 
 
 def check_packs(settings: Settings) -> list[Check]:
     """Open every pack for the model in use."""
     from overheard.catalogue.pack import open_pack
     from overheard.catalogue.selection import enabled_packs, open_for_model, pack_paths
+    from overheard.fingerprint.choice import model_path
     from overheard.fingerprint.model import load_model
 
     paths = pack_paths(settings)
     if not paths:
         return [Check("packs", False, "no packs", "create one with `overheard index FOLDER`")]
     try:
-        model = load_model(settings.model_path)
+        model = load_model(model_path(settings))
     except ModelError:
         model = None  # check_model reports the error
     enabled = settings.packs or enabled_packs(settings, paths)

@@ -12,6 +12,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from overheard.commands import history_marks
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
 from overheard.settings import Settings
@@ -45,6 +46,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="N",
         help=f"show the latest N plays; 0: all (default: {_DEFAULT_LIMIT}, or all with --since)",
     )
+    parser.add_argument(
+        "--all", dest="hidden", action="store_true", help="also plays that are wrong, and unknown music"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
@@ -53,7 +57,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_forget(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="[forget ...]", title="actions")
+    actions = parser.add_subparsers(dest="action", metavar="[ACTION ...]", title="actions")
+    history_marks.add_parsers(actions)
     forget = actions.add_parser(
         "forget",
         help="delete plays; see `overheard history forget --help`",
@@ -80,11 +85,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
     if args.action == "forget":
         return run_forget(args, settings)
+    if args.action == "unknown":
+        return history_marks.run_unknown(settings)
+    if args.action == "name":
+        return history_marks.run_name(settings, args.unknown_id, args.name)
+    if args.action == "wrong":
+        return history_marks.run_wrong(settings, args.ids, args.undo)
     since = None if args.since is None else to_utc(args.since)
     limit = args.limit
     if limit is None:
         limit = 0 if args.since is not None or args.json or args.csv or args.m3u8 else _DEFAULT_LIMIT
-    rows, count = read_plays(settings.history_path, since, limit)
+    rows, count = read_plays(settings.history_path, since, limit, args.hidden)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
@@ -107,10 +118,24 @@ def run_forget(args: argparse.Namespace, settings: Settings) -> int:
     if not (args.all or since or args.ids):  # argparse takes an empty list for an argument on Python 3.10
         raise OverheardError("nothing selected", "give --all, --since WHEN or the id of a play")
     count = forget(settings.history_path, args.ids, since)
+    if not args.ids:
+        _forget_unknown(settings, args.forget_since)
     print(f"{plural(count, 'play')} deleted")
     if args.ids and count < len(set(args.ids)):
         raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
     return 0
+
+
+def _forget_unknown(settings: Settings, since: str | None) -> None:
+    """Forget the fingerprints of the unknown music that was heard since then, or of all."""
+    if not settings.unknown_path.exists():
+        return
+    from overheard.fingerprint.choice import open_model
+    from overheard.recognize.unknown_store import UnknownStore
+
+    store = UnknownStore(settings.unknown_path, open_model(settings))
+    now = datetime.datetime.now().astimezone()
+    store.forget(None if since is None else parse_since(since, now).timestamp())
 
 
 def to_utc(when: str) -> str:
@@ -201,6 +226,7 @@ def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:
 def _row_text(row: PlayRow) -> str:
     name = one_line(one_of(f"{row.artist} - {row.title}" if row.artist else row.title, _names(row)))
     album = f"  ({one_line(row.album)})" if row.album else ""
+    album += "  [wrong]" if row.wrong else ""
     length = short_clock(round(_length_s(row)))
     return f"  {_local(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"
 

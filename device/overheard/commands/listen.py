@@ -60,12 +60,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
+    from overheard.recognize.unknown_store import UnknownStore
     from overheard.service.notify import notifying
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
     with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)
+        if settings.unknown.remember and source.live:
+            recognizer.unknown_store = UnknownStore(
+                settings.unknown_path, recognizer.model, settings.unknown.max_pieces
+            )
         pause = Pause(settings.listen.quiet_hours)
         sinks = open_sinks(args, settings, source) + outputs.open_enabled_sinks(settings, pause)
         tell(f"overheard: listening to {one_line(source.name)}")

@@ -154,7 +154,8 @@ def run_remove(args: argparse.Namespace, settings: Settings) -> int:
         if url := repository_of(settings, name):
             url = one_line(url)
             print(
-                f"`overheard packs update` downloads it again; to prevent that: overheard packs unsubscribe {url}"
+                "`overheard packs update` downloads it again; "
+                f"to prevent that: overheard packs unsubscribe {url}"
             )
     return 0
 

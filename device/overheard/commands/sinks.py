@@ -49,9 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.sinks.registry import KINDS, kind
 
     if args.action == "test":
-        from overheard.commands.outputs import sink_context
-
-        print(one_line(f"{args.name}: {kind(args.name).load().test(settings, sink_context())}"))
+        send_test(settings, kind(args.name))
     elif args.action == "clear":
         print(f"{args.name}: {plural(clear(settings, kind(args.name)), 'item')} deleted")
     elif args.action == "login":
@@ -62,6 +60,18 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     else:
         print("\n".join(to_text([state(settings, each) for each in KINDS])))
     return 0
+
+
+def send_test(settings: Settings, kind: Kind) -> None:
+    """Send a test by a sink, and print what happened."""
+    from overheard.commands.outputs import sink_context
+    from overheard.sinks.courier import Rejected, RetryLater
+
+    try:
+        result = kind.load().test(settings, sink_context())
+    except (RetryLater, Rejected) as error:
+        raise OverheardError(f"{kind.name}: {error}", f"check the settings of sinks.{kind.name}") from error
+    print(one_line(f"{kind.name}: {result}"))
 
 
 def state(settings: Settings, kind: Kind) -> dict[str, Any]:

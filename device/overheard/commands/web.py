@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from overheard import settings as settings_module
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
 from overheard.process import tell
 from overheard.settings import Settings
-
-if TYPE_CHECKING:
-    import socket
 
 _PACKAGES = ("anyio", "h11", "starlette", "uvicorn")
 
@@ -24,9 +19,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "web",
         help="serve a page that shows what is heard now, and the history",
-        description="Serve a web page and its JSON API: what a running `overheard listen` hears, the history, "
-        "packs and settings. Only this computer can open it, unless --host says otherwise; then the page asks "
-        "for a token, which is part of the address that this command prints. Stop with Ctrl-C or SIGTERM.",
+        description="Serve a web page and its JSON API: what a running `overheard listen` hears, the "
+        "history, packs and settings. Only this computer can open it, unless --host says otherwise; then "
+        "the page asks for a token, which is part of the address that this command prints. Stop with Ctrl-C "
+        "or SIGTERM.",
         epilog="example: overheard web --host 0.0.0.0",
     )
     parser.add_argument(
@@ -84,16 +80,15 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     host = args.host or settings.web.host
     listening = listen_on(host, settings.web.port if args.port is None else args.port)
-    token = _token(args, settings, host, listening)
+    token = _token(args, settings, host, listening.getsockname()[1])
     serve(create_app(context, Access(token, settings.web.names)), context.hub, listening)
     return 0
 
 
-def _token(args: argparse.Namespace, settings: Settings, host: str, listening: socket.socket) -> str | None:
+def _token(args: argparse.Namespace, settings: Settings, host: str, port: int) -> str | None:
     """Print the address of the page; return the token that it needs, if it needs one."""
-    from overheard.web.access import load_token
+    from overheard.web.access import is_local, load_token, shown_host
 
-    port = listening.getsockname()[1]
     if is_local(host) and not settings.web.token:
         tell(f"overheard: the page is at http://localhost:{port}/")
         return None
@@ -105,26 +100,3 @@ def _token(args: argparse.Namespace, settings: Settings, host: str, listening: s
     else:
         tell(f"overheard: the page is at {address}; --show-token prints it with the token")
     return token
-
-
-def is_local(host: str) -> bool:
-    """Return whether only this computer can connect to an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def shown_host(host: str) -> str:
-    """Return how others reach an address: the host name, if it is that of all networks."""
-    import socket
-
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return socket.gethostname()
-    return f"[{host}]" if address.version == 6 else host

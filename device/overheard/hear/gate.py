@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.fingerprint.spec import SPEC
+from overheard.hear.noise_floor import NoiseFloor
 from overheard.settings import GateSettings
 
 LEVEL_WINDOW_S = 0.1  # the level is measured over windows of this length at any block size
+_FLOOR_HANG_S = 6.0  # at least, above steady noise: long enough for the music detector to decide
 _REPORT_QUIET_S = 60.0  # a start in a quiet moment is not worth a report
 _MIN_POWER = 1e-12  # -120 dB of full scale, below the quantization noise of 16-bit audio (-101 dB)
 
@@ -20,6 +22,9 @@ class LevelGate:
 
     Levels are in dB of full scale: a square wave of amplitude 1 has 0 dB. The DC offset of cheap converters
     is ignored. Digital silence never opens the gate. The result does not depend on the block size.
+
+    Steady noise above these levels, such as a fan, closes the gate after a minute in which a music detector
+    finds no music; louder sound opens it again. Music never closes it; see :class:`NoiseFloor`.
 
     Parameters
     ----------
@@ -42,10 +47,13 @@ class LevelGate:
         self._close_db = settings.close_db
         self.loudest_db = -math.inf
         self._hang_windows = math.ceil(settings.hang_s / LEVEL_WINDOW_S - 1e-9)
+        self._floor_hang_windows = max(self._hang_windows, round(_FLOOR_HANG_S / LEVEL_WINDOW_S))
+        self._floor = NoiseFloor(LEVEL_WINDOW_S)
         self.reset()
 
     def reset(self) -> None:
         """Close the gate and discard buffered samples."""
+        self._floor.reset()
         self._rest = np.zeros(0, np.float32)
         self._quiet_windows = 0
         self._open = False
@@ -61,8 +69,23 @@ class LevelGate:
         """Level of the last complete window in dB of full scale."""
         return self._level_db
 
-    def process(self, block: npt.NDArray[np.float32]) -> bool:
-        """Process the next block, `(n,)` in [-1, 1]; return whether the gate was open at any time in it."""
+    @property
+    def floor_db(self) -> float:
+        """Level of steady noise that does not open the gate, in dB of full scale; -inf without any."""
+        return self._floor.level_db
+
+    def process(self, block: npt.NDArray[np.float32], is_music: bool = True) -> bool:
+        """Process the next block, and return whether the gate was open at any time in it.
+
+        Parameters
+        ----------
+        block : (n,) float32 in [-1, 1]
+        is_music : bool
+            Whether a music detector, which hears what passes the gate, has found music by now. True, also
+            without a detector, leaves only the absolute levels.
+        """
+        if is_music:
+            self._floor.music()
         samples = np.concatenate([self._rest, block]) if self._rest.size else block
         n_windows = samples.size // self._window_samples
         n_complete = n_windows * self._window_samples
@@ -72,17 +95,21 @@ class LevelGate:
         for level in levels_db(windows):
             self._level_db = float(level)
             self.loudest_db = max(self.loudest_db, self._level_db)
-            self._step(self._level_db)
+            self._floor.update(self._level_db, self._open and not is_music)
+            self._step(self._level_db, is_music)
             was_open |= self._open
         return was_open
 
-    def _step(self, level_db: float) -> None:
-        if level_db >= (self._close_db if self._open else self._open_db):
+    def _step(self, level_db: float, is_music: bool) -> None:
+        absolute_db = self._close_db if self._open else self._open_db
+        above_floor = is_music or level_db >= self._floor.limit_db
+        if level_db >= absolute_db and above_floor:
             self._open = True
             self._quiet_windows = 0
         elif self._open:
             self._quiet_windows += 1
-            self._open = self._quiet_windows <= self._hang_windows
+            hang_windows = self._hang_windows if level_db < absolute_db else self._floor_hang_windows
+            self._open = self._quiet_windows <= hang_windows
 
 
 def levels_db(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -27,7 +27,7 @@ class MelPicture:
         self._n_frames = 0.0  # of the next column, which is a whole number only on average
 
     def process(self, block: FloatArray) -> list[list[int]]:
-        """Add `(n,)` samples; return the columns that are complete, each a list of dB from low to high bands."""
+        """Add `(n,)` samples; return the complete columns, each a list of dB from low to high bands."""
         self._frames = np.concatenate([self._frames, self._frontend.process(block)])
         columns = []
         while len(self._frames) >= (n := int(self._n_frames + self._frames_per_column)):

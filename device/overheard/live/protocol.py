@@ -146,7 +146,7 @@ def pause_json(reason: str, until: float | None) -> dict[str, Any]:
 def playing_json(play: Play, started: float | None, now: float) -> dict[str, Any]:
     """Return a play with what a display needs: its start in UTC, the position now, and the track's length.
 
-    The play was last confirmed at its end, which may be a while ago. A file may be read faster than the clock.
+    The play was confirmed at its end, which may be a while ago. A file may be read faster than the clock.
     """
     heard_s = max(play.end_s, 0.0 if started is None else now - started) - play.start_s
     return {

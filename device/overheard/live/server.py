@@ -1,4 +1,4 @@
-"""Serve the live socket from one thread: events, statuses and the log-mel picture to clients, their requests back.
+"""Serve the live socket from one thread: events, statuses and pictures to clients, their requests back.
 
 Publishing appends to a bounded queue and never waits, so that no client can slow recognition.
 """

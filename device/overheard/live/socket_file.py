@@ -1,4 +1,4 @@
-"""Listen on a Unix-domain socket that only its owner can open; replace what a crash left, never a live one."""
+"""Listen on a Unix-domain socket of one user; replace what a crash left, never a live one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class SocketFile:
             raise OverheardError(f"{path}: too long for a socket", "set XDG_RUNTIME_DIR to a short path")
         self.path = path
         create_folder(path.parent, private=True)
-        self._lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(
+            path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         try:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 from overheard.events import Match, Track
@@ -18,11 +19,14 @@ class TrackRules:
 
     Attributes
     ----------
-    strong_above : score over the threshold, in log-odds, from which a single match starts a play
+    strong_above : score over the threshold, in log-odds, from which a single match always starts a play
+    onset_above : the same just after an onset, when there were few chances of a false positive
+    onset_s : the chances double for the first time after this long
     kept_below : score under the threshold, in log-odds, down to which a match still continues a play
     drift_s : alignments that differ by at most this much are the same
     confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
         windows have the same errors
+    onset_confirm_s : the same just after an onset
     agree_s : a second match confirms a first only if it ends at most this much later
     hope_s : extra time before music is reported as unknown, while weak matches agree with each other
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
@@ -34,9 +38,12 @@ class TrackRules:
     """
 
     strong_above: float = 5.0
+    onset_above: float = 2.0
+    onset_s: float = 3.0
     kept_below: float = 4.0
     drift_s: float = 1.0
     confirm_s: float = 6.0
+    onset_confirm_s: float = 3.0
     agree_s: float = 10.0
     hope_s: float = 10.0
     recall_s: float = 20.0
@@ -45,6 +52,20 @@ class TrackRules:
     resume_s: float = 60.0
     rewind_s: float = 10.0
     jump_s: float = 2.0
+
+    def strong_after(self, searched_s: float) -> float:
+        """Return from which score over the threshold a single match starts a play.
+
+        Parameters
+        ----------
+        searched_s : seconds of sound since the onset. Each window is another chance of a false positive, so
+            the score grows with the logarithm of their number (Bonferroni).
+        """
+        return min(self.strong_above, self.onset_above + math.log1p(searched_s / self.onset_s))
+
+    def confirm_after(self, searched_s: float) -> float:
+        """Return how much later a second match must end to confirm a first one."""
+        return min(self.confirm_s, max(self.onset_confirm_s, searched_s / 2))
 
 
 @dataclasses.dataclass(frozen=True)

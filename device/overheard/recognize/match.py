@@ -1,23 +1,23 @@
 """Turn the candidates of a window into a match: the track and offset that most of its embeddings support.
 
 Every candidate votes for an alignment (track and offset). The alignments with the most votes are scored again
-with every catalogue segment that the window covers, at offsets finer than the catalogue's hop.
-
-Sources: Wang, An Industrial-Strength Audio Search Algorithm, ISMIR 2003 (histogram of offsets); Chang et al.
-(2010.11910), section 2.3 (sequence search). The finer offsets and the score are this project's own.
+with every catalogue segment that the window covers, at offsets finer than the catalogue's hop. The network
+then runs where the best few alignments place the catalogue's segments, and all are scored once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import dataclasses
+import math
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
 from overheard.events import Alternative, Match
 from overheard.fingerprint.embedder import Queries
-from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
+from overheard.recognize.alignments import Window, exact_starts, score_alignments
 from overheard.recognize.copies import (
     MANY_COPIES,
     AlignedTracks,
@@ -33,14 +33,46 @@ from overheard.recognize.hypotheses import Hypotheses, vote
 from overheard.recognize.scoring import Evidence, Scoring
 
 MAX_HYPOTHESES = 48  # alignments that are scored again; bounds the cost of a window
-REFINE_FRAMES = 16  # an alignment is scored at offsets up to half the catalogue's hop to either side
-REFINE_STEP_FRAMES = 4  # the step between embeddings of a clip
-MAX_MISALIGNED_FRAMES = 16  # half the catalogue's hop; a query further from a segment does not count
-MISALIGNED_HALF_WEIGHT_FRAMES = 14.0  # distance at which a query counts half
-MIN_COVERED_SHARE = 0.6  # of a window; if a track covers less, the rest counts as similarity 0
-SHRINKAGE = 0.15  # segments of similarity 0 added to every mean, against alignments of very few segments
+N_EXACT = 2  # alignments at whose segments the network runs
 N_BACKGROUND = 4  # most similar segments of other tracks and the cohort, whose mean is the background
 MAX_COPY_TRACKS = 128  # whose alignments are scored too if there are many copies; bounds the cost
+
+MAX_MATCHED = 16  # tracks whose numbers are remembered
+
+Embed = Callable[[IntArray], Queries]  # of the segments that start at these frames of a window
+
+
+@dataclasses.dataclass(frozen=True)
+class Playing:
+    """The open play.
+
+    Attributes
+    ----------
+    track_id : of its track, which is preferred over other copies of the same recording
+    position_s : position in it at the window's start if it plays on; preferred over repeats of it
+    """
+
+    track_id: str
+    position_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Exactly:
+    """How to run the network where alignments place catalogue segments.
+
+    Attributes
+    ----------
+    embed : see :data:`Embed`
+    n : number of alignments, the best ones, for which the network runs
+    above : it runs only if the score without it is above this one
+    """
+
+    embed: Embed
+    n: int = N_EXACT
+    above: float = -math.inf
+
+
+_Aligned = tuple[Evidence, AlignedTracks, int, Evidence | None]
 
 
 class Matcher:
@@ -56,34 +88,31 @@ class Matcher:
     def __init__(self, index: SegmentIndex, spec: FingerprintSpec, scoring: Scoring) -> None:
         self.index, self.spec, self.scoring = index, spec, scoring
         self._passages = SharedPassages(index, spec)
+        self._matched: dict[str, int] = {}  # numbers of tracks that were matched lately, by their ids
 
     def match(
         self,
-        queries: Queries,
-        candidates: Candidates,
-        candidate_rows: IntArray,
-        step_frames: int,
+        window: Window,
         start_s: float,
         end_s: float,
-        playing: str | None = None,
-        position_s: float | None = None,
+        playing: Playing | None = None,
+        exactly: Exactly | None = None,
     ) -> Match | None:
         """Return the best match of one window, accepted or not; None if there are no candidates.
 
         Parameters
         ----------
-        queries : all queries of the window
-        candidates : candidates of some of the queries
-        candidate_rows : (m,) int64, the row in `queries` of each row in `candidates`
-        step_frames : frames between the starts of consecutive queries
+        window : Window
         start_s, end_s : the window in seconds of the source
-        playing : id of the open play's track, which is preferred over other copies of the same recording
-        position_s : position in this track at `start_s` if it plays on, which is preferred over its repeats
+        playing : the open play
+        exactly : how to run the network where alignments need it; None if it cannot run again
         """
-        frames_per_s = self.spec.frontend.frames_per_s
-        position = None if position_s is None else round(position_s * frames_per_s)
-        aligned = self._align(queries, candidates, candidate_rows, step_frames, playing, position)
-        return None if aligned is None else self._to_match(*aligned, start_s, end_s)
+        aligned = self._align(window, playing)
+        if aligned is None:
+            return None
+        if exactly is not None and self.scoring.score(aligned[0], end_s - start_s) > exactly.above:
+            aligned = self._align_exactly(window, aligned[1], playing, exactly) or aligned
+        return self._to_match(*aligned, start_s, end_s)
 
     def _to_match(
         self,
@@ -98,8 +127,11 @@ class Matcher:
         first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
         score = self.scoring.score(evidence, end_s - start_s)
         is_accepted = score >= self.scoring.threshold
+        track = self.index.track(evidence.track)
+        if is_accepted:
+            self._matched = dict([*self._matched.items(), (track.id, evidence.track)][-MAX_MATCHED:])
         return Match(
-            track=self.index.track(evidence.track),
+            track=track,
             start_s=min(start_s + first_s, end_s),
             end_s=min(start_s + last_s, end_s),
             offset_s=evidence.offset_frames / frames_per_s + first_s,
@@ -107,6 +139,7 @@ class Matcher:
             threshold=self.scoring.threshold,
             confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
             margin=evidence.margin,
+            similarity=evidence.similarity,
             alternatives=self._alternatives(tracks, best, first_s) if is_accepted else (),
             repeats=tuple(offset / frames_per_s + first_s for offset in repeats(tracks, best)),
             continued=None if continued is None else self.scoring.score(continued, end_s - start_s),
@@ -121,61 +154,62 @@ class Matcher:
         )
 
     def weigh(
-        self,
-        queries: Queries,
-        candidates: Candidates,
-        candidate_rows: IntArray,
-        step_frames: int,
-        playing: str | None = None,
+        self, window: Window, exactly: Exactly | None = None, playing: Playing | None = None
     ) -> Evidence | None:
         """Return the evidence for the best alignment; parameters as in :meth:`match`."""
-        aligned = self._align(queries, candidates, candidate_rows, step_frames, playing)
+        aligned = self._align(window, playing)
+        if aligned is not None and exactly is not None:
+            aligned = self._align_exactly(window, aligned[1], playing, exactly) or aligned
         return None if aligned is None else aligned[0]
 
-    def _align(
-        self,
-        queries: Queries,
-        candidates: Candidates,
-        candidate_rows: IntArray,
-        step_frames: int,
-        playing: str | None,
-        position: int | None = None,
-    ) -> tuple[Evidence, AlignedTracks, int, Evidence | None] | None:
+    def number(self, track_id: str) -> int | None:
+        """Return the number of a track that has been matched lately; None if it has not."""
+        return self._matched.get(track_id)
+
+    def _align_exactly(
+        self, window: Window, aligned: AlignedTracks, playing: Playing | None, exactly: Exactly
+    ) -> _Aligned | None:
+        """Run the network at the segments of the best alignments and align again; None if it ran there."""
+        starts = exact_starts(aligned, window, exactly.n)
+        return self._align(window.with_more(exactly.embed(starts), starts), playing) if len(starts) else None
+
+    def _align(self, window: Window, playing: Playing | None) -> _Aligned | None:
         """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
-        ranked = vote(self.index, self.spec.hop_frames, candidates, candidate_rows * step_frames)
+        ranked = vote(self.index, self.spec.hop_frames, window.candidates, window.starts[window.rows])
         if not len(ranked.tracks):
             return None
-        number = None if position is None or playing is None else self._number(playing, ranked.tracks)
+        number = position = None
+        if playing is not None and playing.position_s is not None:
+            number = self._number(playing.track_id, ranked.tracks)
+            position = round(playing.position_s * self.spec.frontend.frames_per_s)
         chosen = ranked.chosen(np.arange(len(ranked.tracks)) < MAX_HYPOTHESES).also(number, position)
-        scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, chosen)
+        scores, best, runner_up, copies = self._compare(window, chosen)
         if len(copies) > MANY_COPIES:  # some may have no place among the hypotheses: let each track have one
             chosen = ranked.with_each_track(MAX_HYPOTHESES, MAX_COPY_TRACKS).also(number, position)
-            scores, best, runner_up, copies = self._compare(queries.embeddings, step_frames, chosen)
+            scores, best, runner_up, copies = self._compare(window, chosen)
         top = float(scores.similarity[best])
         best = first_of_equals(scores, best, copies)
-        best = self._prefer(scores, best, copies, playing)
+        best = self._prefer(scores, best, copies, None if playing is None else playing.track_id)
         row = None if number is None or position is None else row_at(scores, number, position)
         if row is not None and scores.tracks[best] == number and fits_as_well(scores, best, row):
             best = row
-        background = self._background(candidates, copies)
+        background = self._background(window.candidates, copies)
         levels = (max(runner_up, background), background)  # so that a track without rivals has no advantage
-        evidence = self._evidence(scores, best, levels, queries, step_frames)
+        evidence = self._evidence(scores, best, levels, window)
         if row is None:
             return evidence, scores, best, None
         levels = levels if number in copies else (max(top, background), background)
-        return evidence, scores, best, self._evidence(scores, row, levels, queries, step_frames)
+        return evidence, scores, best, self._evidence(scores, row, levels, window)
 
     def _evidence(
         self,
         scores: AlignedTracks,
         row: int,
         levels: tuple[float, float],
-        queries: Queries,
-        step_frames: int,
+        window: Window,
     ) -> Evidence:
         """Return the evidence for a row; `levels` are the similarities of rivals and of the background."""
         similarity = float(scores.similarity[row])
-        last_frame = (len(queries.expected) - 1) * step_frames
         return Evidence(
             track=int(scores.tracks[row]),
             offset_frames=int(scores.offsets[row]),
@@ -183,8 +217,8 @@ class Matcher:
             background=levels[1],
             margin=similarity - levels[0],
             n_segments=float(scores.weights[row].sum()),
-            expected=float(queries.expected.mean()),
-            heard_frames=matched_frames(scores, row, last_frame, self.spec.n_frames),
+            expected=float(window.queries.expected.mean()),
+            heard_frames=matched_frames(scores, row, window.last_frame, self.spec.n_frames),
         )
 
     def _number(self, track_id: str, tracks: IntArray) -> int | None:
@@ -200,14 +234,11 @@ class Matcher:
         fits = self._passages.same_recording(scores, best, row) or self._passages.fits(scores, best, row)
         return row if fits else best
 
-    def _compare(
-        self, embeddings: FloatArray, step_frames: int, hypotheses: Hypotheses
-    ) -> tuple[AlignedTracks, int, float, set[int]]:
+    def _compare(self, window: Window, hypotheses: Hypotheses) -> tuple[AlignedTracks, int, float, set[int]]:
         """Return scores, the row of the best, the similarity of its best rival, and its copies' tracks."""
-        scores = self._rescore(embeddings, step_frames, hypotheses)
+        scores = score_alignments(self.index, self.spec, window, hypotheses)
         best = int(np.argmax(scores.similarity))
-        last_frame = (len(embeddings) - 1) * step_frames
-        return scores, best, *find_copies(self.index, self.spec, scores, best, last_frame)
+        return scores, best, *find_copies(self.index, self.spec, scores, best, window.last_frame)
 
     def _background(self, candidates: Candidates, copies: Collection[int]) -> float:
         """Return the mean similarity of the queries to the most similar segments of other recordings.
@@ -225,57 +256,3 @@ class Matcher:
         others = (candidates.segments >= 0) & ~np.isin(tracks, list(copies))
         rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
-
-    def _rescore(self, embeddings: FloatArray, step_frames: int, hypotheses: Hypotheses) -> AlignedTracks:
-        """Score each hypothesis at several offsets and return the best offset of each."""
-        hop, first = self.spec.hop_frames, self.index.first_segment
-        last_frame = (len(embeddings) - 1) * step_frames
-        reach = REFINE_FRAMES + MAX_MISALIGNED_FRAMES
-        lowest = -(-(hypotheses.offsets - reach) // hop)  # first catalogue segment that any offset uses
-        n_slots = (last_frame + 2 * reach) // hop + 1
-        slots = lowest[:, None] + np.arange(n_slots)  # (h, slots), segment numbers within the track
-        base = first[hypotheses.tracks]
-        lengths = first[hypotheses.tracks + 1] - base
-        inside = (slots >= 0) & (slots < lengths[:, None])
-        used, columns = np.unique(np.where(inside, slots + base[:, None], 0), return_inverse=True)
-        table = self.index.similarities(embeddings, used)  # (n, used)
-        shifts = np.arange(-REFINE_FRAMES, REFINE_FRAMES + 1, REFINE_STEP_FRAMES)
-        offsets = hypotheses.offsets[:, None] + shifts  # (h, shifts)
-        starts = slots[:, None, :] * hop - offsets[:, :, None]  # (h, shifts, slots) frames in the window
-        rows, weights = _nearest_queries(starts, step_frames, len(embeddings))
-        covered = weights * inside[:, None, :]
-        similarities = table[rows, columns.reshape(slots.shape)[:, None, :]]
-        total = np.maximum(covered.sum(axis=2), MIN_COVERED_SHARE * weights.sum(axis=2)) + SHRINKAGE
-        mean = (covered * similarities).sum(axis=2) / total
-        best = np.argmax(mean, axis=1)
-        each = np.arange(len(best))
-        return AlignedTracks(
-            hypotheses.tracks,
-            offsets[each, best],
-            mean[each, best],
-            similarities[each, best],
-            covered[each, best],
-            starts[each, best],
-        )
-
-
-def _nearest_queries(starts: IntArray, step_frames: int, n_queries: int) -> tuple[IntArray, FloatArray]:
-    """Return the row and weight of the query nearest in time to each catalogue segment.
-
-    Parameters
-    ----------
-    starts : (...) int64
-        Start of each catalogue segment in the window, in frames.
-    step_frames : frames between the starts of consecutive queries
-    n_queries : number of queries in the window
-
-    Returns
-    -------
-    rows : (...) int64
-    weights : (...) float64, 0-1; 0 if the query is too far away
-    """
-    rows = np.clip(np.rint(starts / step_frames).astype(np.int64), 0, n_queries - 1)
-    misaligned = np.abs(starts - rows * step_frames)
-    weights = 0.5 ** ((misaligned / MISALIGNED_HALF_WEIGHT_FRAMES) ** 2)
-    weights[misaligned > MAX_MISALIGNED_FRAMES] = 0
-    return rows, weights

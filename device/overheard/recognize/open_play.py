@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from overheard.events import Alternative, Match, Play
+from overheard.events import Alternative, Look, Match, Play, PlayEnded
 from overheard.recognize.agreement import (
     Reading,
     Readings,
@@ -15,6 +15,8 @@ from overheard.recognize.agreement import (
     readings_of,
     realigned,
 )
+
+_MAX_LOOKS = 24
 
 
 class OpenPlay:
@@ -37,6 +39,8 @@ class OpenPlay:
         self.confidence = match.confidence  # that one of the tracks is right
         self._fitting = alignments_of(match)  # explain all that was heard
         self._over_s = self._end_of_track_s()
+        self._looks: list[Look] = []
+        self._note(match)
         first, *others = [
             Alternative(each.track, max(0.0, start_s + each.alignment_s)) for each in readings.values()
         ]
@@ -100,6 +104,7 @@ class OpenPlay:
 
     def hear(self, match: Match) -> None:
         """Count the match's sound to the play."""
+        self._note(match)
         self.heard_s = max(self.heard_s, match.end_s)
         self.confidence = max(self.confidence, match.confidence)
         name, known = next(iter(self.readings.items()))
@@ -150,11 +155,15 @@ class OpenPlay:
     def resumes(self, match: Match) -> bool:
         """Return whether this play, which had ended, goes on with this match: unnoticed, or after a pause.
 
-        The track goes on where it stopped, or at most as far as the time since then, or is a little behind.
-        It was not over, and does not begin again.
+        The track is where it would be without a pause; or, for some time, it goes on where it stopped, or at
+        most as far as the time since then, or is a little behind. It was not over, and does not begin again.
         """
         reading = readings_of(match).get(self.play.track.id)
         if reading is None or -reading.alignment_s >= self._over_s - self._rules.restart_s:
+            return False
+        if abs(reading.alignment_s - self.alignment_s) <= 2 * self._rules.drift_s:
+            return True
+        if match.end_s - self.heard_s > self._rules.resume_s:
             return False
         stopped_s = self.heard_s + self.alignment_s  # position in the track
         ahead_s = reading.alignment_s + match.start_s - stopped_s
@@ -175,11 +184,19 @@ class OpenPlay:
         one = Alternative(other.play.track, other.play.offset_s)
         return dataclasses.replace(self.play, alternatives=(*self.play.alternatives, one)), other
 
-    def end(self, end_s: float) -> Play:
-        """Return the play, which ends at this second."""
+    def end(self, end_s: float) -> PlayEnded:
+        """End the play at this second."""
         end_s = max(self.play.start_s, min(self.play.end_s, end_s))
         self.play = dataclasses.replace(self.play, end_s=end_s)
-        return self.play
+        return PlayEnded(self.play, tuple(self._looks))
+
+    def _note(self, match: Match) -> None:
+        """Keep the match for an explanation; of many, every second one."""
+        position_s = match.offset_s + match.end_s - match.start_s
+        look = (match.score, match.threshold, match.similarity, match.margin)
+        self._looks.append(Look(match.end_s, position_s, *look))
+        if len(self._looks) > _MAX_LOOKS:
+            del self._looks[1::2]
 
 
 def first_heard_s(match: Match, recent: list[Match], rules: TrackRules) -> float:

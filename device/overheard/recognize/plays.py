@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
-from overheard.events import Event, Match, Play, PlayEnded, PlayStarted, PlayUpdated
+from overheard.events import Event, Match, Play, PlayStarted, PlayUpdated
 from overheard.recognize.agreement import (
     TrackRules,
     agree,
@@ -133,12 +134,12 @@ class PlayTracker:
         return self._end(current, current.heard_s)
 
     def _end(self, current: OpenPlay, end_s: float) -> list[Event]:
-        play = current.end(end_s)
+        ended = current.end(end_s)
         self._open = None
         self._ended.append(current)
-        self._floor_s = max(self._floor_s, play.end_s)
+        self._floor_s = max(self._floor_s, ended.play.end_s)
         self._stretch.unexplained(current.heard_s)
-        return [PlayEnded(play)]
+        return [ended]
 
     # A new play
 
@@ -147,8 +148,7 @@ class PlayTracker:
         first, rules, current = self._pending, self._rules, self._open
         if first is None or not agree(first, match, rules.drift_s):
             first = self._pending = match
-        later_s = match.end_s - first.end_s
-        confirmed = match.score >= match.threshold + rules.strong_above or later_s >= rules.confirm_s
+        confirmed = self._is_confirmed(match, match.end_s - first.end_s)
         same_track = current is not None and current.play.track.id in readings_of(match)
         if current is not None and same_track:
             if not confirmed:
@@ -162,6 +162,15 @@ class PlayTracker:
         elif current is not None and current.goes_on(match, 0.0):
             return []  # a passage that both have
         return self._start(match) if confirmed else []
+
+    def _is_confirmed(self, match: Match, later_s: float) -> bool:
+        """Return whether a match starts a play: it is strong, or confirms one that ended `later_s` before."""
+        rules, current = self._rules, self._open
+        searched_s = self._stretch.unmatched_s
+        if current is not None:
+            searched_s = max(0.0, match.end_s - current.over_s) if current.over_s < match.end_s else math.inf
+        strong = match.score >= match.threshold + rules.strong_after(searched_s)
+        return strong or later_s >= rules.confirm_after(searched_s)
 
     def _start(self, match: Match) -> list[Event]:
         """Start a play where the track was first heard, and end the previous play there."""
@@ -202,15 +211,14 @@ class PlayTracker:
 
     def _resumed(self, match: Match) -> OpenPlay | None:
         """Return the play that goes on with this match."""
-        for ended in reversed(self._ended):
-            recent = match.end_s - ended.heard_s <= self._rules.resume_s
-            if recent and ended.resumes(match):
-                return ended
-        return None
+        return next((ended for ended in reversed(self._ended) if ended.resumes(match)), None)
 
     def _resume(self, resumed: OpenPlay, match: Match) -> list[Event]:
         self._pending = None
-        events = [] if self._open is None else self._end(self._open, min(self._open.heard_s, match.start_s))
+        events: list[Event] = []
+        if (current := self._open) is not None:
+            earliest_s = current.play.start_s + self._rules.shortest_s
+            events = self._end(current, max(earliest_s, min(current.heard_s, match.start_s)))
         self._ended.remove(resumed)
         resumed.resume(match)
         return events + self._open_with(resumed)

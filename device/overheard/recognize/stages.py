@@ -10,7 +10,7 @@ STAGES = ("gate", "frontend", "detector", "network", "search", "match")
 
 
 class StageTimes:
-    """Seconds of processor time of this thread by stage. Stages do not nest.
+    """Seconds of processor time of this thread by stage; without the stages inside it.
 
     Attributes
     ----------
@@ -20,12 +20,16 @@ class StageTimes:
 
     def __init__(self) -> None:
         self.cpu_s = dict.fromkeys(STAGES, 0.0)
+        self._inside_s = 0.0  # time of the stages inside the present one
 
     @contextlib.contextmanager
     def of(self, stage: str) -> Iterator[None]:
         """Count the processor time of the `with` block for a stage."""
-        began = time.thread_time()
+        began, before_s = time.thread_time(), self._inside_s
+        self._inside_s = 0.0
         try:
             yield
         finally:
-            self.cpu_s[stage] += time.thread_time() - began
+            whole_s = time.thread_time() - began
+            self.cpu_s[stage] += whole_s - self._inside_s
+            self._inside_s = before_s + whole_s

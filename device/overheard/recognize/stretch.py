@@ -58,6 +58,11 @@ class SoundStretch:
             self.forget()
         return events
 
+    @property
+    def unmatched_s(self) -> float:
+        """Seconds of sound that no play explains."""
+        return self._unmatched_s
+
     def lost(self) -> None:
         """Note lost sound: it may have been long, so that the stretch is not a short one."""
         self.n_windows += self.sounding

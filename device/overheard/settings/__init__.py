@@ -7,6 +7,7 @@ May import: the other base modules.
 
 from overheard.settings.load import default_config_path, fields, flatten, load, read_toml
 from overheard.settings.schema import (
+    AUTO,
     MODELS_DIR,
     GateSettings,
     IndexSettings,
@@ -17,6 +18,7 @@ from overheard.settings.schema import (
 )
 
 __all__ = [
+    "AUTO",
     "MODELS_DIR",
     "GateSettings",
     "IndexSettings",

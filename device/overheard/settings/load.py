@@ -99,6 +99,8 @@ def _sources(
     yield f"file {config}", from_file
     if env.get("OVERHEARD_DATA_DIR"):
         yield "environment OVERHEARD_DATA_DIR", {"data_dir": env["OVERHEARD_DATA_DIR"]}
+    if env.get("OVERHEARD_MODEL"):
+        yield "environment OVERHEARD_MODEL", {"model": env["OVERHEARD_MODEL"]}
     yield "flag", {name: value for name, value in overrides.items() if value is not None}
 
 

@@ -15,6 +15,8 @@ from overheard.settings.field import field as _field
 from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
+AUTO = ("", "auto")  # values of `model` for which overheard.fingerprint.choice chooses
+MODEL_ALIASES = {"large": "overheard"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,9 @@ class ListenSettings:
     queue_s: float = _field(10.0, "seconds of audio to buffer while recognition is busy", 1, 600)
     reconnect_max_s: float = _field(
         30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
+    )
+    schedule: bool = _field(
+        True, "look at the sound only when there may be something new; false: all the time"
     )
     quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
     live: bool = _field(True, "let `overheard status` and the web page see what is heard, on a local socket")
@@ -81,12 +86,22 @@ class WebSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class UnknownSettings:
+    """Settings of unknown music."""
+
+    remember: bool = _field(
+        True, "remember unknown music by its fingerprint, to recognize it when it returns"
+    )
+    max_pieces: int = _field(200, "pieces of unknown music to remember", 1, 2000)
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings."""
 
     data_dir: Path = dataclasses.field(default=Path(), metadata=_about("folder of packs and history"))
     packs: tuple[str, ...] = _field((), "names of the packs to search; empty: those that are enabled")
-    model: str = _field("", "overheard, overheard-tiny, or the path of a model's .json; empty: overheard")
+    model: str = _field("auto", "auto, large, another shipped model, or the path of a model's .json")
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
@@ -94,11 +109,17 @@ class Settings:
     history: HistorySettings = HistorySettings()
     web: WebSettings = WebSettings()
     sinks: SinksSettings = ALL_OFF
+    unknown: UnknownSettings = UnknownSettings()
 
     @property
     def packs_dir(self) -> Path:
         """The folder of the user's own packs."""
         return self.data_dir / "packs"
+
+    @property
+    def unknown_path(self) -> Path:
+        """The pack of unknown music."""
+        return self.data_dir / "unknown" / "unknown.pack"
 
     @property
     def history_path(self) -> Path:
@@ -107,8 +128,11 @@ class Settings:
 
     @property
     def model_path(self) -> Path | None:
-        """The manifest of the model to load; None for the default model."""
-        shipped = MODELS_DIR / f"{self.model}.json"
-        if self.model == Path(self.model).name and shipped.exists():
+        """The manifest of the model that the settings name; None if it is chosen automatically."""
+        if self.model in AUTO:
+            return None
+        name = MODEL_ALIASES.get(self.model, self.model)
+        shipped = MODELS_DIR / f"{name}.json"
+        if name == Path(name).name and shipped.exists():
             return shipped
-        return expand_user(self.model) if self.model else None
+        return expand_user(self.model)

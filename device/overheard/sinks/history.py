@@ -100,6 +100,7 @@ class HistorySink:
         if isinstance(event, PlayEnded):
             self._open = None
             self._ended.append(entry)
+            entry.explain(event.looks)
             due = True
         if due:
             self._keep(entry)

@@ -1,8 +1,7 @@
-"""What the entities of Home Assistant show, as a text for each topic, and how they are discovered."""
+"""What the entities of Home Assistant show, as a text for each topic."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -18,7 +17,6 @@ from overheard.events import (
     Track,
 )
 from overheard.sinks.jsonl import iso_utc
-from overheard.version import version
 
 ONLINE, OFFLINE = "online", "offline"
 UNKNOWN = "None"  # what Home Assistant takes for an unknown state
@@ -72,8 +70,11 @@ class HomeState:
             self._music = False
         if kind is None:
             return None
-        play = event.play if isinstance(event, PlayStarted | PlayEnded) else None
-        return json.dumps({"event_type": kind, **_attributes(play, started)})
+        if isinstance(event, MusicUnknown):
+            about = {"unknown_id": event.unknown_id, "times_heard": event.times_heard}
+        else:
+            about = _attributes(event.play if isinstance(event, PlayStarted | PlayEnded) else None, started)
+        return json.dumps({"event_type": kind, **about})
 
     def update(self, status: Status) -> None:
         """Take the newest status, which knows better whether there is music."""
@@ -111,72 +112,3 @@ def _attributes(play: Play | None, started: float) -> dict[str, Any]:
         "confidence": round(play.confidence, 2),
         "alternatives": [other.track.name for other in play.alternatives],
     }
-
-
-@dataclasses.dataclass(frozen=True)
-class Topics:
-    """The topics of one device."""
-
-    prefix: str  # of discovery
-    id: str
-
-    @property
-    def discovery(self) -> str:
-        """Where Home Assistant looks for the device."""
-        return f"{self.prefix}/device/{self.id}/config"
-
-    @property
-    def birth(self) -> str:
-        """Where Home Assistant says that it has started."""
-        return f"{self.prefix}/status"
-
-    def own(self, name: str) -> str:
-        """Return a topic of the device."""
-        return f"overheard/{self.id}/{name}"
-
-
-def discovery(topics: Topics, name: str, can_pause: bool, cover: bool) -> str:
-    """Return the message by which Home Assistant discovers the device and its entities.
-
-    Source: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
-    """
-    attributes = {"json_attributes_topic": topics.own("attributes")}
-    components: dict[str, dict[str, Any]] = {
-        "title": {"platform": "sensor", "name": "Title", "icon": "mdi:music-note", **attributes},
-        "artist": {"platform": "sensor", "name": "Artist", "icon": "mdi:account-music"},
-        "album": {"platform": "sensor", "name": "Album", "icon": "mdi:album"},
-        "music": {"platform": "binary_sensor", "name": "Music", "device_class": "sound"},
-        "event": {"platform": "event", "name": "Play", "event_types": list(EVENT_TYPES)},
-    }
-    if can_pause:
-        components["pause"] = {
-            "platform": "switch",
-            "name": "Pause",
-            "icon": "mdi:microphone-off",
-            "command_topic": topics.own("pause/set"),
-        }
-    for key, component in components.items():
-        component["state_topic"] = topics.own(key)
-    if cover:
-        components["cover"] = {"platform": "image", "name": "Cover", "image_topic": topics.own("cover")}
-    for key, component in components.items():
-        component["unique_id"] = f"{topics.id}_{key}"
-        component["default_entity_id"] = (
-            f"{component['platform']}.{topics.id.lower().replace('-', '_')}_{key}"
-        )
-    origin = {"name": "overheard", "sw": version(), "url": "https://github.com/overheard/overheard"}
-    device = {
-        "identifiers": [f"overheard_{topics.id}"],
-        "name": name,
-        "manufacturer": "overheard",
-        "model": "Music recognition",
-        "sw_version": version(),
-    }
-    return json.dumps(
-        {
-            "device": device,
-            "origin": origin,
-            "availability_topic": topics.own("availability"),
-            "components": components,
-        }
-    )

@@ -41,6 +41,7 @@ class Metrics:
         self._queues = queues
         self._lock = threading.Lock()
         self._plays = self._unknown = 0
+        self._last_start_s = -1.0  # of a play
         self._analysed_s = 0.0
         self._status: Status | None = None
         self._last_audio = 0.0
@@ -48,7 +49,9 @@ class Metrics:
     def count(self, event: Event) -> None:
         """Count an event."""
         with self._lock:
-            self._plays += isinstance(event, PlayEnded)
+            if isinstance(event, PlayEnded):
+                self._plays += event.play.start_s != self._last_start_s  # it may end again after a pause
+                self._last_start_s = event.play.start_s
             self._unknown += isinstance(event, MusicUnknown)
 
     def update(self, status: Status, now: float) -> None:

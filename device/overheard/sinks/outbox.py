@@ -6,13 +6,14 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from overheard.sinks.courier import Courier, Deliver
 from overheard.sinks.disk_queue import DiskQueue
 
-_CLOSE_TIMEOUT_S = 1.0  # for the delivery that goes on
+_LAST_S, _CLOSE_TIMEOUT_S = 0.5, 1.0  # for the last deliveries to begin, and to end
 
 
 def queue_path(data_dir: Path, name: str) -> Path:
@@ -41,6 +42,7 @@ class Outbox:
         self._courier = Courier(name, self.queue, deliver, interval_s, may_deliver=self._locked)
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._until_s = 0.0  # when to stop delivering
         self._thread = threading.Thread(target=self._run, name=f"courier {name}", daemon=True)
         self._thread.start()
 
@@ -55,7 +57,8 @@ class Outbox:
         self._wake.set()
 
     def close(self) -> None:
-        """Stop delivering; what is left stays in the file for the next time."""
+        """Deliver what can be delivered at once; what is left stays in the file for the next time."""
+        self._until_s = time.monotonic() + _LAST_S
         self._stopping.set()
         self._wake.set()
         self._thread.join(_CLOSE_TIMEOUT_S)
@@ -65,9 +68,12 @@ class Outbox:
                 os.close(self._lock)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while True:
             wait_s = self._courier.step()
-            if wait_s > 0:
+            if self._stopping.is_set():
+                if wait_s > 0 or time.monotonic() > self._until_s:
+                    return
+            elif wait_s > 0:
                 self._wake.wait(wait_s)
             self._wake.clear()
 

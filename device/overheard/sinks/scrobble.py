@@ -45,15 +45,32 @@ class _Listening:
     heard_s: float = 0.0
     ended_at: float = 0.0  # Unix time
     end_offset_s: float = 0.0  # position in the track
+    play_started_at: float = 0.0  # Unix time at which its last play started
     counted: bool = False
 
     def continues(self, play: Play, starts_at: float) -> bool:
         """Return whether a play of the same track belongs to this listening, which was interrupted."""
+        if self.is_of(starts_at):
+            return True
         back_s = min(_BACK_S, play.track.duration_s / 4) if play.track.duration_s else _BACK_S
         if play.offset_s < self.end_offset_s - back_s:
             return False  # it started again
         zero_at, before = starts_at - play.offset_s, self.ended_at - self.end_offset_s
         return abs(starts_at - self.ended_at) <= _PAUSE_S or abs(zero_at - before) <= _SAME_START_S
+
+    def is_of(self, starts_at: float) -> bool:
+        """Return whether a play is the last one of this listening, which had ended and goes on."""
+        return abs(starts_at - self.play_started_at) <= _CLOCK_SET_S
+
+
+def _is_listening(values: Any) -> bool:
+    """Return whether a value that was stored, maybe by another version, has the fields of a listening."""
+    fields = dataclasses.fields(_Listening)
+    if not isinstance(values, dict) or set(values) != {field.name for field in fields}:
+        return False
+    return isinstance(values["track_id"], str) and all(
+        isinstance(value, int | float) for name, value in values.items() if name != "track_id"
+    )
 
 
 class ScrobbleRule:
@@ -67,10 +84,12 @@ class ScrobbleRule:
 
     def __init__(self, shortest_s: float = 0.0, recent: Iterable[dict[str, Any]] = ()) -> None:
         self._shortest_s = shortest_s
-        self._recent = {values["track_id"]: _Listening(**values) for values in recent}
+        restored = [_Listening(**values) for values in recent if _is_listening(values)]
+        self._recent = {listening.track_id: listening for listening in restored}
         self._play: Play | None = None  # the play that is heard now
         self._now: _Listening | None = None
-        self._before_s = 0.0  # heard of this listening before this play
+        self._before_s = 0.0  # heard of this listening before this stretch of sound
+        self._from_s = 0.0  # start of the stretch
         self._clock = 0.0
 
     def follow(self, event: Event, started: float) -> list[NowPlaying | Listened]:
@@ -106,7 +125,10 @@ class ScrobbleRule:
         self._recent[play.track.id] = self._now = listening  # the last of the dictionary
         while len(self._recent) > _MAX_RECENT:
             del self._recent[next(iter(self._recent))]
+        # Of a play that goes on after a pause, what follows now counts.
+        self._from_s = play.end_s if listening.is_of(starts_at) else play.start_s
         self._before_s, self._clock = listening.heard_s, started
+        listening.play_started_at = starts_at
 
     def _hear(self, play: Play, started: float) -> list[NowPlaying | Listened]:
         now, length_s = self._now, play.end_s - play.start_s
@@ -116,7 +138,7 @@ class ScrobbleRule:
         if abs(started - self._clock) > _CLOCK_SET_S:  # the clock of the computer was set
             now.started_at += started - self._clock
             self._clock = started
-        now.heard_s = self._before_s + length_s
+        now.heard_s = self._before_s + play.end_s - self._from_s
         now.ended_at, now.end_offset_s = started + play.end_s, play.offset_s + length_s
         if now.counted or 0 < play.track.duration_s < self._shortest_s:
             return []

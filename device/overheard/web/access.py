@@ -50,6 +50,27 @@ def load_token(data_dir: Path, renew: bool = False) -> tuple[str, bool]:
     return token, True
 
 
+def is_local(host: str) -> bool:
+    """Return whether only this computer can connect to an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def shown_host(host: str) -> str:
+    """Return how others reach an address: the host name, if it is that of all networks."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return socket.gethostname()
+    return f"[{host}]" if address.version == 6 else host
+
+
 class Access:
     """Decide about requests.
 
@@ -62,7 +83,9 @@ class Access:
 
     def __init__(self, token: str | None, names: Iterable[str] = ()) -> None:
         self._token = token
-        self._cookie = "" if token is None else hmac.new(token.encode(), b"cookie 1", hashlib.sha256).hexdigest()
+        self._cookie = (
+            "" if token is None else hmac.new(token.encode(), b"cookie 1", hashlib.sha256).hexdigest()
+        )
         own = socket.gethostname().lower().rstrip(".")
         short = own.partition(".")[0]
         self._names = {"localhost", own, short, f"{short}.local", f"{short}.lan", f"{short}.home"}
@@ -101,7 +124,7 @@ class Access:
         return hmac.compare_digest(cookie.encode("utf-8", "replace"), self._cookie.encode())
 
     def knows_token(self, token: str) -> bool:
-        """Return whether a token is the right one. It is too long to be guessed, so failures are not counted."""
+        """Return whether a token is the right one. It is too long to be guessed: no failures are counted."""
         return self._token is not None and hmac.compare_digest(
             token.encode("utf-8", "replace"), self._token.encode()
         )

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from overheard.version import version
-from overheard.web import api_live, api_packs, api_plays, api_settings
+from overheard.web import api_live, api_packs, api_plays, api_settings, api_unknown
 from overheard.web.context import Context
 from overheard.web.operation import Call, Operation, answer
 from overheard.web.schemas import ERROR, record, text
@@ -36,14 +36,15 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     *api_live.OPERATIONS,
     *api_plays.OPERATIONS,
+    *api_unknown.OPERATIONS,
     *api_packs.OPERATIONS,
     *api_settings.OPERATIONS,
 )
 _REASONS = {
     401: "the token is missing",
     404: "not found",
-    409: "not possible now",
-    503: "the history or `overheard listen` cannot be reached",
+    409: "not possible now, as pausing while `overheard listen` does not run",
+    503: "the history cannot be used",
     **{400: "a value is invalid", 403: "a request from another site", 421: "an unknown host name"},
     **{408: "the body arrives too slowly", 413: "the body is too large", 415: "the body is not JSON"},
 }
@@ -78,7 +79,11 @@ def openapi() -> dict[str, Any]:
     paths["/api/v1/events"] = {"get": _events()}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "overheard", "version": "1", "description": "What overheard hears, and what it heard."},
+        "info": {
+            "title": "overheard",
+            "version": "1",
+            "description": "What overheard hears, and what it heard.",
+        },
         "paths": paths,
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"token": []}],
@@ -92,7 +97,9 @@ def _described(operation: Operation) -> dict[str, Any]:
         for name, schema in schemas.items()
     ]
     content = (
-        {operation.media: {}} if operation.answer is None else {"application/json": {"schema": operation.answer}}
+        {operation.media: {}}
+        if operation.answer is None
+        else {"application/json": {"schema": operation.answer}}
     )
     responses = {"200": {"description": "done", "content": content}}
     if operation.answer is None:

@@ -38,7 +38,7 @@ def _request(path: Path, request: dict[str, Any]) -> Any:
         with LiveClient(path) as client:
             client.request(request)
     except NotRunning as error:
-        raise ApiError(503, error.problem, error.remedy) from error
+        raise ApiError(409, error.problem, error.remedy) from error
     return {"done": True}
 
 
@@ -66,7 +66,9 @@ def _path_of(call: Call, track_id: str) -> str:
     return rows[0].path if rows else ""
 
 
-_FOR_S = maybe(number("seconds; null or absent: until it is resumed", exclusiveMinimum=0, maximum=366 * 86400))
+_FOR_S = maybe(
+    number("seconds; null or absent: until it is resumed", exclusiveMinimum=0, maximum=366 * 86400)
+)
 OPERATIONS = (
     Operation(
         *("GET", "/api/v1/status", "What is heard now", get_status),
@@ -82,10 +84,10 @@ OPERATIONS = (
         *("POST", "/api/v1/pause", "Pause listening", pause),
         body=record({"for_s": _FOR_S}, ()),
         answer=DONE,
-        errors=(409, 503),
+        errors=(409,),
     ),
     Operation(
-        *("POST", "/api/v1/resume", "Listen again", resume), body=record({}), answer=DONE, errors=(409, 503)
+        *("POST", "/api/v1/resume", "Listen again", resume), body=record({}), answer=DONE, errors=(409,)
     ),
     Operation(
         *("GET", "/api/v1/covers/{track_id}", "Cover from the tags of a track's file", get_cover),

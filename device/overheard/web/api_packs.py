@@ -50,7 +50,10 @@ OPERATIONS = (
     Operation(
         *("GET", "/api/v1/packs", "All packs, and which are searched", list_packs),
         answer=record(
-            {"packs": many(PACK), "selected": many(text("names in the setting packs, which override `enabled`"))}
+            {
+                "packs": many(PACK),
+                "selected": many(text("names in the setting packs, which override `enabled`")),
+            }
         ),
         errors=(409,),
     ),

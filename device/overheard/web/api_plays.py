@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from overheard.sinks.forget import forget
-from overheard.sinks.history_marks import (
-    UnknownRow,
-    label_unknown,
-    mark_favourite,
-    mark_wrong,
-    read_evidence,
-    read_unknown,
-)
+from overheard.sinks.history_marks import mark_favourite, mark_wrong, read_evidence
 from overheard.sinks.history_pages import SHOWN, Wanted, find_play, find_plays
 from overheard.sinks.history_rows import PlayRow
-from overheard.text import clean
 from overheard.web.operation import ApiError, Call, Operation
-from overheard.web.schemas import DONE, PLAY, PLAY_ID, TIME, UNKNOWN, flag, integer, many, maybe, record, text
-from overheard.web.values import InvalidValue
+from overheard.web.schemas import DONE, LOOK, PLAY, PLAY_ID, TIME, flag, integer, many, maybe, record, text
 
 _MAX_WORDS = 10
+_LOOK = ("after_s", "position_s", "score", "threshold", "similarity", "margin")  # as the history stores it
 _CURSOR = text("`next` of the page before", 60, pattern=r"^[0-9T:.Z-]{16,40}~[1-9][0-9]{0,17}$")
 
 
@@ -64,34 +57,28 @@ def change_play(call: Call) -> Any:
 
 
 def explain_play(call: Call) -> Any:
-    """Return why a play was recognized."""
+    """Return what the recognition of a play was based on: each look at it."""
     _row(call)
-    text = read_evidence(call.context.settings.history_path, call.path["id"])
+    evidence = read_evidence(call.context.settings.history_path, call.path["id"])
+    return {"looks": [dict(zip(_LOOK, look, strict=True)) for look in _looks(evidence)]}
+
+
+def _looks(evidence: str | None) -> list[list[float]]:
+    """Return the looks that are stored; none if they are damaged."""
     try:
-        evidence = None if text is None else json.loads(text)
+        values = json.loads(evidence or "{}")
     except (ValueError, RecursionError):
-        evidence = None
-    return {"evidence": evidence if isinstance(evidence, dict) else None}
+        return []
+    looks = values.get("looks") if isinstance(values, dict) else None
+    return [look for look in looks if _is_look(look)] if isinstance(looks, list) else []
 
 
-def list_unknown(call: Call) -> Any:
-    """Return the unknown music that has no name yet, the latest first."""
-    rows = reversed(read_unknown(call.context.settings.history_path))
-    return {"unknown": [{"id": row.unknown_id, **_heard(row)} for row in rows]}
-
-
-def _heard(row: UnknownRow) -> dict[str, Any]:
-    return {"times": row.times, "first_at": row.first_at, "last_at": row.last_at}
-
-
-def name_unknown(call: Call) -> Any:
-    """Give unknown music its name, in all plays of it."""
-    title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
-    if not title:
-        raise InvalidValue("title is empty")
-    if not label_unknown(call.context.settings.history_path, call.path["id"], artist, title):
-        raise ApiError(404, "no unknown music has this id")
-    return {"done": True}
+def _is_look(look: object) -> bool:
+    return (
+        isinstance(look, list)
+        and len(look) == len(_LOOK)
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in look)
+    )
 
 
 def delete_play(call: Call) -> Any:
@@ -116,7 +103,9 @@ def play_json(row: PlayRow) -> dict[str, Any]:
             "id": row.track_id,
             **{name: getattr(row, name) for name in ("title", "artist", "album", "path", "pack")},
         },
-        **{name: getattr(row, name) for name in ("started_at", "ended_at", "offset_s", "score", "confidence")},
+        **{
+            name: getattr(row, name) for name in ("started_at", "ended_at", "offset_s", "score", "confidence")
+        },
         "source": row.source,
         "alternatives": row.alternatives,
         **{name: getattr(row, name) for name in ("speed", "favourite", "wrong", "unknown_id", "label")},
@@ -127,7 +116,11 @@ OPERATIONS = (
     Operation(
         *("GET", "/api/v1/plays", "The history, the latest plays first", list_plays),
         query={
-            "show": text("plays; favourites; unknown music without a name; wrong plays; everything else", enum=list(SHOWN), default="plays"),
+            "show": text(
+                "plays; favourites; unknown music without a name; wrong plays; everything else",
+                enum=list(SHOWN),
+                default="plays",
+            ),
             "q": text("words that must occur in title, artist or album", 200, default=""),
             "since": {**TIME, "description": f"only plays that ended after this {TIME['description']}"},
             "until": {**TIME, "description": f"only plays that started before this {TIME['description']}"},
@@ -153,19 +146,7 @@ OPERATIONS = (
     Operation(
         *("GET", "/api/v1/plays/{id}/explanation", "Why a play was recognized", explain_play),
         path_values={"id": PLAY_ID},
-        answer=record({"evidence": maybe({"type": "object"})}),
-        errors=(404, 503),
-    ),
-    Operation(
-        *("GET", "/api/v1/unknown", "Unknown music without a name, the latest first", list_unknown),
-        answer=record({"unknown": many(UNKNOWN)}),
-        errors=(503,),
-    ),
-    Operation(
-        *("PATCH", "/api/v1/unknown/{id}", "Give unknown music its name", name_unknown),
-        path_values={"id": integer("id of the unknown music", 0)},
-        body=record({"title": text("", 300, minLength=1), "artist": text("", 300)}, ("title",)),
-        answer=DONE,
+        answer=record({"looks": many(LOOK)}),
         errors=(404, 503),
     ),
     Operation(

@@ -1,4 +1,4 @@
-"""Bound what one HTTP connection may cost: its headers, the time it takes to send them, and unread answers."""
+"""Bound what one HTTP connection may cost: headers, the time of a request, and unread answers."""
 
 from __future__ import annotations
 
@@ -34,30 +34,34 @@ class BoundedConnection(H11Protocol):
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self.transport.is_closing():
             self._wait_for_request()
         else:
-            self._deadline = _cancelled(self._deadline)
+            self._forget_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadlines."""
-        self._deadline = _cancelled(self._deadline)
-        self._stuck = _cancelled(self._stuck)
+        self._forget_deadline()
+        _cancel(self._stuck)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Start the deadline of a client that does not read."""
         super().pause_writing()
-        self._stuck = _cancelled(self._stuck)
+        _cancel(self._stuck)
         self._stuck = self.loop.call_later(_STUCK_S, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Cancel the deadline of a client that reads again."""
         super().resume_writing()
-        self._stuck = _cancelled(self._stuck)
+        _cancel(self._stuck)
+
+    def _forget_deadline(self) -> None:
+        _cancel(self._deadline)
+        self._deadline = None
 
     def _wait_for_request(self) -> None:
         if self._deadline is None:
             self._deadline = self.loop.call_later(_REQUEST_S, self.transport.abort)
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()

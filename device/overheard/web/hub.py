@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 MAX_STREAMS = 300
 _MAX_QUEUED = 64  # messages of a stream: half a minute
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 5.0
-_SILENCE_S = 15.0  # without a message, a comment keeps proxies from closing the stream
+_COMMENT_S = 15.0  # a comment at these intervals keeps proxies from closing a stream without events
 _STALE_S = 10.0  # without a status, what is known is out of date
 # The position of a play is in the status, about once a second.
 _FORWARDED = ("status", "play_started", "play_ended", "music_unknown", "silence", "source_changed")
@@ -62,14 +62,13 @@ class Stream:
         self._ready.set()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield what is to be sent, and a comment when there has been nothing for a while."""
-        while not self._ended:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), _SILENCE_S)
+        """Yield what is to be sent, until the stream ends."""
+        while True:
+            await self._ready.wait()
             self._ready.clear()
             if self._ended:
                 return
-            data = b"".join(self._queue) or b": nothing new\n\n"
+            data = b"".join(self._queue)
             self._queue.clear()
             yield data
 
@@ -92,7 +91,7 @@ class Hub:
         self._streams: set[Stream] = set()
         self._writer: asyncio.StreamWriter | None = None
         self._wanted = False  # whether the picture was asked for
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.status: dict[str, Any] | None = None
         self.dropped = 0
 
@@ -108,14 +107,14 @@ class Hub:
 
     def start(self) -> None:
         """Start to read, in the running event loop."""
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._comment())]
 
     def close(self) -> None:
         """End all streams, and stop reading."""
         for stream in self._streams:
             stream.end()
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     @contextlib.contextmanager
     def stream(self, wants_mel: bool) -> Iterator[Stream]:
@@ -137,6 +136,7 @@ class Hub:
         try:
             yield stream
         finally:
+            stream.end()
             self._streams.discard(stream)
             self._update_wishes()
 
@@ -152,6 +152,11 @@ class Hub:
         if self._writer is not None and wanted != self._wanted:
             self._wanted = wanted
             self._writer.write(encode({"do": "watch", "mel": wanted}))
+
+    async def _comment(self) -> None:
+        while True:
+            await asyncio.sleep(_COMMENT_S)
+            self._send(b": nothing new\n\n")
 
     async def _run(self) -> None:
         retry_s = _FIRST_RETRY_S

@@ -58,7 +58,10 @@ def routes(access: Access) -> list[Route]:
     by_name = files()
 
     async def page(request: Request) -> Response:
-        return by_name[_PAGES[request.url.path]].response(request)
+        response = by_name[_PAGES[request.url.path]].response(request)
+        if request.url.path == "/login":  # with "no-referrer", browsers send the form without its origin
+            response.headers["referrer-policy"] = "same-origin"
+        return response
 
     async def file(request: Request) -> Response:
         found = by_name.get(request.path_params["name"])

@@ -50,7 +50,11 @@ def maybe(schema: Schema) -> Schema:
 PLAY_ID = integer("id of the play", 1)
 TRACK_ID = text("id of the track", 64, pattern="^[0-9A-Za-z._:-]{1,64}$")
 NAME = text("name of the pack", 200, minLength=1)
-TIME = text("time in UTC, such as 2026-11-28T21:14:03Z", 40, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?Z$")
+TIME = text(
+    "time in UTC, such as 2026-11-28T21:14:03Z",
+    40,
+    pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?Z$",
+)
 
 ERROR = record({"error": record({"problem": text(), "remedy": maybe(text())})})
 DONE = record({"done": flag()})
@@ -81,7 +85,11 @@ STATUS = record(
         "music": number("probability of music"),
         "playing": maybe(PLAYING),
         "pause": maybe(record({"reason": text(), "until": maybe(text("UTC, ISO 8601"))})),
-        "cpu_s": {"type": "object", "additionalProperties": number(), "description": "processor time by stage"},
+        "cpu_s": {
+            "type": "object",
+            "additionalProperties": number(),
+            "description": "processor time by stage",
+        },
         "audio_s": number("seconds of sound so far"),
         "lost_s": number("seconds of sound that were lost"),
         "next_check_s": maybe(number("seconds until the next match")),
@@ -105,8 +113,23 @@ PLAY = record(
         "label": maybe(text("name that the user gave to unknown music")),
     }
 )
+LOOK = record(
+    {
+        "after_s": number("seconds after the start of the play"),
+        "position_s": number("position in the track"),
+        "score": number(),
+        "threshold": number("lowest accepted score"),
+        "similarity": number("to the track, at most 1"),
+        "margin": number("how much more similar than the next track"),
+    }
+)
 UNKNOWN = record(
-    {"id": integer(), "times": integer("how often it was heard"), "first_at": text("UTC"), "last_at": text("UTC")}
+    {
+        "id": integer(),
+        "times": integer("how often it was heard"),
+        "first_at": text("UTC"),
+        "last_at": text("UTC"),
+    }
 )
 PACK = record(
     {

@@ -34,10 +34,13 @@ def listen_on(host: str, port: int) -> socket.socket:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
     except (OSError, UnicodeError) as error:
-        raise OverheardError(f"{host}: not an address of this computer", "use 127.0.0.1 or 0.0.0.0") from error
+        raise OverheardError(
+            f"{host}: not an address of this computer", "use 127.0.0.1 or 0.0.0.0"
+        ) from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(_BACKLOG)  # from now on, clients wait until the server runs
     except OSError as error:
         listening.close()
         reason = error.strerror or str(error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -30,18 +32,19 @@ class Events:
         try:
             query = parse_query(Request(scope).query_params.multi_items(), _QUERY)
             with self._hub.stream(query["mel"]) as stream:
-                await _until_either_ends(_send_events(stream, send), _wait_for_leave(receive))
+                await _until_either_ends(stream, _send_events(stream, send), _wait_for_leave(receive))
         except InvalidValue as error:
             await error_response(400, str(error))(scope, receive, send)
         except TooManyStreams:
             await error_response(503, "too many event streams", "close some pages")(scope, receive, send)
 
 
-async def _until_either_ends(*coroutines: object) -> None:
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[arg-type, call-overload]
+async def _until_either_ends(stream: Stream, *coroutines: Coroutine[Any, Any, None]) -> None:
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        stream.end()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

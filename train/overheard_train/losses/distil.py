@@ -18,9 +18,9 @@ class Distil(keras.layers.Layer):
     Both networks then embed into one space, and read and write the same packs.
 
     Sources: Hinton et al., Distilling the Knowledge in a Neural Network (1503.02531), for the idea; Tian et
-    al., Contrastive Representation Distillation (1910.10699), eq. 6, for contrasting a student's embedding
-    with the teacher's of other samples; Budnik and Avrithis, Asymmetric Metric Learning for Knowledge Transfer
-    (2006.16331), section 3.2, for students that query what the teacher indexed.
+    al., Contrastive Representation Distillation (1910.10699), for contrasting a student's embedding with the
+    teacher's of other samples; Budnik and Avrithis, Asymmetric Metric Learning for Knowledge Transfer
+    (2006.16331), for students that query what the teacher indexed.
 
     Parameters
     ----------

@@ -181,7 +181,7 @@ _worker: tuple[Moments, Embedder] | None = None  # of a process of the pool
 
 
 def _prepare(moments: Moments) -> None:
-    global _worker  # noqa: PLW0603  # a pool has no other place for what its processes keep
+    global _worker  # a pool has no other place for what its processes keep
     _worker = moments, Embedder(default_model())
 
 
@@ -209,7 +209,7 @@ def _save(path: Path, table: npt.NDArray[Any]) -> None:
 def _load(path: Path, shape: tuple[int, int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Map a cached table. Raises OverheardError if it is damaged."""
     try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        table: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         if table.shape != shape or table.dtype != dtype:
             raise ValueError(f"its shape is {table.shape}")
     except (OSError, ValueError, EOFError) as error:

@@ -12,7 +12,7 @@ from jeepney import DBusAddress
 from jeepney.io.blocking import DBusConnection
 
 from overheard.errors import OverheardError
-from overheard.events import Event, PlayEnded, PlayStarted, PlayUpdated, Track
+from overheard.events import Event, PlayStarted, PlayUpdated, Track
 from overheard.settings import Settings
 from overheard.sinks.context import Context
 from overheard.sinks.desktop.bus import ERRORS, call, connect
@@ -39,16 +39,15 @@ class NotifySink:
         self._expire_ms = round(1000 * timeout_s) if timeout_s else -1
         self._bus: DBusConnection | None = None
         self._id = 0
-        self._shown: str | None = None  # the track that was shown for the play that is heard now
+        self._shown: tuple[float, str] | None = None  # start and track of the play that was shown last
 
     def handle(self, event: Event, started: float) -> None:
         """Show the track of a play when it starts, and when it becomes another one."""
-        if isinstance(event, PlayEnded):
-            self._shown = None
         if not isinstance(event, PlayStarted | PlayUpdated) or event.play.ambiguous:
             return
-        if self._shown != event.play.track.id:
-            self._shown = event.play.track.id
+        shown = event.play.start_s, event.play.track.id
+        if self._shown != shown:  # a play that goes on after a pause is not shown again
+            self._shown = shown
             self.show(event.play.track)
 
     def show(self, track: Track) -> None:

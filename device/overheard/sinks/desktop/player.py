@@ -25,7 +25,7 @@ _FIXED: dict[str, Variant] = {
     "MinimumRate": ("d", 1.0),
     "MaximumRate": ("d", 1.0),
     "Volume": ("d", 1.0),
-    **{f"Can{name}": ("b", False) for name in ("GoNext", "GoPrevious", "Play", "Pause", "Seek", "Control")},
+    **{f"Can{name}": ("b", False) for name in ("GoNext", "GoPrevious", "Pause", "Seek", "Control")},
 }
 _METHODS = ("Next", "Previous", "Pause", "PlayPause", "Stop", "Play")
 
@@ -64,6 +64,7 @@ class Player:
         return {
             **_FIXED,
             "PlaybackStatus": ("s", "Playing" if play else "Stopped"),
+            "CanPlay": ("b", play is not None),  # playerctl shows nothing of a player without a track
             "Metadata": ("a{sv}", _metadata(play)),
             "Position": ("x", round(_US * max(0.0, position_s))),
         }
@@ -71,7 +72,7 @@ class Player:
     def changing(self, now: float) -> dict[str, Variant]:
         """Return the properties whose change is announced."""
         found = self.properties(PLAYER, now)
-        return {name: found[name] for name in ("PlaybackStatus", "Metadata")}
+        return {name: found[name] for name in ("PlaybackStatus", "CanPlay", "Metadata")}
 
 
 def _metadata(play: Play | None) -> dict[str, Variant]:

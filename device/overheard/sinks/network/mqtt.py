@@ -24,7 +24,8 @@ from overheard.settings import Settings
 from overheard.settings.sinks import MqttSettings
 from overheard.sinks.context import Context
 from overheard.sinks.disk_queue import DiskQueue
-from overheard.sinks.home_state import OFFLINE, ONLINE, HomeState, Topics, discovery
+from overheard.sinks.home_discovery import Topics, discovery
+from overheard.sinks.home_state import OFFLINE, ONLINE, HomeState
 from overheard.sinks.outbox import queue_path
 from overheard.sinks.secrets import read_secret
 from overheard.text import one_line, shorten

@@ -13,7 +13,7 @@ from overheard.settings import Settings
 from overheard.sinks.context import Context
 from overheard.sinks.courier import Rejected
 from overheard.sinks.event_sink import EventSink
-from overheard.sinks.messages import Messages
+from overheard.sinks.messages import Messages, delivery_key
 from overheard.sinks.network.http import Endpoint, settle
 from overheard.sinks.secrets import read_secret
 
@@ -46,7 +46,7 @@ class Webhook:
         data = json.dumps(body).encode()
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": f"{body.get('id', '')}-{body['event']}",
+            "Idempotency-Key": delivery_key(body),
         }
         if self._key:
             headers["X-Overheard-Signature"] = sign(self._key, data)

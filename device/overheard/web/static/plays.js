@@ -1,8 +1,8 @@
 // A list of plays, with what can be done with each.
 
 import { api } from "./api.js";
-import { cover, el, icon, replace, toast } from "./dom.js";
-import { clock, duration, length, name, percent } from "./format.js";
+import { cover, el, icon, replace, svg, toast } from "./dom.js";
+import { clock, length, name, percent } from "./format.js";
 
 const UNDO_S = 6;
 const doomed = new Map(); // plays that are deleted unless the user takes it back, and what deletes them
@@ -58,7 +58,7 @@ async function change(play, marks, then) {
 
 function details(play, item, heard, onChange) {
   const facts = [
-    ["Heard for", duration(heard)], ...(isUnknown(play) ? [] : [["From position", length(play.offset_s)], ["Confidence", percent(play.confidence)]]),
+    ["Heard for", length(heard)], ...(isUnknown(play) ? [] : [["From position", length(play.offset_s)], ["Confidence", percent(play.confidence)]]),
     ["Speed", Math.abs(play.speed - 1) < 0.0005 ? "" : percent(play.speed, 1)], ["Album", play.track.album], ["Pack", isUnknown(play) ? "" : play.track.pack], ["Input", play.source],
   ];
   const others = play.alternatives.map((other) => name(other.track));
@@ -77,7 +77,7 @@ function details(play, item, heard, onChange) {
     play.unknown_id !== null ? naming(play, onChange) : null,
     why,
     el("div", { class: "row" },
-      isUnknown(play) ? null : el("button", { class: "button", type: "button", onclick: (event) => explain(play, why, event.currentTarget) }, "Why this track?"),
+      isUnknown(play) ? null : el("button", { class: "button", type: "button", "aria-expanded": "false", onclick: (event) => explain(play, why, event.currentTarget) }, "Why this track?"),
       wrong,
       el("button", { class: "button danger", type: "button", onclick: () => remove(play, item, onChange) }, "Delete")),
   ];
@@ -91,8 +91,8 @@ function naming(play, onChange) {
       event.preventDefault();
       const [title, artist] = form.querySelectorAll("input");
       try {
-        await api("PATCH", `/unknown/${play.unknown_id}`, { title: title.value, artist: artist.value });
-        toast(`Named: ${title.value}. It has this name each time that it is heard.`);
+        const { recognized } = await api("PATCH", `/unknown/${play.unknown_id}`, { title: title.value, artist: artist.value });
+        toast(recognized ? `${title.value} is recognized from now on` : `Named: ${title.value}`);
         onChange();
       } catch (error) { toast(error.message); }
     },
@@ -102,21 +102,33 @@ function naming(play, onChange) {
 
 /** Show what the recognition was based on. */
 async function explain(play, box, button) {
-  box.hidden = false;
-  button.disabled = true;
+  box.hidden = !box.hidden;
+  button.setAttribute("aria-expanded", String(!box.hidden));
+  if (box.hidden || box.childElementCount) return;
   try {
-    const { evidence } = await api("GET", `/plays/${play.id}/explanation`);
-    replace(box, evidence ? facts(evidence) : el("p", {}, "Nothing more is known about this play."));
+    const { looks } = await api("GET", `/plays/${play.id}/explanation`);
+    replace(box, looks.length ? [evidence(looks), chart(looks)] : el("p", {}, "Nothing more is known about this play."));
   } catch (error) { replace(box, el("p", {}, error.message)); }
 }
 
-function facts(values) {
-  const shown = (value) => Array.isArray(value) ? value.map(shown).join(", ") : value !== null && typeof value === "object" ? Object.entries(value).map(([key, item]) => `${words(key)} ${shown(item)}`).join(", ")
-    : typeof value === "number" ? String(Math.round(value * 1000) / 1000) : value === true ? "yes" : value === false ? "no" : String(value ?? "–");
-  return el("dl", {}, Object.entries(values).map(([key, value]) => el("div", {}, el("dt", {}, words(key)), el("dd", {}, shown(value)))));
+function evidence(looks) {
+  const best = looks.reduce((one, other) => (other.score > one.score ? other : one));
+  const accepted = looks.filter((look) => look.score >= look.threshold).length;
+  const next = best.margin >= 0 ? `${best.margin.toFixed(2)} more than the next track` : "less than the next track";
+  return el("p", {}, `${accepted} of ${looks.length} looks at the sound found this track. The best scored ${best.score.toFixed(1)}, where ${best.threshold.toFixed(1)} is enough: its similarity is ${best.similarity.toFixed(2)}, ${next}.`);
 }
 
-const words = (key) => { const text = key.replaceAll("_", " ").replace(/ s$/, " (s)").replace(/ db$/, " (dB)"); return text[0].toUpperCase() + text.slice(1); };
+/** A point for each look: its score over time, and the score that is enough. */
+function chart(looks) {
+  const width = 640, height = 120, top = Math.max(...looks.map((look) => look.score), looks[0].threshold) * 1.1 || 1;
+  const end = Math.max(...looks.map((look) => look.after_s), 1);
+  const x = (look) => 8 + ((width - 16) * look.after_s) / end, y = (score) => height - 8 - ((height - 16) * Math.max(0, score)) / top;
+  const line = looks.map((look, i) => `${i ? "L" : "M"}${x(look).toFixed(1)} ${y(look.threshold).toFixed(1)}`).join("");
+  return svg("svg", { class: "looks", viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": "Score of each look over time, above the threshold if it was accepted" },
+    svg("path", { class: "limit", d: looks.length > 1 ? line : `M8 ${y(looks[0].threshold)}H${width - 8}` }),
+    looks.map((look) => svg("circle", { class: look.score >= look.threshold ? "hit" : "miss", cx: x(look), cy: y(look.score), r: 4 }, svg("title", {}, `after ${length(look.after_s)}: ${look.score.toFixed(1)}`))),
+    svg("text", { x: 8, y: height + 16 }, "0:00"), svg("text", { x: width - 8, y: height + 16, "text-anchor": "end" }, length(end)));
+}
 
 /** Hide a play now, and delete it when the user has not taken it back: deleting overwrites it in the file. */
 function remove(play, item, onChange) {

@@ -40,14 +40,15 @@ function pack(facts) {
   const button = el("button", {
     class: "switch", type: "button", role: "switch", "aria-checked": String(facts.enabled), "aria-label": `Search the pack ${facts.name}`,
     onclick: async () => {
+      if (button.getAttribute("aria-busy") === "true") return; // a disabled button would lose the focus
       const enabled = button.getAttribute("aria-checked") !== "true";
-      button.disabled = true;
+      button.setAttribute("aria-busy", "true");
       try {
         await api("PATCH", `/packs/${encodeURIComponent(facts.name)}`, { enabled });
         button.setAttribute("aria-checked", String(enabled));
         toast(`${facts.name} is ${enabled ? "searched" : "not searched"} from now on`);
       } catch (error) { toast(error.message); }
-      button.disabled = false;
+      button.removeAttribute("aria-busy");
     },
   });
   const about = facts.usable
