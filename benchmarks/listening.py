@@ -20,7 +20,7 @@ import numpy as np
 
 from overheard.catalogue.pack import open_pack
 from overheard.errors import OverheardError
-from overheard.events import Play, PlayEnded, PlayStarted, Track
+from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
 from overheard.recognize.pipeline import Recognizer
@@ -47,7 +47,7 @@ class Outcome:
     """The outcome of one track, or one stretch of noise or talk, played once from beginning to end.
 
     `kind` is "known" or "unknown" to the catalogue, or "without_music". `named_after_s` is the delay of the
-    first correct recognition, or None.
+    first correct recognition, or None. A play that goes on after a pause counts once.
     """
 
     kind: str
@@ -57,6 +57,9 @@ class Outcome:
     n_wrong: int
     wrong_s: float
     named_after_s: float | None
+    n_right: int = 0
+    shortest_s: float | None = None  # of all plays
+    n_unknown: int = 0  # events of unknown music
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +83,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--part", choices=PARTS, default="report", help="use calibration to select the rules of plays"
     )
     parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")
+    parser.add_argument(
+        "--conditions", nargs="+", choices=PLAYED_AS, default=list(PLAYED_AS), help="default: all"
+    )
     parser.add_argument("--quick", action="store_true", help="two tracks, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
@@ -96,11 +102,18 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model) -> dict[str,
     others = sorted(set(everything) - with_near_duplicates(part.known))
     packs = [catalogue.build_pack(corpus, model, paths, CACHE, args.jobs) for paths in (everything, others)]
     share = functools.partial(
-        play_share, args.corpus, args.part, model.path, [pack.path for pack in packs], tracks, args.quick
+        play_share,
+        args.corpus,
+        args.part,
+        model.path,
+        [pack.path for pack in packs],
+        tracks,
+        args.conditions,
+        args.quick,
     )
     played = on_every_core(share)
     return {
-        **{name: by_condition(played, name, PLAYED_AS) for name in ("known", "unknown")},
+        **{name: by_condition(played, name, args.conditions) for name in ("known", "unknown")},
         "without_music": by_condition(played, "without_music", WITHOUT_MUSIC),
         "tracks": len(tracks),
         "part": args.part,
@@ -123,6 +136,7 @@ def play_share(
     model_path: Path,
     pack_paths: Sequence[Path],
     tracks: Sequence[str],
+    conditions: Sequence[str],
     quick: bool,
     jobs: int,
     job: int,
@@ -136,7 +150,8 @@ def play_share(
     aliases = catalogue.aliases(packs[0], corpus_path)
     outcomes = []
     for track in tracks[job::jobs]:
-        outcomes += play(renderer, recognizers, corpus_path, aliases.get(track, track), track)
+        kept = aliases.get(track, track)
+        outcomes += play(renderer, recognizers, corpus_path, kept, track, conditions)
     for kind in WITHOUT_MUSIC:
         stretches = list(without_music(renderer.corpus, part, kind))[job::jobs]
         for waveform in stretches[:1] if quick else stretches:
@@ -150,8 +165,9 @@ def play(
     corpus_path: Callable[[Track], str],
     kept: str,
     track: str,
+    conditions: Sequence[str],
 ) -> list[Outcome]:
-    """Play a track in each condition, to a listener whose catalogue contains it and to one without it.
+    """Play a track in these conditions, to a listener whose catalogue contains it and to one without it.
 
     Parameters
     ----------
@@ -163,7 +179,7 @@ def play(
     n_samples = len(renderer.corpus.load(track)) - start
     with_track, without_track = recognizers
     outcomes = []
-    for condition in PLAYED_AS:
+    for condition in conditions:
         rng = seeded(SEED, "listening", track, condition)
         waveform = to_float(renderer.render(track, start, n_samples, CONDITIONS[condition], rng))
         outcomes.append(
@@ -202,25 +218,37 @@ def listen(
 ) -> Outcome:
     """Feed a waveform in blocks to a new listener, and judge its plays."""
     listener = recognizer.listener()
-    right_s = wrong_s = 0.0
-    n_wrong, named_after_s = 0, None
+    named_after_s, n_unknown = None, 0
+    plays: dict[float, Play] = {}  # by their start, which is that of the same play after a pause
     for begin in range(0, len(waveform) + BLOCK, BLOCK):
         block = waveform[begin : begin + BLOCK]
         for event in listener.process(block) if len(block) else listener.finish():
             if isinstance(event, PlayStarted) and is_right(event.play) and named_after_s is None:
                 named_after_s = min(begin + BLOCK, len(waveform)) / SAMPLE_RATE
+            n_unknown += isinstance(event, MusicUnknown)
             if isinstance(event, PlayEnded):
-                length_s = event.play.end_s - event.play.start_s
-                right_s += length_s if is_right(event.play) else 0.0
-                wrong_s += 0.0 if is_right(event.play) else length_s
-                n_wrong += not is_right(event.play)
-    return Outcome(kind, condition, len(waveform) / SAMPLE_RATE, right_s, n_wrong, wrong_s, named_after_s)
+                plays[event.play.start_s] = event.play
+    lengths = {start_s: play.end_s - start_s for start_s, play in plays.items()}
+    right = [lengths[start_s] for start_s, play in plays.items() if is_right(play)]
+    return Outcome(
+        kind,
+        condition,
+        len(waveform) / SAMPLE_RATE,
+        right_s=sum(right),
+        n_wrong=len(plays) - len(right),
+        wrong_s=sum(lengths.values()) - sum(right),
+        named_after_s=named_after_s,
+        n_right=len(right),
+        shortest_s=min(lengths.values(), default=None),
+        n_unknown=n_unknown,
+    )
 
 
 def summary_known(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Return for how much of the time the right track is shown, and after what delay."""
+    """Return for how much of the time the right track is shown, after what delay, and in how many plays."""
     seconds = sum(one.seconds for one in outcomes)
     delays = sorted(one.named_after_s for one in outcomes if one.named_after_s is not None)
+    shortest = [one.shortest_s for one in outcomes if one.shortest_s is not None]
     return {
         "hours": round(seconds / 3600, 3),
         "right_percent": round(100 * sum(one.right_s for one in outcomes) / seconds, 2),
@@ -230,6 +258,9 @@ def summary_known(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "tracks_named": len(delays),
         "named_after_s_median": round(statistics.median(delays), 2) if delays else None,
         "named_after_s_p90": round(float(np.quantile(delays, 0.9)), 2) if delays else None,
+        "tracks_split": sum(one.n_right > 1 for one in outcomes),
+        "tracks_unknown_and_named": sum(one.n_unknown > 0 and one.n_right > 0 for one in outcomes),
+        "shortest_play_s": round(min(shortest), 2) if shortest else None,
     }
 
 

@@ -79,8 +79,7 @@ def proposals(corpus: Corpus, model: Model) -> Iterator[tuple[str, str, float]]:
         own = [number for number, path in enumerate(paths) if path == item.path]
         for start_s in np.arange(0.0, len(waveform) / SAMPLE_RATE - WINDOW_S, STEP_S):
             window = waveform[int(start_s * SAMPLE_RATE) :][: WINDOW_S * SAMPLE_RATE]
-            queries, candidates, rows = recognizer.window_candidates(window, own)
-            evidence = recognizer.matcher.weigh(queries, candidates, rows, recognizer.clip_step_frames)
+            evidence = recognizer.matcher.weigh(*recognizer.window(window, own))
             if evidence is not None and evidence.similarity >= MIN_SIMILARITY:
                 other = paths[evidence.track]
                 position_s = evidence.offset_frames / model.spec.frontend.frames_per_s

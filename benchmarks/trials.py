@@ -10,6 +10,7 @@ microphones are from the calibration part. Nothing of the report part is used.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import json
@@ -18,6 +19,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from overheard.catalogue.pack import open_pack
 from overheard.errors import OverheardError
 from overheard.files import atomic_write
 from overheard.fingerprint.model import Model, load_model
@@ -41,16 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("trials", type=Path, metavar="TRIALS.json", help="the file to write")
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser.add_argument("--pack", type=Path, help="an existing pack of the same tracks, instead of indexing")
     parser.add_argument("--n", type=int, default=60, help="positions per length, each in every condition")
     parser.add_argument("--full-only", action="store_true", help="skip compact codes")
     args = parser.parse_args(argv)
     try:
         model, corpus = load_model(args.model), Corpus(args.corpus)
-        trials = {"scoring": collect(corpus, model, args.n, compact=False)}
+        trials = {"scoring": collect(corpus, model, args.n, compact=False, given=args.pack)}
         if len(model.quantizer.widths) > 1 and not args.full_only:
             trials["compact_scoring"] = collect(corpus, model, args.n, compact=True)
         with atomic_write(args.trials) as file:
-            file.write((json.dumps({"digest": model.digest, "trials": trials}) + "\n").encode())
+            facts = {"digest": model.digest, "network": model.network_digest}
+            file.write((json.dumps({**facts, "trials": trials}) + "\n").encode())
     except (OverheardError, OSError, RuntimeError) as error:
         print(f"trials.py: {error}", file=sys.stderr)
         return 2
@@ -59,10 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def collect(corpus: Corpus, model: Model, n: int, compact: bool) -> list[Trial]:
+def collect(corpus: Corpus, model: Model, n: int, compact: bool, given: Path | None = None) -> list[Trial]:
     """Ask all calibration queries, on every core."""
     paths = catalogue.catalogue_paths(corpus)
-    pack = catalogue.build_pack(corpus, model, paths, CACHE, None, compact)
+    if given:
+        pack = open_pack(given, model.digest)
+        catalogue.check_holds(pack, corpus, paths)
+    else:
+        pack = catalogue.build_pack(corpus, model, paths, CACHE, None, compact)
     for _ in queries(corpus, n):
         pass  # renders into the cache before several processes read it
     return on_every_core(functools.partial(ask_share, corpus.root, model.path, pack.path, n))
@@ -91,11 +99,12 @@ def queries(corpus: Corpus, n: int) -> Iterator[Query]:
 
 def ask(recognizer: Recognizer, query: Query, own: int, copies: Collection[int]) -> list[Trial]:
     """Return the trial with the query's own track in the catalogue, and the one without it and its copies."""
-    embedded, candidates, rows = recognizer.window_candidates(query.waveform)
-    others = recognizer.index.candidates(embedded.embeddings[rows], {own, *copies})
+    window, embed = recognizer.window(query.waveform)
+    searched = window.queries.embeddings[window.rows]
+    others = dataclasses.replace(window, candidates=recognizer.index.candidates(searched, {own, *copies}))
     trials: list[Trial] = []
-    for in_catalogue, proposed in ((True, candidates), (False, others)):
-        evidence = recognizer.matcher.weigh(embedded, proposed, rows, recognizer.clip_step_frames)
+    for in_catalogue, each in ((True, window), (False, others)):
+        evidence = recognizer.matcher.weigh(each, embed)
         if evidence is not None:
             features: Any = evidence.features()
             trials.append((query.length_s, in_catalogue, evidence.track == own, tuple(map(float, features))))

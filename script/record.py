@@ -57,6 +57,7 @@ def main() -> int:
 def run(arguments: list[str], folder: Path, variables: dict[str, str]) -> str:
     """Run `overheard` in a folder and return its standard output, with the escape sequences of colours."""
     environment = {**os.environ, **variables, "FORCE_COLOR": "1", "COLORTERM": "truecolor", "PYTHONUTF8": "1"}
+    environment["OVERHEARD_MODEL"] = "overheard"  # the pictures must not depend on this machine
     # Relative paths would not survive the change of folder.
     paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     environment["PYTHONPATH"] = os.pathsep.join(paths)

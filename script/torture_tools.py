@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from overheard.demo.synth import Piece, synthesize, write_wav
+from overheard.fingerprint.model import DEFAULT_MODEL
 from overheard.hear.resampler import to_int16
 from overheard.hear.source import SAMPLE_RATE
 from overheard.sinks.history import read_plays
@@ -64,7 +65,8 @@ def environment() -> dict[str, str]:
     """Return this process's environment with its import path, and without settings of the user."""
     path = os.pathsep.join(filter(None, sys.path))
     return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ} | {
-        "PYTHONPATH": path
+        "PYTHONPATH": path,
+        "OVERHEARD_MODEL": DEFAULT_MODEL,
     }
 
 

@@ -35,5 +35,6 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("OVERHEARD_DATA_DIR", str(folder / "data"))
         patch.setenv("OVERHEARD_CACHE_DIR", str(folder / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        patch.setenv("OVERHEARD_MODEL", "overheard")  # results must not depend on the machine's speed
         patch.delenv("OVERHEARD_CONFIG", raising=False)
         yield

@@ -22,7 +22,7 @@ class FakeFingerprinter:
 
     Parameters
     ----------
-    digest : digest of the model that it replaces
+    digest, network_digest : of the model that it replaces
     log : file that gets one line per chunk
     delay_s : time that each chunk takes
     crash_level : amplitude above which it ends its process, as a broken decoder would
@@ -39,8 +39,10 @@ class FakeFingerprinter:
         delay_s: float = 0.0,
         crash_level: float = 9.0,
         bug_level: float = 9.0,
+        network_digest: str = "0" * 16,
     ) -> None:
         self.digest, self._log, self._delay_s = digest, log, delay_s
+        self.network_digest = network_digest
         self._crash_level, self._bug_level = crash_level, bug_level
 
     def embed(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

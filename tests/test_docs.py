@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +28,17 @@ LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[[^]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 NETWORK_MODULES = {
-    "aiohttp", "asyncio", "ftplib", "http", "httpx", "requests", "smtplib", "socket", "ssl", "urllib",
+    "aiohttp", "asyncio", "ftplib", "http", "httpx", "jeepney", "paho", "pylast", "requests", "smtplib",
+    "socket", "ssl", "starlette", "urllib", "uvicorn",
 }  # fmt: skip
+NETWORK_FOLDERS = ("updates", "sinks/network", "web")
+
+# These open sockets of this computer only; jeepney can open no others.
+LOCAL_SOCKETS = {
+    *("service/notify.py", "live/client.py", "live/connection.py", "live/server.py", "live/socket_file.py"),
+    "commands/web.py",  # asks for the name of this computer
+}
+LOCAL_BUS = "sinks/desktop"
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -140,16 +152,71 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
-def test_only_updates_can_open_network_connections() -> None:
+def families(path: Path) -> set[str]:
+    """Return the address families that a module uses, and functions that open sockets without one."""
+    text = path.read_text(encoding="utf-8")
+    return set(
+        re.findall(
+            r"\bAF_[A-Z]\w*|\b(?:create_connection|create_server|getaddrinfo|socketpair|fromfd)\b", text
+        )
+    )
+
+
+def test_only_three_folders_can_open_network_connections() -> None:
     """docs/privacy.md promises it."""
-    updates = ROOT / "device" / "overheard" / "updates"
-    users = []
-    for path in sorted((ROOT / "device").rglob("*.py")):
+    package = ROOT / "device" / "overheard"
+    for path in sorted(package.rglob("*.py")):
         names = imported(ast.parse(path.read_text(encoding="utf-8")))
-        if path.parent != updates:
-            assert not {name.partition(".")[0] for name in names} & NETWORK_MODULES, path
-            users += [path.name] if any(name.startswith("overheard.updates") for name in names) else []
-    assert users == ["updates.py"]
+        used = {name.partition(".")[0] for name in names} & NETWORK_MODULES
+        folder = path.parent.relative_to(package).as_posix()
+        if path.relative_to(package).as_posix() in LOCAL_SOCKETS:
+            assert families(path) <= {"AF_UNIX", "socketpair"}, path
+            assert used <= {"socket"}, path
+        elif folder == LOCAL_BUS:
+            assert used <= {"jeepney"}, path
+        elif folder not in NETWORK_FOLDERS:
+            assert not used, path
+
+
+def test_only_their_commands_import_what_opens_network_connections() -> None:
+    """docs/privacy.md promises it."""
+    package = ROOT / "device" / "overheard"
+    users: dict[str, set[str]] = {folder: set() for folder in NETWORK_FOLDERS}
+    for path in sorted(package.rglob("*.py")):
+        names = imported(ast.parse(path.read_text(encoding="utf-8")))
+        for folder in NETWORK_FOLDERS:
+            module = f"overheard.{folder.replace('/', '.')}"
+            # `state` reads and writes the file of subscriptions, and knows no connections.
+            others = {name for name in names if f"{name}.".startswith(f"{module}.")}
+            if others - {"overheard.updates.state"} and not path.is_relative_to(package / folder):
+                users[folder].add(path.relative_to(package).as_posix())
+    assert users == {
+        "updates": {"commands/updates.py"},
+        "sinks/network": {"sinks/metrics.py"},
+        "web": {"commands/web.py"},
+    }
+
+
+def test_listen_with_default_settings_imports_nothing_that_can_open_network_connections() -> None:
+    code = """
+import sys
+from overheard.cli import build_parser
+from overheard.commands import listen, outputs
+from overheard.daemon import Pause
+from overheard.settings import load
+settings, _ = load(env={"OVERHEARD_DATA_DIR": sys.argv[1]})
+args = build_parser().parse_args(["listen", "--no-history"])
+class Source: name = "mic"
+sinks = listen.open_sinks(args, settings, Source) + outputs.open_enabled_sinks(settings, Pause())
+from overheard.recognize import listener, open
+rooms = ("overheard.updates", "overheard.web", "overheard.sinks.network", "overheard.sinks.desktop")
+libraries = ("ssl", "http.client", "asyncio", "jeepney", "paho", "pylast")
+print([name for name in sys.modules if name.startswith(rooms) or name in libraries])
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "device")}
+    command = [sys.executable, "-c", code, "/nonexistent"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_updates_run_only_when_their_commands_do() -> None:

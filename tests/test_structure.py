@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 DEVICE = ROOT / "device" / "overheard"
 SOURCES = ("device", "export", "train", "benchmarks")
 
-BASE = {"errors", "text", "events", "settings", "files", "process"}
+BASE = {"errors", "text", "events", "settings", "files", "process", "version"}
 # What each part of `overheard` may import besides itself and BASE; a dotted name allows that module alone.
 MAY_IMPORT: dict[str, set[str]] = {
     "fingerprint": set(),
@@ -25,10 +25,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recognize": {"hear", "fingerprint", "catalogue"},
     "index": {"hear", "fingerprint", "catalogue"},
     "sinks": set(),
+    "live": {"fingerprint", "sinks.jsonl"},
+    "web": {"hear", "fingerprint", "catalogue", "sinks", "live", "recognize.unknown_store"},
     "daemon": {"hear", "sinks"},
+    "service": {"sinks"},
+    "backup": {"sinks"},
     "demo": {"hear", "fingerprint", "catalogue", "recognize", "index", "sinks", "daemon"},
     "commands": {
-        *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo")
+        *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo"),
+        *("live", "web", "service", "backup"),
     },
     "cli": {"commands"},
     "__main__": {"cli"},

@@ -47,7 +47,9 @@ def build_pack(
     compact: bool = False,
 ) -> Pack:
     """Index the tracks with this model, or open the pack that an earlier run made of the same tracks."""
-    key = hashlib.sha256("\n".join([model.digest, corpus.digest, *sorted(paths)]).encode()).hexdigest()[:12]
+    network = [] if "space" not in model.manifest else [model.network_digest]
+    facts = [model.digest, *network, corpus.digest, *sorted(paths)]
+    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
     name = f"catalogue-{key}{'-compact' if compact else ''}"
     folder, pack = cache / name, cache / f"{name}.pack"
     link_files(folder, {path: corpus.root / path for path in paths})

@@ -39,6 +39,7 @@ def model_facts(model: Model) -> dict[str, Any]:
     return {
         "name": model.manifest["name"],
         "digest": model.digest,
+        "network": model.network_digest,
         "network_bytes": model.manifest["network"]["bytes"],
         **calibrations(model.manifest),
     }

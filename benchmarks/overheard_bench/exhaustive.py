@@ -44,7 +44,9 @@ class ExhaustiveCatalogue:
         cosines: FloatArray = queries @ self._embeddings[segments].T
         return cosines - self._penalties[segments]
 
-    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+    def candidates(
+        self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
+    ) -> Candidates:
         """Return the nearest segments of each query, except those of the tracks `without`."""
         tracks = np.repeat(np.arange(len(self._tracks)), np.diff(self.first_segment))
         kept = np.flatnonzero(~np.isin(tracks, list(without)))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from overheard.fingerprint.model import DEFAULT_MODEL
 from overheard_bench import CHECKOUT
 
 POLL_S = 0.02
@@ -32,6 +33,7 @@ def environment_of(data_dir: Path) -> dict[str, str]:
     """Return an environment in which `python -m overheard` is this checkout with only that data."""
     roots = [str(CHECKOUT / "device"), os.environ.get("PYTHONPATH", "")]
     state = {"OVERHEARD_DATA_DIR": str(data_dir), "OVERHEARD_CONFIG": str(data_dir / "config.toml")}
+    state["OVERHEARD_MODEL"] = DEFAULT_MODEL  # results must not depend on which model this machine chooses
     return os.environ | state | {"PYTHONPATH": os.pathsep.join(filter(None, roots))}
 
 

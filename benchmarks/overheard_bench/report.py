@@ -115,6 +115,7 @@ def listening(result: Result) -> str:
                 f"{known['wrong_percent']:.1f}",
                 f"{known['tracks_named']} of {known['tracks']}",
                 *("never" if delay is None else f"{delay:.1f}" for delay in delays),
+                *(str(known.get(name, "not counted")) for name in ("tracks_split", "shortest_play_s")),
                 f"{unknown['named_plays']} in {unknown['hours']:.1f} h",
             ]
         )
@@ -125,6 +126,8 @@ def listening(result: Result) -> str:
         "tracks identified",
         "delay, median (s)",
         "delay, 90th percentile (s)",
+        "tracks in several plays",
+        "shortest play (s)",
         "false positives, unknown music",
     ]
     without_music = [

@@ -17,8 +17,8 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.model import Model
 from overheard.hear.resampler import to_float
-from overheard.recognize.listener import MAX_SEARCHED, evenly_spread
 from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.windows import MAX_SEARCHED, evenly_spread
 from overheard_bench import catalogue, score
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus
@@ -85,7 +85,9 @@ class ExhaustiveCodes:
         """Return a track by its number."""
         return self._whole.track(number)
 
-    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+    def candidates(
+        self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
+    ) -> Candidates:
         """Return the nearest segments of each query. Raises KeyError for a query that was not announced."""
         rows = [self._rows[query.tobytes()] for query in queries]
         return Candidates(self._segments[rows], self._similarities[rows], self._impostors[rows])

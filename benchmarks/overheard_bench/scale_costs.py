@@ -21,8 +21,8 @@ from overheard.catalogue.pack import TrackEntry, open_pack
 from overheard.fingerprint.embedder import Embedder, query_waveform
 from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.fingerprint.model import load_model
-from overheard.recognize.listener import CLIP_STEP_FRAMES, MAX_SEARCHED, evenly_spread
 from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.windows import CLIP_STEP_FRAMES
 from overheard_bench.corpus import SAMPLE_RATE
 from overheard_bench.process import memory_kb
 from overheard_bench.stopwatch import Method, Stopwatch, spread
@@ -130,7 +130,7 @@ def searches(recognizer: Recognizer, waveforms: Sequence[FloatArray]) -> dict[st
     times: list[float] = []
     for waveform in waveforms:
         queries = query_waveform(recognizer.embedder, waveform, CLIP_STEP_FRAMES)
-        for row in evenly_spread(len(queries.embeddings), MAX_SEARCHED):
+        for row in range(len(queries.embeddings)):
             began = time.process_time_ns()
             recognizer.index.candidates(queries.embeddings[row : row + 1])
             times.append((time.process_time_ns() - began) / 1e6)

@@ -15,12 +15,16 @@ from overheard import settings as settings_module
 from overheard.errors import OverheardError
 from overheard.process import discard_output, limit_blas_threads, replace_closed_streams, tell
 from overheard.text import LogFormatter, one_line, shorten
+from overheard.version import version
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 # In the order in which people need them.
-COMMANDS = ("demo", "index", "identify", "listen", "history", "packs", "devices", "doctor", "config")
+COMMANDS = (
+    *("demo", "index", "identify", "listen", "status", "pause", "resume", "history", "explain", "web"),
+    *("sinks", "service", "packs", "devices", "doctor", "config", "privacy", "backup", "restore"),
+)
 
 DESCRIPTION = """\
 Recognize the music that plays around you, offline.
@@ -79,17 +83,6 @@ def build_parser() -> argparse.ArgumentParser:
         "-v", "--verbose", action="store_true", help="print debug messages on standard error"
     )
     return parser
-
-
-def version() -> str:
-    """Return the installed version, or "(not installed)" in a source checkout."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("overheard")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

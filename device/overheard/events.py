@@ -47,6 +47,9 @@ class Match:
     confidence: float  # 0-1, calibrated; that it is the track or one of the alternatives
     margin: float  # mean similarity minus that of the best other track
     alternatives: tuple[Alternative, ...] = ()  # fit the window as well as the track
+    repeats: tuple[float, ...] = ()  # other positions in the track at start_s that fit as well
+    similarity: float = 0.0  # mean, of the aligned segments
+    continued: float | None = None  # score of the open play's track where it plays on; None if not compared
 
     @property
     def accepted(self) -> bool:
@@ -65,6 +68,7 @@ class Play:
     score: float  # best score so far
     confidence: float  # 0-1, calibrated; shared with the alternatives
     alternatives: tuple[Alternative, ...] = ()  # fit as well as the track, all the time so far
+    speed: float = 1.0  # playback speed as a multiple of the track's own
 
     @property
     def ambiguous(self) -> bool:
@@ -74,7 +78,7 @@ class Play:
 
 @dataclasses.dataclass(frozen=True)
 class PlayStarted:
-    """A track was recognized."""
+    """A track was recognized, or a play that had ended goes on, as after a pause: it has the same start."""
 
     play: Play
 
@@ -90,18 +94,34 @@ class PlayUpdated:
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """A match that a play rests on, as the history keeps it."""
+
+    at_s: float  # end of the window
+    position_s: float  # in the track, there
+    score: float
+    threshold: float
+    similarity: float
+    margin: float
+
+
+@dataclasses.dataclass(frozen=True)
 class PlayEnded:
-    """The play is over; its end is final."""
+    """The play is over; its end is final, unless the play goes on after a pause."""
 
     play: Play
+    looks: tuple[Look, ...] = ()  # some of the matches that it rests on, in the order of time
 
 
 @dataclasses.dataclass(frozen=True)
 class MusicUnknown:
-    """Unknown music: sound that matches no track of the catalogue."""
+    """Unknown music: music that matches no track of the catalogue."""
 
     start_s: float
     end_s: float
+    unknown_id: int | None = None  # the same each time this music is heard; None if it is not remembered
+    times_heard: int = 1  # this time included
+    first_heard: float | None = None  # Unix time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,3 +143,19 @@ class SourceChanged:
 
 
 Event = PlayStarted | PlayUpdated | PlayEnded | MusicUnknown | Silence | SourceChanged
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What a listener is doing. It is a snapshot and no event."""
+
+    state: str  # "silence", "no music", "searching", "playing", "unknown music" or "paused"
+    level_db: float  # of the last tenth of a second, in dB of full scale; -inf for digital silence
+    floor_db: float  # noise floor of the room; -inf while it is unknown
+    gate_open: bool
+    music: float  # probability that music is present, 0-1; 0 while the gate is closed
+    playing: Play | None
+    cpu_s: dict[str, float]  # processor time so far of gate, frontend, detector, network, search and match
+    audio_s: float  # sound so far, lost sound included
+    lost_s: float  # sound that was lost
+    next_check_s: float | None  # until the schedule looks at the music again; None if it looks all the time

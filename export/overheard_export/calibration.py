@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.model is None and CHECKOUT is None:
         raise ModelError("an installed package's own model stays as it is", "use --model FILE.json")
     model = load_model(args.model)
-    trials = read_trials(args.trials, model.digest)
+    trials = read_trials(args.trials, model.digest, model.network_digest)
     manifest = dict(model.manifest)
     for name, each in trials.items():
         manifest[name] = calibrate(each, args.false_accepts)
@@ -92,7 +92,7 @@ def share(text: str) -> float:
     return value
 
 
-def read_trials(path: Path, digest: str) -> dict[str, list[Trial]]:
+def read_trials(path: Path, digest: str, network: str) -> dict[str, list[Trial]]:
     """Read the trials of a model, by the field of the manifest that they calibrate.
 
     Raises
@@ -110,6 +110,8 @@ def read_trials(path: Path, digest: str) -> dict[str, list[Trial]]:
         raise ModelError(f"{path} is not a file of trials", remedy)
     if content.get("digest") != digest:
         raise ModelError(f"{path} has trials of model {content.get('digest')}, not of {digest}", remedy)
+    if content.get("network", network) != network:
+        raise ModelError(f"{path} has trials of another network", remedy)
     trials = {name: [_trial(row, path) for row in rows] for name, rows in lists.items()}
     for name, each in trials.items():
         if name not in SCORINGS:

@@ -263,7 +263,8 @@ def _write(path: Path, fingerprinter: Fingerprinter, entries: Sequence[TrackEntr
     if not entries:
         raise AudioError("no file could be fingerprinted, and no pack was written")
     width = fingerprinter.code_bytes
-    write_pack(path, path.stem, fingerprinter.digest, fingerprinter.spec, entries, width)
+    networks = (fingerprinter.network_digest,)
+    write_pack(path, path.stem, fingerprinter.digest, fingerprinter.spec, entries, width, networks)
     pack = open_pack(path, fingerprinter.digest)
     rate = pack.bytes / (pack.hours * 60)
     facts = f"{len(pack.tracks):,} tracks, {pack.hours:.1f} hours, {size(pack.bytes)}"

@@ -57,7 +57,7 @@ def add_pack(repository: Repository, pack: Pack, name: str, old: PackEntry | Non
     serials = old.last + 1, old.last + 1
     if pack.layers[0].lineage == old.lineage:
         serials = old.last + 1, pack.layers[-1].last
-    contents = Contents.of_entries(entries, pack.code_bytes, removed)
+    contents = Contents.of_entries(entries, pack.code_bytes, removed, pack.networks)
     layer = _write(repository, pack, contents, old.lineage, serials)
     entry = dataclasses.replace(old, last=serials[1], tracks=pack.n_tracks, files=(*old.files, layer))
     return _with_base(repository, entry, pack)

@@ -25,7 +25,8 @@ from overheard.settings import MODELS_DIR
 from overheard_export.codebooks import train_quantizer
 from overheard_export.conversion import convert
 from overheard_export.int8 import Int8Encoder, mean_cosine
-from overheard_export.model_files import network_facts, write_model
+from overheard_export.joining import join, open_teacher
+from overheard_export.model_files import network_facts, training_facts, write_model
 from overheard_export.quality import quality_pairs, train_quality
 from overheard_export.whitening import whiten
 
@@ -61,6 +62,15 @@ class Parity:
     def passed(self) -> bool:
         """Whether the int8 network is similar enough to ship."""
         return self.mean_cosine >= MIN_COSINE and self.top1_float - self.top1_int8 <= MAX_TOP1_LOSS
+
+    def require(self) -> None:
+        """Raise ModelError if the int8 network is not similar enough."""
+        if not self.passed:
+            raise ModelError(
+                f"the int8 network differs too much from the float network: cosine {self.mean_cosine:.4f} "
+                f"(at least {MIN_COSINE}), top-1 {self.top1_int8:.3f} instead of {self.top1_float:.3f}",
+                "train longer, or write it with --no-gate to compare",
+            )
 
 
 def top1(embeddings: FloatArray) -> float:
@@ -124,13 +134,18 @@ def parity_pairs(recipe: Recipe, data: Data) -> FloatArray:
     All networks are compared on degraded pairs, whichever pairs they were trained on.
     """
     from overheard_train.pairs import make_pairs
-    from overheard_train.registry import Part
 
-    pairs = recipe.pairs if recipe.pairs.name == "degraded" else Part("degraded")
-    maker = make_pairs(dataclasses.replace(recipe, views=2, pairs=pairs), data, "valid", seed=2)
+    maker = make_pairs(dataclasses.replace(_degraded(recipe), views=2), data, "valid", seed=2)
     batches = [maker.batch(np.random.default_rng([12, i]), 100)[0] for i in range(10)]
     halves = [[batch[:100] for batch in batches], [batch[100:] for batch in batches]]
     return np.concatenate([*halves[0], *halves[1]])
+
+
+def _degraded(recipe: Recipe) -> Recipe:
+    """Return the recipe with degraded pairs, which need no other model."""
+    from overheard_train.registry import Part
+
+    return recipe if recipe.pairs.name == "degraded" else dataclasses.replace(recipe, pairs=Part("degraded"))
 
 
 def export_checkpoint(
@@ -143,11 +158,12 @@ def export_checkpoint(
 ) -> Parity:
     """Convert a checkpoint, fit the other parts of the model to training tracks, and write all of them.
 
+    A network whose recipe names a space joins it, see :mod:`overheard_export.joining`.
+
     Parameters
     ----------
     names : of the data, see :mod:`overheard_train.data`
-    n_cells : coarse cells of the quantizer; None means the recipe's
-    code_bytes : bytes of each stage of a code; None means the recipe's
+    n_cells, code_bytes : of the quantizer, and of each stage of a code; None means the recipe's
     gate : whether to refuse an int8 network that differs too much from the float one
 
     Raises
@@ -161,24 +177,24 @@ def export_checkpoint(
     encoder, recipe, progress = load_encoder(checkpoint)
     n_cells = recipe.n_cells if n_cells is None else n_cells
     code_bytes = code_bytes or recipe.code_bytes
-    check_arguments(output, recipe.spec, n_cells, code_bytes)
+    check_arguments(output, recipe, n_cells, code_bytes)
     data = open_data(names)
     pairs = parity_pairs(recipe, data)  # first, so that missing lists are reported before the long work
     tflite, parity = convert_encoder(encoder, recipe, data, pairs)
-    if gate and not parity.passed:
-        raise ModelError(
-            f"the int8 network differs too much from the float network: cosine {parity.mean_cosine:.4f} (at "
-            f"least {MIN_COSINE}), top-1 {parity.top1_int8:.3f} instead of {parity.top1_float:.3f}",
-            "train longer, or write it with --no-gate to compare",
-        )
-    fit_and_write(output, recipe, progress, data, tflite, parity, n_cells, code_bytes)
+    if gate:
+        parity.require()
+    if recipe.space:
+        join(output, recipe, progress, data, tflite, dataclasses.asdict(parity), pairs, gate)
+    else:
+        fit_and_write(output, recipe, progress, data, tflite, parity, n_cells, code_bytes)
     return parity
 
 
-def check_arguments(output: Path, spec: FingerprintSpec, n_cells: int, code_bytes: Sequence[int]) -> None:
+def check_arguments(output: Path, recipe: Recipe, n_cells: int, code_bytes: Sequence[int]) -> None:
     """Raise OverheardError if a quantizer cannot have these sizes, or the output cannot be written."""
     from overheard_train.output_files import check_writable
 
+    spec = recipe.spec
     if not all(1 <= n <= spec.dim for n in code_bytes) or not 1 <= n_cells <= MAX_CELLS:
         raise ModelError(
             f"--code-bytes must be from 1 to {spec.dim} for each stage, and --cells from 1 to {MAX_CELLS}"
@@ -187,6 +203,8 @@ def check_arguments(output: Path, spec: FingerprintSpec, n_cells: int, code_byte
         raise ModelError(f"{output} does not end in .json", "use --output FILE.json")
     targets = [output, *(output.with_suffix(suffix) for suffix in device.PARTS)]
     check_writable(targets, "use another --output")
+    if recipe.space:
+        open_teacher(recipe, output)
 
 
 def convert_encoder(
@@ -197,7 +215,7 @@ def convert_encoder(
 
     if recipe.whitening:
         encoder = whiten(encoder, impostors(recipe.spec, data, N_WHITENED), recipe.whitening)
-    maker = make_pairs(recipe, data, "train", seed=1)
+    maker = make_pairs(_degraded(recipe) if recipe.space else recipe, data, "train", seed=1)
     representative, _ = maker.batch(np.random.default_rng(11), N_REPRESENTATIVE_PAIRS)
     tflite = convert(encoder, representative)
     parity = measure_parity(encoder, tflite, pairs)
@@ -216,15 +234,13 @@ def fit_and_write(
     code_bytes: Sequence[int],
 ) -> None:
     """Fit the quantizer, the cohort and the quality estimator of a network, and write the model."""
-    from overheard_train.checkout import commit
-
     spec = recipe.spec
     quantizer = train_quantizer(quantizer_embeddings(tflite, spec, data), n_cells, code_bytes)
     quality = train_quality(*quality_pairs(Int8Encoder(tflite), spec, data, N_QUALITY_PAIRS))
     log.info("quality: %.2f of the cosines' variance explained", quality.explained)
     manifest = {
         "network": network_facts(tflite),
-        "training": {**dataclasses.asdict(progress), "recipe_values": recipe.to_dict(), "commit": commit()},
+        "training": training_facts(recipe, progress),
         "metrics": {"parity": dataclasses.asdict(parity), "quality_explained": quality.explained},
     }
     cohort = make_cohort(tflite, quantizer, spec, data)

@@ -1,10 +1,14 @@
-"""Write a model's files: the network, the quantizer, the cohort, the quality estimator and the manifest."""
+"""Write a model's files: network, quantizer, cohort, quality estimator and manifest.
+
+A model that joins a space has no quantizer and no cohort of its own.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overheard.files import atomic_write, sync_folder
 from overheard.fingerprint import model as device
@@ -13,6 +17,10 @@ from overheard.fingerprint.quality import QualityEstimator
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.runtime import Network
 from overheard.fingerprint.spec import FingerprintSpec
+
+if TYPE_CHECKING:
+    from overheard_train.checkpoints import Progress
+    from overheard_train.recipes import Recipe
 
 
 def write_model(
@@ -43,8 +51,43 @@ def write_model(
         "n_cells": len(quantizer.cells),
         **manifest,
     }
-    text = json.dumps(fields, indent=1) + "\n"
-    _write_together(path, {**dict(zip(device.PARTS, parts, strict=True)), ".json": text.encode()})
+    _write_together(path, {**dict(zip(device.PARTS, parts, strict=True)), ".json": _text(fields)})
+
+
+def write_joining(
+    path: Path, teacher: device.Model, tflite: bytes, quality: QualityEstimator, manifest: dict[str, Any]
+) -> None:
+    """Write a model that joins the space of another, whose files are beside `path`.
+
+    Parameters
+    ----------
+    path : of the manifest, ``NAME.json``
+    teacher : a model of the space
+    manifest : fields to add to those that are computed from the other parts
+    """
+    space = teacher.space
+    quantizer, cohort = (path.with_name(space.name + suffix).read_bytes() for suffix in device.SPACE_PARTS)
+    estimator = quality.to_bytes()
+    fields = {
+        "manifest_version": device.MANIFEST_VERSION,
+        "name": path.stem,
+        "space": space.to_dict(),
+        "digest": device.digest_of(teacher.spec, tflite, quantizer, cohort),
+        "quality_digest": device.quality_digest(estimator),
+        "spec": teacher.spec.to_dict(),
+        "spec_digest": teacher.spec.digest(),
+        "code_bytes": list(teacher.quantizer.widths),
+        "n_cells": len(teacher.quantizer.cells),
+        **manifest,
+    }
+    contents = {".tflite": tflite, ".quality.npz": estimator, ".json": _text(fields)}
+    _write_together(path, contents)
+    for suffix in device.SPACE_PARTS:
+        path.with_suffix(suffix).unlink(missing_ok=True)  # of an earlier model of this name
+
+
+def _text(fields: dict[str, Any]) -> bytes:
+    return (json.dumps(fields, indent=1) + "\n").encode()
 
 
 def _write_together(path: Path, contents: dict[str, bytes]) -> None:
@@ -60,6 +103,13 @@ def _write_together(path: Path, contents: dict[str, bytes]) -> None:
         for partial in targets:
             partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def training_facts(recipe: Recipe, progress: Progress) -> dict[str, Any]:
+    """Return how a network was trained, for the manifest."""
+    from overheard_train.checkout import commit
+
+    return {**dataclasses.asdict(progress), "recipe_values": recipe.to_dict(), "commit": commit()}
 
 
 def network_facts(tflite: bytes) -> dict[str, Any]:

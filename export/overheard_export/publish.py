@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -95,7 +96,7 @@ def _check_privacy(pack: Pack) -> None:
             if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute():
                 raise UpdateError(
                     f"{pack.path} contains the paths of your files, such as {one_line(path)}",
-                    "make a pack to share: overheard-export catalogue FOLDER --pack FILE.pack",
+                    f"make a copy to share: overheard packs export {shlex.quote(pack.path.stem)} SHARED.pack",
                 )
 
 

@@ -35,13 +35,18 @@ class QualityFit:
 
 
 def quality_pairs(
-    embed: Callable[[FloatArray], FloatArray], spec: FingerprintSpec, data: Data, n: int
+    embed: Callable[[FloatArray], FloatArray],
+    spec: FingerprintSpec,
+    data: Data,
+    n: int,
+    embed_clean: Callable[[FloatArray], FloatArray] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return degraded segments of the training lists, and their similarity to the clean segments.
 
     Parameters
     ----------
     embed : from normalized segments ``(n, n_frames, n_mels)`` to unit vectors ``(n, dim)``
+    embed_clean : the same for the clean segments, if another network indexes them
 
     Returns
     -------
@@ -60,7 +65,7 @@ def quality_pairs(
             segments, _ = maker.batch(rng, min(BATCH, n_pairs - first))
             clean, degraded = np.split(segments, 2)
             all_degraded.append(degraded)
-            cosines.append(np.sum(embed(clean) * embed(degraded), axis=1))
+            cosines.append(np.sum((embed_clean or embed)(clean) * embed(degraded), axis=1))
     return np.concatenate(all_degraded), np.concatenate(cosines)
 
 

@@ -15,7 +15,7 @@ import identify_cost
 import listening
 import near_duplicates
 from corpus_fakes import MemoryCorpus
-from overheard.events import Match, Play, PlayEnded, PlayStarted, Track
+from overheard.events import Match, MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.recognize.listener import Listener
 from overheard.recognize.pipeline import Recognizer
 from overheard_bench import BENCHMARKS, catalogue, meters, plots, protocol, report, score, shares, stopwatch
@@ -306,7 +306,11 @@ def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
             return events.get(self.blocks, [])
 
         def finish(self):
-            return [PlayEnded(Play(right, 2.5, 5.0, 0.0, 5.0, 0.9))]
+            return [
+                MusicUnknown(3.0, 4.0),
+                PlayEnded(Play(right, 2.5, 4.0, 0.0, 5.0, 0.9)),
+                PlayEnded(Play(right, 2.5, 5.0, 0.0, 5.0, 0.9)),  # the same play, which went on
+            ]
 
     class RecognizerFake(Recognizer):
         def __init__(self):
@@ -317,12 +321,13 @@ def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
 
     waveform = np.zeros(5 * 8000, np.float32)
     outcome = listening.listen(RecognizerFake(), waveform, "known", "clean", lambda play: play.track is right)
-    assert outcome == listening.Outcome("known", "clean", 5.0, 2.5, 1, 2.0, 3.0)
+    assert outcome == listening.Outcome("known", "clean", 5.0, 2.5, 1, 2.0, 3.0, 1, 2.0, 1)
     known, unknown = (
         listening.summary_known([outcome, outcome]),
         listening.summary_unknown([outcome, outcome]),
     )
     assert (known["right_percent"], known["wrong_percent"], known["tracks_named"]) == (50.0, 40.0, 2)
+    assert (known["tracks_split"], known["tracks_unknown_and_named"], known["shortest_play_s"]) == (0, 2, 2.0)
     assert (unknown["named_plays"], unknown["named_percent"]) == (2, 40.0)
 
 

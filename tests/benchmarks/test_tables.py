@@ -48,7 +48,8 @@ RESULTS: dict[str, Any] = {
         "known": {
             "mic5": {
                 "right_percent": 98.24, "wrong_percent": 0.0, "tracks": 9, "tracks_named": 8,
-                "named_after_s_median": 4.25, "named_after_s_p90": None,
+                "named_after_s_median": 4.25, "named_after_s_p90": None, "tracks_split": 1,
+                "shortest_play_s": 2.5,
             }
         },
         "unknown": {"mic5": {"named_plays": 2, "hours": 1.6}},
@@ -129,7 +130,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "500 tracks, 15.2 hours, 1,500,000 bytes, which is 1,650 bytes per minute",
         "the pack has 88.2% correct answers. Exhaustive search over uncompressed embeddings has 89.0%",
         "| model (ai-edge-litert) | 1.23 | 2.00 |", "| flac | 210 |", "| 150 | unknown |",
-        "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
+        "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 1 | 2.5 | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
         "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)", "| 60 s | 1.500 | 0.0250 | 0.98 |",
         "| search for one segment, median, CPU ms | 5 | 10 (2.0x) | 20 (4.0x) |",

@@ -23,7 +23,7 @@ import pytest
 from overheard.commands import listen
 from overheard.daemon import run_listen
 from overheard.errors import AudioError
-from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, SourceChanged, Track
+from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, SourceChanged, Status, Track
 from overheard.hear.source import AudioSource, DeviceLost, Gap, Rerouted
 from overheard.process import stop_on_signals
 from overheard.settings import ListenSettings, Settings
@@ -85,10 +85,13 @@ class FakeListener:
     def finish(self) -> list[Event]:
         return [PlayEnded(play(self.now_s))]
 
+    def status(self) -> Status:
+        return Status("playing", -20.0, -60.0, True, 1.0, play(self.now_s), {}, self.now_s, 0.0, None)
+
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("overheard.daemon._FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr("overheard.daemon.run._FIRST_RETRY_S", 0.001)
     monkeypatch.setattr("overheard.sinks.runner._RETRY_DELAYS_S", (0.001, 0.001))
     FakeListener.made = []
 

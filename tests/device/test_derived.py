@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import shutil
-import signal
-import sys
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kills import killed_at
 from overheard.catalogue import derived, derived_lists, layer, pack_file, pack_format, plan, track_list
 from overheard.catalogue.derived import derived_folder
 from overheard.catalogue.derived_lists import lists_of
@@ -376,20 +375,6 @@ def test_the_derived_files_of_packs_that_are_gone_are_deleted(
     assert not abandoned.exists()
 
 
-def kill_at_change(number: int) -> None:
-    """Kill this process when it writes, renames or deletes a file for the `number`-th time."""
-    left = [number]
-
-    def hook(event: str, facts: tuple[object, ...]) -> None:
-        written = event == "open" and isinstance(facts[2], int) and facts[2] & os.O_CREAT
-        if written or event in {"os.rename", "os.remove", "os.mkdir"}:
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-
-
 def change_until_killed(path: Path, quantizer: Quantizer, entries: list[TrackEntry]) -> None:
     """Add tracks one by one, remove the oldest of 30, and merge, compact and search in between."""
     while True:
@@ -412,16 +397,8 @@ def test_after_a_kill_at_any_point_the_pack_is_in_the_old_or_the_new_state(
     write_pack(path, "music", DIGEST, SPEC, tracks[:1])
     rng, added, newest = np.random.default_rng(4), 0, 0
     for turn in range(40):
-        child = os.fork()
-        if child == 0:
-            try:
-                kill_at_change(int(rng.integers(1, 60)))
-                change_until_killed(path, quantizer, tracks)
-            finally:
-                os._exit(1)
-        rng.integers(1, 60)  # so that the next child draws another number
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status), "the child failed by itself"
+        number = int(rng.integers(1, 60))
+        assert killed_at(number, lambda: change_until_killed(path, quantizer, tracks))
         numbers = [int(track.title.removeprefix("Title ")) for track in open_pack(path).tracks]
         assert numbers == [(numbers[0] + i) % 60 for i in range(len(numbers))]
         added += (numbers[-1] - newest) % 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import datetime
 import io
 import json
@@ -20,6 +21,7 @@ from overheard.errors import OverheardError
 from overheard.events import Alternative, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Track
 from overheard.sinks import history
 from overheard.sinks.history import HistorySink, read_plays
+from overheard.sinks.history_marks import label_unknown, mark_favourite, mark_wrong, read_unknown
 from overheard.sinks.jsonl import iso_utc
 
 T0 = datetime.datetime(2026, 11, 23, 20, 0, tzinfo=datetime.timezone.utc).timestamp()
@@ -253,7 +255,7 @@ def test_an_ambiguous_play_is_stored_and_settles_in_its_row(path: Path):
     assert [other["track"]["title"] for other in row.alternatives] == ["Beta", "Gamma"]
     assert [other["offset_s"] for other in row.alternatives] == [1.0, 1.0]
     assert "ambiguous: Ann - Alpha, or one of 2 others" in to_text([row], 1, None)[1]
-    assert to_cells(row)[-1] == "Ann - Beta; Ann - Gamma"
+    assert "Ann - Beta; Ann - Gamma" in to_cells(row)
     sink.handle(PlayUpdated(ambiguous("Gamma", [], 20)), T0)  # written at once, before it is printed
     (row,), _ = read_plays(path)
     assert (row.track_id, row.title, row.alternatives) == (track("Gamma").id, "Gamma", [])
@@ -275,7 +277,8 @@ def test_an_ambiguous_play_settles_in_a_file_that_was_recovered(path: Path):
 def history_of_version_1(path: Path) -> None:
     HistorySink(path, "mic").close()
     with contextlib.closing(sqlite3.connect(path)) as db, db:
-        db.execute("ALTER TABLE plays DROP COLUMN alternatives")
+        for _, name, *_ in db.execute("PRAGMA table_info(plays)").fetchall()[13:]:
+            db.execute(f"ALTER TABLE plays DROP COLUMN {name}")
         db.execute("PRAGMA user_version = 1")
         values = ("a", "Old", "Ann", "", "p", "/a", iso_utc(T0), iso_utc(T0 + 5), 1.0, 5.0, 0.9, "mic")
         db.execute("INSERT INTO plays VALUES (7, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
@@ -290,6 +293,68 @@ def test_a_history_of_an_earlier_version_is_read_and_migrated(path: Path):
     rows, _ = read_plays(path)
     assert [(row.id, row.title, len(row.alternatives)) for row in rows] == [(7, "Old", 0), (8, "Alpha", 1)]
     HistorySink(path, "mic").close()  # once is enough
+
+
+def test_a_history_of_version_2_is_read_and_migrated(path: Path):
+    write(path, "Alpha", "Beta")
+    before, _ = read_plays(path)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        for name in ("speed", "favourite", "wrong", "unknown_id", "label", "evidence"):
+            db.execute(f"ALTER TABLE plays DROP COLUMN {name}")
+        db.execute("PRAGMA user_version = 2")
+    assert read_plays(path)[0] == before
+    assert mark_wrong(path, [1]) == 1
+    assert read_plays(path) == (before[1:], 1)
+    (wrong, _), count = read_plays(path, hidden=True)
+    assert (wrong, count) == (dataclasses.replace(before[0], wrong=True), 2)
+
+
+def test_a_play_that_goes_on_after_a_pause_is_one_row(path: Path):
+    sink = HistorySink(path, "mic")
+    for heard in (play(100), play(200, 110, "Beta"), play(300)):  # another track in between
+        sink.handle(PlayStarted(heard), T0)
+        sink.handle(PlayEnded(heard), T0 + 0.5)  # the clock is corrected a little
+    sink.handle(PlayStarted(play(310)), T0 + 3600)  # another source, whose clock started later
+    sink.close()
+    rows, _ = read_plays(path)
+    assert [(row.title, row.ended_at[11:19]) for row in rows] == [
+        ("Alpha", "20:05:00"),
+        ("Beta", "20:03:20"),
+        ("Alpha", "21:05:10"),
+    ]
+
+
+def test_unknown_music_is_listed_when_it_has_a_name(path: Path):
+    sink = HistorySink(path, "mic")
+    sink.handle(MusicUnknown(0, 15, 7), T0)
+    sink.handle(MusicUnknown(100, 115), T0)  # not remembered
+    sink.handle(MusicUnknown(600, 615, 7, 2, T0), T0)
+    sink.handle(MusicUnknown(900, 915, 8), T0)
+    assert read_plays(path) == ([], 0)
+    assert [(row.unknown_id, row.times) for row in read_unknown(path)] == [(7, 2), (8, 1)]
+    assert read_unknown(path)[0].first_at == iso_utc(T0)
+    assert label_unknown(path, 7, "Ann", "Alpha", "abc", "named") == 2
+    sink.handle(MusicUnknown(1200, 1215, 8), T0)
+    sink.close()
+    rows, _ = read_plays(path)
+    assert [(row.artist, row.title, row.track_id, row.label) for row in rows] == [
+        ("Ann", "Alpha", "abc", "Ann - Alpha")
+    ] * 2
+    assert [row.unknown_id for row in read_unknown(path)] == [8]
+
+
+def test_marks_stay_when_a_play_goes_on(path: Path):
+    sink = HistorySink(path, "mic")
+    sink.handle(PlayStarted(play(16)), T0)
+    assert mark_favourite(path, 1)
+    assert not mark_favourite(path, 9)
+    assert mark_wrong(path, [1]) == 1
+    sink.handle(PlayEnded(play(60)), T0)
+    sink.close()
+    (row,), _ = read_plays(path, hidden=True)
+    assert (row.favourite, row.wrong, row.ended_at) == (True, True, iso_utc(T0 + 60))
+    assert mark_wrong(path, [1], wrong=False) == 1
+    assert read_plays(path)[1] == 1
 
 
 @pytest.mark.parametrize(

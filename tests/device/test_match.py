@@ -9,7 +9,8 @@ from overheard.events import Track
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
-from overheard.recognize.match import Matcher
+from overheard.recognize.alignments import Window
+from overheard.recognize.match import Matcher, Playing
 from overheard.recognize.scoring import Scoring
 from overheard_bench.exhaustive import ExhaustiveCatalogue
 
@@ -52,7 +53,9 @@ class World:
     def match(self, query: np.ndarray, without: tuple[int, ...] = (), playing: str | None = None):
         rows = np.arange(len(query))
         queries = Queries(query, np.full(len(query), 0.8, dtype=np.float32))
-        return self.matcher.weigh(queries, self.index.candidates(query, without), rows, STEP, playing)
+        found = self.index.candidates(query, without)
+        window = Window(queries, rows * STEP, found, rows, int(rows[-1]) * STEP)
+        return self.matcher.weigh(window, playing=None if playing is None else Playing(playing))
 
 
 @pytest.mark.parametrize("n", [1, 4, 28, 68])
@@ -89,7 +92,9 @@ def test_the_score_is_higher_if_the_expected_similarity_is_lower() -> None:
     scoring = Scoring.from_manifest(default_model().manifest)
     scores = []
     for expected in (np.linspace(0.8, 1.0, 40), np.linspace(0.5, 0.7, 40)):
-        evidence = world.matcher.weigh(Queries(query, expected.astype(np.float32)), found, rows, STEP)
+        queries = Queries(query, expected.astype(np.float32))
+        window = Window(queries, rows * STEP, found, rows, int(rows[-1]) * STEP)
+        evidence = world.matcher.weigh(window)
         assert evidence is not None
         assert evidence.expected == pytest.approx(expected.mean())
         scores.append(scoring.score(evidence, 5.0))

@@ -30,7 +30,11 @@ from overheard.index.file_hashes import FileHash, FileHashes
 from overheard.settings import Settings, load
 
 MODEL: Any = SimpleNamespace(
-    name="fake", digest="feed" * 4, spec=SPEC, quantizer=SimpleNamespace(widths=(4,), cells=range(16))
+    name="fake",
+    digest="feed" * 4,
+    space=SimpleNamespace(name="fake"),
+    spec=SPEC,
+    quantizer=SimpleNamespace(widths=(4,), cells=range(16)),
 )
 
 

@@ -43,6 +43,8 @@ def test_settings_are_immutable() -> None:
     ("name", "path"),
     [
         ("", None),
+        ("auto", None),
+        ("large", module.MODELS_DIR / "overheard.json"),
         ("overheard", module.MODELS_DIR / "overheard.json"),
         ("no-such-model", Path("no-such-model")),
         ("here/overheard", Path("here/overheard")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import io
 import json
 import os
@@ -131,6 +132,10 @@ def test_lines_for_people(monkeypatch: pytest.MonkeyPatch):
     assert to_line(PlayStarted(play(9, 3)), 100) == "<103>  Ann - Alpha  (at 1:02, 93%)"
     assert to_line(PlayEnded(play(193, 3)), 100) == "<293>  Ann - Alpha  ended after 3:10"
     assert to_line(MusicUnknown(20, 35), 100) == "<120>  unknown music"
+    assert to_line(MusicUnknown(20, 35, 7), 100) == "<120>  unknown music 7"
+    may = datetime.datetime(2026, 5, 3, 12).timestamp()
+    again = "<120>  unknown music 7, heard 4 times, first on 3 May 2026"
+    assert to_line(MusicUnknown(20, 35, 7, 4, may), 100) == again
     assert to_line(PlayUpdated(play(9)), 100) is None
     assert to_line(Silence(9), 100) is None
 
@@ -157,6 +162,9 @@ def test_json_lines():
         "ended_at": "1970-01-01T00:00:35.000Z",
         "start_s": 20,
         "end_s": 35,
+        "unknown_id": None,
+        "times_heard": 1,
+        "first_heard_at": None,
     }
     assert silence == {"event": "silence", "started_at": "1970-01-01T00:00:40.000Z", "start_s": 40}
     assert to_json(PlayEnded(play(9)), 0)["event"] == "play_ended"

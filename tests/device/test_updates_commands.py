@@ -72,6 +72,21 @@ def test_subscribe_update_and_unsubscribe(
     assert cli.main(["packs", "unsubscribe", url]) == 2
 
 
+def test_doctor_and_remove_know_where_a_pack_is_from(
+    repository: tuple[Path, str], url: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["packs", "subscribe", url, "--key", repository[1]])
+    cli.main(["packs", "update"])
+    capsys.readouterr()
+    cli.main(["doctor"])
+    assert f"{url}, 1 pack (music), published " in capsys.readouterr().out
+    assert cli.main(["packs", "remove", "music"]) == 0
+    removed, remedy = capsys.readouterr().out.splitlines()
+    assert removed == f"removed {data / 'packs' / 'music.pack'}"
+    assert remedy.endswith(f"overheard packs unsubscribe {url}")
+    assert cli.main(remedy.rpartition("overheard ")[2].split()) == 0
+
+
 def test_errors_are_one_line(
     repository: tuple[Path, str], url: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,15 +57,7 @@ def _fit_parser(commands: Any) -> None:
     fit.add_argument(
         "--restart", action="store_true", help="with --resume: begin a new schedule from its weights"
     )
-    fit.add_argument("--steps", type=positive_int, help="length of the training (default: the recipe's)")
-    fit.add_argument(
-        "--cpu-minutes", type=positive_float, help="length of the training in processor time of all processes"
-    )
-    fit.add_argument(
-        "--minutes",
-        type=positive_float,
-        help="length of the training in minutes; the training ends at the first limit",
-    )
+    _budget_arguments(fit)
     fit.add_argument(
         "--learning-rate-scale",
         type=positive_float,
@@ -76,11 +68,29 @@ def _fit_parser(commands: Any) -> None:
         type=_pair_count,
         help="pairs per step (default: the recipe's, or with --resume the last session's)",
     )
+    fit.add_argument(
+        "--initial",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="with a recipe that has a teacher: begin from the most important channels of another checkpoint",
+    )
     fit.add_argument("--workers", type=positive_int, default=2, help="processes for batches (default: 2)")
     fit.add_argument(
         "--seed", type=_seed, default=0, help="seed of the initial weights and the batches (default: 0)"
     )
     fit.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write TensorBoard curves")
+
+
+def _budget_arguments(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument("--steps", type=positive_int, help="length of the training (default: the recipe's)")
+    fit.add_argument(
+        "--cpu-minutes", type=positive_float, help="length of the training in processor time of all processes"
+    )
+    fit.add_argument(
+        "--minutes",
+        type=positive_float,
+        help="length of the training in minutes; the training ends at the first limit",
+    )
 
 
 def _average_parser(commands: Any) -> None:
@@ -187,6 +197,7 @@ def _fit(args: argparse.Namespace) -> int:
         args.learning_rate_scale,
         args.tensorboard,
         args.pairs,
+        args.initial,
     )
     problem = f"another training is writing {checkpoint}"
     with exclusive_lock(checkpoint.with_suffix(".lock"), problem, "give another path with --checkpoint"):
@@ -202,6 +213,8 @@ def _check_resume(args: argparse.Namespace, checkpoint: Path) -> None:
         raise OverheardError(
             f"{checkpoint} exists", "continue it with --resume, or give another path with --checkpoint"
         )
+    if args.initial and args.resume:
+        raise OverheardError("--initial begins a training, --resume continues one", "omit one of them")
     if args.restart and not args.resume:
         raise OverheardError("--restart continues a checkpoint", "add --resume")
 

@@ -21,7 +21,7 @@ from overheard_train.batches import Batches
 from overheard_train.checkout import commit
 from overheard_train.checkpoints import Arrays, Progress, load_checkpoint, load_state, restore
 from overheard_train.data import open_data
-from overheard_train.pairs import make_pairs
+from overheard_train.pairs import PairMaker, make_pairs
 from overheard_train.recipes import Recipe, find_recipe
 from overheard_train.schedule import ROUND_STEPS, Budget, Schedule, session_schedule
 
@@ -48,6 +48,7 @@ class Options:
     learning_rate_scale : multiplies the recipe's peak; 1 by default
     tensorboard : folder for TensorBoard curves; None writes none
     n_pairs : pairs per step
+    initial : checkpoint of another network, to begin a student from; see :mod:`overheard_train.initial`
     """
 
     budget: Budget | None = None
@@ -58,6 +59,7 @@ class Options:
     learning_rate_scale: float | None = None
     tensorboard: Path | None = None
     n_pairs: int | None = None
+    initial: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,7 @@ def fit(recipe: Recipe, data: Sequence[str], checkpoint: Path, options: Options 
     stop = threading.Event()
     batches = Batches(maker, session.seed, progress.step, session.recipe.n_pairs, n_workers)
     with _closing(batches):
-        model = _build_model(session)
+        model = _build_model(session, maker)
         progress.sessions += 1
         progress.settings.append(_settings(session, data))
         _train(model, session, batches, stop)
@@ -143,11 +145,15 @@ def _closing(batches: Batches) -> Iterator[None]:
         gc.collect()  # frees TensorFlow's iterator, which would block the interpreter's exit
 
 
-def _build_model(session: _Session) -> PairModel:
+def _build_model(session: _Session, maker: PairMaker) -> PairModel:
     """Build the model, and restore weights and state if a training is resumed."""
     from overheard_train.pair_model import make_model
 
     model = make_model(session.recipe, session.seed)
+    if session.weights is None and session.options.initial is not None:
+        from overheard_train.initial import begin_from
+
+        begin_from(model.encoder, session.recipe, session.options.initial, maker, session.seed)
     if session.weights is not None:
         restore(model.encoder, session.weights, str(session.checkpoint))
         variables = [*model.weights, *model.optimizer.variables]
@@ -188,6 +194,7 @@ def _settings(session: _Session, data: Sequence[str]) -> dict[str, Any]:
         "data": [str(name) for name in data],
         "workers": session.options.n_workers,
         "n_pairs": session.recipe.n_pairs,
+        **({"initial": session.options.initial.name} if session.options.initial else {}),
         "commit": commit(),
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "environment": {

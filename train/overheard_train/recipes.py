@@ -30,6 +30,7 @@ class Recipe:
     steps : default length of the training; the learning rate's cosine ends there
     code_bytes, n_cells : of the exported model's quantizer; the first stage alone is the compact code
     whitening : power of the embeddings' covariance that the export removes; see docs/experiments.md
+    space : name of the shipped model whose space the network joins; empty if the export makes a new space
     """
 
     name: str
@@ -48,6 +49,7 @@ class Recipe:
     code_bytes: tuple[int, ...] = (10, 12)
     n_cells: int = 1024
     whitening: float = 0.0
+    space: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON types."""
@@ -101,6 +103,8 @@ NAFP = Recipe(
     NAFP_SPEC,
     learning_rate=1e-3,
 )
+DISTIL = Part("distil", {"temperature": 0.06, "pull": 4.0, "shared": 0.3})
+TAUGHT = Part("taught")
 WHITENING = 0.6  # measured in docs/experiments.md
 
 RECIPES = {
@@ -121,6 +125,24 @@ RECIPES = {
             Part("nt_xent", {"temperature": 0.06}),
             weight_decay=1e-5,
             whitening=WHITENING,
+        ),
+        Recipe(
+            "tiny",
+            "student of overheard in its space, for a Pi Zero: at most 10 million multiply-adds per segment",
+            Part("residual", {"widths": (24, 48, 64), "blocks": (1, 1, 1)}),
+            DISTIL,
+            TAUGHT,
+            weight_decay=1e-5,
+            space="overheard",
+        ),
+        Recipe(
+            "small",
+            "student of overheard in its space: at most 40 million multiply-adds per segment",
+            Part("residual", {"widths": (48, 96, 160), "blocks": (1, 1, 1)}),
+            DISTIL,
+            TAUGHT,
+            weight_decay=1e-5,
+            space="overheard",
         ),
         WOO,
         dataclasses.replace(

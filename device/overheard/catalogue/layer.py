@@ -36,6 +36,8 @@ from overheard.catalogue.track_list import PackTrack, unpack_metadata
 from overheard.catalogue.track_table import TrackTable
 from overheard.fingerprint.json_values import (
     JsonValueError,
+    as_string,
+    get_array,
     get_integer,
     get_number,
     get_object,
@@ -65,7 +67,9 @@ class Layer:
     manifest_digest : str
         SHA-256 of the manifest, and so of all contents.
     digest : str
-        ``Model.digest`` of the model that made the fingerprints.
+        ``Model.digest`` of the space of the fingerprints.
+    networks : tuple of str
+        ``Model.network_digest`` of the networks that made them; empty in packs of older releases.
     lineage : str
         16 hex digits that a base and the layers on top of it have in common.
     first, last : int
@@ -148,6 +152,7 @@ class Layer:
         self.digest = get_string(self.manifest, "fingerprint_digest")
         if not _HEX16.fullmatch(self.digest):
             raise JsonValueError("fingerprint_digest must be 16 hex digits")
+        self.networks = _networks(self.manifest)
         self.created = get_string(self.manifest, "created")
         if not _is_moment(self.created):
             raise JsonValueError("created must be a date and time with a time zone, in ISO 8601 format")
@@ -255,6 +260,16 @@ def _place(manifest: dict[str, Any], manifest_digest: str) -> tuple[str, int, in
     if not _HEX16.fullmatch(lineage) or not first <= last <= MAX_SERIAL:
         raise JsonValueError("layer must have a lineage of 16 hex digits and two serials in order")
     return lineage, first, last
+
+
+def _networks(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """Return the digests of the networks that made the fingerprints. Raises JsonValueError."""
+    if "networks" not in manifest:
+        return ()
+    networks = tuple(as_string(each, "networks") for each in get_array(manifest, "networks"))
+    if not all(map(_HEX16.fullmatch, networks)):
+        raise JsonValueError("networks must be a list of 16 hex digits each")
+    return networks
 
 
 def _is_moment(text: str) -> bool:

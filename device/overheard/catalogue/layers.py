@@ -26,7 +26,12 @@ MAX_LAYERS = 8  # on top of a base; `merge_layers` merges some if there are more
 SIMILAR_FACTOR = 2  # a layer joins newer ones if it has at most this many times the bytes that they have
 
 
-def write_layer(pack: Pack, entries: Iterable[TrackEntry], removed: Collection[str] = ()) -> Path:
+def write_layer(
+    pack: Pack,
+    entries: Iterable[TrackEntry],
+    removed: Collection[str] = (),
+    networks: Collection[str] = (),
+) -> Path:
     """Add a layer to a pack; what is written is in proportion to the addition.
 
     Parameters
@@ -34,6 +39,7 @@ def write_layer(pack: Pack, entries: Iterable[TrackEntry], removed: Collection[s
     pack : as it is on disk
     entries : new tracks, and tracks whose metadata changed
     removed : ids of tracks that are gone
+    networks : ``Model.network_digest`` of the networks that made the fingerprints, for information
 
     Returns
     -------
@@ -49,7 +55,7 @@ def write_layer(pack: Pack, entries: Iterable[TrackEntry], removed: Collection[s
     tracks, serial = tuple(entries), pack.layers[-1].last + 1
     width = pack.code_bytes if pack.n_segments or not tracks else None
     try:
-        contents = Contents.of_entries(tracks, width, removed)
+        contents = Contents.of_entries(tracks, width, removed, networks)
     except PackError as error:
         raise PackError(f"{pack.path}: {error}") from error
     _delete_dead(pack)  # a later layer that is not used now must not continue the new one

@@ -115,7 +115,8 @@ def _explain(base: Layer, covered: int, files: dict[Path, tuple[int, int]], prob
         return None
     reason = problem or f"{base.path}: its layer {layer_name(covered + 1, covered + 1)} is missing"
     others = f"; {plural(later, 'later layer')} cannot be used either" if later else ""
-    return f"{reason}{others}. Index its music again (overheard index FOLDER --pack {base.path.stem})"
+    again = f"Index its music again (overheard index FOLDER --pack {base.path.stem})"
+    return f"{reason}{others}. {again}, or if the pack is from a repository: overheard packs update"
 
 
 def _of_lineage(base: Layer, files: list[Path]) -> Iterator[Path]:

@@ -22,9 +22,10 @@ from overheard.catalogue.live_layers import Stamps, open_live_layers
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.pack_write import write_pack
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of
-from overheard.errors import REINSTALL, PackError
+from overheard.errors import REINSTALL, ModelError, PackError
 from overheard.fingerprint.json_values import JsonValueError, get_object
 from overheard.fingerprint.spec import FingerprintSpec
+from overheard.settings import MODELS_DIR
 from overheard.text import one_line
 
 __all__ = ["PACK_SUFFIX", "Pack", "PackTrack", "TrackEntry", "open_pack", "verify_pack", "write_pack"]
@@ -85,7 +86,9 @@ class Pack:
     hidden : tuple of ndarray
         For each layer, ``(n_tracks,)`` bool: whether a higher layer replaces or removes the track.
     digest : str
-        ``Model.digest`` of the model that made the fingerprints.
+        ``Model.digest`` of the space of the fingerprints.
+    networks : tuple of str
+        Sorted ``Model.network_digest`` of the networks that made them, as far as known.
     created : str
         When the newest layer was written, in ISO 8601 format.
     bytes : int
@@ -101,6 +104,7 @@ class Pack:
         self.layers = tuple(layers)
         base = self.layers[0]
         self.manifest, self.digest = base.manifest, base.digest
+        self.networks = tuple(sorted({network for layer in self.layers for network in layer.networks}))
         self.created = self.layers[-1].created
         self.bytes = sum(layer.bytes for layer in self.layers)
         self.hidden = _hidden(self.layers)
@@ -198,7 +202,7 @@ def open_pack(path: str | os.PathLike[str], digest: str | None = None) -> Pack:
         )
         if _is_shipped(path):
             remedy = "to leave it out, list the packs that you want in the setting `packs`"
-        raise PackError(f"{path}: made for another model ({pack.digest}, this one is {digest})", remedy)
+        raise PackError(f"{path}: made for another model ({_maker(pack)}, this one is {digest})", remedy)
     return pack
 
 
@@ -230,6 +234,19 @@ def pack_error(path: Path, unusable: UnusablePack) -> PackError:
 def shipped_packs_dir() -> Path:
     """Return the folder of the packs that ship with overheard."""
     return Path(str(resources.files("overheard"))) / "packs"
+
+
+def _maker(pack: Pack) -> str:
+    """Return which model made a pack: the name of one that ships with overheard, or the digest."""
+    from overheard.fingerprint.model import read_manifest  # reading packs needs nothing that it imports
+
+    for manifest in sorted(MODELS_DIR.glob("*.json")):
+        try:
+            if read_manifest(manifest).get("digest") == pack.digest:
+                return manifest.stem
+        except ModelError:  # doctor reports it
+            continue
+    return pack.digest
 
 
 def _is_shipped(path: Path) -> bool:

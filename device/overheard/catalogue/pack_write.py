@@ -35,6 +35,7 @@ class Contents:
     tracks : returns the tracks in order
     cells, codes : return the packed cells and codes of all segments, in chunks
     removed : ids of tracks of lower layers
+    networks : ``Model.network_digest`` of the networks that made the fingerprints, as far as known
     """
 
     code_bytes: int
@@ -44,10 +45,15 @@ class Contents:
     cells: Callable[[], Iterable[bytes]]
     codes: Callable[[], Iterable[bytes]]
     removed: Collection[str] = ()
+    networks: Collection[str] = ()
 
     @classmethod
     def of_entries(
-        cls, tracks: Sequence[TrackEntry], code_bytes: int | None, removed: Collection[str] = ()
+        cls,
+        tracks: Sequence[TrackEntry],
+        code_bytes: int | None,
+        removed: Collection[str] = (),
+        networks: Collection[str] = (),
     ) -> Contents:
         """Return tracks with their fingerprints. Raises PackError if a fingerprint has the wrong shape."""
         width = code_bytes if code_bytes is not None else (tracks[0].codes.shape[1] if tracks else 0)
@@ -62,6 +68,7 @@ class Contents:
             lambda: (np.ascontiguousarray(track.packed_cells, "<u2").tobytes() for track in tracks),
             lambda: (np.ascontiguousarray(track.codes, np.uint8).tobytes() for track in tracks),
             removed,
+            networks,
         )
 
     @classmethod
@@ -83,6 +90,7 @@ class Contents:
             lambda: (layer.packed_cells(*part).tobytes() for layer, part in _ranges(chosen)),
             lambda: (layer.codes(*part).tobytes() for layer, part in _ranges(chosen)),
             removed,
+            sorted({network for layer in layers for network in layer.networks}),
         )
 
     def parts(self) -> dict[str, Part]:
@@ -138,6 +146,8 @@ def write_file(
         "n_segments": int(contents.lengths.sum()),
         "duration_s": round(contents.duration_s, 3),
     }
+    if contents.networks:
+        facts["networks"] = sorted(set(contents.networks))
     if lineage is not None:
         facts["layer"] = {"lineage": lineage, "first": serials[0], "last": serials[1]}
     try:
@@ -154,6 +164,7 @@ def write_pack(
     spec: FingerprintSpec,
     tracks: Iterable[TrackEntry],
     code_bytes: int | None = None,
+    networks: Collection[str] = (),
 ) -> None:
     """Write a pack of one file atomically. Layers of a pack that it replaces are deleted.
 
@@ -165,6 +176,7 @@ def write_pack(
     spec : parameters of that model
     tracks : with their fingerprints
     code_bytes : bytes per code; None takes it from the first track
+    networks : ``Model.network_digest`` of the networks that made the fingerprints, for information
 
     Raises
     ------
@@ -173,7 +185,7 @@ def write_pack(
     """
     path = Path(path)
     try:
-        contents = Contents.of_entries(tuple(tracks), code_bytes)
+        contents = Contents.of_entries(tuple(tracks), code_bytes, networks=networks)
     except PackError as error:
         raise PackError(f"{path}: {error}") from error
     facts = {"name": name, "spec": spec.to_dict(), "fingerprint_digest": model_digest}

@@ -60,19 +60,19 @@ class Planner:
         """Return the planner of a catalogue whose lists have these sizes ``(n_cells * 256,)``."""
         return cls(quantizer, sizes.reshape(-1, CODEWORDS).sum(axis=1), sizes.__getitem__)
 
-    def plan(self, queries: FloatArray) -> Plan:
-        """Return how to search for queries ``(n, dim)``, for the parts of the catalogue."""
+    def plan(self, queries: FloatArray, share: float = 1.0) -> Plan:
+        """Return how to search for queries ``(n, dim)``, for parts of the catalogue; share as in `best`."""
         depths: list[tuple[int, int]] = []
         for query in () if self.is_small else queries:
             cells = self._quantizer.nearest_cells(query, self.n_ranked)
-            numbers, _, n = self.best(query, cells, self._quantizer.table(query)[0])
+            numbers, _, n = self.best(query, cells, self._quantizer.table(query)[0], share)
             depths.append((n, len(numbers)))
         return Plan(self.is_small, self.n_ranked, tuple(depths))
 
     def best(
-        self, query: FloatArray, cells: IntArray, word_products: FloatArray
+        self, query: FloatArray, cells: IntArray, word_products: FloatArray, share: float = 1.0
     ) -> tuple[IntArray, FloatArray, int]:
-        """Return the best lists, which hold about :attr:`n_visited` segments, and their similarities.
+        """Return the best lists, which hold a share of :attr:`n_visited` segments, and their similarities.
 
         The last value is how many lists were ranked.
 
@@ -82,13 +82,14 @@ class Planner:
         cells : (n_ranked,) int64
         word_products : (256,) float32, products of the query with the words of the first codebook
         """
+        n_visited = max(1, int(share * self.n_visited))
         n_all, n_segments = len(cells) * CODEWORDS, max(1, int(self._cell_sizes[cells].sum()))
-        n = n_all * self.n_visited // n_segments + 1  # if all lists had the same size
+        n = n_all * n_visited // n_segments + 1  # if all lists had the same size
         while True:
             numbers, sums = best_lists(cells, self._quantizer.cells[cells] @ query, word_products, n)
             ends = np.cumsum(self._sizes_of(numbers))
-            if ends[-1] >= self.n_visited or n >= n_all:
+            if ends[-1] >= n_visited or n >= n_all:
                 break
-            n *= 1 + max(1, self.n_visited // (int(ends[-1]) + 1))
-        end = int(np.searchsorted(ends, self.n_visited)) + 1
+            n *= 1 + max(1, n_visited // (int(ends[-1]) + 1))
+        end = int(np.searchsorted(ends, n_visited)) + 1
         return numbers[:end], sums[:end], n

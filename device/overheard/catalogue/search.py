@@ -92,8 +92,13 @@ class SegmentIndex(Protocol):
     def similarities(self, queries: FloatArray, segments: IntArray) -> FloatArray:
         """Return the similarities ``(m, n)`` float32 of queries ``(m, dim)`` and segments ``(n,)``."""
 
-    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
-        """Propose segments for queries ``(n, dim)``, excluding the tracks with the numbers in `without`."""
+    def candidates(
+        self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
+    ) -> Candidates:
+        """Propose segments for queries ``(n, dim)``, excluding the tracks with the numbers in `without`.
+
+        `share` is how much of what a search usually visits in a large catalogue is visited.
+        """
 
     def track(self, number: int) -> Track:
         """Return a track by its number in the catalogue."""
@@ -127,15 +132,18 @@ class Catalogue(Segments):
         """Number of segments in all packs, hidden ones included."""
         return len(self)
 
-    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
+    def candidates(
+        self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
+    ) -> Candidates:
         """Propose the most similar segments in the lists nearest to each query.
 
         Parameters
         ----------
         queries : (n, dim) float32, unit norm
         without : track numbers to exclude
+        share : of the segments that are usually visited in a large catalogue
         """
-        lists = self.short_lists(queries, without)
+        lists = self.short_lists(queries, without, share=share)
         segments = np.full((len(queries), N_CANDIDATES), -1, dtype=np.int64)
         similarities = np.zeros((len(queries), N_CANDIDATES), dtype=np.float32)
         for row, n in enumerate(lists.lengths):
@@ -160,13 +168,17 @@ class Catalogue(Segments):
         return sizes
 
     def short_lists(
-        self, queries: FloatArray, without: Collection[int] = (), plan: Plan | None = None
+        self,
+        queries: FloatArray,
+        without: Collection[int] = (),
+        plan: Plan | None = None,
+        share: float = 1.0,
     ) -> ShortLists:
         """Return what :meth:`candidates` chooses from, so that parts of a catalogue can be merged.
 
         Parameters
         ----------
-        queries, without : as those of :meth:`candidates`
+        queries, without, share : as those of :meth:`candidates`
         plan : of the catalogue that this one is a part of; None if it is no part
         """
         segments = np.full((len(queries), SHORT_LIST), -1, dtype=np.int64)
@@ -179,7 +191,7 @@ class Catalogue(Segments):
             if is_small:
                 listed, scores = self._near(query, cells, excluded)
             else:
-                depth = None if plan is None else plan.depths[row]
+                depth = share if plan is None else plan.depths[row]
                 listed, scores = self._in_best_lists(query, cells, depth, excluded)
             segments[row, : len(listed)], rough[row, : len(listed)] = listed, scores
             similarities[row, : len(listed)] = self.similarities(query[None], listed)[0]
@@ -209,13 +221,13 @@ class Catalogue(Segments):
         self,
         query: FloatArray,
         cells: IntArray,
-        depth: tuple[int, int] | None,
+        depth: tuple[int, int] | float,
         excluded: Collection[tuple[int, int]],
     ) -> tuple[IntArray, FloatArray]:
-        """Return the segments of the cells' best lists, as :meth:`_near` those of all; depth as in a Plan."""
+        """Return the segments of the cells' best lists, as :meth:`_near`; depth as in a Plan, or a share."""
         table = self.quantizer.table(query)
-        if depth is None:
-            numbers, sums, _ = self.planner.best(query, cells, table[0])
+        if isinstance(depth, float):
+            numbers, sums, _ = self.planner.best(query, cells, table[0], depth)
         else:
             n, end = depth
             numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, table[0], n)

@@ -27,6 +27,7 @@ __all__ = [
     "shipped_packs_dir",
 ]
 
+LABELLED = "labelled"  # pack with the unknown music that the user named
 MAKE_A_PACK = "make one: overheard index FOLDER"
 
 
@@ -58,7 +59,7 @@ def enabled_packs(settings: Settings, known: Mapping[str, Path] | None = None) -
     """
     known = pack_paths(settings) if known is None else known
     shipped = {name for name, path in known.items() if path.parent == shipped_packs_dir()}
-    state, has_own = load_state(settings.packs_dir), len(shipped) < len(known)
+    state, has_own = load_state(settings.packs_dir), bool(known.keys() - shipped - {LABELLED})
     return {name: path for name, path in known.items() if state.is_enabled(name, name in shipped, has_own)}
 
 

@@ -136,9 +136,14 @@ class ShardedIndex(DecodedSegments):
             self._tracks[number] = self._shards[which].track(number - int(self._track_bounds[which]))
         return self._tracks[number]
 
-    def candidates(self, queries: FloatArray, without: Collection[int] = ()) -> Candidates:
-        """Propose segments for queries ``(n, dim)``, excluding the tracks with the numbers in `without`."""
-        asked, plan = [], self._planner.plan(queries)
+    def candidates(
+        self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
+    ) -> Candidates:
+        """Propose segments for queries ``(n, dim)``, excluding the tracks with the numbers in `without`.
+
+        `share` is how much of what a search usually visits in a large catalogue is visited.
+        """
+        asked, plan = [], self._planner.plan(queries, share)
         for which, shard in enumerate(self._shards):
             start, end = (int(bound) for bound in self._track_bounds[which : which + 2])
             own = [number - start for number in without if start <= number < end]

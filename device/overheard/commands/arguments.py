@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 
+from overheard.errors import OverheardError
 from overheard.text import shorten
 
 MAX_NUMBER = 2**31 - 1
@@ -36,3 +38,16 @@ def add_pack_option(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="search only these packs: names or .pack files (default: the setting packs, or all enabled)",
     )
+
+
+def confirmed() -> bool:
+    """Ask the user whether to go on.
+
+    Raises
+    ------
+    OverheardError
+        If there is nobody to ask.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise OverheardError("nobody can answer the question whether to go on", "add --yes")
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")

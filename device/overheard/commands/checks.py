@@ -35,6 +35,7 @@ def examine(settings: Settings, config: Path | None = None) -> Iterator[Check]:
         ("runtime", check_runtime),
         ("model", lambda: check_model(settings)),
         ("packs", lambda: check_packs(settings)),
+        ("subscriptions", lambda: check_subscriptions(settings)),
         ("portaudio", check_portaudio),
         ("microphone", lambda: check_microphone(settings)),
         ("configuration", lambda: check_config(config)),
@@ -101,30 +102,37 @@ def check_runtime() -> list[Check]:
 
 
 def check_model(settings: Settings) -> list[Check]:
-    """Load the model and run it once."""
+    """Load the model and run it once; if it was chosen automatically, report what each would cost."""
     import numpy as np
 
+    from overheard.fingerprint.choice import choose, open_model
     from overheard.fingerprint.embedder import Embedder
-    from overheard.fingerprint.model import load_model
 
-    model = load_model(settings.model_path)
+    model = open_model(settings)
     segment = np.zeros((1, model.spec.n_frames, model.spec.frontend.n_mels), np.float32)
     Embedder(model).embed(segment)
     detail = f"{model.name}, fingerprints {model.digest}, {model.path}"
-    return [Check("model", True, detail, data={"name": model.name, "digest": model.digest})]
+    data: dict[str, object] = {"name": model.name, "digest": model.digest, "network": model.network_digest}
+    shares = choose(settings.data_dir).shares if settings.model in settings_module.AUTO else {}
+    if shares:
+        costs = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        detail += f"; chosen by the share of a core that listening takes: {costs}"
+        data["shares"] = shares
+    return [Check("model", True, detail, data=data)]
 
 
 def check_packs(settings: Settings) -> list[Check]:
     """Open every pack for the model in use."""
     from overheard.catalogue.pack import open_pack
     from overheard.catalogue.selection import enabled_packs, open_for_model, pack_paths
+    from overheard.fingerprint.choice import model_path
     from overheard.fingerprint.model import load_model
 
     paths = pack_paths(settings)
     if not paths:
         return [Check("packs", False, "no packs", "create one with `overheard index FOLDER`")]
     try:
-        model = load_model(settings.model_path)
+        model = load_model(model_path(settings))
     except ModelError:
         model = None  # check_model reports the error
     enabled = settings.packs or enabled_packs(settings, paths)
@@ -145,6 +153,20 @@ def check_packs(settings: Settings) -> list[Check]:
     if missing:
         detail = f"the setting packs lists {', '.join(missing)}, but there is no such pack"
         checks.append(Check("packs", False, detail, "correct the setting; `overheard packs` lists all packs"))
+    return checks
+
+
+def check_subscriptions(settings: Settings) -> list[Check]:
+    """Read the subscriptions, without a connection to the repositories."""
+    from overheard.updates.state import State
+
+    checks = []
+    for each in State(settings).subscriptions.values():
+        names = sorted(name for name, files in each.installed.items() if files)
+        packs = f"{plural(len(names), 'pack')} ({', '.join(names)})" if names else "no packs yet"
+        detail = f"{each.url}, {packs}"
+        detail += f", published {each.seen.created:%Y-%m-%d}" if each.seen.version else ""
+        checks.append(Check("subscription", True, detail, data={"url": each.url, "packs": names}))
     return checks
 
 

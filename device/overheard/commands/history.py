@@ -12,6 +12,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from overheard.commands import history_marks
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
 from overheard.settings import Settings
@@ -45,14 +46,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="N",
         help=f"show the latest N plays; 0: all (default: {_DEFAULT_LIMIT}, or all with --since)",
     )
+    parser.add_argument(
+        "--all", dest="hidden", action="store_true", help="also plays that are wrong, and unknown music"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
+    form.add_argument("--m3u8", action="store_true", help="print a playlist of the files that were played")
     _add_forget(parser)
 
 
 def _add_forget(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="[forget ...]", title="actions")
+    actions = parser.add_subparsers(dest="action", metavar="[ACTION ...]", title="actions")
+    history_marks.add_parsers(actions)
     forget = actions.add_parser(
         "forget",
         help="delete plays; see `overheard history forget --help`",
@@ -79,11 +85,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
     if args.action == "forget":
         return run_forget(args, settings)
+    if args.action == "unknown":
+        return history_marks.run_unknown(settings)
+    if args.action == "name":
+        return history_marks.run_name(settings, args.unknown_id, args.name)
+    if args.action == "wrong":
+        return history_marks.run_wrong(settings, args.ids, args.undo)
     since = None if args.since is None else to_utc(args.since)
     limit = args.limit
     if limit is None:
-        limit = 0 if args.since is not None or args.json or args.csv else _DEFAULT_LIMIT
-    rows, count = read_plays(settings.history_path, since, limit)
+        limit = 0 if args.since is not None or args.json or args.csv or args.m3u8 else _DEFAULT_LIMIT
+    rows, count = read_plays(settings.history_path, since, limit, args.hidden)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
@@ -91,6 +103,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         table = csv.writer(sys.stdout, lineterminator="\n")
         table.writerow(field.name for field in dataclasses.fields(PlayRow))
         table.writerows(map(to_cells, rows))
+    elif args.m3u8:
+        print("\n".join(to_m3u8(rows)))
     else:
         print("\n".join(to_text(rows, count, args.since)))
     return 0
@@ -104,10 +118,24 @@ def run_forget(args: argparse.Namespace, settings: Settings) -> int:
     if not (args.all or since or args.ids):  # argparse takes an empty list for an argument on Python 3.10
         raise OverheardError("nothing selected", "give --all, --since WHEN or the id of a play")
     count = forget(settings.history_path, args.ids, since)
+    if not args.ids:
+        _forget_unknown(settings, args.forget_since)
     print(f"{plural(count, 'play')} deleted")
     if args.ids and count < len(set(args.ids)):
         raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
     return 0
+
+
+def _forget_unknown(settings: Settings, since: str | None) -> None:
+    """Forget the fingerprints of the unknown music that was heard since then, or of all."""
+    if not settings.unknown_path.exists():
+        return
+    from overheard.fingerprint.choice import open_model
+    from overheard.recognize.unknown_store import UnknownStore
+
+    store = UnknownStore(settings.unknown_path, open_model(settings))
+    now = datetime.datetime.now().astimezone()
+    store.forget(None if since is None else parse_since(since, now).timestamp())
 
 
 def to_utc(when: str) -> str:
@@ -155,11 +183,23 @@ def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
         raise OverheardError(f"--since: invalid time {shorten(text)!r}", remedy) from error
 
 
+def to_m3u8(rows: list[PlayRow]) -> list[str]:
+    """Return the lines of a playlist, in the order of the plays."""
+    from overheard.commands.formats import Entry, m3u8
+
+    return list(m3u8(Entry(0.0, row.title, row.artist, row.path, _length_s(row)) for row in rows))
+
+
 def to_cells(row: PlayRow) -> list[str | float]:
     """Return the cells of a row for CSV, which people open in spreadsheets."""
-    others = "; ".join(_names(row))
-    cells: list[str | float] = [getattr(row, field.name) for field in dataclasses.fields(row)[:-1]]
-    return [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in (*cells, others)]
+    values = dataclasses.asdict(row) | {"alternatives": "; ".join(_names(row))}
+    return ["" if value is None else _to_cell(value) for value in values.values()]
+
+
+def _to_cell(value: str | float) -> str | float:
+    if isinstance(value, bool):
+        return int(value)
+    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def _names(row: PlayRow) -> list[str]:
@@ -186,6 +226,7 @@ def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:
 def _row_text(row: PlayRow) -> str:
     name = one_line(one_of(f"{row.artist} - {row.title}" if row.artist else row.title, _names(row)))
     album = f"  ({one_line(row.album)})" if row.album else ""
+    album += "  [wrong]" if row.wrong else ""
     length = short_clock(round(_length_s(row)))
     return f"  {_local(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_STDIN_BYTES = 1_000_000_000  # the copy takes disk space, and memory where /tmp is in memory
 COPY_BYTES = 1 << 18
+FORMATS = ("cue", "m3u8", "tracklist")
 RECOGNIZED, NOT_RECOGNIZED, FAILED = 0, 1, 2  # exit codes, from best to worst
 
 
@@ -40,7 +41,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input, up to 1 GB'
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per file and line")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object per file and line")
+    form.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="for one long recording: a cue sheet, a playlist of your files, or a list of times and titles",
+    )
     add_pack_option(parser)
     parser.set_defaults(parser=parser)
 
@@ -52,10 +59,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     files, packs = split_packs(args.files, args.pack or [], settings)
     if not files:
         args.parser.error("the following arguments are required: FILE")
+    if args.format and len(files) > 1:
+        args.parser.error("--format is for one FILE")
     recognizer = open_recognizer(settings, packs)
     worst = RECOGNIZED
     for file in files:
-        code, lines = identify_file(recognizer, file, args.json, heading=len(files) > 1)
+        form = "json" if args.json else args.format or ""
+        code, lines = identify_file(recognizer, file, form, heading=len(files) > 1)
         for line in lines:
             print(line)
         sys.stdout.flush()  # print each file's result at once, even into a pipe
@@ -85,21 +95,23 @@ def split_packs(
     return [*filter(is_file, packs), *files], [name for name in packs if not is_file(name)]
 
 
-def identify_file(recognizer: Recognizer, file: str, as_json: bool, heading: bool) -> tuple[int, list[str]]:
-    """Identify one file; return its exit code and its lines of output."""
+def identify_file(
+    recognizer: Recognizer, file: str, form: str = "", heading: bool = False
+) -> tuple[int, list[str]]:
+    """Identify one file; return its exit code and its lines of output, in one of the formats or as text."""
     from overheard.hear.decode import decode
 
     try:
         with opened(file) as audio:
             identification = recognizer.identify_blocks(decode(audio))
     except (AudioError, OSError) as error:
-        if as_json:
+        if form == "json":
             return FAILED, [json.dumps({"file": file, "error": str(error)})]
         print(f"overheard: {one_line(str(error))}", file=sys.stderr)
         return FAILED, [f"{one_line(file)}:", "  cannot be read"] if heading else []
     code = RECOGNIZED if identification.verdict == "recognized" else NOT_RECOGNIZED
-    if as_json:
-        return code, [json.dumps(to_json(file, identification))]
+    if form:
+        return code, formatted(form, file, identification)
     lines = to_text(identification, recognizer.gate_settings.open_db)
     return code, [f"{one_line(file)}:", *(f"  {line}" for line in lines)] if heading else lines
 
@@ -141,6 +153,21 @@ def _copy_standard_input(copy: IO[bytes]) -> None:
             )
         copy.write(data)
     copy.flush()
+
+
+def formatted(form: str, file: str, identification: Identification) -> list[str]:
+    """Return the lines of a format."""
+    from overheard.commands import formats
+
+    plays, duration_s = identification.plays, identification.duration_s
+    if form == "cue":
+        return list(formats.cue(Path(file).name, plays, duration_s))
+    if form == "m3u8":
+        known = [entry for entry in formats.entries(plays, 0.0) if entry.path]
+        return list(formats.m3u8(known))
+    if form == "tracklist":
+        return list(formats.tracklist(plays, duration_s))
+    return [json.dumps(to_json(file, identification))]
 
 
 def to_json(file: str, identification: Identification) -> dict[str, Any]:

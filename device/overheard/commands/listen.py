@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from overheard.commands.arguments import add_pack_option
@@ -44,40 +44,97 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_pack_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per event and line")
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="print lines only, as into a file; in a terminal, no level and position",
+    )
     parser.add_argument("--realtime", action="store_true", help="play a file at normal speed")
     parser.add_argument("--no-history", action="store_true", help="do not save plays to the history")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
-    from overheard.daemon import run_listen
+    from overheard.commands import outputs
+    from overheard.daemon import Monitor, Pause, run_listen
     from overheard.hear.open import open_source
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
+    from overheard.recognize.unknown_store import UnknownStore
+    from overheard.service.notify import notifying
 
     source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
     stop_event = threading.Event()
     with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)
-        sinks = open_sinks(args, settings, source)
+        if settings.unknown.remember and source.live:
+            recognizer.unknown_store = UnknownStore(
+                settings.unknown_path, recognizer.model, settings.unknown.max_pieces
+            )
+        pause = Pause(settings.listen.quiet_hours)
+        forget_unknown = outputs.unknown_forgetter(settings, recognizer)
+        sinks = open_sinks(args, settings, source, forget_unknown) + outputs.open_enabled_sinks(
+            settings, pause
+        )
         tell(f"overheard: listening to {one_line(source.name)}")
-        with watching_packs(recognizer, settings, args.pack), stop_on_signals(stop_event):
-            run_listen(settings, source, sinks, stop_event, recognizer.listener)
+        with (
+            watching_packs(recognizer, settings, args.pack),
+            stop_on_signals(stop_event),
+            notifying(sinks) as on_audio,
+            clear_of_messages(sinks),
+        ):
+            new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener)
+            run_listen(
+                *(settings, source, sinks, stop_event, new_listener),
+                pause=pause,
+                monitors=[sink for sink in sinks if isinstance(sink, Monitor)],
+                on_audio=on_audio,
+            )
     return 0
 
 
-def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource) -> list[Sink]:
+def open_sinks(
+    args: argparse.Namespace,
+    settings: Settings,
+    source: AudioSource,
+    forget_unknown: Callable[[float], object] | None = None,
+) -> list[Sink]:
     """Open the sinks that the arguments and the settings ask for."""
     from overheard.sinks.history import HistorySink
     from overheard.sinks.jsonl import JsonLinesSink
+    from overheard.sinks.live_view import LiveView, suits
+    from overheard.sinks.retention import RetentionSink
     from overheard.sinks.terminal import TerminalSink
 
     sinks: list[Sink] = []
     if sys.stdout is not None:  # a service may have none
-        sinks.append(JsonLinesSink(sys.stdout) if args.json else TerminalSink(sys.stdout))
+        if args.json:
+            sinks.append(JsonLinesSink(sys.stdout))
+        elif args.plain or not suits(sys.stdout):
+            sinks.append(TerminalSink(sys.stdout))
+        else:
+            sinks.append(LiveView(sys.stdout, source.name))
+    if settings.history.keep_days:  # before the history: what is printed waits for the last that stores
+        sinks.append(RetentionSink(settings.history_path, settings.history.keep_days, forget_unknown))
     if settings.listen.history and not args.no_history:
         sinks.append(HistorySink(settings.history_path, source.name))
     return sinks
+
+
+@contextlib.contextmanager
+def clear_of_messages(sinks: list[Sink]) -> Iterator[None]:
+    """Let a live view make room for each message of the log."""
+    from overheard.sinks.live_view import LiveView
+
+    views = [sink for sink in sinks if isinstance(sink, LiveView)]
+    handlers = logging.getLogger().handlers if views else []
+    for handler in handlers:
+        handler.addFilter(views[0])
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(views[0])
 
 
 @contextlib.contextmanager

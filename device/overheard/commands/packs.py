@@ -61,10 +61,10 @@ def run_info(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _model(settings: Settings) -> Model | None:
-    from overheard.fingerprint.model import load_model
+    from overheard.fingerprint.choice import open_model
 
     try:
-        return load_model(settings.model_path)
+        return open_model(settings)
     except ModelError as error:
         print(f"overheard: {one_line(str(error))}", file=sys.stderr)
         return None

@@ -147,8 +147,16 @@ def run_compact(args: argparse.Namespace, settings: Settings) -> int:
 
 def run_remove(args: argparse.Namespace, settings: Settings) -> int:
     """Delete packs."""
+    from overheard.updates.state import repository_of
+
     for name in args.names:
         print(f"removed {one_line(str(remove(name, settings)))}")
+        if url := repository_of(settings, name):
+            url = one_line(url)
+            print(
+                "`overheard packs update` downloads it again; "
+                f"to prevent that: overheard packs unsubscribe {url}"
+            )
     return 0
 
 

@@ -157,12 +157,15 @@ def info(pack: Pack, model: Model | None) -> dict[str, Any]:
         made_for = pack.digest
     else:
         made_for = (
-            f"{model.name} ({pack.digest})" if model.digest == pack.digest else f"another ({pack.digest})"
+            f"{model.space.name} ({pack.digest})"
+            if model.digest == pack.digest
+            else f"another ({pack.digest})"
         )
     return {
         "name": pack.name,
         "path": str(pack.path),
         "model": made_for,
+        "networks": ", ".join(pack.networks),
         "created": pack.created,
         "tracks": pack.n_tracks,
         "hours": round(pack.hours, 3),

@@ -84,10 +84,10 @@ def run_unsubscribe(args: argparse.Namespace, settings: Settings) -> int:
 
 def run_update(args: argparse.Namespace, settings: Settings) -> int:
     """Update; the exit code is 1 if a repository or a pack could not be updated."""
-    from overheard.fingerprint.model import load_model
+    from overheard.fingerprint.choice import open_model
     from overheard.updates.subscribe import Update
 
-    update = Update(settings, load_model(settings.model_path), args.url)
+    update = Update(settings, open_model(settings), args.url)
     failed = False
     with progress_bar() as report:
         for url, outcome in update.run(args.check, report):

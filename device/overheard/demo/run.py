@@ -21,6 +21,7 @@ from overheard.demo.evening import SAMPLE_RATE, Evening, compose_collection, jud
 from overheard.demo.synth import Piece, write_wav
 from overheard.errors import OverheardError
 from overheard.events import Event
+from overheard.fingerprint.choice import model_path
 from overheard.fingerprint.frontend import FloatArray
 from overheard.hear.file import FileSource
 from overheard.index.run import index
@@ -136,7 +137,7 @@ def write_collection(folder: Path, pieces: list[Piece], seed: int) -> list[tuple
 
 def index_music(console: Console, settings: Settings) -> None:
     """Index the collection as `overheard index` does."""
-    make = functools.partial(ModelFingerprinter, settings.model_path)
+    make = functools.partial(ModelFingerprinter, model_path(settings))
     jobs = settings.index.jobs or processors()
     music, pack = settings.data_dir / "music", settings.packs_dir / f"{PACK}.pack"
     stop_event = threading.Event()

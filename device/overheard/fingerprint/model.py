@@ -1,10 +1,13 @@
-"""Load a model from its files: manifest, network, quantizer, cohort and quality estimator."""
+"""Load a model from its files: manifest, network, quantizer, cohort and quality estimator.
+
+A model that defines a space has all five. A model that joins a space has a manifest, a network and a quality
+estimator of its own; it uses the quantizer and the cohort of the model that defined the space.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from overheard.fingerprint.hubness import cells_of, hubness, pack_cells
 from overheard.fingerprint.json_values import JsonValueError, get_object, get_string, parse_object
 from overheard.fingerprint.quality import QualityEstimator
 from overheard.fingerprint.quantizer import Quantizer
+from overheard.fingerprint.space import Space, digest_of, file_digest
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.settings import MODELS_DIR
 
@@ -26,6 +30,21 @@ DEFAULT_MODEL = "overheard"
 MANIFEST_VERSION = 3
 MAX_FILE_BYTES = 1 << 26  # of each file; the largest of the shipped models has 4 MB
 PARTS = (".tflite", ".quantizer.npz", ".cohort.npz", ".quality.npz")
+SPACE_PARTS = (".quantizer.npz", ".cohort.npz")  # those that the networks of a space share
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "MANIFEST_VERSION",
+    "PARTS",
+    "SPACE_PARTS",
+    "Model",
+    "default_model",
+    "digest_of",
+    "load_model",
+    "part_path",
+    "quality_digest",
+    "read_manifest",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +61,10 @@ class Model:
     tflite : bytes
         The network.
     quantizer, cohort, quality : Quantizer, Cohort, QualityEstimator
-    digest : str
-        16 hex digits. Only packs with the same digest can be searched with this model.
+    space : Space
+        What packs depend on.
+    network_digest : str
+        16 hex digits of the network, which packs record for information.
     """
 
     path: Path
@@ -53,7 +74,13 @@ class Model:
     quantizer: Quantizer
     cohort: Cohort
     quality: QualityEstimator
-    digest: str
+    space: Space
+    network_digest: str
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that packs of the model's space store: only these packs can be searched with it."""
+        return self.space.pack_digest
 
     @property
     def name(self) -> str:
@@ -87,24 +114,23 @@ class Model:
         return pack_cells(cells, hubness(embeddings, self.references), len(self.quantizer.cells)), codes
 
 
-def digest_of(spec: FingerprintSpec, tflite: bytes, quantizer: bytes, cohort: bytes) -> str:
-    """Return 16 hex digits that identify the spec, network, quantizer and cohort.
-
-    A pack and a model with different digests are incompatible.
-    """
-    parts = (spec.digest(), *(hashlib.sha256(part).hexdigest() for part in (tflite, quantizer, cohort)))
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
-
-
 def quality_digest(quality: bytes) -> str:
     """Return 16 hex digits that identify the quality estimator. Packs do not depend on it."""
-    return hashlib.sha256(quality).hexdigest()[:16]
+    return file_digest(quality)
+
+
+def part_path(manifest: Path, suffix: str, space: Space | None) -> Path:
+    """Return the path of one of a model's files; `space` is None if the model defines its own."""
+    if space is not None and suffix in SPACE_PARTS:
+        return manifest.with_name(space.name + suffix)
+    return manifest.with_suffix(suffix)
 
 
 def load_model(path: Path | None = None) -> Model:
     """Load a model from its manifest ``NAME.json`` and the files beside it.
 
-    They are ``NAME.tflite``, ``NAME.quantizer.npz``, ``NAME.cohort.npz`` and ``NAME.quality.npz``.
+    They are ``NAME.tflite``, ``NAME.quantizer.npz``, ``NAME.cohort.npz`` and ``NAME.quality.npz``; those of
+    the quantizer and the cohort have the name of the model's space.
 
     Parameters
     ----------
@@ -120,13 +146,24 @@ def load_model(path: Path | None = None) -> Model:
     remedy = REINSTALL
     if path.parent != MODELS_DIR:
         remedy = "give the .json file that overheard-export model wrote, or export the model again"
-    manifest, spec = _read_manifest(path, remedy)
-    tflite, quantizer, cohort, quality = (_read(path.with_suffix(suffix), remedy) for suffix in PARTS)
+    manifest, spec, space = _read_manifest(path, remedy)
+    parts = [_read(part_path(path, suffix, space), remedy) for suffix in PARTS]
+    tflite, quantizer, cohort, quality = parts
     digest = digest_of(spec, tflite, quantizer, cohort)
     if digest != manifest.get("digest") or quality_digest(quality) != manifest.get("quality_digest"):
         raise ModelError(f"{path} does not match the files beside it (modified or partly copied)", remedy)
+    space_digest = digest_of(spec, quantizer, cohort)
+    if space is None:
+        space = Space(path.stem, space_digest, digest)
+    elif space.digest != space_digest:
+        raise ModelError(f"{path} does not match the files of its space {space.name} beside it", remedy)
     tables = Quantizer.from_bytes(quantizer), Cohort.from_bytes(cohort), QualityEstimator.from_bytes(quality)
-    return Model(path, manifest, spec, tflite, *tables, digest)
+    return Model(path, manifest, spec, tflite, *tables, space, file_digest(tflite))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return a model's manifest without its other files. Raises ModelError if it is missing or invalid."""
+    return _read_manifest(path, REINSTALL)[0]
 
 
 def _read(path: Path, remedy: str) -> bytes:
@@ -136,8 +173,8 @@ def _read(path: Path, remedy: str) -> bytes:
         raise ModelError(f"cannot read the model file {path} ({error.strerror or error})", remedy) from error
 
 
-def _read_manifest(path: Path, remedy: str) -> tuple[dict[str, Any], FingerprintSpec]:
-    """Return a manifest and the spec in it. Raises ModelError if the manifest is invalid."""
+def _read_manifest(path: Path, remedy: str) -> tuple[dict[str, Any], FingerprintSpec, Space | None]:
+    """Return a manifest, and spec and space in it. Raises ModelError if the manifest is invalid."""
     contents = _read(path, remedy)
     try:
         manifest = parse_object(contents)
@@ -150,7 +187,8 @@ def _read_manifest(path: Path, remedy: str) -> tuple[dict[str, Any], Fingerprint
         )
     try:
         get_string(manifest, "name")
-        return manifest, FingerprintSpec.from_dict(get_object(manifest, "spec"))
+        spec = FingerprintSpec.from_dict(get_object(manifest, "spec"))
+        return manifest, spec, Space.from_manifest(manifest)
     except JsonValueError as error:
         raise ModelError(f"{path} is not supported ({error})", "update overheard") from error
 

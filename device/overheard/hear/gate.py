@@ -168,13 +168,15 @@ def quiet_text(loudest_db: float, open_db: float) -> str:
 
 
 class MusicDetector:
-    """Placeholder for a learned music detector: it accepts every block.
+    """Placeholder for a learned music detector: it takes all sound for music.
 
-    The pipeline calls it after the level gate and before the front-end and the model.
+    The pipeline calls it after the level gate and the front-end, and before the model.
     """
 
-    def process(self, block: npt.NDArray[np.float32]) -> bool:
-        """Process the next block, `(n,)` in [-1, 1]; return True."""
+    probability = 1.0
+
+    def process(self, frames: npt.NDArray[np.float32]) -> bool:
+        """Process the next log-mel frames, `(n, n_mels)` in dB; return True."""
         return True
 
     def reset(self) -> None:

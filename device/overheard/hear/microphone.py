@@ -79,8 +79,9 @@ class SampleQueue:
 class MicrophoneSource(AudioSource):
     """Live input at its own sample rate, resampled to 8 kHz mono.
 
-    After `DeviceLost`, the next call of `blocks` refreshes PortAudio's list of devices and tries to open the
-    same device. It finds the device by name, since numbers change when a device is plugged in again.
+    Each further call of `blocks`, after `DeviceLost` or a pause, refreshes PortAudio's list of devices and
+    tries to open the same device. It finds the device by name, since numbers change when a device is plugged
+    in again.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ class MicrophoneSource(AudioSource):
         super().__init__()
         self._queue_s = queue_s
         self._spec = spec
-        self._lost = False
+        self._again = False  # whether the device was open before
         index, self._env = find_device(spec)
         info = load_portaudio().query_devices(index, "input")
         self._device_name = str(info["name"])
@@ -111,14 +112,14 @@ class MicrophoneSource(AudioSource):
     def blocks(self) -> Iterator[Block | Gap | Rerouted]:
         """Open the device; four times a second, yield the audio that arrived."""
         try:
-            if self._lost:
+            if self._again:
                 refresh_devices()
             stream, queue, channels = self._open()
         except AudioError as error:
-            if self._lost:
+            if self._again:
                 raise DeviceLost(error.problem, error.remedy) from error
             raise
-        self._lost = False
+        self._again = True
         try:
             with watching_route(self._route) as changes:
                 for item in self._read(stream, queue, channels):
@@ -134,7 +135,7 @@ class MicrophoneSource(AudioSource):
         phase, which the server would mix to silence: it is opened in stereo or else mono.
         """
         sd = load_portaudio()
-        index, self._env = find_device(self._reopen_spec() if self._lost else self._spec)
+        index, self._env = find_device(self._reopen_spec() if self._again else self._spec)
         info = sd.query_devices(index, "input")
         rates = dict.fromkeys([round(info["default_samplerate"]), *_FALLBACK_RATES])
         counts = sorted({1, min(2, int(info["max_input_channels"]))}, reverse="monitor" in self._spec)
@@ -151,7 +152,7 @@ class MicrophoneSource(AudioSource):
         )
 
     def _reopen_spec(self) -> str:
-        """Return the spec that finds a lost device again."""
+        """Return the spec that finds the device again."""
         return self._device_name if self._spec.isdigit() else self._spec
 
     def _start(self, sd: Any, index: int | None, rate: int, channels: int) -> tuple[Any, SampleQueue]:
@@ -203,7 +204,6 @@ class MicrophoneSource(AudioSource):
                 continue
             yield EMPTY_BLOCK
             if not stream.active or time.monotonic() - last_audio_s > timeout_s:
-                self._lost = True
                 raise DeviceLost(f"{self.name} no longer delivers audio")
 
 

@@ -25,6 +25,10 @@ class Fingerprinter(Protocol):
         """As ``Model.digest``."""
 
     @property
+    def network_digest(self) -> str:
+        """As ``Model.network_digest``."""
+
+    @property
     def spec(self) -> FingerprintSpec:
         """As ``Model.spec``."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,8 @@ _TABLES = (
     "codes BLOB NOT NULL, audio_hash BLOB NOT NULL, digest BLOB NOT NULL)",
 )
 _ALL_ROWS = "SELECT path, metadata, cells, codes, audio_hash, digest FROM tracks"
+_HEX16 = re.compile("[0-9a-f]{16}")
+_NETWORKS = "networks"  # in the table of facts
 _FORMAT = 2  # 1 had no digests of the rows
 # The text of an error can quote a damaged file, and need not be valid UTF-8.
 _SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
@@ -45,12 +48,14 @@ class Journal:
     path : Path
         The SQLite file; created if it does not exist.
     key : str
-        Model digest and code length. Tracks that were saved under another key are discarded.
+        Digest of the model's space, and code length. Tracks that were saved under another key are discarded.
 
     Attributes
     ----------
     notes : list of str
         What the user should know about a file that could not be used.
+    networks : frozenset of str
+        Digests of the networks that made the saved fingerprints.
 
     Raises
     ------
@@ -69,8 +74,9 @@ class Journal:
                 if _is_locked(error):
                     raise
                 self._db = self._replace(_reason(error))
+            self.networks = _networks(self._db)
 
-    def add(self, entries: Sequence[TrackEntry], audio_hash: str = "") -> None:
+    def add(self, entries: Sequence[TrackEntry], audio_hash: str = "", network: str = "") -> None:
         """Save the tracks of one file, and forget earlier ones. They survive a power cut after that.
 
         Parameters
@@ -79,6 +85,8 @@ class Journal:
             Several if the file has a cue sheet.
         audio_hash : str
             See :func:`overheard.hear.packets.audio_hash`.
+        network : str
+            Digest of the network that made the fingerprints; empty if it is not the one of this run.
 
         Raises
         ------
@@ -91,6 +99,10 @@ class Journal:
                 "DELETE FROM tracks WHERE path = ? OR path BETWEEN ? AND ?", keys_of(entries[0].path)
             )
             self._insert(self._db, rows)
+            if network and network not in self.networks:
+                self.networks |= {network}
+                value = " ".join(sorted(self.networks))
+                self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_NETWORKS, value))
 
     def tracks(self) -> Iterator[SavedTrack]:
         """Yield the saved tracks, those of one file one after the other."""
@@ -111,6 +123,8 @@ class Journal:
         """Delete the saved tracks, after they were written to the pack."""
         with self._user_errors(), self._db:
             self._db.execute("DELETE FROM tracks")
+            self._db.execute("DELETE FROM facts WHERE name = ?", (_NETWORKS,))
+        self.networks = frozenset()
 
     def close(self) -> None:
         """Release the lock; the saved tracks stay for the next run."""
@@ -182,6 +196,7 @@ def _connect(path: Path, key: str) -> sqlite3.Connection:
         db.execute("BEGIN EXCLUSIVE")
         facts = {"format": str(_FORMAT), "digest": key}
         saved_facts = _verified_facts(db)
+        saved_facts.pop(_NETWORKS, None)  # another network of the space makes the same fingerprints
         if saved_facts != facts:
             db.execute("DELETE FROM tracks")  # saved for another model
             db.execute("DELETE FROM facts")
@@ -223,6 +238,13 @@ def _verified_facts(db: sqlite3.Connection) -> dict[str, str]:
     if facts.get("format") != str(_FORMAT):
         raise _Unusable("it has another format")
     return facts
+
+
+def _networks(db: sqlite3.Connection) -> frozenset[str]:
+    """Return the networks that a journal records; what is not 16 hex digits is damaged, and ignored."""
+    rows = db.execute("SELECT value FROM facts WHERE name = ?", (_NETWORKS,)).fetchall()
+    words = [word for (value,) in rows if isinstance(value, str) for word in value.split()]
+    return frozenset(word for word in words if _HEX16.fullmatch(word))
 
 
 def _readable_rows(path: Path) -> list[Row]:

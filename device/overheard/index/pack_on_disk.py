@@ -132,8 +132,18 @@ class PackOnDisk:
         number = self._number(track_id)
         return None if number is None or self._pack is None else self._pack.entry(number)
 
-    def update(self, saved: Saved, dropped: Collection[str], prune: bool = False) -> None:
+    def update(
+        self,
+        saved: Saved,
+        dropped: Collection[str],
+        prune: bool = False,
+        networks: Collection[str] = (),
+    ) -> None:
         """Write new and changed files into the pack, and forget others.
+
+        Parameters
+        ----------
+        networks : digests of the networks that made the new fingerprints
 
         Raises
         ------
@@ -145,7 +155,7 @@ class PackOnDisk:
         files.update(new)
         changed, removed = self._changes(saved, dropped, files)
         if changed or removed:
-            self._write(changed, removed, prune)
+            self._write(changed, removed, prune, networks)
         self.files = files
         self._write_hashes(new, dropped)
 
@@ -192,16 +202,18 @@ class PackOnDisk:
         old = self._pack.tracks[number]
         return {**metadata_of(old), "duration_s": 0} == {**metadata_of(entry), "duration_s": 0}
 
-    def _write(self, changed: list[TrackEntry], removed: list[str], prune: bool) -> None:
-        model = self._model
+    def _write(
+        self, changed: list[TrackEntry], removed: list[str], prune: bool, networks: Collection[str]
+    ) -> None:
+        model, name = self._model, self.path.stem
         n_layers = 0
         if self._pack is not None:
             n_layers = len(self._pack.layers)
-            write_layer(self._pack, changed, removed)
+            write_layer(self._pack, changed, removed, networks)
         else:
             if self._lost and not prune:
                 self._keep_copy()
-            write_pack(self.path, self.path.stem, model.digest, model.spec, changed, model.code_bytes)
+            write_pack(self.path, name, model.digest, model.spec, changed, model.code_bytes, networks)
         self._opened, self._numbers, self._is_usable = None, None, True
         if n_layers > MAX_LAYERS:
             self._merge()

@@ -181,7 +181,8 @@ class _Run:
             self._absent_in_a_row += not os.path.exists(outcome.path)  # noqa: PTH110 - False if it gives no answer
             return True
         self._absent_in_a_row = 0
-        self._journal.add(entries, outcome.audio_hash)
+        network = "" if outcome.is_known else self._fingerprinter.network_digest
+        self._journal.add(entries, outcome.audio_hash, network)
         self._n_segments += sum(len(entry.packed_cells) for entry in entries)
         if outcome.warning:
             self._warnings.append((str(outcome.path), outcome.warning))
@@ -210,7 +211,7 @@ class _Run:
             plan = self._plan(chunk, new, prune and following is None)
             self._moved += plan.moved
             self._removed += plan.removed
-            self._pack.update(chunk, plan.dropped, prune)
+            self._pack.update(chunk, plan.dropped, prune, self._journal.networks)
             chunk = following
         return plan
 

@@ -64,6 +64,7 @@ class ModelFingerprinter:
         self._model = load_model(model_path)
         self._of_thread = threading.local()  # its embedder, created on first use: a parent process needs none
         self.digest: str = self._model.digest
+        self.network_digest: str = self._model.network_digest
         self.spec: FingerprintSpec = self._model.spec
         self.code_bytes: int = self._model.quantizer.widths[0 if compact else -1]
 

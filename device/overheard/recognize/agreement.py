@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 from overheard.events import Match, Track
@@ -18,25 +19,57 @@ class TrackRules:
 
     Attributes
     ----------
-    strong_above : score over the threshold, in log-odds, from which a single match starts a play
+    strong_above : score over the threshold, in log-odds, from which a single match always starts a play
+    onset_above : the same just after an onset, when there were few chances of a false positive
+    onset_s : the chances double for the first time after this long
     kept_below : score under the threshold, in log-odds, down to which a match still continues a play
     drift_s : alignments that differ by at most this much are the same
+    confirm_above, confirm_below : a second match, at least this much over the threshold, confirms a first one
+        that is at most this much below
     confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
         windows have the same errors
+    onset_confirm_s : the same just after an onset
     agree_s : a second match confirms a first only if it ends at most this much later
     hope_s : extra time before music is reported as unknown, while weak matches agree with each other
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
-    restart_s : a track that jumps back this close to its end was started again, which is a new play
+    restart_s : a track that begins again at most this much before or after its end is a new play
+    shortest_s : a play starts when this much of it was heard; a shorter one was a mistake
+    resume_s : a play that ended goes on if its track goes on within this time, as after a pause
+    rewind_s : the position in the track may differ by this much after a pause
+    jump_s : a start that differs by more is corrected, when an alignment explains the play better
     """
 
     strong_above: float = 5.0
+    onset_above: float = 2.0
+    onset_s: float = 3.0
     kept_below: float = 4.0
     drift_s: float = 1.0
+    confirm_above: float = 0.5
+    confirm_below: float = 1.0
     confirm_s: float = 6.0
+    onset_confirm_s: float = 3.0
     agree_s: float = 10.0
     hope_s: float = 10.0
     recall_s: float = 20.0
-    restart_s: float = 2.0
+    restart_s: float = 10.0
+    shortest_s: float = 2.0
+    resume_s: float = 60.0
+    rewind_s: float = 10.0
+    jump_s: float = 2.0
+
+    def strong_after(self, searched_s: float) -> float:
+        """Return from which score over the threshold a single match starts a play.
+
+        Parameters
+        ----------
+        searched_s : seconds of sound since the onset. Each window is another chance of a false positive, so
+            the score grows with the logarithm of their number (Bonferroni).
+        """
+        return min(self.strong_above, self.onset_above + math.log1p(searched_s / self.onset_s))
+
+    def confirm_after(self, searched_s: float) -> float:
+        """Return how much later a second match must end to confirm a first one."""
+        return min(self.confirm_s, max(self.onset_confirm_s, searched_s / 4))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +97,23 @@ def alignment_s(match: Match) -> float:
     return match.offset_s - match.start_s
 
 
+def alignments_of(match: Match) -> tuple[float, ...]:
+    """Return the alignments of the match's track that fit: its own, and those of repeats of the music."""
+    return tuple(position_s - match.start_s for position_s in (match.offset_s, *match.repeats))
+
+
+def realigned(match: Match, track_id: str, alignment: float, drift_s: float) -> Match:
+    """Return the match at an alignment of a track if this is one of those that fit; else as it is."""
+    if match.track.id != track_id:
+        return match
+    near = min(alignments_of(match), key=lambda one: abs(one - alignment))
+    if abs(near - alignment) > drift_s:
+        return match
+    offset_s = near + match.start_s
+    repeats = tuple(one for one in (match.offset_s, *match.repeats) if one != offset_s)
+    return dataclasses.replace(match, offset_s=offset_s, repeats=repeats)
+
+
 def readings_of(match: Match) -> Readings:
     """Return the track of a match and its alternatives."""
     rows = [(match.track, match.offset_s), *((other.track, other.offset_s) for other in match.alternatives)]
@@ -80,8 +130,13 @@ def common(readings: Readings, others: Readings, drift_s: float) -> Readings:
 
 
 def agree(first: Match, second: Match, drift_s: float) -> bool:
-    """Return whether one track explains both matches."""
-    return bool(common(readings_of(first), readings_of(second), drift_s))
+    """Return whether one track explains both matches, at one of the alignments that fit."""
+    if common(readings_of(first), readings_of(second), drift_s):
+        return True
+    if first.track.id != second.track.id:
+        return False
+    others = alignments_of(second)
+    return any(abs(one - other) <= drift_s for one in alignments_of(first) for other in others)
 
 
 def narrowed(readings: Readings, matches: Iterable[Match], drift_s: float) -> Readings:

@@ -25,6 +25,8 @@ DECIDING_SIMILARITY = 0.5  # sum over segments that differ by which one track fi
 UNCERTAIN_SIMILARITY = 0.1  # of a segment that two tracks share
 HEARD_SHARE = 0.5  # of the similarity of the better half of the segments; less is not heard in the window
 EQUAL_SIMILARITY = 1e-5  # differences below this are rounding
+NEAR_FRAMES = 24  # offsets that differ by at most this much, 0.75 s, are one alignment
+MAX_REPEATS = 16
 _MAX_REMEMBERED = 10_000  # pairs of tracks
 
 
@@ -53,6 +55,54 @@ class AlignedTracks:
     similarities: FloatArray
     weights: FloatArray
     starts: IntArray
+
+
+def matched_frames(aligned: AlignedTracks, row: int, last_frame: int, n_frames: int) -> tuple[int, int]:
+    """Return first frame and end of the part of the window in which an alignment is similar.
+
+    Parameters
+    ----------
+    aligned, row : the alignment
+    last_frame : start of the window's last segment, in frames
+    n_frames : length of a segment
+    """
+    end_frame = last_frame + n_frames
+    used = aligned.weights[row] > 0
+    similarities, starts = aligned.similarities[row][used], aligned.starts[row][used]
+    if not len(starts):
+        return 0, end_frame
+    better_half = np.sort(similarities)[len(similarities) // 2 :]
+    # The run of segments with the largest sum of similarities above half the level of the better half.
+    sums = np.concatenate([[0.0], np.cumsum(similarities - 0.5 * better_half.mean())])
+    last = int(np.argmax(sums[1:] - np.minimum.accumulate(sums)[:-1]))
+    first = int(np.argmin(sums[: last + 1]))
+    begin = 0 if first == 0 else int(starts[first])
+    end = end_frame if last == len(starts) - 1 else int(starts[last]) + n_frames
+    return max(0, min(begin, end_frame)), max(0, min(end, end_frame))
+
+
+def fits_as_well(aligned: AlignedTracks, best: int, row: int) -> bool:
+    """Return whether an alignment is so nearly as similar as the best one that noise may decide."""
+    lead = float(aligned.similarity[best] - aligned.similarity[row])
+    return lead * float(aligned.weights[best].sum()) <= DECIDING_SIMILARITY
+
+
+def row_at(aligned: AlignedTracks, track: int, offset: int) -> int | None:
+    """Return the most similar row of a track near an offset in frames; None if there is none."""
+    near = (aligned.tracks == track) & (np.abs(aligned.offsets - offset) <= NEAR_FRAMES)
+    rows = np.flatnonzero(near & (aligned.weights.sum(axis=1) > 0))
+    return int(rows[np.argmax(aligned.similarity[rows])]) if len(rows) else None
+
+
+def repeats(aligned: AlignedTracks, best: int) -> list[int]:
+    """Return other offsets in the best row's track, in frames, that fit as well, the most similar first."""
+    found = [int(aligned.offsets[best])]
+    rows = np.flatnonzero(aligned.tracks == aligned.tracks[best])
+    for row in rows[np.argsort(-aligned.similarity[rows], kind="stable")]:
+        offset = int(aligned.offsets[row])
+        if fits_as_well(aligned, best, int(row)) and min(abs(offset - one) for one in found) > NEAR_FRAMES:
+            found.append(offset)
+    return found[1 : 1 + MAX_REPEATS]
 
 
 def find_copies(

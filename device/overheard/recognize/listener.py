@@ -2,80 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import sys
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
-from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
-from overheard.events import Event, Match
-from overheard.fingerprint.embedder import Embedder, Queries
-from overheard.fingerprint.frontend import FloatArray, StreamingFrontend, slice_segments
+from overheard.events import Event, Match, Status
+from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.hear.gate import LevelGate, MusicDetector
-from overheard.recognize.match import Matcher
+from overheard.recognize.engine import Engine
+from overheard.recognize.looks import Looks
 from overheard.recognize.plays import PlayTracker, TrackRules
+from overheard.recognize.schedule import Schedule
+from overheard.recognize.sound import Stretch
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.unknown import UnknownMusic
+from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings
 
-CLIP_STEP_FRAMES = 4  # fine enough that some query segment lies on the catalogue's grid of 32 frames
-LISTEN_STEP_FRAMES = 16  # 0.5 s
-WINDOW_S = 10.0
-RECORDING_HOP_S = 3.0  # nobody waits for the first result
-RECORDING_SEARCH_FRAMES = 24  # 0.75 s; 32 would keep one distance to the catalogue's segments
-RECORDING_BATCH_S = 30.0  # saves calls, and so the start of BLAS's threads where it has several
-SHORT_WINDOW_S = 4.0  # matched too if the whole window is not accepted: the music may just have begun
-MAX_SEARCHED = 24  # query embeddings of a single window that are searched; all of them score the candidates
-MAX_EMBEDDED_AT_ONCE = 256  # bounds memory
+HEARD_FRAMES = 16  # 0.5 s; a longer block is heard in parts
 
 
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """How sound is divided into query segments, and these into windows that are matched.
+class Detector(Protocol):
+    """A music detector, which takes the frames that the model takes."""
 
-    Attributes
-    ----------
-    step_frames : frames between the starts of neighbouring query segments
-    length_s : length of a window
-    hop_s : seconds between the ends of neighbouring windows; infinite for one window, when the sound ends
-    search_frames : frames between the starts of query segments that are searched, on average
-    batch_s : seconds of sound that are processed together; 0 for each block as it arrives
-    """
+    probability: float  # that the last frames are music, 0-1
 
-    step_frames: int = LISTEN_STEP_FRAMES
-    length_s: float = WINDOW_S
-    hop_s: float = 1.0
-    search_frames: int = LISTEN_STEP_FRAMES
-    batch_s: float = 0.0
+    def process(self, frames: FloatArray) -> bool:
+        """Take the next log-mel frames, ``(n, n_mels)`` in dB; return whether music is present after them."""
 
-    @property
-    def single(self) -> bool:
-        """Whether all the sound is one window."""
-        return math.isinf(self.hop_s)
-
-    @classmethod
-    def of_recording(cls, duration_s: float) -> Windows:
-        """Return the windows of a recording.
-
-        One that is too short for two windows that could confirm each other (16 s) is a single window. Longer
-        ones are followed as a microphone is, with fewer windows and searches, so that a second of them costs
-        less than a second of a single window. Their steps grow with the length up to those of listening: up
-        to 64 s the number of query segments, and so most of the cost, stays what 16 s need.
-        """
-        single_s = WINDOW_S + TrackRules.confirm_s
-        if duration_s <= single_s:
-            return cls(CLIP_STEP_FRAMES, duration_s, math.inf)
-        step_frames = min(LISTEN_STEP_FRAMES, math.ceil(CLIP_STEP_FRAMES * duration_s / single_s))
-        return cls(step_frames, WINDOW_S, RECORDING_HOP_S, RECORDING_SEARCH_FRAMES, RECORDING_BATCH_S)
-
-
-@dataclasses.dataclass(frozen=True)
-class Engine:
-    """What turns query segments into matches; shared by all listeners, and replaced when packs change."""
-
-    embedder: Embedder
-    index: SegmentIndex
-    matcher: Matcher
+    def reset(self) -> None:
+        """Forget the sound so far, after a gap."""
 
 
 class Listener:
@@ -87,10 +45,12 @@ class Listener:
     gate, track : the user's settings
     windows : those of a microphone by default
     rules : when matches become a play; those of a microphone by default
+    detector : decides which sound is music; all of it without one
+    unknown : gives unknown music its id; None if it is not remembered
+    schedule : says when to look at the sound; None for regular windows
 
     Attributes
     ----------
-    best : the best match so far, accepted or not
     any_sound : whether the level gate has ever opened
     """
 
@@ -101,38 +61,67 @@ class Listener:
         track: TrackSettings | None = None,
         windows: Windows | None = None,
         rules: TrackRules | None = None,
+        detector: Detector | None = None,
+        unknown: UnknownMusic | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self._newest_engine = engine
         self._engine = engine()
         self._spec = self._engine.embedder.spec
         self._windows = windows or Windows()
         self._gate = LevelGate(gate or GateSettings())
-        self._detector = MusicDetector()
+        self._detector = detector or MusicDetector()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
-        self._step_s = self._windows.step_frames / self._spec.frontend.frames_per_s
-        self._n_window = self._segments_in(self._windows.length_s)
-        self._n_hop = sys.maxsize if self._windows.single else math.ceil(self._windows.hop_s / self._step_s)
         self._n_samples = 0  # so far, lost sound included
-        self.best: Match | None = None
+        self._n_lost = 0
+        self._is_music = False
+        self._times = StageTimes()
+        self._unknown, self._schedule = unknown, schedule
+        self._looks = Looks(self._windows, self._spec, self._times, self._tracker, schedule, unknown)
         self.any_sound = False
         self._failed = False  # whether the last block raised an exception
         self._clear()
 
     def _clear(self) -> None:
         self._frontend.reset()
+        self._detector.reset()
+        self._is_music = False
         self._blocks: list[FloatArray] = []  # wait for the front-end
-        self._frames: FloatArray = np.zeros((0, self._spec.frontend.n_mels), dtype=np.float32)
-        self._queries: list[Queries] = []  # of the next window and after it, one segment each
-        self._candidates: list[Candidates | None] = []  # of the same segments, where they were searched
-        self._n_embedded = 0
-        self._n_unmatched = 0  # segments after the last window
-        self._origin_samples: int | None = None  # where the current stretch of sound began
+        self._stretch: Stretch | None = None  # present sound
+        self._looks.begin()
+
+    @property
+    def best(self) -> Match | None:
+        """The best match so far, accepted or not."""
+        return self._looks.best
 
     @property
     def now_s(self) -> float:
         """Seconds of sound so far, lost sound included."""
         return self._n_samples / self._spec.frontend.sample_rate
+
+    def status(self) -> Status:
+        """Return what the listener is doing. Any thread may call it."""
+        is_open, play, schedule = self._gate.is_open, self._tracker.playing, self._schedule
+        next_check_s = None
+        if schedule is not None and math.isfinite(schedule.next_check_s) and not schedule.searching:
+            next_check_s = max(0.0, schedule.next_check_s - self.now_s)
+        state = "searching" if next_check_s is None else "unknown music"
+        if not self._is_music:
+            state = "no music" if is_open else "silence"
+        return Status(
+            state=state if play is None else "playing",
+            level_db=self._gate.level_db,
+            floor_db=self._gate.floor_db,
+            gate_open=is_open,
+            music=self._detector.probability if is_open else 0.0,
+            playing=play,
+            cpu_s=dict(self._times.cpu_s),
+            audio_s=self.now_s,
+            lost_s=self._n_lost / self._spec.frontend.sample_rate,
+            next_check_s=next_check_s,
+        )
 
     @property
     def loudest_db(self) -> float:
@@ -148,12 +137,15 @@ class Listener:
         return events
 
     def _process(self, block: FloatArray) -> list[Event]:
-        if not (self._gate.process(block) and self._detector.process(block)):
+        with self._times.of("gate"):
+            is_music = self._schedule is None or self._is_music or self._tracker.playing is not None
+            is_open = self._gate.process(block, is_music)
+        if not is_open:
             events = self._end_stretch()
             self._n_samples += len(block)
-            return events + self._tracker.quiet(self.now_s)
-        if self._origin_samples is None:
-            self._origin_samples = self._n_samples
+            return events + self._after_music(self._tracker.quiet(self.now_s))
+        if self._stretch is None:
+            self._stretch = Stretch(self._spec, self._times, self.now_s)
             self.any_sound = True
         self._n_samples += len(block)
         self._blocks.append(block)
@@ -165,12 +157,14 @@ class Listener:
         engine = self._newest_engine()
         if engine is not self._engine:
             self._engine = engine
-            self._candidates = [None] * len(self._candidates)  # have the old catalogue's segment numbers
+            if self._stretch is not None:
+                self._stretch.forget_candidates()  # have the old catalogue's segment numbers
 
     def gap(self, n_samples: int) -> list[Event]:
         """Account for lost sound: no segment reaches across it."""
         events = self._end_stretch()
         self._n_samples += n_samples
+        self._n_lost += n_samples
         return events + self._tracker.gap(self.now_s)
 
     def finish(self) -> list[Event]:
@@ -179,108 +173,34 @@ class Listener:
         After an exception in `process`, the last sound is not matched: the same exception again would hide
         the first.
         """
-        events = [] if self._failed else self._match_rest()
+        events = [] if self._failed else self._end_stretch()
+        if self._unknown is not None:
+            self._unknown.finish()
         return events + self._tracker.finish(self.now_s)
 
-    def _end_stretch(self) -> list[Event]:
-        """Match what has not been matched yet, and forget the sound."""
-        events = self._match_rest()
-        if self._origin_samples is not None:
-            self._clear()
-        return events
+    def _after_music(self, events: list[Event]) -> list[Event]:
+        return events if self._unknown is None else self._unknown.other(events)
 
-    def _match_rest(self) -> list[Event]:
-        """Match the windows that wait, and a last one that ends with the sound."""
-        events = self._advance()
-        return events + (self._match(self._n_unmatched) if self._n_unmatched else [])
+    def _end_stretch(self) -> list[Event]:
+        """Look at what has not been looked at yet, and forget the sound."""
+        if self._stretch is None:
+            return []
+        events = self._advance() + self._looks.finish(self._stretch, self._engine, self.now_s)
+        self._clear()
+        return events
 
     def _advance(self) -> list[Event]:
-        """Embed the sound that waits, and match the windows that are complete."""
-        events: list[Event] = []
-        if self._blocks:
+        """Convert the blocks that wait to frames, and look at them."""
+        if self._stretch is None or not self._blocks:
+            return []
+        with self._times.of("frontend"):
             frames = self._frontend.process(np.concatenate(self._blocks))
-            self._frames, self._blocks = np.concatenate([self._frames, frames]), []
-        while len(self._frames) >= self._spec.n_frames:
-            self._embed()
-            if self._n_unmatched >= self._n_hop:
-                self._search(self._searched_rows(len(self._queries), len(self._queries)))
-            while self._n_unmatched >= self._n_hop:
-                events += self._match(self._n_hop)
+            self._blocks = []
+        events: list[Event] = []
+        at_once = len(frames) if self._schedule is None else HEARD_FRAMES
+        for first in range(0, len(frames), at_once or 1):
+            some = frames[first : first + at_once]
+            with self._times.of("detector"):
+                self._is_music = self._detector.process(some)
+            events += self._looks.advance(self._stretch, self._engine, some, self._is_music)
         return events
-
-    def _embed(self) -> None:
-        """Embed the segments that wait, but not too many at once; forget what no window needs any more."""
-        step, n_frames = self._windows.step_frames, self._spec.n_frames
-        n = min((len(self._frames) - n_frames) // step + 1, MAX_EMBEDDED_AT_ONCE)
-        segments = slice_segments(self._frames[: (n - 1) * step + n_frames], step, self._spec)
-        self._frames = self._frames[n * step :]
-        queries = self._engine.embedder.query(segments)
-        rows = [Queries(queries.embeddings[i : i + 1], queries.expected[i : i + 1]) for i in range(n)]
-        self._n_embedded += n
-        self._n_unmatched += n
-        n_kept = self._n_window + max(0, self._n_unmatched - self._n_hop)
-        self._queries = [*self._queries, *rows][-n_kept:]
-        self._candidates = [*self._candidates, *[None] * n][-n_kept:]
-
-    def _match(self, n_new: int) -> list[Event]:
-        """Match the window that ends with the next `n_new` segments; if not accepted, its last seconds."""
-        self._n_unmatched -= n_new
-        n = min(len(self._queries) - self._n_unmatched, self._n_window)
-        n_short = self._segments_in(SHORT_WINDOW_S)
-        match = self._match_last(n)
-        if n_short < n and not self._windows.single and (match is None or not match.accepted):
-            short = self._match_last(n_short)
-            match = short if short is not None and short.accepted else match
-        if match is not None and (self.best is None or match.score > self.best.score):
-            self.best = match
-        return self._tracker.update(match, *self._span_s(n))
-
-    def _match_last(self, n: int) -> Match | None:
-        """Return the best match of the last `n` segments of the window."""
-        end = len(self._queries) - self._n_unmatched
-        rows = self._searched_rows(n, end)
-        play = self._tracker.playing
-        return self._engine.matcher.match(
-            Queries.join(self._queries[end - n : end]),
-            self._search(rows),
-            rows - (end - n),
-            self._windows.step_frames,
-            *self._span_s(n),
-            None if play is None else play.track.id,
-        )
-
-    def _searched_rows(self, n: int, end: int) -> IntArray:
-        """Return which of `n` segments before row `end` are searched; windows that overlap share them."""
-        if self._windows.single:
-            return end - n + evenly_spread(n, MAX_SEARCHED)
-        first = self._n_embedded - len(self._queries) + end - n  # its number since the sound began
-        starts = np.arange(first - 1, first + n) * self._windows.step_frames
-        return end - n + np.flatnonzero(np.diff(starts // self._windows.search_frames))
-
-    def _search(self, rows: IntArray) -> Candidates:
-        """Return the candidates of the segments in these rows; each is searched once."""
-        missing = [int(row) for row in rows if self._candidates[row] is None]
-        if missing:
-            queries = Queries.join([self._queries[row] for row in missing])
-            candidates = self._engine.index.candidates(queries.embeddings)
-            for i, row in enumerate(missing):
-                self._candidates[row] = candidates.rows(slice(i, i + 1))
-        return Candidates.join([part for row in rows if (part := self._candidates[row]) is not None])
-
-    def _segments_in(self, length_s: float) -> int:
-        """Return how many segments a window of this length holds."""
-        return max(1, int((length_s - self._spec.segment_s) / self._step_s) + 1)
-
-    def _span_s(self, n: int) -> tuple[float, float]:
-        """Return start and end of the last `n` segments of the window, in seconds of the source."""
-        origin_s = (self._origin_samples or 0) / self._spec.frontend.sample_rate
-        if self._windows.single:
-            # Not now_s: a recording shorter than a segment is padded.
-            return origin_s, min(self.now_s, origin_s + self._windows.length_s)
-        last_s = origin_s + (self._n_embedded - self._n_unmatched - 1) * self._step_s
-        return last_s - (n - 1) * self._step_s, last_s + self._spec.segment_s
-
-
-def evenly_spread(n: int, n_wanted: int) -> IntArray:
-    """Return at most `n_wanted` of the numbers below `n`, evenly spread, both ends included."""
-    return np.unique(np.rint(np.linspace(0, n - 1, min(n, n_wanted))).astype(np.int64))

@@ -13,23 +13,23 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 
 from overheard.catalogue.pack import Pack
-from overheard.catalogue.search import Candidates, Catalogue, IntArray, SegmentIndex
+from overheard.catalogue.search import Catalogue, SegmentIndex
 from overheard.events import Event, Match, Play, PlayEnded
-from overheard.fingerprint.embedder import Embedder, Queries, query_waveform
-from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.embedder import Embedder
+from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.model import Model
-from overheard.recognize.listener import (
-    CLIP_STEP_FRAMES,
-    MAX_SEARCHED,
-    RECORDING_HOP_S,
-    Engine,
-    Listener,
-    Windows,
-    evenly_spread,
-)
-from overheard.recognize.match import Matcher
+from overheard.recognize.alignments import Window
+from overheard.recognize.engine import Engine
+from overheard.recognize.listener import Listener
+from overheard.recognize.match import Exactly, Matcher
 from overheard.recognize.plays import TrackRules
+from overheard.recognize.schedule import Schedule
 from overheard.recognize.scoring import Scoring
+from overheard.recognize.sound import Stretch
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.unknown import UnknownMusic
+from overheard.recognize.unknown_store import UnknownStore
+from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_HOP_S, Windows, single_window
 from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
@@ -64,6 +64,7 @@ class Recognizer:
     packs : opened packs made with this model
     index : searched instead of the packs, as by a benchmark
     runtime : distribution name of the TensorFlow Lite runtime; None for the preferred one
+    scheduled : whether listeners of a microphone look at the sound only when there may be something new
     """
 
     def __init__(
@@ -74,11 +75,12 @@ class Recognizer:
         track: TrackSettings | None = None,
         index: SegmentIndex | None = None,
         runtime: str | None = None,
+        scheduled: bool = True,
     ) -> None:
-        self.clip_step_frames = CLIP_STEP_FRAMES
-        self.model, self.spec = model, model.spec
+        self.model, self.spec, self.scheduled = model, model.spec, scheduled
         self.gate_settings, self.track_settings = gate or GateSettings(), track or TrackSettings()
         self.embedder = Embedder(model, runtime=runtime)
+        self.unknown_store: UnknownStore | None = None  # set it to remember unknown music
         self.search(packs, index)
 
     def search(self, packs: Sequence[Pack], index: SegmentIndex | None = None) -> None:
@@ -106,7 +108,16 @@ class Recognizer:
 
     def listener(self, windows: Windows | None = None, rules: TrackRules | None = None) -> Listener:
         """Return a listener with a clock of its own; for a microphone by default."""
-        return Listener(lambda: self._engine, self.gate_settings, self.track_settings, windows, rules)
+        live = windows is None
+        store = self.unknown_store if live else None
+        scheduled = live and self.scheduled
+        return Listener(
+            *(lambda: self._engine, self.gate_settings, self.track_settings),
+            Windows(step_frames=CLIP_STEP_FRAMES) if scheduled else windows,
+            rules,
+            unknown=None if store is None else UnknownMusic(store, self.spec),
+            schedule=Schedule() if scheduled else None,
+        )
 
     def identify(self, waveform: FloatArray) -> Identification:
         """Recognize the music in a recording of any length.
@@ -153,18 +164,21 @@ class Recognizer:
         verdict = "recognized" if plays else "unknown"
         return Identification(verdict, duration_s, tuple(plays), listener.best, listener.loudest_db)
 
-    def window_candidates(
-        self, waveform: FloatArray, without: Collection[int] = ()
-    ) -> tuple[Queries, Candidates, IntArray]:
-        """Return the queries of a single window, the candidates of some of them, and which these are.
+    def window(self, waveform: FloatArray, without: Collection[int] = ()) -> tuple[Window, Exactly]:
+        """Return a recording as a single window, and how to embed more of its segments.
 
         Parameters
         ----------
+        waveform : (n,) float32 at the spec's sample rate; at least one segment long
         without : tracks to ignore, as if the catalogue did not hold them
         """
-        queries = query_waveform(self.embedder, waveform, self.clip_step_frames)
-        rows = evenly_spread(len(queries.expected), MAX_SEARCHED)
-        return queries, self.index.candidates(queries.embeddings[rows], without), rows
+        stretch, engine = Stretch(self.spec, StageTimes()), self._engine
+        stretch.add(log_mel(waveform, self.spec.frontend))
+        starts, searched = single_window(stretch.last_start)
+        queries = stretch.embed(starts, engine)
+        candidates = engine.index.candidates(queries.embeddings[searched], without)
+        window = Window(queries, starts, candidates, searched, int(starts[-1]))
+        return window, Exactly(lambda wanted: stretch.embed(wanted, engine))
 
 
 def recording_rules(duration_s: float, windows: Windows) -> TrackRules:
@@ -175,7 +189,8 @@ def recording_rules(duration_s: float, windows: Windows) -> TrackRules:
     matches need.
     """
     n_windows = 1.0 if windows.single else duration_s / windows.hop_s
-    return TrackRules(strong_above=min(TrackRules.strong_above, math.log(n_windows)))
+    strong_above = min(TrackRules.strong_above, math.log(n_windows))
+    return TrackRules(strong_above=strong_above, shortest_s=0.0 if windows.single else TrackRules.shortest_s)
 
 
 def _read(stream: Iterator[FloatArray], n_wanted: int) -> FloatArray:

@@ -2,68 +2,61 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections import deque
 
-from overheard.events import (
-    Alternative,
-    Event,
-    Match,
-    MusicUnknown,
-    Play,
-    PlayEnded,
-    PlayStarted,
-    PlayUpdated,
-    Silence,
-)
+from overheard.events import Event, Match, Play, PlayStarted, PlayUpdated
 from overheard.recognize.agreement import (
-    Readings,
     TrackRules,
     agree,
     alignment_s,
-    common,
     narrowed,
     readings_of,
+    realigned,
 )
+from overheard.recognize.open_play import OpenPlay, first_heard_s
+from overheard.recognize.stretch import SoundStretch
 from overheard.settings import TrackSettings
 
 __all__ = ["PlayTracker", "TrackRules", "alignment_s"]
 
-_LONG_AGO_S = -1e9
+_MAX_ENDED = 4  # plays that may go on
+_LOOK_S = 2.0  # sound between two looks that are further apart was not looked at
 
 
 class PlayTracker:
     """Turn the matches of overlapping windows into plays, with hysteresis.
 
     A play starts with one strong accepted match, or with two accepted matches that agree in track and
-    alignment. Weaker matches that agree with it continue it. It survives `settings.gap_s` seconds without
-    such a match, and then ends at the last one. Another track replaces it if that track's matches would start
-    a play. A play is ambiguous while several recordings explain all its accepted matches. The owner calls
-    `update` for each window of sound, `quiet` for each silent block, `gap` for lost audio, and `finish` at
-    the end.
+    alignment. It stays on its alignment as long as that fits, and weaker matches continue it. It survives
+    `settings.gap_s` seconds that were looked at without such a match, and then ends at the last one. Another
+    track replaces it if that track's matches would start a play, and its own alignment does not fit any more.
+    If the track of a play that ended goes on soon, as after a pause, the play does: another `PlayStarted` has
+    the same start. A play is ambiguous while several recordings explain all its accepted matches. The owner
+    calls `update` for each window of sound, `quiet` for each silent block, `gap` for lost audio, and `finish`
+    at the end.
     """
 
     def __init__(self, settings: TrackSettings | None = None, rules: TrackRules | None = None) -> None:
         self._settings = settings or TrackSettings()
         self._rules = rules or TrackRules()
-        self._play: Play | None = None
-        self._readings: Readings = {}  # of the open play: its track and its alternatives
-        self._confidence = 0.0  # that one of them is right
-        self._heard_s = 0.0  # end of the last window that agreed with the play
+        self._open: OpenPlay | None = None
+        self._ended: deque[OpenPlay] = deque(maxlen=_MAX_ENDED)
+        self._looked_s = 0.0  # end of the last window
+        self._missed_from_s = 0.0  # sound before it was not looked at
         self._floor_s = 0.0  # end of the previous play; the next one does not start earlier
-        self._pending: Match | None = None  # accepted, waits for a second match that agrees
+        self._pending: Match | None = None  # the last accepted match that did not start a play
         self._recent: deque[Match] = deque()
-        self._unknown_reported = False  # for the present stretch of sound
-        self._sounding = False
-        self._n_windows = 0  # windows of sound since the last silence
-        self._sound_end_s = _LONG_AGO_S
-        self._unmatched_s = 0.0  # duration of sound without a play
-        self._unmatched_from_s = 0.0
+        self._stretch = SoundStretch(self._settings.unknown_s)
 
     @property
     def playing(self) -> Play | None:
         """The open play."""
-        return self._play
+        return None if self._open is None else self._open.play
+
+    def position_s(self, at_s: float) -> float | None:
+        """Return the position in the open play's track at a second of the source, if it plays on."""
+        return None if self._open is None else self._open.alignment_s + at_s
 
     def update(self, match: Match | None, window_start_s: float, window_end_s: float) -> list[Event]:
         """Add the best match of one window of sound and return the resulting events.
@@ -73,174 +66,180 @@ class PlayTracker:
         match : Match or None
             The best match, accepted or not; None if there is none.
         window_start_s, window_end_s : float
-            The window in seconds of the source. Windows must be in the order of their ends.
+            The window in seconds of the source. Windows must be in the order of their ends. Sound between
+            them was not looked at, and counts neither for a play nor against it.
         """
-        events = self._expire(window_start_s)
-        self._count_sound(window_start_s, window_end_s)
+        self._look(window_start_s, window_end_s)
+        self._stretch.sound(window_start_s, window_end_s)
         self._remember(match, window_end_s)
-        if match is not None and self._continues(match):
-            self._pending = None
-            events += self._extend(match)
-        elif match is not None and match.accepted:
-            events += self._propose(match)
+        events = [] if match is None else self._take(match)
         events += self._expire(window_end_s)
         return events + self._unknown(window_end_s)
 
     def quiet(self, now_s: float) -> list[Event]:
         """Record silence at this second of the source; report `Silence` once and end a play after the gap."""
         events = self._close_short_stretch()
+        self._look(now_s - _LOOK_S, now_s)
         events += self._expire(now_s)
-        if self._sounding:
-            self._sounding = False
-            events.append(Silence(self._sound_end_s))
-        if now_s - self._sound_end_s >= self._settings.unknown_s:
-            self._forget_stretch()
-        return events
+        return events + self._stretch.silence(now_s, _LOOK_S)
+
+    def skip(self, now_s: float) -> list[Event]:
+        """Record that nobody looked at the sound until this second, to save power; a play goes on."""
+        return []
 
     def gap(self, now_s: float) -> list[Event]:
         """Record that the audio until this second of the source was lost; end a play after the gap."""
-        if self._sounding:
-            self._n_windows += 1  # the sound may have been long, so it is not treated as short
+        self._stretch.lost()
         return self._expire(now_s)
 
     def finish(self, end_s: float) -> list[Event]:
         """Record that the source ended at this second; end the open play."""
         events = self._close_short_stretch()
-        if self._play is not None:
-            events += self._end(min(self._heard_s, end_s))
+        if self._open is not None:
+            events += self._end(self._open, min(self._open.heard_s, end_s))
         self._pending = None
         self._recent.clear()
-        self._forget_stretch()
+        self._ended.clear()
+        self._stretch.forget()
         return events
 
     # The open play
 
-    def _continues(self, match: Match) -> bool:
-        explained = common(readings_of(match), self._readings, self._rules.drift_s)
-        return self._play is not None and bool(explained) and self._kept(match)
+    def _look(self, start_s: float, end_s: float) -> None:
+        if start_s > self._looked_s:
+            self._missed_from_s = end_s
+        self._looked_s = max(self._looked_s, end_s)
 
-    def _kept(self, match: Match) -> bool:
-        return match.score >= match.threshold - self._rules.kept_below
+    def _take(self, match: Match) -> list[Event]:
+        """Continue the open play with a match, or count it for another one."""
+        held: list[Event] = []
+        if self._open is not None:
+            match = self._open.follow(match)
+            if self._open.explains(match):
+                self._pending = None
+                return self._extend(self._open, match)
+            if self._open.goes_on(match, self._rules.kept_below):
+                self._open.hold(match)
+                held = [PlayUpdated(self._open.play)]
+        enough = match.score >= match.threshold + self._settings.caution
+        return held + (self._propose(match) if enough else [])
 
-    def _extend(self, match: Match) -> list[Event]:
-        """Continue the play to this match's end; follow its alignment, in case the speed is slightly off."""
-        found = readings_of(match)
-        agreeing = common(self._readings, found, self._rules.drift_s) or self._readings.keys() & found.keys()
-        followed = {name: found[name] for name in self._readings if name in agreeing}
-        self._readings = followed if match.accepted else self._readings | followed
-        return self._hear(match)
-
-    def _hear(self, match: Match) -> list[Event]:
-        play = self._play
-        if play is None:
-            return []
-        self._heard_s = max(self._heard_s, match.end_s)
-        self._confidence = max(self._confidence, match.confidence)
-        name, known = next(iter(self._readings.items()))
-        reading = readings_of(match).get(name, known)
-        play = dataclasses.replace(
-            play,
-            end_s=max(play.end_s, reading.clip(self._heard_s)),
-            score=max(play.score, match.score),
-            confidence=self._confidence / len(self._readings),
-        )
-        self._play = self._settled(play)
-        return [PlayUpdated(self._play)]
-
-    def _settled(self, play: Play) -> Play:
-        """Return the play with the tracks that still explain it, its own track first if possible."""
-        tracks = [Alternative(play.track, play.offset_s), *play.alternatives]
-        first, *others = [each for each in tracks if each.track.id in self._readings]
-        return dataclasses.replace(
-            play, track=first.track, offset_s=first.offset_s, alternatives=tuple(others)
-        )
+    def _extend(self, current: OpenPlay, match: Match) -> list[Event]:
+        current.extend(match)
+        return [PlayUpdated(current.play)]
 
     def _expire(self, now_s: float) -> list[Event]:
-        if self._play is not None and now_s - self._heard_s > self._settings.gap_s:
-            return self._end(self._heard_s)
-        return []
-
-    def _end(self, end_s: float) -> list[Event]:
-        play = self._play
-        if play is None:
+        current = self._open
+        if current is None or now_s - max(current.heard_s, self._missed_from_s) <= self._settings.gap_s:
             return []
-        play = dataclasses.replace(play, end_s=max(play.start_s, min(play.end_s, end_s)))
-        self._play = None
-        self._floor_s = play.end_s
-        self._unmatched_s = max(0.0, self._sound_end_s - self._heard_s)
-        self._unmatched_from_s = self._heard_s
-        self._unknown_reported = False
-        return [PlayEnded(play)]
+        return self._end(current, current.heard_s)
+
+    def _end(self, current: OpenPlay, end_s: float) -> list[Event]:
+        ended = current.end(end_s)
+        self._open = None
+        self._ended.append(current)
+        self._floor_s = max(self._floor_s, ended.play.end_s)
+        self._stretch.unexplained(current.heard_s)
+        return [ended]
 
     # A new play
 
     def _propose(self, match: Match) -> list[Event]:
         """Start a play if this accepted match is strong, or confirms an earlier one."""
-        first, rules = self._pending, self._rules
-        agrees = first is not None and self._agree(first, match)
-        if first is None or not agrees:
-            first = self._pending = match
-        later_s = match.end_s - first.end_s
-        confirmed = match.score >= match.threshold + rules.strong_above or later_s >= rules.confirm_s
-        play = self._play
-        same_track = play is not None and play.track.id in readings_of(match)
-        if not confirmed:
-            return self._hear(match) if same_track else []
-        self._pending = None
-        if same_track and not self._started_again(match):
-            return self._extend(match)  # the player jumped, or the music repeats itself
-        return self._start(match)
+        rules, current = self._rules, self._open
+        self._pending = match
+        confirmed = self._is_confirmed(match)
+        same_track = current is not None and current.play.track.id in readings_of(match)
+        if current is not None and same_track:
+            if not confirmed:
+                current.hear(match)
+                return [PlayUpdated(current.play)]
+            again = current.started_again(match)
+            if again is None:
+                self._pending = None
+                return self._extend(current, match)  # the player jumped, or the music repeats itself
+            match = realigned(match, match.track.id, again, rules.drift_s)
+        elif current is not None and current.goes_on(match, 0.0):
+            return []  # a passage that both have
+        return self._start(match) if confirmed else []
 
-    def _agree(self, first: Match, second: Match) -> bool:
-        return agree(first, second, self._rules.drift_s)
+    def _is_confirmed(self, match: Match) -> bool:
+        """Return whether a match starts a play: it is strong, confirms an earlier one, or a play goes on."""
+        rules, current = self._rules, self._open
+        searched_s = self._stretch.unmatched_s
+        if current is None and self._resumed(match) is not None:
+            return True
+        if current is not None:
+            searched_s = max(0.0, match.end_s - current.over_s) if current.over_s < match.end_s else math.inf
+        lead = match.score - match.threshold - self._settings.caution
+        if lead >= rules.strong_after(searched_s):
+            return True
+        latest_s = match.end_s - rules.confirm_after(searched_s)
+        return lead >= rules.confirm_above and any(
+            self._may_be_confirmed(earlier)
+            and earlier.end_s <= latest_s
+            and agree(earlier, match, rules.drift_s)
+            for earlier in self._recent
+        )
 
-    @property
-    def _alignment_s(self) -> float:
-        """The alignment of the play's track in the last match that agreed with the play."""
-        return next(iter(self._readings.values())).alignment_s
-
-    def _started_again(self, match: Match) -> bool:
-        """Return whether the track played to its end and now plays again from an earlier position."""
-        duration_s = match.track.duration_s
-        position_s = alignment_s(match) + match.end_s
-        expected_s = self._alignment_s + match.end_s
-        is_over = duration_s > 0 and expected_s > duration_s - self._rules.restart_s
-        return is_over and position_s < expected_s - self._rules.drift_s
+    def _may_be_confirmed(self, earlier: Match) -> bool:
+        """Return whether a match is not too weak, not too long ago, and after the open play agreed last."""
+        lead = earlier.score - earlier.threshold - self._settings.caution
+        since_s = self._looked_s - self._rules.agree_s
+        if self._open is not None:
+            since_s = max(since_s, self._open.agreed_s)
+        return lead >= -self._rules.confirm_below and earlier.end_s >= since_s
 
     def _start(self, match: Match) -> list[Event]:
         """Start a play where the track was first heard, and end the previous play there."""
-        first_s = self._first_heard_s(match)
+        resumed = self._resumed(match)
+        if resumed is not None:
+            return self._resume(resumed, match)
+        first_s = first_heard_s(match, list(self._recent), self._rules)
         begin_s = -alignment_s(match)  # the track's own beginning, on the source's clock
-        events: list[Event] = []
-        if self._play is not None:
-            if not first_s <= begin_s <= match.end_s and first_s < self._heard_s:
-                first_s = (first_s + self._heard_s) / 2  # the change is somewhere in the overlap of both
-            events = self._end(min(self._heard_s, max(first_s, begin_s)))
-        start_s = min(max(first_s, begin_s, self._floor_s), match.end_s)
-        self._readings = narrowed(readings_of(match), self._recent, self._rules.drift_s)
-        self._heard_s, self._confidence = match.end_s, match.confidence
-        first, *others = [
-            Alternative(each.track, max(0.0, start_s + each.alignment_s)) for each in self._readings.values()
-        ]
-        self._play = Play(
-            track=first.track,
-            start_s=start_s,
-            end_s=max(start_s, next(iter(self._readings.values())).clip(match.end_s)),
-            offset_s=first.offset_s,
-            score=match.score,
-            confidence=match.confidence / len(self._readings),
-            alternatives=tuple(others),
-        )
-        self._recent.clear()
-        return [*events, PlayStarted(self._play)]
+        current = self._open
+        if current is not None:
+            if not first_s <= begin_s <= match.end_s and first_s < current.heard_s:
+                first_s = (first_s + current.heard_s) / 2  # the change is somewhere in the overlap of both
+            floor_s = max(current.play.start_s, min(current.heard_s, max(first_s, begin_s)))
+        else:
+            floor_s = self._floor_s
+        start_s = min(max(first_s, begin_s, floor_s), match.end_s)
+        readings = narrowed(readings_of(match), self._recent, self._rules.drift_s)
+        found = OpenPlay(match, readings, start_s, self._rules)
+        if found.length_s < self._rules.shortest_s:
+            return []  # wait for more of it
+        self._pending = None
+        if current is None:
+            return self._open_with(found)
+        if floor_s - current.play.start_s < self._rules.shortest_s:
+            return self._correct(current, match)
+        return [*self._end(current, floor_s), *self._open_with(found)]
 
-    def _first_heard_s(self, match: Match) -> float:
-        """Return the start of the earliest recent match that agrees with this one."""
-        first_s = match.start_s
-        for earlier in self._recent:
-            if self._agree(earlier, match) and self._kept(earlier):
-                first_s = min(first_s, earlier.start_s)
-        return first_s
+    def _correct(self, current: OpenPlay, match: Match) -> list[Event]:
+        """Give the open play the track of this match, which explains all of it."""
+        doubtful, current = current.corrected(match)
+        self._open = current
+        return [PlayUpdated(doubtful), PlayUpdated(current.play)]
+
+    def _open_with(self, found: OpenPlay) -> list[Event]:
+        self._open = found
+        self._recent.clear()
+        return [PlayStarted(found.play)]
+
+    def _resumed(self, match: Match) -> OpenPlay | None:
+        """Return the play that goes on with this match."""
+        return next((ended for ended in reversed(self._ended) if ended.resumes(match)), None)
+
+    def _resume(self, resumed: OpenPlay, match: Match) -> list[Event]:
+        self._pending = None
+        events: list[Event] = []
+        if (current := self._open) is not None:
+            earliest_s = current.play.start_s + self._rules.shortest_s
+            events = self._end(current, max(earliest_s, min(current.heard_s, match.start_s)))
+        self._ended.remove(resumed)
+        resumed.resume(match)
+        return events + self._open_with(resumed)
 
     def _remember(self, match: Match | None, now_s: float) -> None:
         while self._recent and now_s - self._recent[0].end_s > self._rules.recall_s:
@@ -252,43 +251,26 @@ class PlayTracker:
 
     # Unknown music
 
-    def _forget_stretch(self) -> None:
-        self._unknown_reported = self._sounding = False
-        self._n_windows = 0
-        self._sound_end_s = _LONG_AGO_S
-        self._unmatched_s = 0.0
-
-    def _count_sound(self, start_s: float, end_s: float) -> None:
-        if start_s - self._sound_end_s >= self._settings.unknown_s:
-            self._forget_stretch()
-        self._n_windows = self._n_windows + 1 if self._sounding else 1
-        self._sounding = True
-        if self._unmatched_s <= 0:
-            self._unmatched_from_s = max(start_s, self._sound_end_s)
-        self._unmatched_s += end_s - max(start_s, self._sound_end_s)
-        self._sound_end_s = max(self._sound_end_s, end_s)
-
     def _unknown(self, now_s: float) -> list[Event]:
-        """Report unknown music once per stretch of sound."""
-        if self._play is not None:
-            self._unmatched_s = 0.0
-            self._unknown_reported = False
-        elif not self._unknown_reported and self._unmatched_s >= self._patience_s():
-            self._unknown_reported = True
-            return [MusicUnknown(self._unmatched_from_s, now_s)]
-        return []
+        if self._open is not None:
+            self._stretch.explained()
+            return []
+        return [*self._stretch.unknown(self._hope_s(now_s))]
 
-    def _patience_s(self) -> float:
-        """Return the time before music is unknown; longer if the last two matches agree, as before a play."""
-        if len(self._recent) < 2 or not self._agree(self._recent[-2], self._recent[-1]):
-            return self._settings.unknown_s
-        hopeful = self._kept(self._recent[-2]) and self._kept(self._recent[-1])
-        return self._settings.unknown_s + (self._rules.hope_s if hopeful else 0.0)
+    def _hope_s(self, now_s: float) -> float:
+        """Return how much longer music is not unknown yet: a play may start, or the last one go on."""
+        if any(ended.over_s > now_s for ended in self._ended):
+            return self._rules.hope_s
+        if len(self._recent) < 2 or not agree(self._recent[-2], self._recent[-1], self._rules.drift_s):
+            return 0.0
+        lowest = min(one.score - one.threshold for one in (self._recent[-2], self._recent[-1]))
+        return self._rules.hope_s if lowest >= -self._rules.kept_below else 0.0
 
     def _close_short_stretch(self) -> list[Event]:
         """Report a play for a sound of one window, which allows no second match, if its match is accepted."""
-        pending = self._pending
-        if pending is None or not self._sounding or self._n_windows > 1 or self._play is not None:
+        pending, stretch = self._pending, self._stretch
+        if pending is None or not stretch.sounding or stretch.n_windows > 1 or self._open is not None:
             return []
         self._pending = None
-        return [*self._start(pending), *self._end(pending.end_s)]
+        events = self._start(pending)
+        return [*events, *([] if self._open is None else self._end(self._open, pending.end_s))]

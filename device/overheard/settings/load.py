@@ -15,6 +15,7 @@ from typing import Any
 
 from overheard.errors import SettingsError
 from overheard.files import expand_user, read_regular
+from overheard.settings.quiet_hours import QuietHours
 from overheard.settings.schema import Settings
 from overheard.text import shorten
 
@@ -82,6 +83,7 @@ def load(
     settings = _build(Settings, "", values)
     if settings.gate.close_db > settings.gate.open_db:
         raise SettingsError("gate.close_db must not be above gate.open_db")
+    QuietHours.parse(settings.listen.quiet_hours)
     return settings, origins
 
 
@@ -97,6 +99,8 @@ def _sources(
     yield f"file {config}", from_file
     if env.get("OVERHEARD_DATA_DIR"):
         yield "environment OVERHEARD_DATA_DIR", {"data_dir": env["OVERHEARD_DATA_DIR"]}
+    if env.get("OVERHEARD_MODEL"):
+        yield "environment OVERHEARD_MODEL", {"model": env["OVERHEARD_MODEL"]}
     yield "flag", {name: value for name, value in overrides.items() if value is not None}
 
 

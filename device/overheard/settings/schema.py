@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from overheard.files import expand_user
+from overheard.settings.field import about as _about
+from overheard.settings.field import field as _field
+from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
-
-
-def _about(text: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Return the metadata of a setting: its description and, of a number, its lowest and highest value."""
-    return {"about": text, "low": low, "high": high}
-
-
-def _field(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata=_about(about, low, high))
+AUTO = ("", "auto")  # values of `model` for which overheard.fingerprint.choice chooses
+MODEL_ALIASES = {"large": "overheard"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +29,11 @@ class ListenSettings:
     reconnect_max_s: float = _field(
         30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
     )
+    schedule: bool = _field(
+        True, "look at the sound only when there may be something new; false: all the time"
+    )
+    quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
+    live: bool = _field(True, "let `overheard status` and the web page see what is heard, on a local socket")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,34 @@ class TrackSettings:
     unknown_s: float = _field(
         15.0, "seconds without a match after which sound counts as unknown music", 1, 600
     )
+    caution: float = _field(0.0, "log-odds that a match needs in addition before a play starts", 0, 10)
+
+
+@dataclasses.dataclass(frozen=True)
+class HistorySettings:
+    """Settings of the history."""
+
+    keep_days: int = _field(0, "days after which `overheard listen` deletes plays; 0: never", 0, 36500)
+
+
+@dataclasses.dataclass(frozen=True)
+class WebSettings:
+    """Settings of `overheard web`."""
+
+    host: str = _field("127.0.0.1", "address to listen on; 0.0.0.0 lets other computers open the page")
+    port: int = _field(8377, "port to listen on; 0: any that is free", 0, 65535)
+    token: bool = _field(False, "ask for the token on this computer too")
+    names: tuple[str, ...] = _field((), "further host names of the page, as of a reverse proxy")
+
+
+@dataclasses.dataclass(frozen=True)
+class UnknownSettings:
+    """Settings of unknown music."""
+
+    remember: bool = _field(
+        True, "remember unknown music by its fingerprint, to recognize it when it returns"
+    )
+    max_pieces: int = _field(200, "pieces of unknown music to remember", 1, 2000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +102,25 @@ class Settings:
 
     data_dir: Path = dataclasses.field(default=Path(), metadata=_about("folder of packs and history"))
     packs: tuple[str, ...] = _field((), "names of the packs to search; empty: those that are enabled")
-    model: str = _field("", "overheard, overheard-tiny, or the path of a model's .json; empty: overheard")
+    model: str = _field("auto", "auto, large, another shipped model, or the path of a model's .json")
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
     track: TrackSettings = TrackSettings()
+    history: HistorySettings = HistorySettings()
+    web: WebSettings = WebSettings()
+    sinks: SinksSettings = ALL_OFF
+    unknown: UnknownSettings = UnknownSettings()
 
     @property
     def packs_dir(self) -> Path:
         """The folder of the user's own packs."""
         return self.data_dir / "packs"
+
+    @property
+    def unknown_path(self) -> Path:
+        """The pack of unknown music."""
+        return self.data_dir / "unknown" / "unknown.pack"
 
     @property
     def history_path(self) -> Path:
@@ -92,8 +129,11 @@ class Settings:
 
     @property
     def model_path(self) -> Path | None:
-        """The manifest of the model to load; None for the default model."""
-        shipped = MODELS_DIR / f"{self.model}.json"
-        if self.model == Path(self.model).name and shipped.exists():
+        """The manifest of the model that the settings name; None if it is chosen automatically."""
+        if self.model in AUTO:
+            return None
+        name = MODEL_ALIASES.get(self.model, self.model)
+        shipped = MODELS_DIR / f"{name}.json"
+        if name == Path(name).name and shipped.exists():
             return shipped
-        return expand_user(self.model) if self.model else None
+        return expand_user(self.model)

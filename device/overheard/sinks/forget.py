@@ -20,8 +20,8 @@ from overheard.sinks.history_file import (
 _TIMEOUT_S = 4.0  # for a program that writes to the history
 
 
-def forget(path: Path, ids: Sequence[int] = (), since: str | None = None) -> int:
-    """Delete the plays with these ids, or those that ended after a time, or all if neither is given.
+def forget(path: Path, ids: Sequence[int] = (), since: str | None = None, before: str | None = None) -> int:
+    """Delete the plays with these ids, or those that ended after or before a time, or all if none is given.
 
     SQLite overwrites what is deleted, writes the file again without gaps, and empties the write-ahead log,
     also while `overheard listen` uses the file. All includes damaged histories that were moved aside.
@@ -30,7 +30,7 @@ def forget(path: Path, ids: Sequence[int] = (), since: str | None = None) -> int
     ----------
     path : the history; if it does not exist, there is nothing to delete
     ids : as `overheard history --json` prints them
-    since : ISO 8601 in UTC
+    since, before : ISO 8601 in UTC
 
     Returns
     -------
@@ -41,18 +41,18 @@ def forget(path: Path, ids: Sequence[int] = (), since: str | None = None) -> int
     HistoryError
         If the file cannot be changed, or a program reads it all the time.
     """
-    everything = not ids and since is None
+    everything = not ids and since is before is None
     with explained(path):
-        if everything:
-            for file in damaged_files(path):
-                file.unlink(missing_ok=True)
+        for file in damaged_files(path) if everything else ():
+            file.unlink(missing_ok=True)
         if not path.exists():
             _unlink(path)
             return 0
     try:
         with explained(path), contextlib.closing(open_for_writing(path, _TIMEOUT_S)) as db:
-            count = _delete(db, ids, since)
-            _purge(db, path)
+            count = _delete(db, ids, since, before)
+            if count or before is None:
+                _purge(db, path)
             return count
     except HistoryDamaged:
         if not everything:
@@ -68,11 +68,13 @@ def _unlink(path: Path) -> None:
         companion(path, suffix).unlink(missing_ok=True)
 
 
-def _delete(db: sqlite3.Connection, ids: Sequence[int], since: str | None) -> int:
+def _delete(db: sqlite3.Connection, ids: Sequence[int], since: str | None, before: str | None) -> int:
     db.execute("PRAGMA secure_delete = ON")
     with db:
         if ids:
             return sum(db.execute("DELETE FROM plays WHERE id = ?", (row,)).rowcount for row in ids)
+        if before is not None:
+            return db.execute("DELETE FROM plays WHERE ended_at < ?", (before,)).rowcount
         return db.execute("DELETE FROM plays WHERE ended_at >= ?", (since or "",)).rowcount
 
 

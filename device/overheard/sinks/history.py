@@ -6,9 +6,18 @@ import contextlib
 import logging
 import sqlite3
 import time
+from collections import deque
 from pathlib import Path
 
-from overheard.events import Event, PlayEnded, PlayStarted, PlayUpdated, SourceChanged
+from overheard.events import (
+    Event,
+    MusicUnknown,
+    Play,
+    PlayEnded,
+    PlayStarted,
+    PlayUpdated,
+    SourceChanged,
+)
 from overheard.sinks.history_entry import Entry
 from overheard.sinks.history_file import (
     FileId,
@@ -31,6 +40,7 @@ _UPDATE_INTERVAL_S = 20.0  # how often the end of an open play is written; SD ca
 _BUSY_TIMEOUT_S = 0.5  # plays are printed after they are written, so a lock must not delay them long
 _CLOSE_TIMEOUT_S = 1.5  # the last attempt
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 5.0  # between attempts to write; doubles with each
+_MAX_ENDED = 4  # ended plays that may go on
 _MAX_KEPT = 10_000  # plays in memory while the file cannot be written: weeks, about 10 MB
 
 
@@ -58,6 +68,7 @@ class HistorySink:
         self._id: FileId | None = None
         self._wal_id: FileId | None = None
         self._open: Entry | None = None  # the play that is heard now
+        self._ended: deque[Entry] = deque(maxlen=_MAX_ENDED)  # may go on
         self._unwritten: list[Entry] = []
         self._lost = 0
         self._timeout_s = _BUSY_TIMEOUT_S
@@ -72,21 +83,32 @@ class HistorySink:
         """Insert or update the row of a play, and note the source of the plays that follow."""
         if isinstance(event, SourceChanged):
             self._source = event.name
+            self._ended.clear()
+        if isinstance(event, MusicUnknown) and event.unknown_id is not None:
+            self._keep(Entry.of_unknown(event, started, self._source))
+            self._write()
         if not isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
             return
         play, entry = event.play, self._open
         if entry is None or not entry.is_of(play) or (isinstance(event, PlayStarted) and entry.settles(play)):
-            entry = self._open = Entry(play, started, self._source)
+            entry = self._open = self._going_on(play, started) or Entry(play, started, self._source)
+            entry.update(play, started)
             due = True
         else:
             due = entry.settles(play) or time.monotonic() - self._written_s >= _UPDATE_INTERVAL_S
             entry.update(play, started)
         if isinstance(event, PlayEnded):
             self._open = None
+            self._ended.append(entry)
+            entry.explain(event.looks)
             due = True
         if due:
             self._keep(entry)
             self._write()
+
+    def _going_on(self, play: Play, started: float) -> Entry | None:
+        """Return the entry of the play that goes on, as after a pause."""
+        return next((entry for entry in reversed(self._ended) if entry.goes_on(play, started)), None)
 
     def idle(self) -> None:
         """Write what could not be written before, and notice that the file was deleted."""
@@ -172,7 +194,7 @@ class HistorySink:
             if self._open is not None:  # this file does not have it
                 self._open.row = None
                 self._keep(self._open)
-            for entry in self._unwritten:
+            for entry in (*self._unwritten, *self._ended):
                 entry.row = None
         return self._db
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+from collections.abc import Sequence
 
-from overheard.events import Play
+from overheard.events import Look, MusicUnknown, Play, Track
 from overheard.sinks.jsonl import alternatives_json, iso_utc
 
 _CLOCK_SET_S = 5.0  # a start that moves by more was corrected, by less follows the drift of a sound card
 _COLUMNS = (
     *("track_id", "title", "artist", "album", "pack", "path"),
-    *("started_at", "ended_at", "offset_s", "score", "confidence", "alternatives"),
+    *("started_at", "ended_at", "offset_s", "score", "confidence", "alternatives", "speed", "evidence"),
+    "unknown_id",
 )
 _INSERT = f"INSERT INTO plays ({', '.join(_COLUMNS)}, source) VALUES ({'?, ' * len(_COLUMNS)}?)"  # noqa: S608
 _FIND = "SELECT id, track_id FROM plays WHERE started_at = ? AND source = ? AND track_id IN (?, ?)"
@@ -35,6 +37,20 @@ class Entry:
     stored_start: str = ""  # its started_at in the file
     stored_track: str = ""  # its track_id in the file
     first_track: str = ""  # the id before the play settled
+    unknown_id: int | None = None  # of unknown music
+    evidence: str | None = None  # JSON
+
+    @classmethod
+    def of_unknown(cls, event: MusicUnknown, started: float, source: str) -> Entry:
+        """Return the entry of unknown music, which has no track."""
+        name = f"unknown music {event.unknown_id}"
+        track = Track(f"unknown-{event.unknown_id}", name, "", "", "", "unknown", 0.0)
+        play = Play(track, event.start_s, event.end_s, 0.0, 0.0, 0.0)
+        return cls(play, started, source, unknown_id=event.unknown_id)
+
+    def goes_on(self, play: Play, started: float) -> bool:
+        """Return whether a play that starts is this one, which had ended, as after a pause."""
+        return self.is_of(play) and abs(started - self.started) <= _CLOCK_SET_S
 
     def is_of(self, play: Play) -> bool:
         """Return whether a play is this one; while it is ambiguous, its track may change."""
@@ -52,6 +68,11 @@ class Entry:
         if abs(started - self.started) > _CLOCK_SET_S:
             self.started = started
         self.play = dataclasses.replace(play, end_s=max(play.start_s, end - self.started))
+
+    def explain(self, looks: Sequence[Look]) -> None:
+        """Keep what the play rests on."""
+        if looks:
+            self.evidence = json.dumps({"looks": [_look_row(look, self.play.start_s) for look in looks]})
 
     @property
     def started_at(self) -> str:
@@ -88,8 +109,15 @@ class Entry:
             *(track.id, track.title, track.artist, track.album, track.pack, track.path),
             *(self.started_at, self.ended_at, play.offset_s, play.score, play.confidence),
             json.dumps(alternatives_json(play)) if play.alternatives else None,
+            *(play.speed, self.evidence, self.unknown_id),
         )
         return tuple(map(_value, values))
+
+
+def _look_row(look: Look, start_s: float) -> list[float]:
+    """Return the numbers of a look, its time in seconds of the play."""
+    values = (look.at_s - start_s, look.position_s, look.score, look.threshold, look.similarity, look.margin)
+    return [round(float(value), 2) for value in values]
 
 
 def _value(value: Value) -> Value:

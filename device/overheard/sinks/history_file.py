@@ -10,12 +10,19 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from overheard.errors import OverheardError
 
-SCHEMA_VERSION = 2  # 2 added the column alternatives
+SCHEMA_VERSION = 3
+_ADDED = {  # by each version of the schema: column and type
+    2: (("alternatives", "TEXT"),),
+    3: (
+        *(("speed", "REAL"), ("favourite", "INTEGER"), ("wrong", "INTEGER")),
+        *(("unknown_id", "INTEGER"), ("label", "TEXT"), ("evidence", "TEXT")),
+    ),
+}
 READ_TIMEOUT_S = 3.0  # for the lock of another process; a write takes milliseconds
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700  # the history shows when somebody is at home
 _SCHEMA = """
@@ -33,7 +40,13 @@ CREATE TABLE plays (
     score REAL NOT NULL,
     confidence REAL NOT NULL,
     source TEXT NOT NULL,
-    alternatives TEXT          -- of an ambiguous play: JSON array of objects with offset_s and track
+    alternatives TEXT,         -- of an ambiguous play: JSON array of objects with offset_s and track
+    speed REAL,                -- as a multiple of the track's own; NULL: 1
+    favourite INTEGER,         -- 1: the user likes it
+    wrong INTEGER,             -- 1: the user says that this did not play
+    unknown_id INTEGER,        -- of unknown music, also after the user named it
+    label TEXT,                -- the name that the user gave to unknown music
+    evidence TEXT              -- why it was recognized: JSON object
 );
 CREATE INDEX plays_started_at ON plays (started_at);
 """
@@ -176,6 +189,12 @@ def version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
+def columns_of(db: sqlite3.Connection, names: Sequence[str]) -> str:
+    """Return these columns for a SELECT; those that this file's version does not have are NULL."""
+    later = {name for number, added in _ADDED.items() if number > version(db) for name, _ in added}
+    return ", ".join(f"NULL AS {name}" if name in later else name for name in names)
+
+
 def check_version(db: sqlite3.Connection, path: Path) -> None:
     """Raise HistoryError if this version of overheard cannot use the database."""
     found = version(db)
@@ -237,8 +256,9 @@ def _create(db: sqlite3.Connection) -> None:
         if not version(db):
             for statement in _SCHEMA.strip().split(";\n"):
                 db.execute(statement)
-        elif version(db) == 1:
-            db.execute("ALTER TABLE plays ADD COLUMN alternatives TEXT")
+        for number in range(version(db) + 1, SCHEMA_VERSION + 1) if version(db) else ():
+            for name, kind in _ADDED[number]:
+                db.execute(f"ALTER TABLE plays ADD COLUMN {name} {kind}")
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:
         db.rollback()

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from overheard.sinks.history_file import HistoryError, explained, open_for_reading, version
+from overheard.sinks.history_file import HistoryError, columns_of, explained, open_for_reading, version
 from overheard.text import plural
 
 log = logging.getLogger(__name__)
 
 _MOST_ROWS_OF_A_PAGE = 64  # a row takes more than 60 bytes of a page of 4096
-_COLUMNS = "id, track_id, title, artist, album, pack, path, started_at, ended_at, offset_s, score, confidence"
 _RANGE = "NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id"
 _ALL = "WHERE ended_at >= ? ORDER BY started_at, id"
 
@@ -41,9 +40,24 @@ class PlayRow:
     confidence: float
     source: str
     alternatives: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # as in JSON events
+    speed: float = 1.0  # as a multiple of the track's own
+    favourite: bool = False
+    wrong: bool = False  # the user says that this did not play
+    unknown_id: int | None = None  # of unknown music, also after the user named it
+    label: str | None = None  # the name that the user gave to unknown music
+
+    @property
+    def hidden(self) -> bool:
+        """Whether lists leave it out: it is wrong, or music that nobody has named."""
+        return self.wrong or (self.unknown_id is not None and self.label is None)
 
 
-def read_plays(path: Path, since: str | None = None, limit: int = 0) -> tuple[list[PlayRow], int]:
+_NAMES = tuple(field.name for field in dataclasses.fields(PlayRow))  # of the columns too
+
+
+def read_plays(
+    path: Path, since: str | None = None, limit: int = 0, hidden: bool = False
+) -> tuple[list[PlayRow], int]:
     """Read the latest plays. What is damaged is left out, and reported in the log.
 
     Parameters
@@ -54,6 +68,8 @@ def read_plays(path: Path, since: str | None = None, limit: int = 0) -> tuple[li
         Only plays that ended after this time, ISO 8601 in UTC.
     limit : int
         Maximum number of plays; 0 for all.
+    hidden : bool
+        Also plays that are wrong, and unknown music without a name.
 
     Returns
     -------
@@ -77,6 +93,7 @@ def read_plays(path: Path, since: str | None = None, limit: int = 0) -> tuple[li
     rows = [row for row in map(_checked, raw) if row is not None]
     if len(rows) < len(raw):
         log.warning("%s: %s with invalid values left out", path, plural(len(raw) - len(rows), "play"))
+    rows = [row for row in rows if hidden or not row.hidden]
     return rows[-limit:] if limit else rows, len(rows)
 
 
@@ -98,15 +115,15 @@ def recover(damaged: Path, db: sqlite3.Connection) -> int:
             rows = [row for row in map(_checked, _readable(old)) if row is not None] if version(old) else []
     except HistoryError:
         return 0  # nothing is readable
-    marks = ", ".join("?" * len(dataclasses.fields(PlayRow)))
+    marks = ", ".join("?" * len(_NAMES))
+    names = ", ".join(_NAMES)
     with db:
-        db.executemany(f"INSERT OR IGNORE INTO plays VALUES ({marks})", map(_raw, rows))  # noqa: S608
+        db.executemany(f"INSERT OR IGNORE INTO plays ({names}) VALUES ({marks})", map(_raw, rows))  # noqa: S608
     return len(rows)
 
 
 def _select(db: sqlite3.Connection, where: str, *values: str | int) -> list[tuple[object, ...]]:
-    alternatives = "alternatives" if version(db) >= 2 else "NULL"
-    return db.execute(f"SELECT {_COLUMNS}, source, {alternatives} FROM plays {where}", values).fetchall()  # noqa: S608
+    return db.execute(f"SELECT {columns_of(db, _NAMES)} FROM plays {where}", values).fetchall()  # noqa: S608
 
 
 def _require_damage(error: sqlite3.DatabaseError) -> None:
@@ -139,8 +156,10 @@ def _readable(db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
 
 def _checked(raw: tuple[object, ...]) -> PlayRow | None:
     """Return the row if each value has its type, and the times are times."""
-    *values, text = raw
-    texts, numbers = (*raw[1:9], raw[12]), raw[9:12]
+    values, (text, speed, favourite, wrong, unknown_id, label) = raw[:13], raw[13:]
+    speed = 1.0 if speed is None else speed
+    texts = (*raw[1:9], raw[12], label or "")
+    numbers = (*raw[9:12], speed, favourite or 0, wrong or 0, unknown_id or 0)
     if not all(isinstance(text, str) for text in texts):
         return None
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
@@ -152,13 +171,14 @@ def _checked(raw: tuple[object, ...]) -> PlayRow | None:
         names = [alternative_name(row) for row in alternatives] if isinstance(alternatives, list) else [None]
     except (ValueError, OverflowError, RecursionError):
         return None
-    return None if None in names else PlayRow(*values, alternatives)  # type: ignore[arg-type, call-arg]
+    marks = (speed, bool(favourite), bool(wrong), unknown_id, label)
+    return None if None in names else PlayRow(*values, alternatives, *marks)  # type: ignore[arg-type, call-arg]
 
 
 def _raw(row: PlayRow) -> tuple[object, ...]:
     """Return the values of a row in the file; the reverse of `_checked`."""
-    *values, alternatives = (getattr(row, field.name) for field in dataclasses.fields(row))
-    return (*values, json.dumps(alternatives) if alternatives else None)
+    alternatives = json.dumps(row.alternatives) if row.alternatives else None
+    return tuple(alternatives if name == "alternatives" else getattr(row, name) for name in _NAMES)
 
 
 def alternative_name(row: object) -> str | None:

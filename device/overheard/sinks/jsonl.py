@@ -36,7 +36,8 @@ class JsonLinesSink:
     Keys besides ``event``:
 
     - ``play_started``, ``play_updated``, ``play_ended``: ``started_at``, ``ended_at``, ``play``
-    - ``music_unknown``: ``started_at``, ``ended_at``, ``start_s``, ``end_s``
+    - ``music_unknown``: ``started_at``, ``ended_at``, ``start_s``, ``end_s``, ``unknown_id``,
+      ``times_heard``, ``first_heard_at``
     - ``silence``: ``started_at``, ``start_s``
     - ``source_changed``: ``started_at``, ``start_s``, ``source``, ``before``, ``reason``
 
@@ -80,6 +81,9 @@ def to_json(event: Event, started: float) -> dict[str, Any]:
     values["start_s"] = round(event.start_s, 3)
     if isinstance(event, MusicUnknown):
         values["end_s"] = round(event.end_s, 3)
+        first_heard = None if event.first_heard is None else iso_utc(event.first_heard)
+        values |= {"unknown_id": event.unknown_id, "times_heard": event.times_heard}
+        values["first_heard_at"] = first_heard
     if isinstance(event, SourceChanged):
         values |= {"source": event.source, "before": event.before, "reason": event.reason}
     return values
@@ -93,6 +97,7 @@ def play_json(play: Play) -> dict[str, Any]:
         "offset_s": round(play.offset_s, 3),
         "score": round(play.score, 6),
         "confidence": round(play.confidence, 4),
+        "speed": round(play.speed, 4),
         "track": track_json(play.track),
         "alternatives": alternatives_json(play),
     }

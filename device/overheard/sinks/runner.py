@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from overheard.events import Event, PlayUpdated
+from overheard.events import Event, PlayUpdated, Status
 from overheard.sinks.lines import SinkClosed
 
-__all__ = ["Sink", "SinkClosed", "SinkRunner", "Store", "close_all"]
+__all__ = ["Sink", "SinkClosed", "SinkRunner", "Store", "Watcher", "close_all"]
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,22 @@ class Store(Sink, Protocol):
 
     def idle(self) -> None:
         """Do what waits; called about once a second while there are no events."""
+
+
+@runtime_checkable
+class Ticking(Sink, Protocol):
+    """A sink with something to do now and then."""
+
+    def tick(self) -> None:
+        """Do what is due; called about once a second while there are no events."""
+
+
+@runtime_checkable
+class Watcher(Sink, Protocol):
+    """A sink that also takes the status of the listener."""
+
+    def publish_status(self, status: Status) -> None:
+        """Take the newest status, without waiting: the thread that processes the sound calls this."""
 
 
 @runtime_checkable
@@ -188,8 +204,9 @@ class SinkRunner:
             self._attempt(self._sink.close, "%s: cannot be closed: %s")
 
     def _next(self) -> tuple[Event, float, float] | None:
-        """Return the next event; None when there are no more. Meanwhile, a store does what waits."""
-        idle = self._sink.idle if isinstance(self._sink, Store) else None
+        """Return the next event; None when there are no more. Meanwhile, the sink does what waits."""
+        sink = self._sink
+        idle = sink.idle if isinstance(sink, Store) else sink.tick if isinstance(sink, Ticking) else None
         while True:
             with self._changed:
                 self._changed.wait_for(

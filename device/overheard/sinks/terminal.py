@@ -24,26 +24,37 @@ class TerminalSink:
     name = "terminal"
 
     def __init__(self, stream: TextIO) -> None:
-        self._lines = LineWriter(stream)
-        self._ambiguous = False  # the line that was written for the open play
+        self._writer = LineWriter(stream)
+        self._lines = PlayLines()
 
     def handle(self, event: Event, started: float) -> None:
         """Write the line of an event, if it has one."""
+        for line in self._lines.of(event, started):
+            self._writer.write(line)
+
+    def interrupt(self) -> None:
+        """Stop waiting for the reader."""
+        self._writer.interrupt()
+
+    def close(self) -> None:
+        """Do nothing: every line is already written."""
+
+
+class PlayLines:
+    """Which lines events have: one when a play starts, settles and ends, and when unknown music starts."""
+
+    def __init__(self) -> None:
+        self._ambiguous = False  # the line of the open play
+
+    def of(self, event: Event, started: float) -> list[str]:
+        """Return the lines of an event: none or one."""
         line = to_line(event, started)
         if isinstance(event, PlayStarted):
             self._ambiguous = event.play.ambiguous
         elif isinstance(event, PlayUpdated) and self._ambiguous and not event.play.ambiguous:
             self._ambiguous = False
             line = found_line(event.play, event.play.end_s, started)
-        if line is not None:
-            self._lines.write(line)
-
-    def interrupt(self) -> None:
-        """Stop waiting for the reader."""
-        self._lines.interrupt()
-
-    def close(self) -> None:
-        """Do nothing: every line is already written."""
+        return [] if line is None else [line]
 
 
 def to_line(event: Event, started: float) -> str | None:
@@ -55,8 +66,17 @@ def to_line(event: Event, started: float) -> str | None:
         duration = short_clock(round(play.end_s - play.start_s))
         return f"{local_clock(started + play.end_s)}  {_name(play)}  ended after {duration}"
     if isinstance(event, MusicUnknown):
-        return f"{local_clock(started + event.start_s)}  unknown music"
+        return f"{local_clock(started + event.start_s)}  {unknown_text(event)}"
     return None
+
+
+def unknown_text(event: MusicUnknown) -> str:
+    """Format unknown music: its id, and how often it was heard."""
+    name = "unknown music" if event.unknown_id is None else f"unknown music {event.unknown_id}"
+    if event.times_heard < 2 or event.first_heard is None:
+        return name
+    first = datetime.datetime.fromtimestamp(event.first_heard)
+    return f"{name}, heard {event.times_heard} times, first on {first.day} {first:%B %Y}"
 
 
 def found_line(play: Play, at_s: float, started: float) -> str:

@@ -166,6 +166,12 @@ class State:
             ) from error
 
 
+def repository_of(settings: Settings, name: str) -> str | None:
+    """Return the URL of the subscription that a pack came from, or None. Raises UpdateError."""
+    subscriptions = State(settings).subscriptions.values()
+    return next((each.url for each in subscriptions if each.installed.get(name)), None)
+
+
 @contextlib.contextmanager
 def locked(settings: Settings) -> Iterator[None]:
     """Let one program at a time change subscriptions and their packs. Raises UpdateError if another does."""

@@ -126,14 +126,13 @@ def _recognize(
     -------
     By number in `train`: the largest correlation, and the share of windows that are recognized.
     """
-    step_frames, frames_per_s = recognizer.clip_step_frames, SPEC.frontend.frames_per_s
+    frames_per_s = SPEC.frontend.frames_per_s
     scoring = recognizer.matcher.scoring
     best: dict[int, float] = defaultdict(float)
     accepted: dict[int, int] = defaultdict(int)
     windows = list(_windows(samples))
     for window in windows:
-        queries, candidates, rows = recognizer.window_candidates(window)
-        evidence = recognizer.matcher.weigh(queries, candidates, rows, step_frames)
+        evidence = recognizer.matcher.weigh(*recognizer.window(window))
         if evidence is None or evidence.similarity < MIN_SIMILARITY:
             continue
         number = numbers[evidence.track]

@@ -2,8 +2,9 @@
 
 A loss is a Keras layer. Its inputs are embeddings ``(n, dim)``, float32 of unit norm, and labels ``(n, 2)``
 int32: pair and track of each row. The rows of one pair are the same moment of one track; the first is as the
-catalogue holds it. Its outputs are the loss, a scalar, and the accuracy: the share of rows whose nearest
-other row is of the same pair.
+catalogue holds it. If the pairs come with a teacher, the labels are ``(n, 2 + dim)`` float32, and end in the
+teacher's embedding of the pair. The outputs of a loss are its value, a scalar, and the accuracy: the share of
+rows whose nearest other row is of the same pair.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 LOSSES = {
+    "distil": "overheard_train.losses.distil:Distil",
     "nt_xent": "overheard_train.losses.nt_xent:NTXent",
     "triplet": "overheard_train.losses.triplet:Triplet",
 }

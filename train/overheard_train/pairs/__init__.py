@@ -22,6 +22,7 @@ __all__ = ["PAIRS", "Batch", "Labels", "PairMaker", "labels_of", "make_pairs"]
 PAIRS = {
     "degraded": "overheard_train.pairs.degraded:make",
     "rivals": "overheard_train.pairs.rivals:make",
+    "taught": "overheard_train.pairs.taught:make",
     "white_noise": "overheard_train.pairs.white_noise:make",
 }
 

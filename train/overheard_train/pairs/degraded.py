@@ -104,7 +104,7 @@ class DegradedPairs:
         -------
         Each is ``(segment_samples,)`` float32.
         """
-        return self.views_of(rng, self._music(rng, track), self.spec.segment_samples)[0]
+        return self.views_of(rng, self.varied_window(rng, track), self.spec.segment_samples)[0]
 
     def views_of(
         self, rng: np.random.Generator, music: FloatArray, n_samples: int
@@ -122,18 +122,25 @@ class DegradedPairs:
         """
         context, max_shift = int(CONTEXT_S * RATE), int(self.degradation.max_shift_s * RATE)
         start = int(rng.integers(context + max_shift, self.window - n_samples - max_shift))
+        return self.views_at(rng, music, start, n_samples), start
+
+    def views_at(
+        self, rng: np.random.Generator, music: FloatArray, start: int, n_samples: int
+    ) -> tuple[FloatArray, ...]:
+        """Return a given moment of a window of music, ``(n_samples,)``, and its degraded views."""
+        max_shift = int(self.degradation.max_shift_s * RATE)
         views = [music[start : start + n_samples]]
         for _ in range(1, self.views):
             shift = int(rng.triangular(-max_shift, 0, max_shift)) if max_shift else 0
             views.append(self._degrade(music, rng, slice(start + shift, start + shift + n_samples)))
-        return tuple(views), start
+        return tuple(views)
 
     def impostors(self, rng: np.random.Generator, n_music: int, n_noise: int, n_speech: int) -> FloatArray:
         """Return undegraded segments ``(n, n_frames, n_mels)`` float32 of music, noise and speech."""
         samples, noise = self.spec.segment_samples, self.noise
 
         def music() -> FloatArray:
-            return self._music(rng, int(rng.integers(len(self.music))))
+            return self.varied_window(rng, int(rng.integers(len(self.music))))
 
         def voice() -> FloatArray:
             return noise.excerpt(noise.speech, self.degradation, rng)
@@ -146,7 +153,7 @@ class DegradedPairs:
         mels = [log_mel(make()[:samples], self.spec.frontend) for make in makers]
         return normalize_segments(np.stack(mels), self.spec)
 
-    def _music(self, rng: np.random.Generator, track: int) -> FloatArray:
+    def varied_window(self, rng: np.random.Generator, track: int) -> FloatArray:
         """Return a random, varied window of a track, ``(window_samples,)``."""
         vary = self.variation
         music = self._excerpt(rng, track)

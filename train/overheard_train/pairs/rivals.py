@@ -93,13 +93,13 @@ def find_rivals(clips: Clips, groups: npt.NDArray[np.int32], embed: Embed, spec:
     ]
     vectors, track_of, starts = vectors[loud], track_of[loud], starts[loud]
     if len(vectors) > N_RIVALS:
-        nearest, cosines = _nearest(vectors, groups[track_of])
+        nearest, cosines = nearest_of_others(vectors, groups[track_of])
         if np.any(cosines > NO_RIVAL):
             return Rivals(track_of, starts, nearest, cosines)
     raise OverheardError("there is too little music to find rivals in", "add more with --data music=FOLDER")
 
 
-def _nearest(vectors: FloatArray, group_of: npt.NDArray[np.int32]) -> tuple[IntArray, FloatArray]:
+def nearest_of_others(vectors: FloatArray, group_of: npt.NDArray[np.int32]) -> tuple[IntArray, FloatArray]:
     """Return the nearest vectors of other groups ``(n, N_RIVALS)``, and the best cosine of each ``(n,)``."""
     nearest = np.empty((len(vectors), N_RIVALS), dtype=np.int64)
     best = np.empty(len(vectors), dtype=np.float32)

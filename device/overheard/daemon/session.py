@@ -1,10 +1,8 @@
-"""Pass audio from a source to a listener and its events to sinks, until the source ends or a stop event."""
+"""One stretch of continuous audio after another: their listeners, clocks and events."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -12,16 +10,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from overheard.daemon.status import StatusReport
 from overheard.events import Event, SourceChanged
 from overheard.hear.gate import QuietReport
+from overheard.hear.input_health import InputHealth
 from overheard.hear.resampler import to_float
-from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap, Rerouted
+from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, Gap, Rerouted
 from overheard.settings import Settings
-from overheard.sinks.runner import Sink, SinkRunner, close_all, start_runners
+from overheard.sinks.runner import SinkRunner
 
 log = logging.getLogger(__name__)
 
-_FIRST_RETRY_S = 1.0  # until the first attempt to reopen a lost device; doubles with each attempt
 # A sound card's clock drifts, typically by less than 100 ppm. The source's clock is corrected beyond this
 # difference, which is larger than the jitter of block arrival.
 _MAX_DRIFT_S = 2.0
@@ -59,71 +58,7 @@ class Listener(Protocol):
         """End the open play."""
 
 
-def run_listen(
-    settings: Settings,
-    source: AudioSource,
-    sinks: Sequence[Sink],
-    stop_event: threading.Event,
-    new_listener: Callable[[], Listener],
-    now: Callable[[], float] = time.time,
-    elapsed: Callable[[], float] = elapsed_s,
-) -> None:
-    """Listen until the source ends or the event is set; then end the open play and close the sinks.
-
-    Parameters
-    ----------
-    source : a device that is lost is reported once, and reopened when it is back
-    sinks : each receives every event, in its own thread; those that store events before those that print
-    stop_event : set by a signal handler, or by a sink whose reader is gone
-    new_listener : returns a listener whose clock starts at 0, such as `Recognizer.listener`
-    now : returns the Unix time in seconds
-    elapsed : returns seconds that go on while the computer sleeps
-
-    Raises
-    ------
-    AudioError
-        If the source cannot be opened or read.
-    """
-    first, runners = start_runners(sinks, stop_event)
-    session = _Session(settings, source, first, new_listener, (now, elapsed))
-    try:
-        _read_source(settings, source, session, stop_event)
-    finally:
-        source.close()
-        try:
-            session.finish()
-        finally:
-            session.lost.report_total()
-            close_all(runners)
-
-
-def _read_source(
-    settings: Settings, source: AudioSource, session: _Session, stop_event: threading.Event
-) -> None:
-    """Read the source until it ends; reopen it after each loss."""
-    retry_s, lost = _FIRST_RETRY_S, False
-    while not stop_event.is_set():
-        try:
-            with contextlib.closing(source.blocks()) as blocks:  # type: ignore[type-var]
-                for item in blocks:
-                    if stop_event.is_set():
-                        return
-                    if lost and isinstance(item, np.ndarray) and item.size:
-                        log.warning("%s is connected again", source.name)
-                        retry_s, lost = _FIRST_RETRY_S, False
-                    session.process(item)
-            return
-        except DeviceLost as error:
-            if not lost:
-                log.warning("%s; waiting for it to return", error.problem)
-            log.debug("%s; next attempt in %.0f s", error.problem, retry_s)
-            lost = True
-            session.end()
-            stop_event.wait(retry_s)
-            retry_s = min(2 * retry_s, settings.listen.reconnect_max_s)
-
-
-class _LostAudio:
+class LostAudio:
     """Count the audio that was lost, and report it: at once, then at most once a minute, and in total."""
 
     def __init__(self) -> None:
@@ -148,7 +83,7 @@ class _LostAudio:
         log.warning("recognition is too slow: %.1f s of audio lost %s", self._n_samples / SAMPLE_RATE, extent)
 
 
-class _Session:
+class Session:
     """Continuous audio from one source: its listener, and the time at which its clock was 0."""
 
     def __init__(
@@ -158,22 +93,34 @@ class _Session:
         runners: Sequence[SinkRunner],
         new_listener: Callable[[], Listener],
         clocks: tuple[Callable[[], float], Callable[[], float]],
+        status: StatusReport,
     ) -> None:
         self._source_name = source.name
         self._live = source.live
         self._quiet = QuietReport(settings.gate)
+        self._health = InputHealth()
         self._runners = runners
         self._new_listener = new_listener
         self._now, self._elapsed = clocks
+        self._status = status
         self._jump_s = settings.listen.queue_s + _JUMP_S
         self._listener: Listener | None = None
         self._started = 0.0  # Unix time
         self._began_s = 0.0  # the same moment on the clock that nobody sets
         self._n_samples = 0
-        self.lost = _LostAudio()
+        self.lost = LostAudio()
 
     def process(self, item: Block | Gap | Rerouted) -> None:
-        """Pass an item of the source to the listener, and its events to the sinks."""
+        """Pass an item of the source to the listener, and its events to the sinks; report the status."""
+        self._process(item)
+        if self._listener is not None:
+            self._status.publish(self._listener)
+
+    def report(self, state: str) -> None:
+        """Report a state in which nothing is analysed."""
+        self._status.publish(None, state)
+
+    def _process(self, item: Block | Gap | Rerouted) -> None:
         if isinstance(item, Rerouted):
             self._change_source(item)
             return
@@ -191,6 +138,8 @@ class _Session:
             self._listener = self._begin(item.size)
         self._n_samples += item.size
         samples = to_float(item)
+        if self._live and (problem := self._health.process(item, "monitor" in self._source_name)):
+            log.warning("%s %s", self._source_name, problem)
         self._report_quiet(self._quiet.process(samples))
         self._send(self._listener.process(samples))
 
@@ -216,6 +165,7 @@ class _Session:
         listener, self._listener = self._listener, None
         if listener is not None:
             self._send(listener.finish())
+            self._status.ended(listener)
 
     def finish(self) -> None:
         """End the open play at the end of the source."""

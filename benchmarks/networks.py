@@ -1,0 +1,156 @@
+"""Measure every combination of a network that indexes and one that listens, in one space.
+
+    python benchmarks/networks.py [--models overheard small tiny] [--quick]
+
+Writes networks.json and networks.md into benchmarks/results. The queries are those of accuracy.py, with the
+thresholds of the network that listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from overheard.catalogue.pack import Pack
+from overheard.errors import ModelError, OverheardError
+from overheard.fingerprint.model import Model, load_model
+from overheard.settings import MODELS_DIR
+from overheard_bench import RESULTS, catalogue, output, score
+from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
+from overheard_bench.environment import environment, model_facts
+from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
+from overheard_bench.shares import on_every_core
+
+ORDER = ("overheard", "small", "tiny")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write."""
+    args = parse(argv)
+    try:
+        models = [load_model(path) for path in args.models]
+        check_space(models)
+        result = measure(args, Corpus(args.corpus), models)
+    except (OverheardError, FileNotFoundError, RuntimeError) as error:
+        print(f"networks.py: {error}", file=sys.stderr)
+        return 2
+    output.publish(args.out, "networks", result, table(result))
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument(
+        "--models", nargs="+", help="names or manifests of models of one space (default: all that ship)"
+    )
+    parser.add_argument("--indexers", nargs="+", help="those that index (default: as --models)")
+    parser.add_argument("--part", choices=PARTS, default="report")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")
+    parser.add_argument("--quick", action="store_true", help="two positions, to try the script")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.n = 2
+    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    shipped = [name for name in ORDER if (MODELS_DIR / f"{name}.json").exists()]
+    args.models = [_manifest(name) for name in args.models or shipped]
+    args.indexers = [_manifest(name) for name in args.indexers] if args.indexers else args.models
+    return args
+
+
+def _manifest(name: str) -> Path:
+    shipped = MODELS_DIR / f"{name}.json"
+    return shipped if shipped.exists() else Path(name)
+
+
+def check_space(models: Sequence[Model]) -> None:
+    """Raise ModelError if the models are not of one space."""
+    others = [model.name for model in models if model.space != models[0].space]
+    if others:
+        raise ModelError(
+            f"{', '.join(others)}: not of the space of {models[0].name}", "leave them out of --models"
+        )
+
+
+def measure(args: argparse.Namespace, corpus: Corpus, models: Sequence[Model]) -> dict[str, Any]:
+    """Index with each network, and ask each pack with each network."""
+    for _ in render(args):
+        pass  # renders into the cache before several processes read it
+    paths, rows = catalogue.catalogue_paths(corpus), []
+    for indexer in map(load_model, args.indexers):
+        pack = catalogue.build_pack(corpus, indexer, paths, CACHE, None)
+        rows += [
+            {"indexed_by": indexer.name, "queried_by": model.name, **ask(args, model, pack)}
+            for model in models
+        ]
+    return {
+        "rows": rows,
+        "models": {model.name: model_facts(model) for model in models},
+        "environment": environment(),
+        "protocol": {"part": args.part, "seed": args.seed, "n_per_length": args.n},
+    }
+
+
+def ask(args: argparse.Namespace, model: Model, pack: Pack) -> dict[str, Any]:
+    """Ask every query of a pack, and return the counts and the processor time of a query."""
+    answered = on_every_core(functools.partial(ask_share, args, model.path, pack.path))
+    result = score.tables([answer for answer, _, _ in answered])
+    clips = [cpu_s for _, cpu_s, length_s in answered if length_s == 5]
+    return {
+        "overall": result["overall"],
+        "at_one_percent": result["at_one_percent"],
+        "right_percent_2_s": result["by_length"]["2"]["right_percent"],
+        "cpu_ms": round(1e3 * sum(cpu_s for _, cpu_s, _ in answered) / len(answered), 1),
+        "cpu_ms_5_s": round(1e3 * sum(clips) / len(clips), 1) if clips else None,
+    }
+
+
+def ask_share(
+    args: argparse.Namespace, model_path: Path, pack_path: Path, jobs: int, job: int
+) -> list[tuple[score.Answer, float, int]]:
+    """Ask every `jobs`-th query, beginning with number `job`; also return processor time and length."""
+    opened = catalogue.open_catalogue(Corpus(args.corpus), model_path, pack_path)
+    answers = []
+    for query in itertools.islice(render(args), job, None, jobs):
+        before_s = time.process_time()
+        identification = opened.recognizer.identify(query.waveform)
+        cpu_s = time.process_time() - before_s
+        answers.append((opened.judge(query, identification), cpu_s, query.length_s))
+    return answers
+
+
+def render(args: argparse.Namespace) -> Iterator[Query]:
+    """Return the queries."""
+    return render_queries(args.part, args.seed, args.n, None, LENGTHS_S, corpus=args.corpus)
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Return the result as a Markdown table."""
+    header = ["indexed by", "queried by", "% correctly identified", "false positives", "2 s"]
+    rows = [
+        [
+            row["indexed_by"],
+            row["queried_by"],
+            f"{row['overall']['right_percent']:.1f}",
+            f"{row['overall']['out_named']} of {row['overall']['out_n']:,}",
+            f"{row['right_percent_2_s']:.1f}",
+            f"{row['at_one_percent']['right_percent']:.1f}",
+            f"{row['cpu_ms']:.0f}",
+            "-" if row["cpu_ms_5_s"] is None else f"{row['cpu_ms_5_s']:.0f}",
+        ]
+        for row in result["rows"]
+    ]
+    return output.markdown([*header, "% at 1%", "CPU ms per query", "CPU ms, 5 s"], rows)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,105 @@
+"""`overheard history name`, `wrong` and `unknown`: what the user says about plays."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections.abc import Sequence
+
+from overheard.errors import OverheardError
+from overheard.settings import Settings
+from overheard.text import one_line, plural
+
+_NO_UNKNOWN = "no unknown music has the id {}"
+
+
+def add_parsers(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the actions."""
+    actions.add_parser(
+        "unknown",
+        help="list the unknown music that was heard",
+        description="List the unknown music that `overheard listen` heard: id, last time, and how often.",
+    )
+    name = actions.add_parser(
+        "name",
+        help="give unknown music its name",
+        description="Give unknown music its name, in the history and in the catalogue: from now on it is "
+        "recognized. `overheard history unknown` prints the ids.",
+        epilog='example: overheard history name 7 "Artist - Title"',
+    )
+    name.add_argument("unknown_id", type=int, metavar="ID", help="id of the unknown music")
+    name.add_argument("name", metavar='"ARTIST - TITLE"', help="its artist and title, or its title")
+    wrong = actions.add_parser(
+        "wrong",
+        help="mark plays as wrong",
+        description="Mark plays as wrong: something else played. They stay in the file, and lists leave them "
+        "out unless --all is given. `overheard history --json` prints the ids.",
+        epilog="example: overheard history wrong 17",
+    )
+    wrong.add_argument("ids", nargs="+", type=int, metavar="ID", help="id of the play")
+    wrong.add_argument("--undo", action="store_true", help="take the mark back")
+
+
+def run_unknown(settings: Settings) -> int:
+    """Print the unknown music of the history."""
+    from overheard.sinks.history_marks import read_unknown
+
+    rows = read_unknown(settings.history_path)
+    for row in rows:
+        first, last = (_local(when) for when in (row.first_at, row.last_at))
+        times = "heard once" if row.times == 1 else f"heard {row.times} times, first on {_day(first)}"
+        print(f"  {row.unknown_id:>5}  {last:%Y-%m-%d %H:%M}  {times}")
+    if rows:
+        print('\nto name one: overheard history name ID "Artist - Title"')
+    else:
+        print("no unknown music yet; `overheard listen` remembers it")
+    return 0
+
+
+def run_name(settings: Settings, unknown_id: int, name: str) -> int:
+    """Name unknown music in the history, and move it from the store to the catalogue."""
+    from overheard.fingerprint.choice import open_model
+    from overheard.recognize.unknown_store import UnknownStore, add_labelled
+    from overheard.sinks.history_marks import label_unknown
+
+    artist, dash, title = (part.strip() for part in name.partition(" - "))
+    artist, title = (artist, title) if dash else ("", artist)
+    if not title:
+        raise OverheardError("the name has no title", 'give it as "Artist - Title"')
+    model = open_model(settings)
+    store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
+    entry = store.entry(unknown_id)
+    track = None if entry is None else add_labelled(settings.packs_dir, model, entry, artist, title)
+    count = 0
+    if settings.history_path.exists():
+        place = ("", "") if track is None else (track.id, track.pack)
+        count = label_unknown(settings.history_path, unknown_id, artist, title, *place)
+    if track is None and not count:
+        raise OverheardError(_NO_UNKNOWN.format(unknown_id), "`overheard history unknown` prints the ids")
+    store.remove([unknown_id])
+    shown = one_line(f"{artist} - {title}" if artist else title)
+    print(f"{plural(count, 'play')} of unknown music {unknown_id} named {shown}")
+    if track is None:
+        print("its fingerprint is not stored any more, so it will not be recognized")
+    else:
+        print(f"from now on it is recognized, by the pack {track.pack}")
+    return 0
+
+
+def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:
+    """Mark plays as wrong, or take the mark back."""
+    from overheard.sinks.history_marks import mark_wrong
+
+    count = mark_wrong(settings.history_path, sorted(set(ids)), not undo)
+    print(f"{plural(count, 'play')} {'not wrong any more' if undo else 'marked as wrong'}")
+    if count < len(set(ids)):
+        raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
+    return 0
+
+
+def _local(when: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).astimezone()
+
+
+def _day(when: datetime.datetime) -> str:
+    return f"{when.day} {when:%B %Y}"

@@ -1,0 +1,82 @@
+"""What `listen` opens besides terminal and history: sinks that the settings enable, and the live socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from overheard.errors import OverheardError
+from overheard.process import tell
+from overheard.settings import Settings
+from overheard.text import one_line
+
+if TYPE_CHECKING:
+    from overheard.daemon import Pause
+    from overheard.daemon.session import Listener
+    from overheard.live.pictured import Listener as StatusListener
+    from overheard.live.server import LiveServer
+    from overheard.recognize.pipeline import Recognizer
+    from overheard.sinks.context import Context
+    from overheard.sinks.runner import Sink
+
+_COVER_PIXELS = 600  # longest side
+
+
+def unknown_forgetter(settings: Settings, recognizer: Recognizer) -> Callable[[float], object]:
+    """Return what forgets the unknown music that was last heard before a Unix time."""
+    from overheard.recognize.unknown_store import UnknownStore
+
+    def forget(before: float) -> None:
+        # Listening has a store of its own, in another thread.
+        store = UnknownStore(settings.unknown_path, recognizer.model)
+        store.remove([piece.unknown_id for piece in store.pieces() if piece.last_heard < before])
+
+    return forget
+
+
+def add_live(
+    sinks: list[Sink], settings: Settings, pause: Pause, new_listener: Callable[[], StatusListener]
+) -> Callable[[], Listener]:
+    """Add the live socket to the sinks; return what makes listeners whose log-mel picture it can send."""
+    from overheard.live.pictured import PicturedListener
+
+    live = open_live(settings, pause)
+    if live is None:
+        return new_listener
+    sinks.append(live)
+    return lambda: PicturedListener(new_listener(), live)
+
+
+def open_live(settings: Settings, pause: Pause) -> LiveServer | None:
+    """Open the live socket, unless the settings say otherwise; report if it cannot be opened, and go on."""
+    from overheard.live.address import socket_path
+    from overheard.live.server import LiveServer
+    from overheard.version import version
+
+    if not settings.listen.live:
+        return None
+    try:
+        return LiveServer(socket_path(settings), version(), pause)
+    except (OverheardError, OSError) as error:
+        tell(f"overheard: `overheard status` and the web page do not see this one: {one_line(str(error))}")
+        return None
+
+
+def open_enabled_sinks(settings: Settings, pause: Pause | None = None) -> list[Sink]:
+    """Open the sinks that are off by default, as far as the settings enable them."""
+    from overheard.sinks.registry import open_enabled
+
+    return open_enabled(settings, sink_context(pause))
+
+
+def sink_context(pause: Pause | None = None) -> Context:
+    """Return what the sinks may ask of the rest of the program."""
+    from overheard.hear.cover import read_cover
+    from overheard.hear.recording_id import read_recording_id
+    from overheard.sinks.context import Context
+
+    return Context(
+        pause=pause,
+        cover=lambda track: read_cover(track.path, _COVER_PIXELS),
+        recording_id=lambda track: read_recording_id(track.path),
+    )

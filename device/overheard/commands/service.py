@@ -1,0 +1,186 @@
+"""`overheard service`: run overheard in the background, as a service of systemd."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from overheard.commands.arguments import confirmed, whole_number
+from overheard.settings import Settings
+from overheard.text import one_line
+
+if TYPE_CHECKING:
+    from overheard.service.units import UnitOptions
+
+_LOG_LINES = 50
+_PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "StatusText", "MainPID", "NRestarts")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "service",
+        help="run in the background, also after a restart of the computer",
+        description="Run `overheard listen` and its web page in the background, as services of systemd for "
+        "your account. They may write to the data folder only, and `listen` has no network.",
+        epilog="example: overheard service install",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions")
+    install = actions.add_parser("install", help="install and start the services, after a question")
+    install.add_argument("--yes", action="store_true", help="do not ask")
+    install.add_argument("--no-web", action="store_true", help="do not install the web page")
+    install.add_argument(
+        "--no-linger",
+        action="store_true",
+        help="run only while you are logged in",
+    )
+    install.add_argument("--no-sandbox", action="store_true", help="do not restrict what the services may do")
+    actions.add_parser("uninstall", help="stop and remove the services; data and configuration stay")
+    status = actions.add_parser("status", help="show whether the services run; exit code 0 or 1")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    logs = actions.add_parser("logs", help="show what the services reported")
+    logs.add_argument("-f", "--follow", action="store_true", help="wait for new messages")
+    logs.add_argument(
+        "-n",
+        "--lines",
+        type=whole_number(10**6),
+        default=_LOG_LINES,
+        metavar="N",
+        help="how many (default: 50)",
+    )
+    for action in (status, logs):
+        action.add_argument("--system", action="store_true", help="the service of the Debian package")
+    show = actions.add_parser("print", help="print a unit instead of installing it")
+    show.add_argument("--web", action="store_true", help="the one of the web page")
+    show.add_argument("--system", action="store_true", help="for the user `overheard` of the whole system")
+    show.add_argument("--program", metavar="FILE", help="start this program (default: this one)")
+    parser.set_defaults(parser=parser)
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Run the action."""
+    actions = {"install": run_install, "uninstall": run_uninstall, "status": run_status, "logs": run_logs}
+    if args.action is None:
+        args.parser.error("an action is missing")
+    return {**actions, "print": run_print}[args.action](args, settings)
+
+
+def run_install(args: argparse.Namespace, settings: Settings) -> int:
+    """Say what is going to happen, ask, and do it."""
+    from overheard.service.install import Installation
+    from overheard.service.systemd import Systemd
+    from overheard.service.units import LISTEN, WEB
+
+    systemd = Systemd()
+    sandbox = not args.no_sandbox and systemd.can_isolate()
+    options = unit_options(args, settings, sandbox=sandbox)
+    installation = Installation(options, (LISTEN,) if args.no_web else (LISTEN, WEB), not args.no_linger)
+    print("This will:", *(f"  - {one_line(step)}" for step in installation.steps()), sep="\n")
+    if not sandbox and not args.no_sandbox:
+        print("The services are not restricted: systemd cannot create name spaces for users here.")
+    if not args.yes and not confirmed():
+        print("nothing was changed")
+        return 1
+    installation.run(systemd)
+    print("Installed. `overheard service status` shows whether it hears something.")
+    return 0
+
+
+def run_uninstall(args: argparse.Namespace, settings: Settings) -> int:
+    """Remove the services, and say what stays."""
+    from overheard.service.install import uninstall
+    from overheard.service.systemd import Systemd
+
+    done = uninstall(Systemd())
+    print("\n".join(map(one_line, done)) if done else "no service is installed")
+    print(one_line(f"packs and history stay in {settings.data_dir}"))
+    return 0
+
+
+def run_status(args: argparse.Namespace, settings: Settings) -> int:
+    """Show each unit; return 0 if `listen` runs."""
+    from overheard.service.systemd import Systemd
+    from overheard.service.units import LISTEN, WEB
+
+    systemd = Systemd(args.system)
+    units = {name: systemd.properties(name, _PROPERTIES) for name in (LISTEN, WEB)}
+    if args.json:
+        print(json.dumps(units))
+    else:
+        for name, found in units.items():
+            print(one_line(f"{name}: {describe(found)}"))
+    return 0 if units[LISTEN]["ActiveState"] == "active" else 1
+
+
+def describe(found: dict[str, str]) -> str:
+    """Describe the state of a unit."""
+    if found["LoadState"] in ("", "not-found"):
+        return "not installed"
+    if found["ActiveState"] == "active":
+        text = f": {found['StatusText']}" if found["StatusText"] else ""
+        restarts = int(found["NRestarts"] or 0)
+        return f"running{text}" + (f" (started again {restarts} times)" if restarts else "")
+    if found["ActiveState"] == "activating":
+        return "starting, or waiting for the microphone; `overheard service logs` may say why"
+    return f"{found['ActiveState']} ({found['SubState']}); `overheard service logs` may say why"
+
+
+def run_logs(args: argparse.Namespace, settings: Settings) -> int:
+    """Show messages of the journal."""
+    from overheard.service.systemd import Systemd
+    from overheard.service.units import LISTEN, WEB
+
+    return Systemd(args.system).show_log((LISTEN, WEB), args.lines, args.follow)
+
+
+def run_print(args: argparse.Namespace, settings: Settings) -> int:
+    """Print a unit."""
+    from overheard.service.units import LISTEN, WEB, unit
+
+    print(
+        unit(WEB if args.web else LISTEN, unit_options(args, settings, args.system, program=args.program)),
+        end="",
+    )
+    return 0
+
+
+def unit_options(
+    args: argparse.Namespace,
+    settings: Settings,
+    system: bool = False,
+    sandbox: bool = True,
+    program: str | None = None,
+) -> UnitOptions:
+    """Return what the units depend on: this program, and the files that it uses now."""
+    from overheard.service.units import SYSTEM_DATA, UnitOptions
+
+    command = [program] if program else this_program()
+    if system:
+        return UnitOptions(command, SYSTEM_DATA, system=True)
+    config = args.config or os.environ.get("OVERHEARD_CONFIG")
+    if config:
+        command += ["--config", os.path.abspath(config)]  # noqa: PTH100 - resolve would follow links
+    if args.data_dir or os.environ.get("OVERHEARD_DATA_DIR"):
+        command += ["--data-dir", str(settings.data_dir)]
+    return UnitOptions(command, settings.data_dir, sandbox=sandbox, network=needs_network(settings))
+
+
+def needs_network(settings: Settings) -> bool:
+    """Return whether a sink of `listen` opens network connections."""
+    from overheard.sinks.registry import KINDS
+
+    served = settings.sinks.metrics.enabled and settings.sinks.metrics.http
+    return served or any(kind.network and kind.enabled(settings) for kind in KINDS)
+
+
+def this_program() -> list[str]:
+    """Return the command that starts this program, with whole paths; links stay, as pipx replaces targets."""
+    found = shutil.which(sys.argv[0])
+    if found and Path(found).name == "overheard":
+        return [os.path.abspath(found)]  # noqa: PTH100 - resolve would follow links
+    return [sys.executable, "-m", "overheard"]

@@ -1,0 +1,94 @@
+"""`overheard status`: ask a running `overheard listen` what it hears."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from typing import Any
+
+from overheard.errors import OverheardError
+from overheard.settings import Settings
+from overheard.text import length, one_line, one_of, plural, short_clock
+
+_TIMEOUT_S = 5.0  # a status comes about once a second
+NOT_RUNNING = 1
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "status",
+        help="show what a running `overheard listen` hears now",
+        description="Ask a running `overheard listen` of the same user and data folder what it hears and "
+        "what it has cost so far. Exit code: 0 if one runs, 1 if none does, 2 if it does not answer.",
+        epilog="example: overheard status --json",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Print the status; return 1 if nothing listens."""
+    from overheard.live.address import socket_path
+    from overheard.live.client import LiveClient, NotRunning
+
+    path = socket_path(settings)
+    try:
+        with LiveClient(path) as client:
+            status = client.first("status", _TIMEOUT_S)
+    except NotRunning as error:
+        print(json.dumps({"running": False}) if args.json else str(error))
+        return NOT_RUNNING
+    if status is None:
+        raise OverheardError(f"`overheard listen` does not answer at {path}", "restart it")
+    if args.json:
+        print(json.dumps({"running": True, **{name: status[name] for name in status if name != "event"}}))
+    else:
+        print("\n".join(to_text(status)))
+    return 0
+
+
+def to_text(status: dict[str, Any]) -> list[str]:
+    """Format a status for people."""
+    lines = [f"state:     {one_line(str(status['state']))}"]
+    if status["pause"] is not None:
+        lines[0] += f" ({_pause(status['pause'])})"
+    if status["playing"] is not None:
+        lines += _playing(status["playing"])
+    gate = "open" if status["gate_open"] else "closed"
+    lines.append(
+        f"sound:     {status['level_db']:.0f} dBFS, floor {status['floor_db']:.0f} dBFS, gate {gate}"
+    )
+    lines.append(f"music:     {status['music']:.0%}")
+    if status["next_check_s"] is not None:
+        lines.append(f"next:      looks again in {status['next_check_s']:.0f} s")
+    lost = f", {status['lost_s']:.1f} s lost" if status["lost_s"] else ", nothing lost"
+    lines.append(f"heard:     {length(status['audio_s'])}{lost}")
+    return [*lines, f"cost:      {_cost(status['cpu_s'], status['audio_s'])}"]
+
+
+def _pause(pause: dict[str, Any]) -> str:
+    if pause["until"] is None:
+        return f"{pause['reason']}, until `overheard resume`"
+    until = datetime.datetime.fromisoformat(pause["until"].replace("Z", "+00:00")).astimezone()
+    return f"{pause['reason']}, until {until:%H:%M}"
+
+
+def _playing(play: dict[str, Any]) -> list[str]:
+    others = [_name(other["track"]) for other in play["alternatives"]]
+    total = f" of {short_clock(play['duration_s'])}" if play["duration_s"] else ""
+    speed = f", speed {play['speed']:.1%}" if abs(play["speed"] - 1) >= 0.005 else ""
+    position = f"{short_clock(play['position_s'])}{total}, confidence {play['confidence']:.0%}{speed}"
+    return [f"playing:   {one_line(one_of(_name(play['track']), others))}", f"           at {position}"]
+
+
+def _name(track: dict[str, str]) -> str:
+    return f"{track['artist']} - {track['title']}" if track["artist"] else track["title"]
+
+
+def _cost(cpu_s: dict[str, float], audio_s: float) -> str:
+    total = sum(cpu_s.values())
+    if not audio_s or not cpu_s:
+        return "not known yet"
+    stages = ", ".join(f"{one_line(name)} {seconds:.1f}" for name, seconds in cpu_s.items())
+    return f"{total / audio_s:.1%} of a processor ({plural(round(total), 'second')}: {stages})"

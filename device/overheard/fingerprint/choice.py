@@ -1,0 +1,197 @@
+"""Choose the model: the one in the settings, or the largest that this machine can afford to listen with.
+
+All candidates share a space, so packs stay valid whatever is chosen. The choice is measured once and
+remembered in the data folder, for this processor, this runtime and these networks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from overheard.errors import ModelError
+from overheard.files import atomic_write, read_regular
+from overheard.fingerprint.embedder import Embedder
+from overheard.fingerprint.frontend import FloatArray, log_mel
+from overheard.fingerprint.json_values import JsonValueError, get_number, get_object, get_string, parse_object
+from overheard.fingerprint.model import DEFAULT_MODEL, Model, load_model, read_manifest
+from overheard.fingerprint.runtime import available_runtimes
+from overheard.fingerprint.space import Space
+from overheard.settings import MODELS_DIR, Settings
+
+log = logging.getLogger(__name__)
+
+MAX_SHARE = 0.03  # of one core, for listening
+SEGMENTS_PER_S = 2.0  # that `overheard listen` embeds
+OTHER_SHARE = 0.01  # gate, search and match of `overheard listen`; benchmarks/power.py measures them
+MEASURED_S = 0.2  # processor time for each model, at most
+MAX_RUNS = 12
+RETIRED = {"overheard-tiny": "tiny"}  # models with a space of their own, and what replaces them
+FILE = "model.json"
+_MAX_BYTES = 1 << 16
+_MAX_SHARE = 1e6  # a limit for what a file may say
+_CPUINFO = Path("/proc/cpuinfo")
+_CPU_FIELDS = ("model name", "Model", "Hardware", "CPU implementer", "CPU part")
+
+Measure = Callable[[Path], float]  # from a model's manifest to the share of a core that listening takes
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What was measured and chosen.
+
+    Attributes
+    ----------
+    name : of the chosen model
+    shares : share of one core that `overheard listen` takes with each model, by name, largest model first
+    """
+
+    name: str
+    shares: dict[str, float]
+
+
+def open_model(settings: Settings) -> Model:
+    """Load the model of the settings.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, damaged, or of a version that this overheard does not support.
+    """
+    return load_model(model_path(settings))
+
+
+def model_path(settings: Settings) -> Path:
+    """Return the manifest of the model in the settings, or of the chosen one; warn if it will be removed."""
+    path = settings.model_path
+    if path is None:
+        return _path_of(choose(settings.data_dir).name)
+    successor = RETIRED.get(path.stem)
+    if path.parent == MODELS_DIR and successor is not None and _path_of(successor).exists():
+        log.warning(
+            "the next release has no model %s: set model to auto or %s, and index your music again: "
+            "overheard index FOLDER",
+            path.stem,
+            successor,
+        )
+    return path
+
+
+def choose(folder: Path, measure: Measure | None = None) -> Choice:
+    """Return the largest model whose listening takes at most 3% of one core, or else the smallest.
+
+    Parameters
+    ----------
+    folder : the data folder, where the result is remembered
+    measure : replaces the measurement, in tests
+
+    Raises
+    ------
+    ModelError
+        If a shipped model is missing or damaged.
+    """
+    names = candidates()
+    if len(names) == 1:
+        return Choice(names[0], {})
+    key = _key(names)
+    shares = _remembered(folder / FILE, key, names)
+    if not shares:
+        shares = {name: (measure or listening_share)(_path_of(name)) for name in names}
+        _remember(folder / FILE, key, shares)
+    cheap_enough = [name for name in names if shares[name] <= MAX_SHARE]
+    return Choice(cheap_enough[0] if cheap_enough else names[-1], shares)
+
+
+def candidates() -> list[str]:
+    """Return the names of the shipped models of the default model's space, largest network first."""
+    sizes = {}
+    for path in MODELS_DIR.glob("*.json"):
+        space = _space_of(path)
+        if path.stem == DEFAULT_MODEL or (space is not None and space.name == DEFAULT_MODEL):
+            sizes[path.stem] = path.with_suffix(".tflite").stat().st_size
+    return sorted(sizes, key=lambda name: (-sizes[name], name)) or [DEFAULT_MODEL]
+
+
+def listening_share(path: Path) -> float:
+    """Measure the share of one core that `overheard listen` takes with a model, in at most half a second.
+
+    The shortest run counts: other programs and the frequency of the processor only make runs longer.
+    """
+    model = load_model(path)
+    embedder = Embedder(model)
+    n_samples = model.spec.segment_samples
+    waveform = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32) * np.float32(0.1)
+    times: list[float] = []
+    while len(times) < MAX_RUNS and (len(times) < 3 or sum(times) < MEASURED_S):
+        times.append(_run_s(embedder, waveform))
+    return SEGMENTS_PER_S * min(times) + OTHER_SHARE
+
+
+def _run_s(embedder: Embedder, waveform: FloatArray) -> float:
+    before = time.thread_time()
+    embedder.query(log_mel(waveform, embedder.spec.frontend)[None])
+    return time.thread_time() - before
+
+
+def _path_of(name: str) -> Path:
+    return MODELS_DIR / f"{name}.json"
+
+
+def _space_of(path: Path) -> Space | None:
+    try:
+        return Space.from_manifest(read_manifest(path))
+    except JsonValueError as error:
+        raise ModelError(f"{path} is not a model manifest ({error})") from error
+
+
+def _key(names: list[str]) -> str:
+    """Return a hash of all that the measurement depends on."""
+    models = [f"{name} {read_manifest(_path_of(name)).get('digest')}" for name in names]
+    runtime = next(iter(available_runtimes().items()), ())
+    facts = [*models, *runtime, processor(), str(SEGMENTS_PER_S), str(OTHER_SHARE)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def processor(cpuinfo: Path = _CPUINFO) -> str:
+    """Return the name of the processor as the kernel reports it, or else its architecture."""
+    found: dict[str, str] = {}
+    try:
+        for line in read_regular(cpuinfo, 1 << 22).decode("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in _CPU_FIELDS:
+                found.setdefault(name.strip(), value.strip())
+    except OSError:  # macOS and Windows have none
+        pass
+    return ", ".join([*found.values(), platform.machine()])
+
+
+def _remembered(path: Path, key: str, names: list[str]) -> dict[str, float]:
+    """Return the shares that were measured earlier; empty if there are none for this machine."""
+    try:
+        stored = parse_object(read_regular(path, _MAX_BYTES))
+        if get_string(stored, "key") != key:
+            return {}
+        shares = get_object(stored, "shares")
+        return {name: float(get_number(shares, name, 0, _MAX_SHARE)) for name in names}
+    except (OSError, JsonValueError):
+        return {}
+
+
+def _remember(path: Path, key: str, shares: dict[str, float]) -> None:
+    """Write the shares; a folder that cannot be written only means that they are measured again."""
+    rounded = {name: round(share, 5) for name, share in shares.items() if math.isfinite(share)}
+    text = json.dumps({"key": key, "processor": processor(), "shares": rounded}, indent=1) + "\n"
+    try:
+        with atomic_write(path, private=True) as file:
+            file.write(text.encode())
+    except OSError as error:
+        log.debug("%s: cannot be written (%s)", path, error.strerror or error)

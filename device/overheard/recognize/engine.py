@@ -1,0 +1,18 @@
+"""What recognizes: the network, the catalogue and the matcher; one set until packs change."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from overheard.catalogue.search import SegmentIndex
+from overheard.fingerprint.embedder import Embedder
+from overheard.recognize.match import Matcher
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """What turns query segments into matches; shared by all listeners, and replaced when packs change."""
+
+    embedder: Embedder
+    index: SegmentIndex
+    matcher: Matcher

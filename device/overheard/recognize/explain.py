@@ -1,0 +1,207 @@
+"""Explain a recognition: what fits, how well, how near the next track is, and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import soxr
+
+from overheard.catalogue.search import Candidates
+from overheard.events import Match, Track
+from overheard.fingerprint.embedder import Queries, query_waveform
+from overheard.fingerprint.frontend import FloatArray
+from overheard.hear.gate import LevelGate
+from overheard.recognize.alignments import Window
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.scoring import Evidence
+from overheard.recognize.windows import STEP_FRAMES, WINDOW_S
+
+MAX_S = 600.0  # of a recording that is explained
+HOP_S = 2.0  # between windows
+FINE_STEP_FRAMES = 4  # of a short recording, so that some segment is near each one of the track
+SPEEDS = (0.94, 0.97, 1.03, 1.06)  # tried if nothing is accepted
+SHORT_S = 5.0
+NOISY = 0.75  # of the similarity that the sound lets expect
+LITTLE_MARGIN = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Aligned:
+    """A second of a track where it fits the recording: times in s, and the similarity there."""
+
+    at_s: float  # in the recording
+    position_s: float  # in the track
+    similarity: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why the best window of a recording is recognized, or what is missing.
+
+    Attributes
+    ----------
+    duration_s, loudest_db : of the recording
+    match, evidence : of the best window; None if nothing lines up
+    window_s : start and end of this window
+    segments : of the best track, along its alignment through the recording
+    rival, rival_similarity : the best other recording in the window
+    speed : of the music, if it is accepted at this speed only
+    missing : what would help, in words; empty if it is accepted
+    """
+
+    duration_s: float
+    loudest_db: float
+    match: Match | None = None
+    evidence: Evidence | None = None
+    window_s: tuple[float, float] = (0.0, 0.0)
+    segments: tuple[Aligned, ...] = ()
+    rival: Track | None = None
+    rival_similarity: float = 0.0
+    speed: float | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the best window is recognized."""
+        return self.match is not None and self.match.accepted
+
+
+@dataclasses.dataclass(frozen=True)
+class _Window:
+    queries: Queries
+    candidates: Candidates
+    step: int
+    span_s: tuple[float, float]
+    match: Match
+
+
+def explain(recognizer: Recognizer, waveform: FloatArray) -> Explanation:
+    """Explain the best window of a recording.
+
+    Parameters
+    ----------
+    recognizer : model and catalogue
+    waveform : (n,) float32 in [-1, 1] at the spec's sample rate; at most `MAX_S` of it are used
+    """
+    rate = recognizer.spec.frontend.sample_rate
+    waveform = waveform[: round(MAX_S * rate)]
+    gate = LevelGate(recognizer.gate_settings)
+    opened = gate.process(waveform)
+    known = Explanation(len(waveform) / rate, gate.loudest_db)
+    if not opened:
+        level = f"{gate.loudest_db:.0f} dBFS" if np.isfinite(gate.loudest_db) else "digital silence"
+        limit = recognizer.gate_settings.open_db
+        return dataclasses.replace(
+            known, missing=(f"level: {level} is below gate.open_db ({limit:g}); play it louder",)
+        )
+    window, queries, step = _best_window(recognizer, waveform)
+    if window is None:
+        return dataclasses.replace(known, missing=("nothing in the catalogue lines up with it",))
+    return _explained(recognizer, known, waveform, window, queries, step)
+
+
+def _best_window(recognizer: Recognizer, waveform: FloatArray) -> tuple[_Window | None, Queries, int]:
+    """Return the window with the best score, all query segments, and the frames between them."""
+    spec = recognizer.spec
+    n_min = spec.segment_samples
+    waveform = np.pad(waveform, (0, max(0, n_min - len(waveform))))
+    duration_s = len(waveform) / spec.frontend.sample_rate
+    step = FINE_STEP_FRAMES if duration_s <= WINDOW_S else STEP_FRAMES
+    queries = query_waveform(recognizer.embedder, waveform, step)
+    candidates = recognizer.index.candidates(queries.embeddings)
+    step_s = step / spec.frontend.frames_per_s
+    n, n_all = max(1, int((WINDOW_S - spec.segment_s) / step_s) + 1), len(queries.expected)
+    n = min(n, n_all)
+    best: _Window | None = None
+    for first in range(0, n_all - n + 1, max(1, round(HOP_S / step_s))):
+        rows = slice(first, first + n)
+        span_s = first * step_s, (first + n - 1) * step_s + spec.segment_s
+        some, found = queries.rows(rows), candidates.rows(rows)
+        match = recognizer.matcher.match(Window.regular(some, found, np.arange(n), step), *span_s)
+        if match is not None and (best is None or match.score > best.match.score):
+            best = _Window(some, found, step, span_s, match)
+    return best, queries, step
+
+
+def _explained(
+    recognizer: Recognizer,
+    known: Explanation,
+    waveform: FloatArray,
+    window: _Window,
+    queries: Queries,
+    step: int,
+) -> Explanation:
+    n = len(window.queries.expected)
+    weigh = recognizer.matcher.weigh
+    evidence = weigh(Window.regular(window.queries, window.candidates, np.arange(n), window.step))
+    if evidence is None:
+        return known
+    others = recognizer.index.candidates(window.queries.embeddings, (evidence.track,))
+    rival = weigh(Window.regular(window.queries, others, np.arange(n), window.step))
+    start = round(window.span_s[0] * recognizer.spec.frontend.frames_per_s)
+    found = dataclasses.replace(
+        known,
+        match=window.match,
+        evidence=evidence,
+        window_s=window.span_s,
+        segments=_aligned(recognizer, queries, step, evidence.track, evidence.offset_frames - start),
+        rival=None if rival is None else recognizer.index.track(rival.track),
+        rival_similarity=0.0 if rival is None else rival.similarity,
+    )
+    if found.accepted:
+        return found
+    speed = _speed(recognizer, waveform, window)
+    return dataclasses.replace(found, speed=speed, missing=_missing(found, evidence, speed))
+
+
+def _aligned(
+    recognizer: Recognizer, queries: Queries, step: int, track: int, offset: int
+) -> tuple[Aligned, ...]:
+    """Return the similarity of each second of a track to the recording, where it fits in time."""
+    index, spec = recognizer.index, recognizer.spec
+    first, end = (int(bound) for bound in index.first_segment[track : track + 2])
+    starts = np.arange(end - first) * spec.hop_frames - offset  # in the recording, in frames
+    rows = np.rint(starts / step).astype(np.int64)
+    inside = np.flatnonzero((rows >= 0) & (rows < len(queries.expected)))
+    if not len(inside):
+        return ()
+    table = index.similarities(queries.embeddings[rows[inside]], inside + first)
+    similarities = np.diagonal(table)
+    rate = spec.frontend.frames_per_s
+    return tuple(
+        Aligned(float(starts[i]) / rate, float(i * spec.hop_frames) / rate, float(similarity))
+        for i, similarity in zip(inside.tolist(), similarities, strict=True)
+    )
+
+
+def _speed(recognizer: Recognizer, waveform: FloatArray, window: _Window) -> float | None:
+    """Return the speed at which the window is accepted, if one of a few is tried."""
+    rate = recognizer.spec.frontend.sample_rate
+    start, end = (round(second * rate) for second in window.span_s)
+    part = waveform[start:end]
+    best, score = None, -np.inf
+    for speed in SPEEDS:
+        slowed = soxr.resample(part, rate, rate * speed)
+        found, _, _ = _best_window(recognizer, np.asarray(slowed, np.float32))
+        if found is not None and found.match.accepted and found.match.score > score:
+            best, score = speed, found.match.score
+    return best
+
+
+def _missing(found: Explanation, evidence: Evidence, speed: float | None) -> tuple[str, ...]:
+    """Return what would help, in words."""
+    words = []
+    if speed is not None:
+        words.append(f"speed: it plays at {speed - 1:+.0%}, and is recognized if that is undone")
+    if found.duration_s < SHORT_S:
+        words.append(f"length: {found.duration_s:.1f} s are few; record 10 s")
+    if evidence.expected < NOISY:
+        words.append(
+            f"noise: in this sound a correct track has a similarity of about {evidence.expected:.2f}"
+        )
+    if not words and evidence.similarity - evidence.background < 2 * LITTLE_MARGIN:
+        words.append("it is probably not in the catalogue: the nearest track is hardly nearer than any other")
+    if not words and evidence.margin < LITTLE_MARGIN:
+        words.append("lead: another track is nearly as similar")
+    return tuple(words) or ("similarity: it is too low for the length of the recording; record more of it",)

@@ -1,0 +1,187 @@
+"""Look at sound when the schedule says so, or in regular windows, and pass the matches to the tracker."""
+
+from __future__ import annotations
+
+import math
+
+from overheard.events import Event, Match, Play
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.spec import FingerprintSpec
+from overheard.recognize.change import ChangeDetector
+from overheard.recognize.engine import Engine
+from overheard.recognize.plays import PlayTracker
+from overheard.recognize.schedule import Action, Heard, Schedule
+from overheard.recognize.sound import Stretch
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.unknown import UnknownMusic
+from overheard.recognize.verify import Verifier
+from overheard.recognize.window_match import Found, WindowMatcher
+from overheard.recognize.windows import Windows
+
+FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
+TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
+LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
+LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
+NEAR_LOOK_S = 10.0
+
+
+class Looks:
+    """Looks at one stretch of sound after the other.
+
+    Parameters
+    ----------
+    windows : of searches; all of them are made if there is no schedule
+    spec : parameters of the fingerprints
+    times : counts the processor time of network, search and match
+    tracker : gets the matches
+    schedule : says when to look; None for regular windows
+    unknown : gets windows of unknown music; None if it is not remembered
+
+    Attributes
+    ----------
+    best : the best match so far, accepted or not
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        spec: FingerprintSpec,
+        times: StageTimes,
+        tracker: PlayTracker,
+        schedule: Schedule | None,
+        unknown: UnknownMusic | None,
+    ) -> None:
+        self._windows, self._spec, self._tracker = windows, spec, tracker
+        self._schedule, self._unknown = schedule, unknown
+        self._matcher = WindowMatcher(windows, spec, times)
+        self._verifier = Verifier(spec, times)
+        self._changes = ChangeDetector()
+        self._step = windows.step_frames if schedule is None else TICK_FRAMES
+        self._hop_frames = windows.hop_s * spec.frontend.frames_per_s
+        self.best: Match | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with a new stretch of sound."""
+        self._next = 0  # segment that is looked at next
+        self._matched = -self._step  # last segment of the last window
+        self._end_s = 0.0
+        self._verifier.forget()
+        self._changes.reset()
+        self._changed = False
+        if self._schedule is not None:
+            self._schedule.reset()
+
+    def advance(self, stretch: Stretch, engine: Engine, frames: FloatArray, music: bool) -> list[Event]:
+        """Add frames to the stretch and look at them, as far as necessary; `music` says the detector."""
+        stretch.add(frames)
+        self._changed |= self._schedule is not None and self._changes.add(frames)
+        events: list[Event] = []
+        while self._next <= stretch.last_start:
+            if self._schedule is not None:
+                events += self._ask(self._schedule, stretch, engine, music)
+            elif self._next - self._matched >= self._hop_frames:
+                events += self._search(stretch, engine)
+            self._next += self._step
+        if self._unknown is not None and music:
+            self._unknown.learn(stretch, engine)
+        self._forget(stretch)
+        return events
+
+    def finish(self, stretch: Stretch, engine: Engine, end_s: float) -> list[Event]:
+        """Look at the rest of a stretch that ends at this second of the source."""
+        self._end_s = end_s
+        self._next -= self._step
+        if self._next <= self._matched:
+            return []
+        if self._schedule is None or self._schedule.searching:
+            return self._search(stretch, engine)
+        play = self._tracker.playing
+        return [] if play is None else self._verify(stretch, engine, play)[1]
+
+    def _ask(self, schedule: Schedule, stretch: Stretch, engine: Engine, music: bool) -> list[Event]:
+        """Do what the schedule says at this moment."""
+        now_s = stretch.at_s(self._next) + self._spec.segment_s
+        play = self._tracker.playing
+        heard = Heard(
+            now_s,
+            music,
+            self._changed,
+            play is not None,
+            play is not None and not play.ambiguous,
+            self._ends_s(play),
+        )
+        self._changed = False
+        action = schedule.next(heard)
+        if action is Action.VERIFY and play is not None:
+            agrees, events = self._verify(stretch, engine, play)
+            schedule.verified(now_s, agrees)
+            return events
+        if action is Action.SEARCH:
+            return self._search(stretch, engine)
+        if play is None and not music:
+            return self._after_music(self._tracker.quiet(now_s))
+        return self._tracker.skip(now_s)
+
+    def _ends_s(self, play: Play | None) -> float:
+        """Return when the open play's track should be over, in seconds of the source."""
+        if play is None or play.track.duration_s <= 0:
+            return math.inf
+        position_s = self._tracker.position_s(0.0)
+        return math.inf if position_s is None else play.track.duration_s - position_s
+
+    def _verify(self, stretch: Stretch, engine: Engine, play: Play) -> tuple[bool, list[Event]]:
+        """Compare the newest sound with the track that plays."""
+        agrees, match = self._verifier.verify(stretch, engine, play)
+        if match is None:
+            return agrees, []
+        now_s = stretch.at_s(self._next) + self._spec.segment_s
+        return agrees, self._tracker.update(match, match.start_s, max(match.end_s, now_s))
+
+    def _search(self, stretch: Stretch, engine: Engine) -> list[Event]:
+        """Match the window that ends with the next segment."""
+        found = self._find(stretch, engine)
+        self._matched = self._next
+        if found.match is not None and (self.best is None or found.match.score > self.best.score):
+            self.best = found.match
+        events = self._tracker.update(found.match, found.start_s, found.end_s)
+        if self._schedule is not None:
+            self._learn(self._schedule, found, stretch)
+        if self._unknown is None:
+            return events
+        return self._unknown.window(events, found.queries, found.starts, found.start_s, found.end_s)
+
+    def _find(self, stretch: Stretch, engine: Engine) -> Found:
+        if self._windows.single:
+            # Not only the end: a recording shorter than a segment is padded.
+            end_s = min(self._end_s, stretch.origin_s + self._windows.length_s)
+            return self._matcher.whole(stretch, engine, end_s)
+        play, schedule = self._tracker.playing, self._schedule
+        length_s = self._windows.length_s
+        if schedule is not None:
+            now_s = stretch.at_s(self._next) + self._spec.segment_s
+            length_s = min(length_s, now_s - schedule.onset_s + LOOK_BACK_S)
+            if not schedule.searching:
+                since_s = now_s - stretch.at_s(self._matched)
+                length_s = min(
+                    length_s, since_s if since_s <= NEAR_LOOK_S + self._spec.segment_s else LONE_LOOK_S
+                )
+        position_s = self._tracker.position_s(0.0)
+        return self._matcher.last(stretch, self._next, engine, play, position_s, length_s)
+
+    def _learn(self, schedule: Schedule, found: Found, stretch: Stretch) -> None:
+        """Tell the schedule what a search has found, and follow the play."""
+        play, match, position_s = self._tracker.playing, found.match, self._tracker.position_s(0.0)
+        agrees = False
+        if play is not None and match is not None and position_s is not None:
+            agrees = self._verifier.follow(match, play, position_s, stretch)
+        schedule.searched(found.end_s, found.promising, agrees)
+
+    def _forget(self, stretch: Stretch) -> None:
+        """Forget the sound that no window needs any more."""
+        kept = self._matcher.n_frames + max(self._step, self._hop_frames)
+        if self._next - stretch.first_start > kept + FORGOTTEN_FRAMES:
+            stretch.forget_before(int(self._next - kept))
+
+    def _after_music(self, events: list[Event]) -> list[Event]:
+        return events if self._unknown is None else self._unknown.other(events)

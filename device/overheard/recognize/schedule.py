@@ -1,0 +1,176 @@
+"""Decide when to look at the sound of a microphone: all the time, now and then, or not at all.
+
+It is a state machine without sound: it is asked what to do, and learns what was found. Times are seconds on
+the source's clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+
+
+class Action(enum.Enum):
+    """What to do with the newest sound."""
+
+    REST = "rest"  # keep it, in case that it is needed later
+    SEARCH = "search"  # match the last seconds with the whole catalogue
+    VERIFY = "verify"  # compare it with the track that plays
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleRules:
+    """Constants of the schedule, in seconds.
+
+    Attributes
+    ----------
+    onset_s : after an onset or a change, searches follow each other closely for this long
+    onset_hop_s, hop_s : between two searches in the first `early_s` after an onset, and later
+    hopeful_s : searches go on for this long after a match that is promising
+    backoff_s : waits between single searches of music that stays unknown; the last one repeats
+    verify_s : waits between verifications of a play; the last one repeats
+    ending_s : a play is verified every `hop_s` from this long before its expected end
+    unsettled_s : an ambiguous play is searched for this long
+    """
+
+    onset_s: float = 7.0
+    early_s: float = 4.0
+    onset_hop_s: float = 0.5
+    hop_s: float = 0.75
+    hopeful_s: float = 4.0
+    backoff_s: tuple[float, ...] = (8.0, 20.0, 40.0, 80.0, 120.0)
+    verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
+    ending_s: float = 4.0
+    unsettled_s: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What is known about the sound at a moment.
+
+    Attributes
+    ----------
+    now_s : the moment
+    music : whether there is music, as far as the detector knows
+    changed : whether the sound has become different, as between two tracks
+    playing : whether a play is open
+    settled : whether one track alone explains the play
+    ends_s : when the track that plays is expected to end
+    """
+
+    now_s: float
+    music: bool
+    changed: bool = False
+    playing: bool = False
+    settled: bool = True
+    ends_s: float = math.inf
+
+
+class Schedule:
+    """Says what to do at each moment; the owner reports what came of it.
+
+    Attributes
+    ----------
+    onset_s : the last onset or change
+    next_check_s : when the sound is looked at again; not before the next onset if infinite
+    """
+
+    def __init__(self, rules: ScheduleRules | None = None) -> None:
+        self._rules = rules or ScheduleRules()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again: the sound so far says nothing about the sound to come."""
+        self.onset_s = -math.inf
+        self.next_check_s = math.inf
+        self._music = self._playing = self._doubted = self._is_over = False
+        self._dense_until_s = -math.inf
+        self._played_from_s = -math.inf
+        self._n_waits = 0  # since the last onset, or since the play started
+
+    @property
+    def searching(self) -> bool:
+        """Whether searches follow each other closely, as far as is known."""
+        return self._doubted or self.next_check_s <= self._dense_until_s
+
+    def next(self, heard: Heard) -> Action:
+        """Return what to do at this moment. Moments must be in order."""
+        self._notice(heard)
+        now_s = heard.now_s
+        if not heard.music and not heard.playing:
+            self.next_check_s = math.inf
+            return Action.REST
+        if now_s < self.next_check_s:
+            return Action.REST
+        dense = self._doubted or now_s <= self._dense_until_s
+        unsettled = not heard.settled and now_s < self._played_from_s + self._rules.unsettled_s
+        if heard.playing and not dense and not unsettled:
+            return Action.VERIFY
+        return Action.SEARCH
+
+    def searched(self, now_s: float, promising: bool, agrees: bool = False) -> None:
+        """Learn that a search was made.
+
+        Parameters
+        ----------
+        promising : whether its best match, although not accepted, may be right
+        agrees : whether the best match is the open play
+        """
+        if agrees:
+            self._doubted = False
+        if promising and not self._playing:
+            self._dense_until_s = max(self._dense_until_s, now_s + self._rules.hopeful_s)
+        if self._doubted or now_s < self._dense_until_s:
+            early = now_s < self.onset_s + self._rules.early_s
+            self.next_check_s = now_s + (self._rules.onset_hop_s if early else self._rules.hop_s)
+        elif self._playing:
+            self.next_check_s = now_s + self._rules.hop_s
+        else:
+            self._wait(now_s, self._rules.backoff_s)
+
+    def verified(self, now_s: float, agrees: bool) -> None:
+        """Learn whether the sound is still that of the track that plays."""
+        self._doubted = not agrees
+        if agrees:
+            self._wait(now_s, self._rules.verify_s)
+        else:
+            self._n_waits = 0
+            self.next_check_s = now_s
+
+    def _notice(self, heard: Heard) -> None:
+        """Follow what has happened since the last moment."""
+        now_s, rules = heard.now_s, self._rules
+        started, stopped = heard.playing and not self._playing, self._playing and not heard.playing
+        begins, ends = heard.music and not self._music, self._music and not heard.music
+        self._music, self._playing = heard.music, heard.playing
+        if started:
+            self._doubted = self._is_over = False
+            self._dense_until_s, self._played_from_s, self._n_waits = -math.inf, now_s, 0
+            if begins:  # after a gap
+                self._doubted = True
+                self._begin(now_s, rules.onset_s)
+            else:
+                self._wait(now_s, rules.verify_s)
+        elif stopped:
+            self._doubted = False
+            self._begin(now_s, rules.onset_s)
+        elif heard.playing:
+            if now_s >= heard.ends_s and not self._is_over:
+                self._is_over = self._doubted = True
+                self._begin(now_s, rules.onset_s)
+            elif heard.changed or ends or begins:  # ask the track: its parts differ too
+                self.next_check_s = now_s
+            elif now_s >= heard.ends_s - rules.ending_s:
+                self.next_check_s = min(self.next_check_s, now_s + rules.hop_s)
+        elif begins or (heard.music and heard.changed):
+            self._begin(now_s, rules.onset_s)
+
+    def _begin(self, now_s: float, dense_s: float) -> None:
+        self.onset_s = self.next_check_s = now_s
+        self._dense_until_s = now_s + dense_s
+        self._n_waits = 0
+
+    def _wait(self, now_s: float, waits_s: tuple[float, ...]) -> None:
+        self.next_check_s = now_s + waits_s[min(self._n_waits, len(waits_s) - 1)]
+        self._n_waits += 1

@@ -1,0 +1,84 @@
+"""Watch stretches of sound: report when one ends, and when it is music that nothing explains."""
+
+from __future__ import annotations
+
+from overheard.events import MusicUnknown, Silence
+
+_LONG_AGO_S = -1e9
+
+
+class SoundStretch:
+    """Count the sound that no play explains, and remember what has been reported of it.
+
+    Only sound that was looked at counts. A pause that is shorter than the patience with unknown music does
+    not end a stretch.
+
+    Parameters
+    ----------
+    unknown_s : seconds of sound without a play after which it is unknown
+    """
+
+    def __init__(self, unknown_s: float) -> None:
+        self._unknown_s = unknown_s
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin a new stretch with the next sound."""
+        self.sounding = False
+        self.n_windows = 0  # since the last silence
+        self.end_s = _LONG_AGO_S  # of the last window
+        self._silent_from_s: float | None = None
+        self._reported = False
+        self._unmatched_s = self._unmatched_from_s = 0.0
+
+    def sound(self, start_s: float, end_s: float) -> None:
+        """Count a window of sound."""
+        self._silent_from_s = None
+        self.n_windows = self.n_windows + 1 if self.sounding else 1
+        self.sounding = True
+        if self._unmatched_s <= 0:
+            self._unmatched_from_s = max(start_s, self.end_s)
+        self._unmatched_s += max(0.0, end_s - max(start_s, self.end_s))
+        self.end_s = max(self.end_s, end_s)
+
+    def silence(self, now_s: float, hop_s: float) -> list[Silence]:
+        """Count silence until this second; report it once.
+
+        Parameters
+        ----------
+        hop_s : if the last window ended longer ago, there was more sound, which nobody looked at
+        """
+        events = []
+        if self._silent_from_s is None:
+            self._silent_from_s = self.end_s if now_s - self.end_s <= hop_s else now_s
+        if self.sounding:
+            self.sounding = False
+            events.append(Silence(self._silent_from_s))
+        if now_s - self._silent_from_s >= self._unknown_s:
+            self.forget()
+        return events
+
+    @property
+    def unmatched_s(self) -> float:
+        """Seconds of sound that no play explains."""
+        return self._unmatched_s
+
+    def lost(self) -> None:
+        """Note lost sound: it may have been long, so that the stretch is not a short one."""
+        self.n_windows += self.sounding
+
+    def explained(self) -> None:
+        """Note that a play explains the sound so far."""
+        self._unmatched_s, self._reported = 0.0, False
+
+    def unexplained(self, from_s: float) -> None:
+        """Note that a play ended: nothing explains the sound after this second."""
+        self._unmatched_s = max(0.0, self.end_s - from_s)
+        self._unmatched_from_s, self._reported = from_s, False
+
+    def unknown(self, extra_s: float) -> list[MusicUnknown]:
+        """Report unknown music once per stretch of sound, `extra_s` later than usual."""
+        if self._reported or self._unmatched_s < self._unknown_s + extra_s:
+            return []
+        self._reported = True
+        return [MusicUnknown(self._unmatched_from_s, self.end_s)]

@@ -1,0 +1,243 @@
+"""Keep the fingerprints of unknown music in a pack of its own, so that it is recognized when it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from overheard.catalogue.live_layers import Stamps, stamps_of
+from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
+from overheard.catalogue.pack_lock import pack_lock
+from overheard.catalogue.search import Catalogue, IntArray
+from overheard.catalogue.selection import LABELLED
+from overheard.errors import PackError
+from overheard.events import Track
+from overheard.files import atomic_write, create_folder, read_regular
+from overheard.fingerprint.embedder import Queries
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.json_values import JsonValueError, get_integer, parse_object
+from overheard.fingerprint.model import Model
+from overheard.recognize.alignments import Window
+from overheard.recognize.match import Matcher
+from overheard.recognize.scoring import Scoring
+
+log = logging.getLogger(__name__)
+
+MAX_PIECES = 200
+MAX_SEGMENTS = 300  # of one piece, in seconds; they take 7 kB
+_MAX_STATE_BYTES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Unknown:
+    """A piece of unknown music: an id that stays the same, how often it was heard, and when (Unix time)."""
+
+    unknown_id: int
+    times: int
+    first_heard: float
+    last_heard: float
+
+    def extras(self) -> dict[str, str]:
+        """Return what the pack stores besides the fingerprint."""
+        return {name: repr(value) for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def of(cls, entry: TrackEntry) -> Unknown:
+        """Read what the pack stores. Raises ValueError."""
+        number, times = (int(entry.extras.get(name, "")) for name in ("unknown_id", "times"))
+        return cls(
+            number, times, *(float(entry.extras.get(f"{name}_heard", "")) for name in ("first", "last"))
+        )
+
+
+class UnknownStore:
+    """The pack of unknown music. It holds fingerprints and times; only the user can read it.
+
+    Other processes may change it at any time. A pack that cannot be used, such as one of another model, is
+    replaced when the next piece is stored.
+
+    Parameters
+    ----------
+    path : of the pack, in a folder of its own
+    model : of the fingerprints
+    max_pieces : of more, those that were heard least often and longest ago are forgotten
+    """
+
+    def __init__(self, path: Path, model: Model, max_pieces: int = MAX_PIECES) -> None:
+        self.path, self._model, self._max_pieces = path, model, max_pieces
+        self._stamps: Stamps | None = None
+        self._entries: dict[int, TrackEntry] = {}
+        self._matcher: Matcher | None = None
+
+    def pieces(self) -> list[Unknown]:
+        """Return the pieces in the order of their ids."""
+        self._read()
+        return [Unknown.of(self._entries[number]) for number in sorted(self._entries)]
+
+    def entry(self, unknown_id: int) -> TrackEntry | None:
+        """Return the fingerprint of a piece; None if it is not stored."""
+        self._read()
+        return self._entries.get(unknown_id)
+
+    def find(self, queries: Queries, starts: IntArray, start_s: float, end_s: float) -> Unknown | None:
+        """Return the piece that a window contains; None if it contains none.
+
+        Parameters
+        ----------
+        queries : all query segments of the window
+        starts : (n,) int64, increasing; first frames of the segments in the window
+        start_s, end_s : the window in seconds of the source
+        """
+        self._read()
+        if self._matcher is None:
+            return None
+        candidates = self._matcher.index.candidates(queries.embeddings)
+        rows = np.arange(len(queries.expected))
+        window = Window(queries, starts, candidates, rows, int(starts[-1]))
+        match = self._matcher.match(window, start_s, end_s)
+        if match is None or not match.accepted:
+            return None
+        return next((Unknown.of(one) for one in self._entries.values() if one.id == match.track.id), None)
+
+    def new_id(self) -> int:
+        """Return an id that no piece has had.
+
+        Raises
+        ------
+        OSError
+            If the next one cannot be stored.
+        """
+        state = self.path.with_suffix(".json")
+        try:
+            number = get_integer(parse_object(read_regular(state, _MAX_STATE_BYTES)), "next_id")
+        except (FileNotFoundError, JsonValueError, ValueError):
+            number = 1
+        number = max([number, *(known + 1 for known in self._entries)])
+        with atomic_write(state, private=True) as file:
+            file.write(json.dumps({"next_id": number + 1}).encode())
+        return number
+
+    def put(self, piece: Unknown, embeddings: FloatArray | None = None) -> None:
+        """Store a piece, or change it.
+
+        Parameters
+        ----------
+        piece : as it is now
+        embeddings : (n, dim) float32, one per second in time order; None keeps the fingerprint, as does a
+            fingerprint that is not longer than the stored one
+
+        Raises
+        ------
+        PackError
+            If the pack cannot be written.
+        """
+        with self._changing():
+            known = self._entries.get(piece.unknown_id)
+            if embeddings is not None and (known is None or len(embeddings) > len(known.packed_cells)):
+                self._entries[piece.unknown_id] = self._new_entry(piece, embeddings[:MAX_SEGMENTS])
+            elif known is not None:
+                self._entries[piece.unknown_id] = dataclasses.replace(known, extras=piece.extras())
+
+    def remove(self, unknown_ids: Iterable[int]) -> int:
+        """Forget pieces; return how many. Raises PackError if the pack cannot be written."""
+        if not self.path.exists():
+            return 0
+        with self._changing():
+            return sum(self._entries.pop(number, None) is not None for number in unknown_ids)
+
+    def forget(self, since: float | None = None) -> int:
+        """Forget the pieces that were heard after a Unix time, or all; return how many.
+
+        Raises
+        ------
+        PackError
+            If the pack cannot be written.
+        """
+        if since is None and self.path.exists():
+            self._read()
+            count = len(self._entries)
+            self.path.unlink(missing_ok=True)  # also one that cannot be read
+            return count
+        return self.remove([one.unknown_id for one in self.pieces() if one.last_heard >= (since or 0.0)])
+
+    def _new_entry(self, piece: Unknown, embeddings: FloatArray) -> TrackEntry:
+        cells, codes = self._model.encode_track(embeddings)
+        return TrackEntry(
+            title=f"unknown music {piece.unknown_id}",
+            path=f"unknown/{piece.unknown_id}",
+            duration_s=float(len(embeddings) - 1 + self._model.spec.segment_s),
+            extras=piece.extras(),
+            packed_cells=cells,
+            codes=codes,
+        )
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Read the pack, let the block change the entries, and write it."""
+        create_folder(self.path.parent, private=True)
+        with pack_lock(self.path):
+            self._read()
+            yield
+            pieces = sorted(
+                map(Unknown.of, self._entries.values()), key=lambda one: (one.times, one.last_heard)
+            )
+            for piece in pieces[: max(0, len(pieces) - self._max_pieces)]:
+                del self._entries[piece.unknown_id]
+            entries = [self._entries[number] for number in sorted(self._entries)]
+            if entries:
+                write_pack(self.path, "unknown", self._model.digest, self._model.spec, entries)
+                self.path.chmod(0o600)
+            else:
+                self.path.unlink(missing_ok=True)
+        self._stamps = None
+
+    def _read(self) -> None:
+        """Read the pack if it has changed."""
+        stamps = stamps_of(self.path) if self.path.exists() else ()
+        if stamps == self._stamps:
+            return
+        self._stamps, self._entries, self._matcher = stamps, {}, None
+        if not stamps:
+            return
+        try:
+            pack = open_pack(self.path, self._model.digest)
+            self._entries = {Unknown.of(entry).unknown_id: entry for entry in pack.entries()}
+            self._matcher = self._matcher_for(pack)
+        except (PackError, ValueError) as error:
+            log.warning("unknown music: %s; what was heard before is forgotten", error)
+
+    def _matcher_for(self, pack: Pack) -> Matcher:
+        model = self._model
+        index = Catalogue([pack], model.quantizer, model.cohort)
+        return Matcher(index, model.spec, Scoring.from_manifest(model.manifest))
+
+
+def add_labelled(packs_dir: Path, model: Model, entry: TrackEntry, artist: str, title: str) -> Track:
+    """Add a piece of unknown music to the catalogue under the name that the user gives it.
+
+    Parameters
+    ----------
+    packs_dir : of the user's own packs; the piece is added to the pack `labelled`
+    model : of the fingerprint
+    entry : from `UnknownStore.entry`
+
+    Raises
+    ------
+    PackError
+        If the pack cannot be read or written.
+    """
+    path = packs_dir / f"{LABELLED}.pack"
+    new = dataclasses.replace(entry, title=title, artist=artist, extras={})
+    create_folder(packs_dir)
+    with pack_lock(path):
+        old = list(open_pack(path, model.digest).entries()) if path.exists() else []
+        kept = [one for one in old if one.id != new.id]
+        write_pack(path, LABELLED, model.digest, model.spec, [*kept, new])
+        path.chmod(0o600)
+    return Track(new.id, title, artist, "", new.path, LABELLED, new.duration_s)

@@ -1,0 +1,147 @@
+"""Match windows of a stretch of sound with the catalogue."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from overheard.catalogue.search import IntArray
+from overheard.events import Match, Play
+from overheard.fingerprint.embedder import Queries
+from overheard.fingerprint.spec import FingerprintSpec
+from overheard.recognize.engine import Engine
+from overheard.recognize.match import Embed, Exactly, Playing
+from overheard.recognize.sound import Stretch
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window
+
+PROMISING_BELOW = 4.0  # score under the threshold from which a match may become one that is accepted
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The best match of a window.
+
+    Attributes
+    ----------
+    match : accepted or not; None if nothing lines up
+    start_s, end_s : the window in seconds of the source
+    queries : its segments
+    starts : (n,) int64, their first frames in the window
+    """
+
+    match: Match | None
+    start_s: float
+    end_s: float
+    queries: Queries
+    starts: IntArray
+
+    @property
+    def promising(self) -> bool:
+        """Whether the match is accepted, or would be with a little more sound or less noise."""
+        return self.match is not None and self.match.score > self.match.threshold - PROMISING_BELOW
+
+
+class WindowMatcher:
+    """Matches windows that end with given segments.
+
+    Parameters
+    ----------
+    windows : Windows
+    spec : parameters of the fingerprints
+    times : counts the processor time of the match
+    """
+
+    def __init__(self, windows: Windows, spec: FingerprintSpec, times: StageTimes) -> None:
+        self._windows, self._spec, self._times = windows, spec, times
+        self._frames_per_s = spec.frontend.frames_per_s
+        self.n_frames = self._frames_in(windows.length_s)
+
+    def whole(self, stretch: Stretch, engine: Engine, end_s: float) -> Found:
+        """Match all of a stretch, which ends at this second of the source, as one window."""
+        starts, searched = single_window(stretch.last_start)
+        return self._match(stretch, starts, searched, engine, end_s, None, Exactly)
+
+    def last(
+        self,
+        stretch: Stretch,
+        last: int,
+        engine: Engine,
+        play: Play | None = None,
+        position_s: float | None = None,
+        length_s: float | None = None,
+    ) -> Found:
+        """Match the window that ends with a segment; if it is not accepted, its last seconds.
+
+        Parameters
+        ----------
+        last : the segment
+        play : the open play
+        position_s : position in its track at second 0 of the source, if it plays on
+        length_s : of the window, if not that of the windows
+        """
+        n = self.n_frames if length_s is None else min(self.n_frames, self._frames_in(length_s))
+        firsts = [max(last - each, stretch.first_start) for each in (n, self._frames_in(SHORT_WINDOW_S))]
+        whole, short = (self._starts(stretch, max(first, 0), last) for first in firsts)
+        above = engine.matcher.scoring.threshold - PROMISING_BELOW
+        exactly = functools.partial(Exactly, n=1, above=above)
+        open_play = None if play is None else Playing(play.track.id, position_s)
+        end_s = stretch.at_s(last) + self._spec.segment_s
+        found = self._of(stretch, whole, engine, end_s, open_play, exactly)
+        if len(short) == len(whole) or (found.match is not None and found.match.accepted):
+            return found
+        late = self._of(stretch, short, engine, end_s, open_play, exactly)
+        accepted = late.match is not None and late.match.accepted
+        return dataclasses.replace(found, match=late.match) if accepted else found
+
+    def _starts(self, stretch: Stretch, first: int, last: int) -> IntArray:
+        """Return segments of a window, at most a step apart; those that have been searched if possible."""
+        step, starts = self._windows.step_frames, [last]
+        known = [start for start in stretch.searched if first <= start < last]
+        while starts[-1] - step >= first:
+            near = [start for start in known if starts[-1] - step <= start <= starts[-1] - step // 2]
+            starts.append(min(near, default=starts[-1] - step))
+        return np.array(starts[::-1])
+
+    def _of(
+        self,
+        stretch: Stretch,
+        starts: IntArray,
+        engine: Engine,
+        end_s: float,
+        playing: Playing | None,
+        exactly: Callable[[Embed], Exactly],
+    ) -> Found:
+        if playing is not None and playing.position_s is not None:
+            position_s = playing.position_s + stretch.at_s(int(starts[0]))
+            playing = dataclasses.replace(playing, position_s=position_s)
+        return self._match(stretch, starts, np.arange(len(starts)), engine, end_s, playing, exactly)
+
+    def _match(
+        self,
+        stretch: Stretch,
+        starts: IntArray,
+        searched: IntArray,
+        engine: Engine,
+        end_s: float,
+        playing: Playing | None,
+        exactly: Callable[[Embed], Exactly],
+    ) -> Found:
+        window = stretch.window(starts, searched, engine, self._windows.search_share)
+        start_s = stretch.at_s(int(starts[0]))
+        first = starts[0]
+        again = exactly(lambda wanted: stretch.embed(wanted + first, engine))
+        with self._times.of("match"):
+            match = engine.matcher.match(window, start_s, end_s, playing, again)
+        return Found(match, start_s, end_s, window.queries, window.starts)
+
+    def _frames_in(self, length_s: float) -> int:
+        """Return how far apart the first and the last segment of a window of this length are."""
+        if math.isinf(length_s):
+            return 0
+        room = max(0, int((length_s - self._spec.segment_s) * self._frames_per_s + 1e-6))
+        return room // self._windows.step_frames * self._windows.step_frames

@@ -1,0 +1,129 @@
+"""Change what the user says about plays in the history: wrong, favourite, and the name of unknown music."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from overheard.sinks.history_file import (
+    HistoryError,
+    explained,
+    open_for_reading,
+    open_for_writing,
+    version,
+)
+
+_TIMEOUT_S = 4.0  # for a program that writes to the history
+
+
+@dataclasses.dataclass(frozen=True)
+class UnknownRow:
+    """Unknown music in the history; times are ISO 8601 in UTC."""
+
+    unknown_id: int
+    times: int
+    first_at: str
+    last_at: str
+
+
+def mark_wrong(path: Path, ids: Sequence[int], wrong: bool = True) -> int:
+    """Mark plays as wrong: they stay in the file, and lists leave them out.
+
+    Parameters
+    ----------
+    path : the history
+    ids : of the plays
+    wrong : False takes the mark back
+
+    Returns
+    -------
+    Number of plays with these ids.
+
+    Raises
+    ------
+    HistoryError
+        If the file cannot be changed.
+    """
+    return sum(_change(path, "wrong = ?", "id = ?", (int(wrong), number)) for number in ids)
+
+
+def mark_favourite(path: Path, number: int, favourite: bool = True) -> bool:
+    """Mark a play as a favourite, or take the mark back; return whether there is a play with this id.
+
+    Raises
+    ------
+    HistoryError
+        If the file cannot be changed.
+    """
+    return bool(_change(path, "favourite = ?", "id = ?", (int(favourite), number)))
+
+
+def label_unknown(
+    path: Path, unknown_id: int, artist: str, title: str, track_id: str = "", pack: str = ""
+) -> int:
+    """Give unknown music its name in all plays of it; return how many.
+
+    Parameters
+    ----------
+    unknown_id : as in `MusicUnknown`
+    track_id, pack : of the track in the catalogue that the music has become
+
+    Raises
+    ------
+    HistoryError
+        If the file cannot be changed.
+    """
+    label = f"{artist} - {title}" if artist else title
+    values: list[str | int] = [artist, title, label]
+    sets = "artist = ?, title = ?, label = ?"
+    if track_id:
+        sets += ", track_id = ?, pack = ?"
+        values += [track_id, pack]
+    return _change(path, sets, "unknown_id = ?", (*values, unknown_id))
+
+
+def read_unknown(path: Path) -> list[UnknownRow]:
+    """Return the unknown music in the history that has no name, the latest last.
+
+    Raises
+    ------
+    HistoryError
+        If the file cannot be read.
+    """
+    query = (
+        "SELECT unknown_id, count(*), min(started_at), max(ended_at) FROM plays "
+        "WHERE unknown_id IS NOT NULL AND label IS NULL GROUP BY unknown_id ORDER BY 4"
+    )
+    with explained(path):
+        if not path.exists():
+            return []
+    with open_for_reading(path) as db:
+        return [UnknownRow(*row) for row in db.execute(query)] if version(db) >= 3 else []
+
+
+def read_evidence(path: Path, number: int) -> str | None:
+    """Return why a play was recognized, a JSON object; None if there is no such play or nothing is known.
+
+    Raises
+    ------
+    HistoryError
+        If the file cannot be read.
+    """
+    with explained(path):
+        if not path.exists():
+            return None
+    with open_for_reading(path) as db:
+        if version(db) < 3:
+            return None
+        row = db.execute("SELECT evidence FROM plays WHERE id = ?", (number,)).fetchone()
+    return row[0] if row and isinstance(row[0], str) else None
+
+
+def _change(path: Path, sets: str, where: str, values: tuple[str | int, ...]) -> int:
+    with explained(path):
+        if not path.exists():
+            raise HistoryError(f"{path}: there is no history", "`overheard listen` records it")
+        with contextlib.closing(open_for_writing(path, _TIMEOUT_S)) as db, db:
+            return db.execute(f"UPDATE plays SET {sets} WHERE {where}", values).rowcount  # noqa: S608

@@ -1,0 +1,73 @@
+"""The topics of a device of Home Assistant, and the message by which Home Assistant discovers it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from overheard.sinks.home_state import EVENT_TYPES
+from overheard.version import version
+
+
+@dataclasses.dataclass(frozen=True)
+class Topics:
+    """The topics of one device."""
+
+    prefix: str  # of discovery
+    id: str
+
+    @property
+    def discovery(self) -> str:
+        """Where Home Assistant looks for the device."""
+        return f"{self.prefix}/device/{self.id}/config"
+
+    @property
+    def birth(self) -> str:
+        """Where Home Assistant says that it has started."""
+        return f"{self.prefix}/status"
+
+    def own(self, name: str) -> str:
+        """Return a topic of the device."""
+        return f"overheard/{self.id}/{name}"
+
+
+def discovery(topics: Topics, name: str, can_pause: bool, cover: bool) -> str:
+    """Return the message by which Home Assistant discovers the device and its entities.
+
+    Source: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
+    """
+    components = _components(topics, can_pause, cover)
+    entity = topics.id.lower().replace("-", "_")
+    for key, component in components.items():
+        component["unique_id"] = f"{topics.id}_{key}"
+        component["default_entity_id"] = f"{component['platform']}.{entity}_{key}"
+    origin = {"name": "overheard", "sw": version(), "url": "https://github.com/overheard/overheard"}
+    device = {
+        "identifiers": [f"overheard_{topics.id}"],
+        "name": name,
+        "manufacturer": "overheard",
+        "model": "Music recognition",
+        "sw_version": version(),
+    }
+    availability = {"availability_topic": topics.own("availability")}
+    return json.dumps({"device": device, "origin": origin, **availability, "components": components})
+
+
+def _components(topics: Topics, can_pause: bool, cover: bool) -> dict[str, dict[str, Any]]:
+    attributes = {"json_attributes_topic": topics.own("attributes")}
+    components: dict[str, dict[str, Any]] = {
+        "title": {"platform": "sensor", "name": "Title", "icon": "mdi:music-note", **attributes},
+        "artist": {"platform": "sensor", "name": "Artist", "icon": "mdi:account-music"},
+        "album": {"platform": "sensor", "name": "Album", "icon": "mdi:album"},
+        "music": {"platform": "binary_sensor", "name": "Music", "device_class": "sound"},
+        "event": {"platform": "event", "name": "Play", "event_types": list(EVENT_TYPES)},
+    }
+    if can_pause:
+        pause = {"platform": "switch", "name": "Pause", "icon": "mdi:microphone-off"}
+        components["pause"] = {**pause, "command_topic": topics.own("pause/set")}
+    for key, component in components.items():
+        component["state_topic"] = topics.own(key)
+    if cover:
+        components["cover"] = {"platform": "image", "name": "Cover", "image_topic": topics.own("cover")}
+    return components

@@ -1,0 +1,67 @@
+"""The API about packs: list them, and choose which are searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from overheard.catalogue.pack import open_pack
+from overheard.catalogue.pack_state import load_state, save_state
+from overheard.catalogue.selection import enabled_packs, pack_paths
+from overheard.errors import PackError
+from overheard.web.operation import ApiError, Call, Operation
+from overheard.web.schemas import DONE, NAME, PACK, flag, many, record, text
+
+
+def list_packs(call: Call) -> Any:
+    """Return all packs, and which of them are searched."""
+    settings = call.context.settings
+    paths = pack_paths(settings)
+    enabled = settings.packs or enabled_packs(settings, paths)
+    packs = [{**_facts(path), "enabled": name in enabled} for name, path in paths.items()]
+    return {"packs": packs, "selected": list(settings.packs)}
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        **{"name": path.stem, "path": str(path), "usable": True, "problem": None},
+        **dict.fromkeys(("tracks", "hours", "bytes", "created")),
+    }
+    try:
+        pack = open_pack(path)
+    except PackError as error:
+        return {**facts, "usable": False, "problem": str(error).removeprefix(f"{path}: ")}
+    measures = {"tracks": pack.n_tracks, "hours": round(pack.hours, 3), "bytes": pack.bytes}
+    return {**facts, **measures, "created": pack.created}
+
+
+def change_pack(call: Call) -> Any:
+    """Enable or disable a pack, also in a running `overheard listen`."""
+    settings, name = call.context.settings, call.path["name"]
+    if name not in pack_paths(settings):
+        raise ApiError(404, "no pack has this name")
+    with call.context.writing:
+        state = load_state(settings.packs_dir)
+        save_state(settings.packs_dir, state.changed(name, call.body["enabled"]))
+    return {"done": True}
+
+
+OPERATIONS = (
+    Operation(
+        *("GET", "/api/v1/packs", "All packs, and which are searched", list_packs),
+        answer=record(
+            {
+                "packs": many(PACK),
+                "selected": many(text("names in the setting packs, which override `enabled`")),
+            }
+        ),
+        errors=(409,),
+    ),
+    Operation(
+        *("PATCH", "/api/v1/packs/{name}", "Enable or disable a pack", change_pack),
+        path_values={"name": NAME},
+        body=record({"enabled": flag("whether to search it")}),
+        answer=DONE,
+        errors=(404, 409),
+    ),
+)

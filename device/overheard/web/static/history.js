@@ -1,0 +1,70 @@
+// The history, with search.
+
+import { api, live } from "./api.js";
+import { el, replace } from "./dom.js";
+import { dayName, midnight } from "./format.js";
+import { playList } from "./plays.js";
+
+const PAGE = 60;
+const FILTERS = [["plays", "All", "No plays yet. They appear here as soon as overheard listen recognizes music."],
+  ["favourites", "Favourites", "No favourites yet. The star behind a play makes it one."],
+  ["unknown", "Unknown music", "No unknown music without a name."],
+  ["wrong", "Wrong", "Nothing is marked as wrong."]];
+
+export function historyView(signal) {
+  const list = el("div", { "aria-live": "off" });
+  const more = el("button", { class: "button", type: "button", hidden: true, onclick: () => load(false) }, "Show more");
+  const search = el("input", {
+    class: "field", type: "search", id: "search", placeholder: "Title, artist or album", maxlength: 200, autocomplete: "off", spellcheck: "false",
+    oninput: () => { clearTimeout(waiting); waiting = setTimeout(() => load(true), 250); },
+  });
+  const count = el("p", { class: "hidden", role: "status" });
+  const filters = FILTERS.map(([key, label]) => el("button", {
+    class: "button", type: "button", "aria-pressed": String(key === "plays"),
+    onclick: () => {
+      shown = key;
+      filters.forEach((button, i) => button.setAttribute("aria-pressed", String(FILTERS[i][0] === key)));
+      load(true);
+    },
+  }, label));
+  let shown = "plays", waiting = 0, next = null, plays = [], newest = 0;
+
+  async function load(fresh) {
+    const mine = ++newest;
+    const query = new URLSearchParams({ limit: PAGE, show: shown });
+    if (search.value.trim()) query.set("q", search.value);
+    if (!fresh && next) query.set("before", next);
+    try {
+      const answer = await api("GET", `/plays?${query}`, undefined, { signal });
+      if (mine !== newest) return;
+      plays = fresh ? answer.plays : [...plays, ...answer.plays];
+      next = answer.next;
+      draw();
+    } catch (error) {
+      if (error.name !== "AbortError") replace(list, el("p", { class: "empty" }, error.message));
+    }
+  }
+
+  function draw() {
+    const days = new Map();
+    for (const play of plays) {
+      const day = midnight(new Date(play.started_at)).getTime();
+      days.set(day, [...(days.get(day) ?? []), play]);
+    }
+    const nothing = search.value.trim() ? "Nothing in the history matches." : FILTERS.find(([key]) => key === shown)[2];
+    replace(list, plays.length
+      ? [...days].map(([day, found]) => el("section", { "aria-label": dayName(new Date(day)) }, el("h2", { class: "day" }, dayName(new Date(day))), playList(found, { onChange: () => load(true) })))
+      : el("p", { class: "empty" }, nothing));
+    more.hidden = !next;
+    count.textContent = `${plays.length} plays shown`;
+  }
+
+  live.addEventListener("play_ended", () => { if (plays.length <= PAGE && scrollY < 200 && !list.contains(document.activeElement)) setTimeout(() => load(true), 300); }, { signal });
+  load(true);
+  return [
+    el("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
+      el("label", { for: "search", class: "hidden" }, "Search the history"), search,
+      el("div", { class: "row", role: "group", "aria-label": "Show" }, filters)),
+    el("div", {}, list, more), count,
+  ];
+}

@@ -1,0 +1,137 @@
+"""`overheard explain`: what fits, how well, and what is missing."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+
+from overheard import cli
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.track_list import TrackEntry
+from overheard.demo.room import cafe
+from overheard.demo.synth import synthesize
+from overheard.fingerprint.embedder import Embedder, fingerprint
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.model import default_model
+from overheard.recognize.explain import explain
+from overheard.recognize.pipeline import Recognizer
+from overheard.sinks.history import HistorySink
+
+RATE = 8000
+PIECES = [synthesize(500 + number, 40.0) for number in range(3)]  # the last one is not in the catalogue
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model, folder = default_model(), tmp_path_factory.mktemp("data")
+    embedder = Embedder(model)
+    entries = []
+    for piece in PIECES[:2]:
+        cells, codes = model.encode_track(fingerprint(embedder, piece.waveform))
+        entries.append(
+            TrackEntry(title=piece.title, path=piece.title, duration_s=40.0, packed_cells=cells, codes=codes)
+        )
+    write_pack(folder / "packs" / "music.pack", "music", model.digest, model.spec, entries)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recognizer(folder: Path) -> Recognizer:
+    model = default_model()
+    return Recognizer(model, [open_pack(folder / "packs" / "music.pack", model.digest)])
+
+
+@pytest.fixture(autouse=True)
+def data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERHEARD_DATA_DIR", str(folder))
+
+
+def cut(number: int, start_s: float, end_s: float) -> FloatArray:
+    return PIECES[number].waveform[round(start_s * RATE) : round(end_s * RATE)]
+
+
+def save(path: Path, waveform: FloatArray) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
+
+
+def test_what_is_recognized_is_explained_by_its_segments(recognizer: Recognizer) -> None:
+    found = explain(recognizer, cut(1, 8.0, 30.0))
+    assert found.accepted
+    assert found.match is not None
+    assert found.evidence is not None
+    assert found.match.track.title == PIECES[1].title
+    assert found.rival is not None
+    assert found.rival.title == PIECES[0].title
+    assert found.evidence.similarity > found.rival_similarity + 0.2
+    assert len(found.segments) >= 20
+    assert all(abs(one.position_s - one.at_s - 8.0) < 0.1 for one in found.segments)  # the diagonal
+    assert np.mean([one.similarity for one in found.segments]) > 0.6
+    assert found.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("waveform", "reason"),
+    [
+        (cut(0, 5, 15) * np.float32(1e-5), "level"),
+        (cut(2, 5, 15), "not in the catalogue"),
+        (soxr.resample(cut(0, 5, 18), RATE * 1.06, RATE).astype(np.float32), "speed: it plays at +6%"),
+        (
+            cut(0, 5, 8) / 40 + cafe(np.random.default_rng(1), 3 * RATE, RATE) * np.float32(0.05),
+            "length: 3.0 s",
+        ),
+        (
+            cut(0, 5, 8) / 40 + cafe(np.random.default_rng(1), 3 * RATE, RATE) * np.float32(0.05),
+            "noise",
+        ),
+    ],
+)
+def test_what_is_not_recognized_lacks_something(
+    recognizer: Recognizer, waveform: FloatArray, reason: str
+) -> None:
+    found = explain(recognizer, waveform)
+    assert not found.accepted
+    assert reason in "; ".join(found.missing)
+
+
+def test_a_file_is_explained_in_words_and_as_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, picture = save(tmp_path / "a.wav", cut(0, 4.0, 24.0)), tmp_path / "why.svg"
+    assert cli.main(["explain", str(file), "--picture", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert f"recognized: {PIECES[0].title}" in out
+    assert "the threshold is" in out
+    assert f", {PIECES[1].title}" in out
+    assert picture.read_text().count("<circle") >= 18
+    assert cli.main(["explain", str(save(tmp_path / "b.wav", cut(2, 4.0, 24.0)))]) == 1
+    assert "missing" in capsys.readouterr().out
+    assert cli.main(["explain", str(file), "--picture", "why.png"]) == 2
+
+
+def test_a_play_is_explained_from_the_history(
+    recognizer: Recognizer, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener, sink = recognizer.listener(), HistorySink(folder / "history.sqlite", "mic")
+    for begin in range(0, len(PIECES[0].waveform), RATE // 2):
+        for event in listener.process(PIECES[0].waveform[begin : begin + RATE // 2]):
+            sink.handle(event, 0.0)
+    for event in listener.finish():
+        sink.handle(event, 0.0)
+    sink.close()
+    picture = tmp_path / "why.svg"
+    assert cli.main(["explain", "1", "--picture", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert PIECES[0].title in out
+    assert "accepted" in out
+    assert 8 <= picture.read_text().count("<circle") <= 24
+    assert cli.main(["explain", "2"]) == 2
+    assert "no play has the id 2" in capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""The schedule of a listener as a table: what is heard at each moment, and what is done."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from overheard.recognize.schedule import Action, Heard, Schedule, ScheduleRules
+
+TICK_S = 0.25
+RULES = ScheduleRules()
+
+
+class World:
+    """Sound with music from and to some seconds, and plays; counts what the schedule does each second."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.music: list[tuple[float, float]] = [(0.0, seconds)]
+        self.changes: list[float] = []
+        self.play: tuple[float, float] | None = None  # the sound that is a track of the catalogue
+        self.recognized_after_s = 3.0
+        self.expected_end_s = math.inf
+        self.promising = False
+        self.settled = True
+
+    def run(self) -> list[tuple[float, Action]]:
+        """Return what is done when."""
+        schedule, done, playing, failed = Schedule(), [], False, 0
+        last_s = -1.0
+        for i in range(int(self.seconds / TICK_S)):
+            now_s = i * TICK_S
+            music = any(first <= now_s < end for first, end in self.music)
+            changed = any(last_s < at_s <= now_s for at_s in self.changes)
+            heard = Heard(now_s, music, changed, playing, self.settled, self.expected_end_s)
+            action = schedule.next(heard)
+            last_s = now_s
+            first, end = self.play or (math.inf, math.inf)
+            inside = first + self.recognized_after_s <= now_s < end
+            if action is Action.SEARCH:
+                failed = 0 if inside else failed + 1
+                playing = inside or (playing and failed < 6)
+                schedule.searched(now_s, self.promising, agrees=inside)
+            elif action is Action.VERIFY:
+                schedule.verified(now_s, inside)
+            if action is not Action.REST:
+                done.append((now_s, action))
+        return done
+
+
+def times(done: list[tuple[float, Action]], action: Action, first: float, end: float) -> list[float]:
+    return [at_s for at_s, each in done if each is action and first <= at_s < end]
+
+
+def test_sound_without_music_costs_nothing() -> None:
+    world = World(600)
+    world.music = []
+    assert world.run() == []
+
+
+def test_music_is_searched_closely_after_its_onset_then_at_growing_intervals() -> None:
+    world = World(600)
+    world.music = [(10, 600)]
+    searches = times(world.run(), Action.SEARCH, 0, 600)
+    assert searches[0] == 10
+    early = [at_s for at_s in searches if at_s < 10 + RULES.early_s]
+    assert max(b - a for a, b in itertools.pairwise(early)) == RULES.onset_hop_s
+    late = [at_s for at_s in searches if at_s >= 10 + RULES.onset_s]
+    gaps = [b - a for a, b in itertools.pairwise(late)]
+    assert gaps[:5] == [8, 20, 40, 80, 120]
+    assert gaps[5:] == [120] * len(gaps[5:])
+
+
+@pytest.mark.parametrize("at_s", [45.0, 130.0, 333.25])
+def test_a_change_or_an_onset_of_unknown_music_is_searched_at_once(at_s: float) -> None:
+    for changes, music in (([at_s], [(0.0, 600.0)]), ([], [(0.0, at_s - 5), (at_s, 600.0)])):
+        world = World(600)
+        world.changes, world.music = changes, music
+        searches = times(world.run(), Action.SEARCH, at_s, 600)
+        assert searches[0] - at_s <= TICK_S
+        assert len([each for each in searches if each < at_s + RULES.onset_s]) >= 10
+
+
+def test_promising_music_is_searched_on() -> None:
+    world = World(60)
+    world.promising = True
+    searches = times(world.run(), Action.SEARCH, 0, 60)
+    assert max(b - a for a, b in itertools.pairwise(searches)) <= RULES.hop_s
+
+
+def test_a_play_is_verified_and_not_searched() -> None:
+    world = World(200)
+    world.play = (0, 200)
+    done = world.run()
+    assert times(done, Action.SEARCH, 4, 200) == []
+    checks = times(done, Action.VERIFY, 0, 200)
+    gaps = [b - a for a, b in itertools.pairwise(checks)]
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == RULES.verify_s[-1] <= 5
+
+
+@pytest.mark.parametrize("end_s", [60.0, 61.5, 63.25, 64.75])
+def test_the_end_of_a_play_is_searched_within_seconds(end_s: float) -> None:
+    world = World(120)
+    world.play = (0, end_s)
+    searches = times(world.run(), Action.SEARCH, 10, 120)
+    assert end_s <= searches[0] <= end_s + RULES.verify_s[-1] + TICK_S
+
+
+def test_the_expected_end_is_searched_without_waiting_for_a_verification() -> None:
+    world = World(120)
+    world.play, world.expected_end_s = (0, 60.0), 60.0
+    searches = times(world.run(), Action.SEARCH, 10, 120)
+    assert 60.0 <= searches[0] <= 61.0
+
+
+def test_a_change_during_a_play_is_verified_at_once() -> None:
+    world = World(120)
+    world.play, world.changes = (0, 120), [52.0]
+    done = world.run()
+    assert 52.0 <= times(done, Action.VERIFY, 51, 120)[0] <= 52.0 + TICK_S
+    assert times(done, Action.SEARCH, 4, 120) == []
+
+
+def test_a_play_is_verified_at_once_when_the_detector_hears_no_music_any_more() -> None:
+    world = World(120)
+    world.play, world.music = (0, 120), [(0, 52.0)]
+    checks = times(world.run(), Action.VERIFY, 51, 120)
+    assert 52.0 <= checks[0] <= 52.0 + TICK_S
+    assert checks[-1] > 110  # it agreed, so that the detector is wrong
+
+
+def test_an_ambiguous_play_is_searched_for_a_while() -> None:
+    world = World(120)
+    world.play, world.settled = (0, 120), False
+    searches = times(world.run(), Action.SEARCH, 5, 120)
+    assert RULES.unsettled_s <= searches[-1] <= RULES.unsettled_s + 2 * world.recognized_after_s
+
+
+def test_a_play_that_goes_on_after_lost_sound_is_searched_at_once() -> None:
+    schedule = Schedule()
+    assert schedule.next(Heard(100.0, True, playing=True)) is Action.SEARCH

@@ -1,0 +1,179 @@
+"""Unknown music that returns is the same unknown music, and can be given a name."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overheard import cli
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.selection import LABELLED
+from overheard.catalogue.track_list import TrackEntry
+from overheard.demo.room import cafe
+from overheard.demo.synth import synthesize
+from overheard.events import Event, MusicUnknown, PlayEnded
+from overheard.fingerprint.embedder import Embedder, fingerprint
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.model import default_model
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.unknown_store import Unknown, UnknownStore
+from overheard.settings import Settings
+from overheard.sinks.history import HistorySink, read_plays
+
+RATE = 8000
+SONGS = {number: synthesize(400 + number, 60.0).waveform for number in range(4)}
+KNOWN = 0
+
+
+def noisy(wave: FloatArray, seed: int) -> FloatArray:
+    """Return the music as another day's microphone hears it."""
+    noise = cafe(np.random.default_rng(seed), len(wave), RATE)
+    noise *= np.float32(np.sqrt(np.mean(wave**2) / np.mean(noise**2)) / 3)
+    return np.asarray((wave + noise) / 2, np.float32)
+
+
+def silence(length_s: float) -> FloatArray:
+    return np.zeros(round(length_s * RATE), np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> UnknownStore:
+    return UnknownStore(tmp_path / "unknown" / "unknown.pack", default_model())
+
+
+@pytest.fixture
+def recognizer(tmp_path: Path, store: UnknownStore) -> Recognizer:
+    model = default_model()
+    cells, codes = model.encode_track(fingerprint(Embedder(model), SONGS[KNOWN]))
+    entry = TrackEntry(title="known", path="k", duration_s=60.0, packed_cells=cells, codes=codes)
+    write_pack(tmp_path / "music.pack", "music", model.digest, model.spec, [entry])
+    found = Recognizer(model, [open_pack(tmp_path / "music.pack", model.digest)])
+    found.unknown_store = store
+    return found
+
+
+def listen(recognizer: Recognizer, *parts: FloatArray) -> list[Event]:
+    listener, events = recognizer.listener(), []
+    wave = np.concatenate(parts).astype(np.float32)
+    for begin in range(0, len(wave), RATE // 4):
+        events += listener.process(wave[begin : begin + RATE // 4])
+    return events + listener.finish()
+
+
+def unknown(events: list[Event]) -> list[tuple[int | None, int]]:
+    return [(event.unknown_id, event.times_heard) for event in events if isinstance(event, MusicUnknown)]
+
+
+def test_unknown_music_that_returns_has_the_same_id(recognizer: Recognizer, store: UnknownStore) -> None:
+    evening = [SONGS[1], silence(20), SONGS[2], silence(20), noisy(SONGS[1], 3), silence(20), SONGS[KNOWN]]
+    events = listen(recognizer, *evening)
+    assert unknown(events) == [(1, 1), (2, 1), (1, 2)]
+    assert [event.play.track.title for event in events if isinstance(event, PlayEnded)] == ["known"]
+    later = listen(recognizer, noisy(SONGS[2][7 * RATE :], 4), silence(20), SONGS[3])  # from its middle
+    assert unknown(later) == [(2, 2), (3, 1)]
+    first = next(event.first_heard for event in later if isinstance(event, MusicUnknown))
+    assert [(piece.unknown_id, piece.times, piece.first_heard == first) for piece in store.pieces()] == [
+        (1, 2, False),
+        (2, 2, True),
+        (3, 1, False),
+    ]
+
+
+def test_only_fingerprints_are_stored_and_only_the_user_can_read_them(
+    recognizer: Recognizer, store: UnknownStore
+) -> None:
+    listen(recognizer, SONGS[1])
+    files = sorted(path for path in store.path.parent.iterdir())
+    assert [path.name for path in files] == ["unknown.json", "unknown.pack"]
+    assert sum(path.stat().st_size for path in files) < 10_000  # a minute of audio takes 960 kB
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
+
+
+def test_a_recording_leaves_nothing(recognizer: Recognizer, store: UnknownStore) -> None:
+    assert recognizer.identify(SONGS[1]).verdict == "unknown"
+    assert not store.path.parent.exists()
+
+
+def test_the_store_is_bounded_and_ids_are_never_used_again(tmp_path: Path) -> None:
+    model = default_model()
+    store = UnknownStore(tmp_path / "u" / "unknown.pack", model, max_pieces=2)
+    rows = fingerprint(Embedder(model), SONGS[1])[:10]
+    for number in range(4):
+        piece = Unknown(store.new_id(), 1 + (number == 0), 100.0 + number, 100.0 + number)
+        store.put(piece, rows)
+    assert [piece.unknown_id for piece in store.pieces()] == [1, 4]  # 1 was heard twice
+    assert store.remove([1, 4]) == 2
+    assert not store.path.exists()
+    assert store.new_id() == 5
+
+
+def test_a_damaged_store_is_replaced(recognizer: Recognizer, store: UnknownStore) -> None:
+    listen(recognizer, SONGS[1])
+    store.path.write_bytes(b"damaged")
+    assert unknown(listen(recognizer, SONGS[1])) == [(2, 1)]
+    assert unknown(listen(recognizer, SONGS[1])) == [(2, 2)]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVERHEARD_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def hear(recognizer: Recognizer, data_dir: Path, *parts: FloatArray) -> list[Event]:
+    """Listen with a history."""
+    sink = HistorySink(data_dir / "history.sqlite", "mic")
+    events = listen(recognizer, *parts)
+    for event in events:
+        sink.handle(event, 1_700_000_000.0)
+    sink.close()
+    return events
+
+
+def test_unknown_music_is_named_and_recognized_from_then_on(
+    recognizer: Recognizer, store: UnknownStore, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hear(recognizer, data_dir, SONGS[1], silence(20), SONGS[1], silence(20), SONGS[2])
+    assert read_plays(data_dir / "history.sqlite") == ([], 0)
+    assert cli.main(["history", "unknown"]) == 0
+    assert "heard 2 times, first on 14 November 2023" in capsys.readouterr().out
+    assert cli.main(["history", "name", "1", "Ann - Alpha"]) == 0
+    assert "2 plays of unknown music 1 named Ann - Alpha" in capsys.readouterr().out
+    rows, _ = read_plays(data_dir / "history.sqlite")
+    assert [(row.artist, row.title, row.pack) for row in rows] == [("Ann", "Alpha", LABELLED)] * 2
+    assert [piece.unknown_id for piece in store.pieces()] == [2]
+    pack = open_pack(Settings(data_dir).packs_dir / f"{LABELLED}.pack", recognizer.model.digest)
+    recognizer.search([*recognizer.packs, pack])
+    ended = [event.play for event in hear(recognizer, data_dir, SONGS[1]) if isinstance(event, PlayEnded)]
+    assert [(play.track.name, play.track.id) for play in ended] == [("Ann - Alpha", rows[0].track_id)]
+    assert cli.main(["history", "name", "9", "Ann - Beta"]) == 2
+    assert "no unknown music has the id 9" in capsys.readouterr().err
+
+
+def test_forgetting_the_history_forgets_unknown_music(
+    recognizer: Recognizer, store: UnknownStore, data_dir: Path
+) -> None:
+    hear(recognizer, data_dir, SONGS[1])
+    assert cli.main(["history", "forget", "--since", "2100-01-01"]) == 0
+    assert len(store.pieces()) == 1
+    assert cli.main(["history", "forget", "--since", "1h"]) == 0
+    assert store.pieces() == []
+
+
+def test_a_wrong_play_is_kept_but_not_listed(
+    recognizer: Recognizer, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hear(recognizer, data_dir, SONGS[KNOWN])
+    assert cli.main(["history", "wrong", "1"]) == 0
+    assert cli.main(["history"]) == 0
+    assert "no plays" in capsys.readouterr().out
+    assert cli.main(["history", "--all"]) == 0
+    assert "known  [wrong]" in capsys.readouterr().out
+    assert cli.main(["history", "wrong", "--undo", "1"]) == 0
+    assert cli.main(["history"]) == 0
+    assert "known" in capsys.readouterr().out
+    assert cli.main(["history", "wrong", "5"]) == 2

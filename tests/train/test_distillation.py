@@ -1,0 +1,212 @@
+"""Students: the loss that pulls them to a teacher, their pairs, and how they begin."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="training needs requirements-train.txt")
+
+import keras
+from batches_here import BatchesHere
+
+import train_corpus
+from overheard.errors import ModelError, OverheardError
+from overheard.fingerprint.embedder import embed_normalized
+from overheard.fingerprint.model import default_model
+from overheard.fingerprint.runtime import Network
+from overheard.fingerprint.spec import SPEC
+from overheard_train import fit
+from overheard_train.checkpoints import Progress, load_checkpoint, save_checkpoint
+from overheard_train.encoders import build_encoder
+from overheard_train.encoders.cost import multiply_adds
+from overheard_train.fit import Options
+from overheard_train.initial import AT_ONCE, begin_from, copy_channels, fit_projection
+from overheard_train.losses import make_loss
+from overheard_train.losses.distil import Distil
+from overheard_train.pairs import make_pairs, taught
+from overheard_train.recipes import RECIPES
+from overheard_train.registry import Part
+from overheard_train.schedule import Budget
+
+STUDENT = dataclasses.replace(
+    RECIPES["trial"],
+    loss=Part("distil"),
+    pairs=Part("taught", {"n_moments": 20, "n_rooms": (4, 4)}),
+    n_pairs=8,
+)
+SHAPE = (SPEC.n_frames, SPEC.frontend.n_mels)
+
+
+def unit(seed: int, n: int, dim: int = 16) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+    result: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return result
+
+
+def labels(targets: np.ndarray, tracks: list[int] | None = None, views: int = 2) -> np.ndarray:
+    numbers = np.arange(len(targets))
+    of_pair = np.stack([numbers, tracks or numbers], axis=1)
+    return np.tile(np.concatenate([of_pair, targets], axis=1).astype(np.float32), (views, 1))
+
+
+def plain(embeddings: np.ndarray, of: np.ndarray, temperature: float, pull: float) -> float:
+    """The cross entropy among the teacher's embeddings and the distance, term by term in float64."""
+    rows, teacher = embeddings.astype(np.float64), of[: len(of) // 2, 2:].astype(np.float64)
+    losses = []
+    for row, (pair, track, *own) in zip(rows, of, strict=True):
+        logits = [
+            float(row @ other) / temperature
+            for number, other in enumerate(teacher)
+            if of[number, 1] != track or number == pair
+        ]
+        positive = float(row @ np.array(own)) / temperature
+        losses.append(np.log(np.sum(np.exp(logits))) - positive)
+        losses[-1] += pull * (1 - float(row @ np.array(own)))
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize("tracks", [None, [0, 1, 1, 2, 3, 3]])
+def test_the_loss_is_that_of_the_sources(tracks: list[int] | None) -> None:
+    targets = unit(0, 6)
+    embeddings, of = unit(1, 12), labels(targets, tracks)
+    loss, accuracy = Distil(temperature=0.2, pull=3.0, shared=0.0)(embeddings, of)
+    assert float(loss) == pytest.approx(plain(embeddings, of, 0.2, 3.0), rel=1e-5)
+    assert 0 <= float(accuracy) <= 1
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.3])
+def test_the_loss_is_lowest_where_the_teacher_is(shared: float) -> None:
+    targets = unit(0, 6)
+    of, loss = labels(targets), make_loss(Part("distil", {"shared": shared}))
+    at_teacher, all_right = loss(np.tile(targets, (2, 1)), of)
+    swapped, half_right = loss(np.concatenate([targets, targets[::-1]]), of)
+    assert float(all_right) == 1
+    assert float(half_right) == 0.5
+    assert 0 <= float(at_teacher) < float(swapped)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    from overheard_train.data import open_data
+
+    monkeypatch.setenv("OVERHEARD_CACHE_DIR", str(tmp_path / "cache"))
+    return open_data([str(train_corpus.write_corpus(tmp_path / "corpus"))])
+
+
+def test_pairs_come_with_the_teachers_embedding_of_their_clean_segment(data: Any) -> None:
+    segments, of = make_pairs(STUDENT, data).batch(np.random.default_rng(0), 8)
+    assert segments.shape == (16, *SHAPE)
+    assert of.shape == (16, 2 + SPEC.dim)
+    np.testing.assert_array_equal(of[:8], of[8:])
+    embeddings = embed_normalized(Network(default_model().tflite), segments[:8])
+    np.testing.assert_allclose(embeddings, of[:8, 2:], atol=1e-6)
+    assert not np.allclose(segments[:8], segments[8:])
+
+
+def test_the_teacher_embeds_once_and_the_music_of_a_moment_stays(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_pairs(STUDENT, data)
+    monkeypatch.setattr(taught, "embed_moments", None)
+    monkeypatch.setattr(taught, "_rivals_of", None)
+    second = make_pairs(STUDENT, data, seed=9)  # other rooms, the same moments
+    for number in (0, 7, 19):
+        np.testing.assert_array_equal(first.moments.clean(number), second.moments.clean(number))  # type: ignore[attr-defined]
+    groups = first.moments.pairs.groups[first.moments.tracks]  # type: ignore[attr-defined]
+    assert np.all(groups[first.rivals] != groups[:, None])  # type: ignore[attr-defined]
+    cached = sorted((tmp_path / "cache").glob("teacher-train-*.npy"))
+    assert len(cached) == 2
+    cached[1].write_bytes(b"junk")
+    with pytest.raises(OverheardError, match=f"{cached[1]}.*delete it"):
+        make_pairs(STUDENT, data)
+
+
+def test_a_student_trains_from_its_teachers_channels(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: BatchesHere
+) -> None:
+    monkeypatch.setitem(RECIPES, "student", dataclasses.replace(STUDENT, name="student"))
+    checkpoint, names = tmp_path / "student.npz", [str(tmp_path / "corpus")]
+    source = tmp_path / "wide.npz"
+    wide = dataclasses.replace(
+        STUDENT, name="wide", encoder=Part("residual", {"widths": (12, 20, 40), "blocks": (1, 0, 1)})
+    )
+    monkeypatch.setitem(RECIPES, "wide", wide)
+    save_checkpoint(build_encoder(wide.encoder, SPEC).get_weights(), Progress("wide"), source)
+    options = Options(Budget(steps=2), initial=source)
+    progress = fit.fit(RECIPES["student"], names, checkpoint, options)
+    assert progress.step == 2
+    assert progress.settings[0]["initial"] == "wide.npz"
+    assert all(np.isfinite(weight).all() for weight in load_checkpoint(checkpoint)[0])
+    with pytest.raises(ModelError, match="have no teacher"):
+        fit.fit(RECIPES["trial"], names, tmp_path / "x.npz", options)
+
+
+def smooth(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, *SHAPE)).astype(np.float32)
+
+
+def test_the_same_shape_is_copied_and_the_projection_fitted() -> None:
+    keras.utils.set_random_seed(1)
+    recipe = dataclasses.replace(
+        STUDENT, encoder=Part("residual", {"widths": (6, 8, 10), "blocks": (1, 1, 1)})
+    )
+    source, student = (build_encoder(recipe.encoder, SPEC) for _ in range(2))
+    segments = smooth(AT_ONCE, 0)
+    source(segments[..., None], training=True)
+    copy_channels(student, recipe, source, recipe, segments)
+    for name in ("projection", "flatten"):
+        assert name in {layer.name for layer in student.layers}
+    kept = [weight for weight in student.weights if "projection" not in weight.path]
+    wanted = [weight for weight in source.weights if "projection" not in weight.path]
+    for one, other in zip(kept, wanted, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    targets = np.asarray(source(segments[..., None], training=True))
+    fit_projection(student, segments, targets)
+    cosines = np.sum(np.asarray(student(segments[..., None], training=True)) * targets, axis=1)
+    assert cosines.mean() > 0.9
+
+
+def test_the_channels_that_matter_are_kept() -> None:
+    wide_recipe = dataclasses.replace(
+        STUDENT, encoder=Part("residual", {"widths": (6, 6, 6), "blocks": (0, 0, 0)})
+    )
+    recipe = dataclasses.replace(
+        STUDENT, encoder=Part("residual", {"widths": (3, 6, 6), "blocks": (0, 0, 0)})
+    )
+    wide, student = (build_encoder(each.encoder, SPEC) for each in (wide_recipe, recipe))
+    reader = [layer for layer in wide.layers if isinstance(layer, keras.layers.Conv2D)][1]
+    kernel = np.asarray(reader.kernel).copy()
+    kernel[:, :, [1, 2, 4]] = 0  # nobody reads these
+    reader.set_weights([kernel])
+    copy_channels(student, recipe, wide, wide_recipe, smooth(8, 0))
+    stems = [
+        np.asarray(next(layer for layer in each.layers if isinstance(layer, keras.layers.Conv2D)).kernel)
+        for each in (wide, student)
+    ]
+    np.testing.assert_array_equal(stems[0][..., [0, 3, 5]], stems[1])
+    with pytest.raises(ModelError, match="is smaller than"):
+        copy_channels(wide, wide_recipe, student, recipe, smooth(8, 0))
+
+
+def test_a_student_cannot_begin_from_another_kind_of_network(tmp_path: Path) -> None:
+    path = tmp_path / "woo.npz"
+    encoder = build_encoder(RECIPES["woo"].encoder, RECIPES["woo"].spec)
+    save_checkpoint(encoder.get_weights(), Progress("woo"), path)
+    student = build_encoder(STUDENT.encoder, SPEC)
+    with pytest.raises(ModelError, match="another kind of network"):
+        begin_from(student, STUDENT, path, None, 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "million", "n_bytes"), [("tiny", 10, 350_000), ("small", 40, 1_200_000)])
+def test_students_are_as_small_as_promised(name: str, million: int, n_bytes: int) -> None:
+    from overheard_train.encoders.cost import n_kernel_weights
+
+    encoder = build_encoder(RECIPES[name].encoder, SPEC)
+    assert multiply_adds(encoder) <= million * 1e6
+    assert n_kernel_weights(encoder) < n_bytes
+    assert RECIPES[name].space == "overheard"
