@@ -50,6 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=MODELS_DIR / f"{DETECTOR}.json",
         help="sidecar of a detector (default: the shipped one)",
     )
+    parser.add_argument("--every", type=int, default=1, help="play every n-th track only (default: 1)")
     parser.add_argument("--quick", action="store_true", help="a few sounds, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
@@ -60,8 +61,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(args: argparse.Namespace, corpus: Corpus) -> dict[str, Any]:
     """Play everything to the detector, on every core, and then measure its cost alone."""
     model = load_detector(args.detector)
-    heard = on_every_core(functools.partial(play_share, args.corpus, args.detector, args.quick))
-    tracks = tracks_of(args.quick)
+    heard = on_every_core(functools.partial(play_share, args.corpus, args.detector, args.quick, args.every))
+    tracks = tracks_of(args.quick, args.every)
     return {
         "tracks": by_kind(heard, detector.PLAYED_AS, detector.summary_of_tracks),
         "without_music": by_kind(heard, detector.WITHOUT_MUSIC, detector.summary_without_music),
@@ -76,25 +77,26 @@ def measure(args: argparse.Namespace, corpus: Corpus) -> dict[str, Any]:
         "cost": detector.cost(corpus, tracks[0], 2 if args.quick else REPEATS),
         "detector": {"bytes": len(model.tflite), "smoothing": vars(model.smoothing)},
         "seed": detector.SEED,
+        "every": args.every,
         "environment": environment(),
         "quick": args.quick,
     }
 
 
-def tracks_of(quick: bool) -> tuple[str, ...]:
-    """Return the tracks of the split `valid`, known to the catalogue or not."""
+def tracks_of(quick: bool, every: int) -> tuple[str, ...]:
+    """Return every n-th track of the split `valid`, known to the catalogue or not."""
     part = detector.whole_valid()
     tracks = sorted({*part.known, *part.left_out})
-    return tuple(tracks[:2] if quick else tracks)
+    return tuple(tracks[:2] if quick else tracks[::every])
 
 
-def play_share(root: Path, path: Path, quick: bool, jobs: int, job: int) -> list[Heard]:
+def play_share(root: Path, path: Path, quick: bool, every: int, jobs: int, job: int) -> list[Heard]:
     """Play every `jobs`-th track, and every `jobs`-th sound without music."""
     renderer = detector.WholeTracks(Corpus(root), detector.whole_valid())
     music_detector = MusicDetector(path)
     heard = [
         one
-        for track in tracks_of(quick)[job::jobs]
+        for track in tracks_of(quick, every)[job::jobs]
         for one in detector.play_track(music_detector, renderer, track)
     ]
     pairs = [(kind, place) for kind in detector.WITHOUT_MUSIC for place in detector.PLACES]
