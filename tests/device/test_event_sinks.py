@@ -47,6 +47,12 @@ from sink_fakes import (
 MESSAGE: dict[str, Any] = {"id": "1", "event": "play_started"}
 
 
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk; test_sink_queue.py does."""
+    monkeypatch.setattr("overheard.sinks.disk_queue._SYNCHRONOUS", "OFF")
+
+
 def stopped(sink: EventSink) -> DiskQueue:
     """Stop the thread of a sink; return its queue."""
     sink.outbox._stopping.set()

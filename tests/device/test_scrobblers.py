@@ -54,6 +54,12 @@ NOW = {**LISTENED, "listened_at": None, "recording_id": ""}
 
 
 @pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk; test_sink_queue.py does."""
+    monkeypatch.setattr("overheard.sinks.disk_queue._SYNCHRONOUS", "OFF")
+
+
+@pytest.fixture(autouse=True)
 def token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVERHEARD_LISTENBRAINZ_TOKEN", "sesame")
 

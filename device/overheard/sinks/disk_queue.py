@@ -29,6 +29,7 @@ MAX_ITEMS = 10_000  # weeks of music; a few MB
 _MAX_KNOWN = 2000  # keys of delivered items that are kept
 _BUSY_TIMEOUT_S = 2.0
 _RETRY_S = 5.0  # between attempts to write while the disk is full or the file is locked
+_SYNCHRONOUS = "FULL"  # what is committed survives a power cut
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE items (
@@ -244,7 +245,7 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level="IMMEDIATE")
     try:
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
         db.execute("PRAGMA secure_delete = ON")
         found = int(db.execute("PRAGMA user_version").fetchone()[0])
         if found > _VERSION:

@@ -18,7 +18,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from overheard.errors import OverheardError, SettingsError
-from overheard.events import Event, Status
+from overheard.events import Event, PlayEnded, Status
 from overheard.files import expand_user
 from overheard.settings import Settings
 from overheard.settings.sinks import MqttSettings
@@ -79,7 +79,8 @@ class MqttSink:
     def handle(self, event: Event, started: float) -> None:
         """Publish what the event changes."""
         message = self._state.follow(event, started)
-        self._sync()
+        if not isinstance(event, PlayEnded):  # the next play often starts at once
+            self._sync()
         if message is not None and self._client.is_connected():
             self._client.publish(self._topics.own("event"), message)
 
