@@ -106,7 +106,7 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
     pause, stop = Pause(now=clock, elapsed=clock), threading.Event()
     path = tmp_path / "history.sqlite"
     history, server = HistorySink(path, "mic"), LiveServer(tmp_path / "live.sock", "1", pause)
-    retention = RetentionSink(path, KEEP_DAYS, clock, clock)
+    retention = RetentionSink(path, KEEP_DAYS, None, clock, clock)
     notifier = Notifier(str(tmp_path / "notify"), 60.0, clock)
     measured: list[tuple[int, int, int]] = []
 
