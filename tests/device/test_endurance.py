@@ -37,6 +37,7 @@ from overheard.service.notify import Notifier, NotifySink
 from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.jsonl import JsonLinesSink
 from overheard.sinks.retention import RetentionSink
+from overheard.sinks.runner import Sink
 from overheard.sinks.terminal import TerminalSink
 
 HOUR_S = 3600
@@ -105,7 +106,7 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
     pause, stop = Pause(now=clock, elapsed=clock), threading.Event()
     path = tmp_path / "history.sqlite"
     history, server = HistorySink(path, "mic"), LiveServer(tmp_path / "live.sock", "1", pause)
-    retention = RetentionSink(path, KEEP_DAYS, clock, clock)
+    retention = RetentionSink(path, KEEP_DAYS, None, clock, clock)
     notifier = Notifier(str(tmp_path / "notify"), 60.0, clock)
     measured: list[tuple[int, int, int]] = []
 
@@ -133,7 +134,7 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
                 yield lambda: threading.Event().wait(0.3)  # the sinks take what is in their queues
                 yield measure
 
-    sinks = [TerminalSink(io.StringIO()), history, server, NotifySink(notifier)]
+    sinks: list[Sink] = [TerminalSink(io.StringIO()), history, server, NotifySink(notifier)]
     with (tmp_path / "out").open("w") as out:
         run_listen(
             *(SETTINGS, FakeSource(week(), live=True), [*sinks, JsonLinesSink(out)], stop, WeekListener),

@@ -7,11 +7,16 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_daemon import Clock, FakeSource, arguments, play
 
 from overheard.commands import listen
+from overheard.commands.outputs import unknown_forgetter
 from overheard.events import Play, PlayEnded, PlayStarted, Track
+from overheard.fingerprint.model import default_model
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.unknown_store import Unknown, UnknownStore
 from overheard.settings import Settings, load
 from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.retention import RetentionSink
@@ -48,9 +53,10 @@ class Clocks:
     def __init__(self) -> None:
         self.now, self.elapsed = Clock(), Clock()
         self.now.now = NOW
+        self.forgotten: list[float] = []  # before when others have to forget
 
     def sink(self, path: Path, days: int = 30) -> RetentionSink:
-        return RetentionSink(path, days, self.now, self.elapsed)
+        return RetentionSink(path, days, self.forgotten.append, self.now, self.elapsed)
 
     def pass_s(self, seconds: float) -> None:
         self.now.now += seconds
@@ -71,6 +77,7 @@ def test_old_plays_are_deleted_ten_minutes_after_the_start_and_every_day(path: P
     clocks.pass_s(60)
     sink.idle()
     assert titles(path) == ["Today"]
+    assert clocks.forgotten == [NOW + 640 - 30 * DAY]
     add(path, "Old", NOW - 40 * DAY)
     clocks.pass_s(DAY - 1)
     sink.idle()
@@ -174,3 +181,14 @@ def test_listen_deletes_only_if_the_user_says_so(tmp_path: Path):
     history.close()
     sinks = listen.open_sinks(arguments("--no-history"), Settings(data_dir=tmp_path), FakeSource([]))
     assert "retention" not in [sink.name for sink in sinks]
+
+
+def test_unknown_music_that_was_not_heard_for_that_long_is_forgotten(tmp_path: Path):
+    settings = Settings(data_dir=tmp_path)
+    recognizer = Recognizer(default_model(), [])
+    store = UnknownStore(settings.unknown_path, recognizer.model)
+    embeddings = np.eye(20, recognizer.model.spec.dim, dtype=np.float32)
+    for number, days in ((1, 40), (2, 20)):
+        store.put(Unknown(number, 1, NOW - 50 * DAY, NOW - days * DAY), embeddings)
+    unknown_forgetter(settings, recognizer)(NOW - 30 * DAY)
+    assert [piece.unknown_id for piece in store.pieces()] == [2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import io
 import json
 import os
@@ -131,6 +132,10 @@ def test_lines_for_people(monkeypatch: pytest.MonkeyPatch):
     assert to_line(PlayStarted(play(9, 3)), 100) == "<103>  Ann - Alpha  (at 1:02, 93%)"
     assert to_line(PlayEnded(play(193, 3)), 100) == "<293>  Ann - Alpha  ended after 3:10"
     assert to_line(MusicUnknown(20, 35), 100) == "<120>  unknown music"
+    assert to_line(MusicUnknown(20, 35, 7), 100) == "<120>  unknown music 7"
+    may = datetime.datetime(2026, 5, 3, 12).timestamp()
+    again = "<120>  unknown music 7, heard 4 times, first on 3 May 2026"
+    assert to_line(MusicUnknown(20, 35, 7, 4, may), 100) == again
     assert to_line(PlayUpdated(play(9)), 100) is None
     assert to_line(Silence(9), 100) is None
 

@@ -22,7 +22,10 @@ from overheard.sinks.jsonl import iso_utc
 
 FORMAT = 1
 MANIFEST, HISTORY, CONFIG = "manifest.json", "history.sqlite", "config.toml"
-SMALL_FILES = ("subscriptions.json", "packs/enabled.json")
+SMALL_FILES = (
+    *("subscriptions.json", "packs/enabled.json"),
+    *("unknown/unknown.pack", "unknown/unknown.json"),
+)
 _NAME = "overheard-{}.backup"
 
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from overheard.commands.arguments import add_pack_option
@@ -72,7 +72,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 settings.unknown_path, recognizer.model, settings.unknown.max_pieces
             )
         pause = Pause(settings.listen.quiet_hours)
-        sinks = open_sinks(args, settings, source) + outputs.open_enabled_sinks(settings, pause)
+        forget_unknown = outputs.unknown_forgetter(settings, recognizer)
+        sinks = open_sinks(args, settings, source, forget_unknown) + outputs.open_enabled_sinks(
+            settings, pause
+        )
         tell(f"overheard: listening to {one_line(source.name)}")
         with (
             watching_packs(recognizer, settings, args.pack),
@@ -90,7 +93,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource) -> list[Sink]:
+def open_sinks(
+    args: argparse.Namespace,
+    settings: Settings,
+    source: AudioSource,
+    forget_unknown: Callable[[float], object] | None = None,
+) -> list[Sink]:
     """Open the sinks that the arguments and the settings ask for."""
     from overheard.sinks.history import HistorySink
     from overheard.sinks.jsonl import JsonLinesSink
@@ -107,7 +115,7 @@ def open_sinks(args: argparse.Namespace, settings: Settings, source: AudioSource
         else:
             sinks.append(LiveView(sys.stdout, source.name))
     if settings.history.keep_days:  # before the history: what is printed waits for the last that stores
-        sinks.append(RetentionSink(settings.history_path, settings.history.keep_days))
+        sinks.append(RetentionSink(settings.history_path, settings.history.keep_days, forget_unknown))
     if settings.listen.history and not args.no_history:
         sinks.append(HistorySink(settings.history_path, source.name))
     return sinks

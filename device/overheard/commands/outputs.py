@@ -15,10 +15,23 @@ if TYPE_CHECKING:
     from overheard.daemon.session import Listener
     from overheard.live.pictured import Listener as StatusListener
     from overheard.live.server import LiveServer
+    from overheard.recognize.pipeline import Recognizer
     from overheard.sinks.context import Context
     from overheard.sinks.runner import Sink
 
 _COVER_PIXELS = 600  # longest side
+
+
+def unknown_forgetter(settings: Settings, recognizer: Recognizer) -> Callable[[float], object]:
+    """Return what forgets the unknown music that was last heard before a Unix time."""
+    from overheard.recognize.unknown_store import UnknownStore
+
+    def forget(before: float) -> None:
+        # Listening has a store of its own, in another thread.
+        store = UnknownStore(settings.unknown_path, recognizer.model)
+        store.remove([piece.unknown_id for piece in store.pieces() if piece.last_heard < before])
+
+    return forget
 
 
 def add_live(

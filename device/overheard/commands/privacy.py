@@ -53,6 +53,10 @@ def written(settings: Settings) -> list[dict[str, Any]]:
     parts = [
         ("history of plays", settings.history_path, history, kept),
         ("damaged histories", settings.history_path, damaged_files(settings.history_path), kept),
+        (
+            *("fingerprints of unknown music", settings.unknown_path.parent),
+            *(_files(settings.unknown_path.parent), kept if days else "until `overheard history forget`"),
+        ),
         ("packs", settings.packs_dir, _files(settings.packs_dir), "until you delete them"),
         ("backups", data / "backups", _files(data / "backups"), "see `overheard backup --keep`"),
         ("demonstration", data / "demo", _files(data / "demo"), "until you delete it; synthesized audio"),

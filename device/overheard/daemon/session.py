@@ -13,6 +13,7 @@ import numpy.typing as npt
 from overheard.daemon.status import StatusReport
 from overheard.events import Event, SourceChanged
 from overheard.hear.gate import QuietReport
+from overheard.hear.input_health import InputHealth
 from overheard.hear.resampler import to_float
 from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, Gap, Rerouted
 from overheard.settings import Settings
@@ -97,6 +98,7 @@ class Session:
         self._source_name = source.name
         self._live = source.live
         self._quiet = QuietReport(settings.gate)
+        self._health = InputHealth()
         self._runners = runners
         self._new_listener = new_listener
         self._now, self._elapsed = clocks
@@ -136,6 +138,8 @@ class Session:
             self._listener = self._begin(item.size)
         self._n_samples += item.size
         samples = to_float(item)
+        if self._live and (problem := self._health.process(item, "monitor" in self._source_name)):
+            log.warning("%s %s", self._source_name, problem)
         self._report_quiet(self._quiet.process(samples))
         self._send(self._listener.process(samples))
 

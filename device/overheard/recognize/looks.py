@@ -21,7 +21,8 @@ from overheard.recognize.windows import Windows
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
 LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
-LONE_LOOK_S = 6.5  # window of a single search
+LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
+NEAR_LOOK_S = 10.0
 
 
 class Looks:
@@ -160,7 +161,11 @@ class Looks:
         if schedule is not None:
             now_s = stretch.at_s(self._next) + self._spec.segment_s
             length_s = min(length_s, now_s - schedule.onset_s + LOOK_BACK_S)
-            length_s = length_s if schedule.searching else min(length_s, LONE_LOOK_S)
+            if not schedule.searching:
+                since_s = now_s - stretch.at_s(self._matched)
+                length_s = min(
+                    length_s, since_s if since_s <= NEAR_LOOK_S + self._spec.segment_s else LONE_LOOK_S
+                )
         position_s = self._tracker.position_s(0.0)
         return self._matcher.last(stretch, self._next, engine, play, position_s, length_s)
 

@@ -32,7 +32,6 @@ class ScheduleRules:
     verify_s : waits between verifications of a play; the last one repeats
     ending_s : a play is verified every `hop_s` from this long before its expected end
     unsettled_s : an ambiguous play is searched for this long
-    change_s : searches go on for this long when the sound changes during a play
     """
 
     onset_s: float = 7.0
@@ -40,11 +39,10 @@ class ScheduleRules:
     onset_hop_s: float = 0.5
     hop_s: float = 0.75
     hopeful_s: float = 4.0
-    backoff_s: tuple[float, ...] = (10.0, 20.0, 40.0, 80.0, 120.0)
+    backoff_s: tuple[float, ...] = (8.0, 20.0, 40.0, 80.0, 120.0)
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0
     unsettled_s: float = 10.0
-    change_s: float = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,9 +159,7 @@ class Schedule:
             if now_s >= heard.ends_s and not self._is_over:
                 self._is_over = self._doubted = True
                 self._begin(now_s, rules.onset_s)
-            elif heard.changed:
-                self._begin(now_s, rules.change_s)
-            elif ends or begins:  # the detector may be wrong: ask the track
+            elif heard.changed or ends or begins:  # ask the track: its parts differ too
                 self.next_check_s = now_s
             elif now_s >= heard.ends_s - rules.ending_s:
                 self.next_check_s = min(self.next_check_s, now_s + rules.hop_s)

@@ -105,11 +105,13 @@ class Verifier:
         """Return the last segments of the sound where the track has segments."""
         hop, first = self._spec.hop_frames, engine.index.first_segment
         n_segments = int(first[number + 1] - first[number])
-        low = max(stretch.first_start, self._agreed - self._spec.n_frames // 2)
-        lowest = max(0, -(-(low + offset) // hop))
-        highest = min(n_segments - 1, (stretch.last_start + offset) // hop)
-        if highest < (stretch.last_start + offset) // hop - 1:
+        possible = max(0, -(-(stretch.first_start + offset) // hop))
+        unheard = -(-(self._agreed - self._spec.n_frames // 2 + offset) // hop)
+        newest = (stretch.last_start + offset) // hop
+        highest = min(n_segments - 1, newest)
+        if highest < newest - 1:
             return np.zeros(0, dtype=np.int64)  # the track is over
+        lowest = max(possible, min(unheard, highest))
         return np.arange(lowest, highest + 1)[-N_LOOKED_BACK:] * hop - offset
 
     def _similarity(self, stretch: Stretch, engine: Engine, number: int, starts: IntArray) -> FloatArray:

@@ -74,7 +74,7 @@ def open_files(pid: int, command: str = "") -> OpenFiles:
                 if number in inet:
                     network.add(inet[number])
                 else:
-                    sockets.add(local.get(number) or "(connected, without a path)")
+                    sockets.add(local.get(number) or "a connection to another program of this computer")
             elif target.startswith("/dev/snd/"):
                 devices.add(target)
             elif target.startswith("/") and not target.startswith("/dev/"):

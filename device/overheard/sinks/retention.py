@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from overheard.errors import OverheardError
 from overheard.events import Event
 from overheard.sinks.forget import forget
-from overheard.sinks.history_file import HistoryError, damaged_files, explained
+from overheard.sinks.history_file import damaged_files, explained
 from overheard.sinks.jsonl import iso_utc
 from overheard.text import plural
 
@@ -30,6 +31,7 @@ class RetentionSink:
     ----------
     path : the history
     keep_days : how long plays are kept after their end
+    forget_also : deletes what others remember from before a Unix time, such as unknown music
     now : returns the Unix time in seconds
     elapsed : returns seconds that nobody sets
     """
@@ -40,11 +42,13 @@ class RetentionSink:
         self,
         path: Path,
         keep_days: int,
+        forget_also: Callable[[float], object] | None = None,
         now: Callable[[], float] = time.time,
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._keep_s = keep_days * _DAY_S
+        self._forget_also = forget_also or (lambda before: None)
         self._now, self._elapsed = now, elapsed
         self._due_s = elapsed() + _FIRST_S
         self._offset_s = now() - elapsed()
@@ -65,7 +69,7 @@ class RetentionSink:
             return
         try:
             self._delete(self._now() - self._keep_s)
-        except HistoryError as error:
+        except OverheardError as error:
             self._due_s = self._elapsed() + _RETRY_S
             log.warning("history: old plays could not be deleted: %s", error)
 
@@ -74,6 +78,7 @@ class RetentionSink:
             for file in damaged_files(self._path):
                 if file.stat().st_mtime < before:
                     file.unlink(missing_ok=True)
+        self._forget_also(before)
         count = forget(self._path, before=iso_utc(before))
         if count:
             log.info("history: %s deleted, as history.keep_days says", plural(count, "old play"))

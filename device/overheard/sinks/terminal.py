@@ -66,8 +66,17 @@ def to_line(event: Event, started: float) -> str | None:
         duration = short_clock(round(play.end_s - play.start_s))
         return f"{local_clock(started + play.end_s)}  {_name(play)}  ended after {duration}"
     if isinstance(event, MusicUnknown):
-        return f"{local_clock(started + event.start_s)}  unknown music"
+        return f"{local_clock(started + event.start_s)}  {unknown_text(event)}"
     return None
+
+
+def unknown_text(event: MusicUnknown) -> str:
+    """Format unknown music: its id, and how often it was heard."""
+    name = "unknown music" if event.unknown_id is None else f"unknown music {event.unknown_id}"
+    if event.times_heard < 2 or event.first_heard is None:
+        return name
+    first = datetime.datetime.fromtimestamp(event.first_heard)
+    return f"{name}, heard {event.times_heard} times, first on {first.day} {first:%B %Y}"
 
 
 def found_line(play: Play, at_s: float, started: float) -> str:
