@@ -171,11 +171,12 @@ def unit_options(
 
 
 def needs_network(settings: Settings) -> bool:
-    """Return whether a sink of `listen` opens network connections."""
+    """Return whether a sink of `listen`, or its input, opens network connections."""
     from overheard.sinks.registry import KINDS
 
     served = settings.sinks.metrics.enabled and settings.sinks.metrics.http
-    return served or any(kind.network and kind.enabled(settings) for kind in KINDS)
+    remote = settings.listen.input.startswith("stream:")
+    return served or remote or any(kind.network and kind.enabled(settings) for kind in KINDS)
 
 
 def this_program() -> list[str]:
