@@ -35,7 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SOURCE",
         help='"default": the default microphone; "monitor": what this computer plays; a device that '
         '`overheard devices` lists; an audio file; "stream:URL": a stream of the network; or "-": '
-        "standard input, in any format that streams, such as WAV, MP3, FLAC or Ogg (default: the setting listen.input)",
+        "standard input, in any format that streams, such as WAV, MP3, FLAC or Ogg "
+        "(default: the setting listen.input)",
     )
     parser.add_argument(
         "--raw",
