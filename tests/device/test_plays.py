@@ -184,6 +184,20 @@ def test_a_track_on_repeat_is_two_plays():
     assert kinds(events) == ["PlayStarted", "PlayEnded", "PlayStarted"]
 
 
+def test_a_play_that_began_on_the_wrong_repeat_is_corrected():
+    """A loop of 8 s, heard from 7 s on: the play begins on the last repeat, which seems to end soon."""
+    tracker = PlayTracker()
+    repeats = tuple(float(position) for position in range(7, 190, 8))
+    first = dataclasses.replace(match(A, 3, -191, 9.0, 3.0), repeats=repeats)
+    events = tracker.update(first, 0, 3)
+    for end in range(4, 40):
+        found = dataclasses.replace(match(A, end, -7, 9.0), repeats=(float(end - 5 - 1.0),))
+        events += tracker.update(found, max(0, end - 5), end)
+    assert kinds(events) == ["PlayStarted"]
+    assert tracker.playing is not None
+    assert (tracker.playing.offset_s, tracker.playing.end_s) == (7, 39)
+
+
 def test_silence_ends_a_play_after_the_gap_and_is_reported_once():
     tracker = PlayTracker(TrackSettings(gap_s=6))
     feed(tracker, run_of(A, 5, 20, -30))

@@ -28,7 +28,8 @@ class World:
 
     def run(self) -> list[tuple[float, Action]]:
         """Return what is done when."""
-        schedule, done, playing, failed = Schedule(), [], False, 0
+        schedule, playing, failed = Schedule(), False, 0
+        done: list[tuple[float, Action]] = []
         last_s = -1.0
         for i in range(int(self.seconds / TICK_S)):
             now_s = i * TICK_S

@@ -21,7 +21,12 @@ ROOT = Path(__file__).parents[2]
 # The Python versions that script/setup accepts, on the machines that script/lock resolves for.
 PLATFORMS = list(itertools.product(("3.10", "3.11", "3.12", "3.13"), ("x86_64", "aarch64")))
 LOCKS = {
-    "device": ("requirements-device.txt",),
+    "device": (
+        "requirements-device.txt",
+        "requirements-sinks.txt",
+        "requirements-watch.txt",
+        "requirements-web.txt",
+    ),
     "test": (
         "requirements-device.txt",
         "requirements-train.txt",

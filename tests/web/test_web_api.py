@@ -250,6 +250,39 @@ def test_settings_are_shown_with_their_origin(web: WebServer) -> None:
     assert answer["file"] == str(web.data_dir / "config.toml")
 
 
+def test_a_setting_is_changed_in_the_file_and_the_rest_of_it_stays(web: WebServer) -> None:
+    file = web.data_dir / "config.toml"
+    file.write_text('# mine\n[gate]\nopen_db = -60  # loud room\n\n[listen]\ninput = "monitor"\n')
+    assert web.ask("PATCH", "/api/v1/settings/gate.open_db", {"value": -50}).json["value"] == -50
+    changed = web.ask("PATCH", "/api/v1/settings/listen.quiet_hours", {"value": "23:00-07:00"}).json
+    assert changed["origin"] == f"file {file}"
+    text = '# mine\n[gate]\nopen_db = -50\n\n[listen]\nquiet_hours = "23:00-07:00"\ninput = "monitor"\n'
+    assert file.read_text() == text
+    assert web.ask("PATCH", "/api/v1/settings/gate.open_db", {"value": None}).json["origin"] == "default"
+    for name, value in (("gate.open_db", -90), ("listen.quiet_hours", "late"), ("listen.history", 1)):
+        before = file.read_text()
+        assert web.ask("PATCH", f"/api/v1/settings/{name}", {"value": value}).status == 409
+        assert file.read_text() == before
+    file.write_text("")
+
+
+@pytest.mark.parametrize(
+    "name", ["data_dir", "listen.input", "web.host", "sinks.command.command", "model", "nothing", "web.names"]
+)
+def test_settings_that_name_files_programs_or_addresses_cannot_be_changed(web: WebServer, name: str) -> None:
+    assert web.ask("PATCH", f"/api/v1/settings/{name}", {"value": "x"}).status == 404
+    assert (web.data_dir / "config.toml").read_text() == ""
+
+
+def test_settings_that_may_be_secret_are_not_shown(web: WebServer) -> None:
+    file = web.data_dir / "config.toml"
+    file.write_text(
+        '[sinks.webhook]\nurl = "https://example.org/hushhush"\n[sinks.lastfm]\napi_key = "hushhush"\n'
+    )
+    assert b"hushhush" not in web.get("/api/v1/settings").body
+    file.write_text("")
+
+
 def test_a_cover_is_a_small_jpeg_of_the_picture_in_the_tags(web: WebServer, tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     write_mp3(path, png(1200, 900))

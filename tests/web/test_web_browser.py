@@ -259,10 +259,23 @@ def test_a_pack_is_switched_with_the_keyboard(page: Any, web: WebServer) -> None
     switch = page.get_by_role("switch", name="Search the pack starter")
     switch.focus()
     page.keyboard.press("Space")
-    page.locator("[role=switch][aria-checked=false]").wait_for()
+    page.locator(".packs [aria-checked=false]").wait_for()
     assert web.get("/api/v1/packs").json["packs"][0]["enabled"] is False
     page.keyboard.press("Enter")
-    page.locator("[role=switch][aria-checked=true]").wait_for()
+    page.locator(".packs [aria-checked=true]").wait_for()
+
+
+def test_a_setting_is_saved_and_an_invalid_one_is_explained(page: Any, web: WebServer) -> None:
+    page.goto("/setup")
+    field = page.get_by_role("textbox", name="listen.quiet_hours")
+    field.fill("late")
+    field.press("Enter")
+    page.get_by_text("must be like 23:00-07:00").wait_for()
+    field.fill("23:00-07:00")
+    field.press("Enter")
+    page.get_by_text("Saved.").wait_for()
+    assert 'quiet_hours = "23:00-07:00"' in (web.data_dir / "config.toml").read_text()
+    (web.data_dir / "config.toml").write_text("")
 
 
 def test_the_keyboard_reaches_everything_in_order(page: Any) -> None:

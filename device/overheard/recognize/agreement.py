@@ -24,6 +24,8 @@ class TrackRules:
     onset_s : the chances double for the first time after this long
     kept_below : score under the threshold, in log-odds, down to which a match still continues a play
     drift_s : alignments that differ by at most this much are the same
+    confirm_above, confirm_below : a second match, at least this much over the threshold, confirms a first one
+        that is at most this much below
     confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
         windows have the same errors
     onset_confirm_s : the same just after an onset
@@ -42,6 +44,8 @@ class TrackRules:
     onset_s: float = 3.0
     kept_below: float = 4.0
     drift_s: float = 1.0
+    confirm_above: float = 0.5
+    confirm_below: float = 1.0
     confirm_s: float = 6.0
     onset_confirm_s: float = 3.0
     agree_s: float = 10.0
@@ -65,7 +69,7 @@ class TrackRules:
 
     def confirm_after(self, searched_s: float) -> float:
         """Return how much later a second match must end to confirm a first one."""
-        return min(self.confirm_s, max(self.onset_confirm_s, searched_s / 2))
+        return min(self.confirm_s, max(self.onset_confirm_s, searched_s / 4))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,8 @@ class OpenPlay:
     def __init__(self, match: Match, readings: Readings, start_s: float, rules: TrackRules) -> None:
         self._rules = rules
         self.readings = readings
-        self.heard_s = match.end_s  # end of the last window that agreed
+        self.heard_s = match.end_s  # end of the last window with the track
+        self.agreed_s = match.end_s  # end of the last one at the play's alignment
         self.confidence = match.confidence  # that one of the tracks is right
         self._fitting = alignments_of(match)  # explain all that was heard
         self._over_s = self._end_of_track_s()
@@ -96,11 +97,13 @@ class OpenPlay:
         agreeing = common(self.readings, found, self._rules.drift_s) or self.readings.keys() & found.keys()
         followed = {name: found[name] for name in self.readings if name in agreeing}
         self.readings = followed if match.accepted else self.readings | followed
-        if match.end_s < self._over_s:  # later, it stays: what comes after it may be the track's next play
+        # Later than the end, it stays: what comes after it may be the track's next play.
+        if match.end_s < self._over_s or self._always_fitted((self.alignment_s,)):
             self._over_s = self._end_of_track_s()
         self._settle()
         self._fit(match)
         self.hear(match)
+        self.agreed_s = self.heard_s
 
     def hear(self, match: Match) -> None:
         """Count the match's sound to the play."""
@@ -118,7 +121,7 @@ class OpenPlay:
 
     def hold(self, match: Match) -> None:
         """Count the match's sound to the play, whose own alignment fits too, though another fits better."""
-        self.heard_s = max(self.heard_s, match.end_s)
+        self.heard_s = self.agreed_s = max(self.heard_s, match.end_s)
         self.play = dataclasses.replace(
             self.play, end_s=max(self.play.end_s, self._reading.clip(self.heard_s))
         )
@@ -145,12 +148,19 @@ class OpenPlay:
 
     def started_again(self, match: Match) -> float | None:
         """Return the alignment at which the track begins again at about its end; None if it does not."""
+        if self._always_fitted(alignments_of(match)):
+            return None  # the play was on another repeat
         begins = [
             -one
             for one in alignments_of(match)
             if abs(-one - self._over_s) <= self._rules.restart_s and -one <= match.end_s
         ]
         return -min(begins, key=lambda begin_s: abs(begin_s - self._over_s)) if begins else None
+
+    def _always_fitted(self, alignments: tuple[float, ...]) -> bool:
+        """Return whether one of these alignments explains all that was heard so far."""
+        drift_s = self._rules.drift_s
+        return any(abs(one - other) <= drift_s for one in alignments for other in self._fitting)
 
     def resumes(self, match: Match) -> bool:
         """Return whether this play, which had ended, goes on with this match: unnoticed, or after a pause.

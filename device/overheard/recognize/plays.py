@@ -45,7 +45,7 @@ class PlayTracker:
         self._looked_s = 0.0  # end of the last window
         self._missed_from_s = 0.0  # sound before it was not looked at
         self._floor_s = 0.0  # end of the previous play; the next one does not start earlier
-        self._pending: Match | None = None  # accepted, waits for a second match that agrees
+        self._pending: Match | None = None  # the last accepted match that did not start a play
         self._recent: deque[Match] = deque()
         self._stretch = SoundStretch(self._settings.unknown_s)
 
@@ -121,7 +121,8 @@ class PlayTracker:
             if self._open.goes_on(match, self._rules.kept_below):
                 self._open.hold(match)
                 held = [PlayUpdated(self._open.play)]
-        return held + (self._propose(match) if match.accepted else [])
+        enough = match.score >= match.threshold + self._settings.caution
+        return held + (self._propose(match) if enough else [])
 
     def _extend(self, current: OpenPlay, match: Match) -> list[Event]:
         current.extend(match)
@@ -145,10 +146,9 @@ class PlayTracker:
 
     def _propose(self, match: Match) -> list[Event]:
         """Start a play if this accepted match is strong, or confirms an earlier one."""
-        first, rules, current = self._pending, self._rules, self._open
-        if first is None or not agree(first, match, rules.drift_s):
-            first = self._pending = match
-        confirmed = self._is_confirmed(match, match.end_s - first.end_s)
+        rules, current = self._rules, self._open
+        self._pending = match
+        confirmed = self._is_confirmed(match)
         same_track = current is not None and current.play.track.id in readings_of(match)
         if current is not None and same_track:
             if not confirmed:
@@ -163,14 +163,32 @@ class PlayTracker:
             return []  # a passage that both have
         return self._start(match) if confirmed else []
 
-    def _is_confirmed(self, match: Match, later_s: float) -> bool:
-        """Return whether a match starts a play: it is strong, or confirms one that ended `later_s` before."""
+    def _is_confirmed(self, match: Match) -> bool:
+        """Return whether a match starts a play: it is strong, confirms an earlier one, or a play goes on."""
         rules, current = self._rules, self._open
         searched_s = self._stretch.unmatched_s
+        if current is None and self._resumed(match) is not None:
+            return True
         if current is not None:
             searched_s = max(0.0, match.end_s - current.over_s) if current.over_s < match.end_s else math.inf
-        strong = match.score >= match.threshold + rules.strong_after(searched_s)
-        return strong or later_s >= rules.confirm_after(searched_s)
+        lead = match.score - match.threshold - self._settings.caution
+        if lead >= rules.strong_after(searched_s):
+            return True
+        latest_s = match.end_s - rules.confirm_after(searched_s)
+        return lead >= rules.confirm_above and any(
+            self._may_be_confirmed(earlier)
+            and earlier.end_s <= latest_s
+            and agree(earlier, match, rules.drift_s)
+            for earlier in self._recent
+        )
+
+    def _may_be_confirmed(self, earlier: Match) -> bool:
+        """Return whether a match is not too weak, not too long ago, and after the open play agreed last."""
+        lead = earlier.score - earlier.threshold - self._settings.caution
+        since_s = self._looked_s - self._rules.agree_s
+        if self._open is not None:
+            since_s = max(since_s, self._open.agreed_s)
+        return lead >= -self._rules.confirm_below and earlier.end_s >= since_s
 
     def _start(self, match: Match) -> list[Event]:
         """Start a play where the track was first heard, and end the previous play there."""

@@ -66,6 +66,7 @@ class TrackSettings:
     unknown_s: float = _field(
         15.0, "seconds without a match after which sound counts as unknown music", 1, 600
     )
+    caution: float = _field(0.0, "log-odds that a match needs in addition before a play starts", 0, 10)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -153,5 +153,6 @@ SETTING = record(
         "origin": text("default, or the file, variable or flag that sets it"),
         "low": maybe(number("lowest value")),
         "high": maybe(number("highest value")),
+        "editable": flag("whether it can be changed here"),
     }
 )

@@ -4,7 +4,7 @@ import { api } from "./api.js";
 import { el, icon, replace, toast } from "./dom.js";
 import { bytes } from "./format.js";
 
-const IMPORTANT = ["listen.input", "listen.history", "listen.quiet_hours", "history.keep_days", "packs", "model", "gate.open_db", "gate.close_db", "web.host", "web.port", "data_dir"];
+const IMPORTANT = ["listen.input", "listen.history", "listen.quiet_hours", "history.keep_days", "packs", "model", "gate.open_db", "gate.close_db", "unknown.remember", "web.host", "web.port", "data_dir"];
 
 export function setupView(signal) {
   const packs = el("ul", { class: "packs" }), settings = el("dl", { class: "settings" }), others = el("dl", { class: "settings" });
@@ -57,7 +57,33 @@ function pack(facts) {
   return el("li", {}, el("div", { class: "names" }, el("b", {}, facts.name), el("span", {}, about)), button);
 }
 
-function setting({ name, value, about, origin }) {
+/** A control for a setting that can be changed here: a switch, or a field that saves when it is left. */
+function control(facts, origin) {
+  const label = `${facts.name}: ${facts.about}`;
+  const save = async (value, node) => {
+    try {
+      Object.assign(facts, await api("PATCH", `/settings/${facts.name}`, { value }));
+      origin.textContent = facts.origin;
+      toast("Saved. overheard listen uses it when it starts again.");
+    } catch (error) { toast(error.message); }
+    if (typeof facts.value === "boolean") node.setAttribute("aria-checked", String(facts.value));
+    else node.value = facts.value;
+  };
+  if (typeof facts.value === "boolean") {
+    const node = el("button", { class: "switch", type: "button", role: "switch", "aria-checked": String(facts.value), "aria-label": label, onclick: () => save(!facts.value, node) });
+    return node;
+  }
+  const isNumber = typeof facts.value === "number";
+  const node = el("input", {
+    class: "text", type: isNumber ? "number" : "text", step: "any", min: facts.low, max: facts.high, value: facts.value, "aria-label": label, placeholder: "not set", autocomplete: "off",
+    onchange: () => save(isNumber ? (node.value === "" ? null : Number(node.value)) : node.value, node),
+  });
+  return node;
+}
+
+function setting(facts) {
+  const { name, value, about, origin } = facts;
+  const source = el("small", {}, origin);
   const text = Array.isArray(value) ? value.join(", ") || "none" : value === true ? "yes" : value === false ? "no" : value === "" ? "not set" : String(value);
-  return el("div", {}, el("dt", {}, el("b", {}, name), el("span", { class: "soft" }, about)), el("dd", {}, text, el("small", {}, origin)));
+  return el("div", {}, el("dt", {}, el("b", {}, name), el("span", { class: "soft" }, about)), el("dd", {}, facts.editable ? control(facts, source) : text, source));
 }

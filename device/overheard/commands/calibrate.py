@@ -1,0 +1,128 @@
+"""`overheard calibrate`: set the gate and the caution for a room."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from overheard.commands.arguments import add_pack_option
+from overheard.errors import AudioError
+from overheard.settings import Settings
+from overheard.text import length, one_line, plural
+
+if TYPE_CHECKING:
+    from overheard.fingerprint.frontend import FloatArray
+    from overheard.hear.source import AudioSource
+
+_SECONDS = {"quiet": 60.0, "talk": 60.0, "music": 120.0}
+_ASK = {
+    "quiet": "be quiet for {}",
+    "talk": "talk, or let a radio talk, for {}",
+    "music": "play music of your collection for {}",
+}
+_MAX_SLOWER_S = 15.0  # until a source has delivered the sound
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="choose settings for your room",
+        description="Listen to a minute of quiet, a minute of talk, and some tracks of your collection, and "
+        "print settings for the gate, and for the caution that keeps false plays rare. Recordings may be "
+        "given as files instead. Nothing is stored.",
+        epilog="example: overheard calibrate --false-per-day 0.5",
+    )
+    parser.add_argument("--input", metavar="INPUT", help="as for `overheard listen`")
+    for kind, seconds in _SECONDS.items():
+        parser.add_argument(
+            f"--{kind}", metavar="FILE", help=f"a recording, instead of {seconds:g} s from the input"
+        )
+    parser.add_argument(
+        "--false-per-day", type=float, default=1.0, metavar="N", help="false plays to accept (default: 1)"
+    )
+    parser.add_argument(
+        "--hours", type=float, default=6.0, metavar="H", help="hours of talk in a day (default: 6)"
+    )
+    add_pack_option(parser)
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Record, estimate and print."""
+    from overheard.recognize.calibrate import FalseRate, caution_for, gate_levels, window_scores
+    from overheard.recognize.open import open_recognizer
+    from overheard.recognize.windows import WINDOW_S
+
+    recognizer = open_recognizer(settings, args.pack)
+    rate = recognizer.spec.frontend.sample_rate
+    sounds = {kind: _sound(kind, args, settings) for kind in _SECONDS}
+    levels = gate_levels(sounds["quiet"], rate)
+    talk = window_scores(recognizer, sounds["talk"])
+    music = window_scores(recognizer, sounds["music"])
+    talk_s = len(sounds["talk"]) / rate
+    bound = FalseRate(max(talk, default=-10.0), talk_s / WINDOW_S, args.hours)
+    wrong = _wrong_scores(settings)
+    caution = caution_for(bound, args.false_per_day, wrong)
+    print(f"quiet  {'digital silence' if levels is None else f'the gate opens at {levels[0]:.0f} dBFS'}")
+    print(f"talk   best score {bound.highest:+.1f} over the threshold in {length(talk_s)}")
+    print(f"music  {sum(score >= caution for score in music)} of {plural(len(music), 'window')} recognized")
+    if wrong:
+        print(f"wrong  {plural(len(wrong), 'play')} of your history marked as wrong")
+    print(
+        f"\nAt most {bound.at(caution):.2g} false plays a day, with 95% confidence, if talk like this goes "
+        f"on for {args.hours:g} h a day.\n\nSettings for the configuration file:\n"
+    )
+    if levels is not None:
+        print(f"[gate]\nopen_db = {levels[0]:.1f}\nclose_db = {levels[1]:.1f}\n")
+    print(f"[track]\ncaution = {caution:.1f}")
+    return 0
+
+
+def _sound(kind: str, args: argparse.Namespace, settings: Settings) -> FloatArray:
+    """Return the recording of a kind: from a file, or from the input."""
+    from overheard.hear.decode import load
+    from overheard.hear.open import open_source
+
+    file = getattr(args, kind)
+    if file is not None:
+        return load(Path(file))
+    source = open_source(args.input or settings.listen.input, settings)
+    seconds = _SECONDS[kind]
+    print(f"{one_line(source.name)}: {_ASK[kind].format(length(seconds))} ...", flush=True)
+    return _record(source, seconds)
+
+
+def _record(source: AudioSource, seconds: float) -> FloatArray:
+    """Record from a source. Raises AudioError if it delivers too little."""
+    import numpy as np
+
+    from overheard.hear.resampler import to_float
+    from overheard.hear.source import SAMPLE_RATE
+
+    blocks: list[FloatArray] = []
+    wanted, deadline = round(seconds * SAMPLE_RATE), time.monotonic() + seconds + _MAX_SLOWER_S
+    for block in source.blocks():
+        if isinstance(block, np.ndarray):
+            blocks.append(to_float(block))
+        if sum(map(len, blocks)) >= wanted or time.monotonic() > deadline:
+            source.close()  # this ends the loop
+    if sum(map(len, blocks)) < wanted / 2:
+        raise AudioError(f"{source.name} delivers too little sound", "reconnect it, or choose another input")
+    return np.concatenate(blocks)[:wanted]
+
+
+def _wrong_scores(settings: Settings) -> list[float]:
+    """Return the best scores over the threshold of the plays that are marked as wrong."""
+    from overheard.sinks.history import read_plays
+    from overheard.sinks.history_marks import read_evidence
+
+    rows, _ = read_plays(settings.history_path, hidden=True)
+    scores = []
+    for row in rows:
+        if row.wrong:
+            looks = json.loads(read_evidence(settings.history_path, row.id) or "{}").get("looks", [])
+            scores += [max(look[2] - look[3] for look in looks)] if looks else []
+    return scores

@@ -1,0 +1,113 @@
+"""Estimate how many false plays a room causes, and how much caution keeps them rare."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from overheard.fingerprint.frontend import FloatArray, log_mel
+from overheard.hear.gate import LEVEL_WINDOW_S, levels_db
+from overheard.recognize.agreement import TrackRules
+from overheard.recognize.engine import Engine
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.sound import Stretch
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.window_match import WindowMatcher
+from overheard.recognize.windows import WINDOW_S, Windows
+
+HOP_S = 2.0
+CONFIDENCE = 0.95  # of the upper bounds
+GATE_ABOVE_DB = 6.0  # over the level that a quiet room rarely exceeds
+GATE_QUANTILE = 0.99
+HYSTERESIS_DB = 3.0
+CAUTION_STEP = 0.5
+MAX_CAUTION = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FalseRate:
+    """False plays a day to expect at most, with `CONFIDENCE`, in sound like a recording without music.
+
+    Attributes
+    ----------
+    highest : best score in the recording, over the threshold, in log-odds
+    n_windows : windows that do not overlap
+    hours : of such sound in a day
+    """
+
+    highest: float
+    n_windows: float
+    hours: float
+
+    def at(self, caution: float) -> float:
+        """Return the upper bound if each match needs `caution` more log-odds.
+
+        No window of the recording exceeded `highest`, which bounds how often one does. Scores are log-odds,
+        so the rate falls by e with each unit above that. A play needs one strong match, or two matches.
+        """
+        share = 1 - math.pow(1 - CONFIDENCE, 1 / max(self.n_windows, 1.0))
+        one, two = (
+            share * math.exp(-max(0.0, score + caution - self.highest))
+            for score in (TrackRules.onset_above, 0.0)
+        )
+        return self.hours * 3600 / WINDOW_S * (one + two**2)
+
+
+def gate_levels(quiet: FloatArray, sample_rate: int) -> tuple[float, float] | None:
+    """Return levels at which the gate opens and closes, so that a quiet room does not open it.
+
+    Parameters
+    ----------
+    quiet : (n,) float32 in [-1, 1]
+
+    Returns
+    -------
+    Both in dB of full scale; None for digital silence.
+    """
+    n = round(LEVEL_WINDOW_S * sample_rate)
+    levels = levels_db(quiet[: len(quiet) // n * n].reshape(-1, n))
+    levels = levels[np.isfinite(levels)]
+    if not len(levels):
+        return None
+    open_db = math.ceil(float(np.quantile(levels, GATE_QUANTILE)) + GATE_ABOVE_DB)
+    return min(float(open_db), 0.0), min(open_db - HYSTERESIS_DB, 0.0)
+
+
+def window_scores(recognizer: Recognizer, waveform: FloatArray) -> list[float]:
+    """Return the best score over the threshold of each window of a recording, `HOP_S` apart."""
+    spec = recognizer.spec
+    if len(waveform) < spec.segment_samples:
+        return []
+    times = StageTimes()
+    stretch = Stretch(spec, times, 0.0)
+    stretch.add(log_mel(waveform, spec.frontend))
+    engine = Engine(recognizer.embedder, recognizer.index, recognizer.matcher)
+    windows = Windows()
+    matcher = WindowMatcher(windows, spec, times)
+    step = windows.step_frames
+    hop = max(step, round(HOP_S * spec.frontend.frames_per_s) // step * step)
+    first = min(matcher.n_frames, stretch.last_start // step * step)
+    scores = []
+    for last in range(first, stretch.last_start + 1, hop):
+        match = matcher.last(stretch, last, engine, None, None, windows.length_s).match
+        if match is not None:
+            scores.append(match.score - match.threshold)
+    return scores
+
+
+def caution_for(rate: FalseRate, wanted: float, wrong: Sequence[float] = ()) -> float:
+    """Return the least caution that keeps the bound at the wanted rate, and prevents known mistakes.
+
+    Parameters
+    ----------
+    rate : of the room
+    wanted : false plays a day
+    wrong : best scores over the threshold of plays that the user marked as wrong
+    """
+    steps = np.arange(0.0, MAX_CAUTION + CAUTION_STEP, CAUTION_STEP).tolist()
+    enough = next((step for step in steps if rate.at(step) <= wanted), MAX_CAUTION)
+    prevents = max((score - TrackRules.onset_above for score in wrong), default=0.0)
+    return min(MAX_CAUTION, max(enough, math.ceil(prevents / CAUTION_STEP) * CAUTION_STEP))

@@ -1,0 +1,204 @@
+"""A listener with a schedule: it hears what one without hears, for a fraction of the network's runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.track_list import TrackEntry
+from overheard.demo.room import cafe
+from overheard.demo.synth import synthesize
+from overheard.events import Event, MusicUnknown, PlayEnded, PlayStarted
+from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.model import default_model
+from overheard.recognize.listener import Listener
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.schedule import Schedule
+
+RATE = 8000
+BLOCK = RATE // 4
+SONG_S = 60.0
+
+
+class Counter:
+    """Counts the segments that the network embeds."""
+
+    def __init__(self, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.n = 0
+        self._query = recognizer.embedder.query
+        monkeypatch.setattr(recognizer.embedder, "query", self.query)
+
+    def query(self, segments: FloatArray) -> Queries:
+        self.n += len(segments)
+        return self._query(segments)
+
+
+class Ear:
+    """A music detector that hears music in the given seconds."""
+
+    probability = 0.0
+
+    def __init__(self, *music: tuple[float, float]) -> None:
+        self._music, self._n_frames = music, 0
+
+    def process(self, frames: FloatArray) -> bool:
+        self._n_frames += len(frames)
+        at_s = self._n_frames / 32
+        self.probability = float(any(first <= at_s < end for first, end in self._music))
+        return bool(self.probability)
+
+    def reset(self) -> None:
+        self._n_frames = 0
+
+
+@pytest.fixture(scope="module")
+def songs() -> list[FloatArray]:
+    return [synthesize(seed, SONG_S).waveform for seed in range(300, 304)]
+
+
+@pytest.fixture(scope="module")
+def recognizer(songs: list[FloatArray], tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
+    """Songs 0 to 2 are in the catalogue."""
+    model, path = default_model(), tmp_path_factory.mktemp("packs") / "songs.pack"
+    entries = []
+    for number, song in enumerate(songs[:3]):
+        cells, codes = model.encode_track(fingerprint(Embedder(model), song))
+        entries.append(
+            TrackEntry(
+                title=str(number),
+                artist="",
+                path=f"{number}.wav",
+                duration_s=SONG_S,
+                packed_cells=cells,
+                codes=codes,
+            )
+        )
+    write_pack(path, "songs", model.digest, model.spec, entries)
+    return Recognizer(model, [open_pack(path, model.digest)])
+
+
+def noisy(*parts: FloatArray, snr_db: float = 8.0) -> FloatArray:
+    waveform = np.concatenate(parts)
+    noise = cafe(np.random.default_rng(3), len(waveform), RATE)
+    noise *= np.sqrt(np.mean(parts[0] ** 2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
+    mixed = waveform + noise
+    return (0.5 * mixed / np.abs(mixed).max()).astype(np.float32)
+
+
+def hear(listener: Listener, waveform: FloatArray, block: int = BLOCK) -> list[tuple[float, Event]]:
+    """Return events, each with the second at which it came."""
+    events: list[tuple[float, Event]] = []
+    for first in range(0, len(waveform), block):
+        at_s = min(first + block, len(waveform)) / RATE
+        events += [(at_s, event) for event in listener.process(waveform[first : first + block])]
+    return events + [(len(waveform) / RATE, event) for event in listener.finish()]
+
+
+def ended(events: list[tuple[float, Event]]) -> list[PlayEnded]:
+    return [event for _, event in events if isinstance(event, PlayEnded)]
+
+
+def test_plays_are_those_of_a_listener_without_schedule(
+    recognizer: Recognizer, songs: list[FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evening = noisy(songs[0], songs[2][10 * RATE : 50 * RATE], songs[1])
+    counter, found, runs = Counter(recognizer, monkeypatch), [], []
+    for scheduled in (True, False):
+        monkeypatch.setattr(recognizer, "scheduled", scheduled)
+        counter.n = 0
+        found.append(ended(hear(recognizer.listener(), evening)))
+        runs.append(counter.n)
+    assert [each.play.track.title for each in found[0]] == ["0", "2", "1"]
+    for one, other in zip(*found, strict=True):
+        assert one.play.track == other.play.track
+        assert one.play.start_s == pytest.approx(other.play.start_s, abs=2.5)
+        assert one.play.end_s == pytest.approx(other.play.end_s, abs=2.5)
+    assert runs[0] < 0.4 * runs[1]
+
+
+def test_the_end_of_a_play_is_noticed_in_time_although_noise_goes_on(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    for cut_s in (33.0, 35.5, 38.0):  # between two verifications
+        events = hear(
+            recognizer.listener(), noisy(songs[1][: int(cut_s * RATE)], np.zeros(15 * RATE, np.float32))
+        )
+        (at_s,) = [at_s for at_s, event in events if isinstance(event, PlayEnded)]
+        (end,) = ended(events)
+        assert end.play.end_s == pytest.approx(cut_s, abs=1.5)
+        assert at_s - cut_s < 8.5
+
+
+def test_a_jump_within_the_track_is_followed(recognizer: Recognizer, songs: list[FloatArray]) -> None:
+    events = hear(recognizer.listener(), noisy(songs[2][: 25 * RATE], songs[2][40 * RATE : 58 * RATE]))
+    assert {event.play.track.title for event in ended(events)} == {"2"}
+    assert sum(event.play.end_s - event.play.start_s for event in ended(events)) == pytest.approx(43, abs=4)
+
+
+def test_unknown_music_is_reported_and_then_rarely_searched(
+    recognizer: Recognizer, songs: list[FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = Counter(recognizer, monkeypatch)
+    events = hear(recognizer.listener(), noisy(songs[3]))
+    assert [type(event) for _, event in events] == [MusicUnknown]
+    assert events[0][0] < 20
+    assert counter.n < 60  # without a schedule 117
+
+
+def test_nothing_is_embedded_while_the_detector_hears_no_music(
+    recognizer: Recognizer, songs: list[FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = Counter(recognizer, monkeypatch)
+    listener = Listener(lambda: recognizer._engine, detector=Ear((30.0, 60.0)), schedule=Schedule())
+    waveform = noisy(songs[0])
+    events = hear(listener, waveform[: 29 * RATE])
+    assert counter.n == 0
+    assert not [event for _, event in events if isinstance(event, PlayStarted)]
+    listener = Listener(lambda: recognizer._engine, detector=Ear((30.0, 60.0)), schedule=Schedule())
+    events = hear(listener, waveform)
+    (start,) = [(at_s, event) for at_s, event in events if isinstance(event, PlayStarted)]
+    assert start[0] < 33  # the first window reaches back
+    assert start[1].play.start_s == pytest.approx(27, abs=2)
+
+
+def test_a_detector_that_loses_the_music_does_not_end_a_play(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    listener = Listener(lambda: recognizer._engine, detector=Ear((1.0, 20.0)), schedule=Schedule())
+    (end,) = ended(hear(listener, noisy(songs[1])))
+    assert end.play.end_s == pytest.approx(SONG_S, abs=2)
+
+
+def test_plays_do_not_depend_on_the_length_of_blocks(recognizer: Recognizer, songs: list[FloatArray]) -> None:
+    evening = noisy(songs[0][: 30 * RATE], songs[1])
+    found = [ended(hear(recognizer.listener(), evening, block)) for block in (500, BLOCK, len(evening))]
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            assert one.play.track == two.play.track
+            assert one.play.end_s == pytest.approx(two.play.end_s, abs=2)
+
+
+def test_the_status_says_what_is_done(recognizer: Recognizer, songs: list[FloatArray]) -> None:
+    listener = recognizer.listener()
+    assert listener.status().state == "silence"
+    hear_some = noisy(songs[0])[: 20 * RATE]
+    for first in range(0, len(hear_some), BLOCK):
+        listener.process(hear_some[first : first + BLOCK])
+    status = listener.status()
+    assert status.state == "playing"
+    assert status.playing is not None
+    assert status.playing.track.title == "0"
+    assert status.next_check_s is not None
+    assert 0 < status.next_check_s <= 5
+    assert status.gate_open
+    assert status.audio_s == 20
+    assert set(status.cpu_s) == {"gate", "frontend", "detector", "network", "search", "match"}
+    assert all(status.cpu_s[stage] > 0 for stage in ("gate", "frontend", "network", "search", "match"))
+    unknown = recognizer.listener()
+    for first in range(0, 30 * RATE, BLOCK):
+        unknown.process(songs[3][first : first + BLOCK])
+    assert unknown.status().state == "unknown music"
+    unknown.gap(RATE)
+    assert unknown.status().lost_s == 1
