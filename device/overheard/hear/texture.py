@@ -52,7 +52,7 @@ class Texture:
         if self._history is None:
             self._history = np.repeat(pooled[:1], HISTORY + COLUMNS - len(pooled), axis=0)
         columns = np.concatenate([self._history, pooled])
-        self._history = columns[-HISTORY:]
+        self._history = columns[-HISTORY:].copy()  # `columns` is changed below
         self._tops.append(float(pooled.max()))
         columns -= np.float32(max(self._tops) - RANGE_DB)
         columns *= np.float32(1 / RANGE_DB)

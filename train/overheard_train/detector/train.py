@@ -24,7 +24,7 @@ from overheard_train.output_files import check_writable
 
 log = logging.getLogger(__name__)
 
-EXAMPLES, HELD_OUT_EXAMPLES, EPOCHS = 6_000, 1_200, 25
+EXAMPLES, HELD_OUT_EXAMPLES, EPOCHS = 6_000, 400, 25
 
 
 @dataclasses.dataclass(frozen=True)
