@@ -22,7 +22,7 @@ FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
 LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
 LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
-NEAR_LOOK_S = 10.0
+NEAR_LOOK_S = 6.0
 
 
 class Looks:
