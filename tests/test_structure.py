@@ -19,7 +19,7 @@ BASE = {"errors", "text", "events", "settings", "files", "process", "version"}
 # What each part of `overheard` may import besides itself and BASE; a dotted name allows that module alone.
 MAY_IMPORT: dict[str, set[str]] = {
     "fingerprint": set(),
-    "hear": {"fingerprint.spec"},
+    "hear": {"fingerprint.spec", "fingerprint.runtime", "fingerprint.json_values"},
     "catalogue": {"fingerprint"},
     "updates": {"fingerprint", "catalogue"},
     "recognize": {"hear", "fingerprint", "catalogue"},

@@ -1,4 +1,4 @@
-"""``overheard-train``: train, average and evaluate fingerprint models, and check their training data."""
+"""``overheard-train``: train fingerprint models and the music detector, and check their training data."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ DEFAULT_RECIPE = "overheard"
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     from overheard_train.data import check_parser
+    from overheard_train.detector.command import detector_parser
 
     parser = argparse.ArgumentParser(
         prog="overheard-train",
-        description="Train, average and evaluate fingerprint models, and check their training data.",
+        description="Train and evaluate fingerprint models and the music detector, and check their data.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _fit_parser(commands)
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("recipes", help="list the recipes and their sources")
     _evaluate_parser(commands)
     _profile_parser(commands)
+    detector_parser(commands)
     check_parser(commands)
     return parser
 
@@ -156,6 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         "recipes": _recipes,
         "evaluate": _evaluate,
         "profile": _profile,
+        "detector": _detector,
         "data": _data,
     }
     try:
@@ -247,6 +250,12 @@ def _data(args: argparse.Namespace) -> int:
     from overheard_train.data import run_check
 
     return run_check(args)
+
+
+def _detector(args: argparse.Namespace) -> int:
+    from overheard_train.detector.command import run_detector
+
+    return run_detector(args)
 
 
 def _recipes(_args: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
-"""Read audio from a microphone, monitor, file or standard input; gate it by its level.
+"""Read audio from a microphone, monitor, file or standard input; gate it by its level; detect music.
 
 Input: the user's choice of a source. Output: `Block` (int16, mono, 8 kHz) and `Gap`; decoded files: float32.
-May import: the base modules, and `fingerprint.spec` for the sample rate.
+May import: the base modules, `fingerprint.spec` for the sample rate, and `fingerprint.runtime` and
+`fingerprint.json_values` for the music detector.
 """

@@ -1,0 +1,53 @@
+"""``overheard-train detector``: train the music detector, or continue where an interrupted run stopped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from overheard_train.argument_types import bounded_int, positive_int
+
+
+def detector_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand ``detector`` to the result of ``add_subparsers``."""
+    from overheard.hear.detector import DETECTOR
+    from overheard.settings import MODELS_DIR
+    from overheard_train.data import add_data_argument
+
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "detector", help="train the music detector; run it again to continue after an interruption"
+    )
+    add_data_argument(parser)
+    default = str(MODELS_DIR / f"{DETECTOR}.json").replace("%", "%%")
+    parser.add_argument(
+        "--output", type=Path, default=Path(default), help="sidecar of the network (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--examples", type=positive_int, default=6_000, help="scenes of 8 s (default: 6000)"
+    )
+    parser.add_argument("--epochs", type=positive_int, default=25, help="default: 25")
+    parser.add_argument("--workers", type=positive_int, default=2, help="processes for examples (default: 2)")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="seed of examples, weights and batches (default: 0)"
+    )
+    return parser
+
+
+def _seed(text: str) -> int:
+    return bounded_int(text, 0, 2**32 - 1, "Keras accepts 32-bit seeds only")
+
+
+def run_detector(args: argparse.Namespace) -> int:
+    """Train, write the files, and print what they do on held-out recordings."""
+    from overheard.errors import OverheardError
+    from overheard_train.detector.train import Options, train
+
+    if args.output.suffix != ".json":
+        raise OverheardError(f"the name {args.output} must end in .json")
+    choice = train(args.data, args.output, Options(args.examples, args.epochs, args.seed, args.workers))
+    print(f"{args.output}: {choice.smoothing}")
+    print(f"held-out tracks detected in 3 s: {choice.in_time}")
+    print(f"share of the time without music that counts as music: {choice.false_share}")
+    print(f"false wake-ups per hour: {choice.false_per_hour}")
+    return 0
