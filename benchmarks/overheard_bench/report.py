@@ -214,3 +214,15 @@ def identify_cost(result: Result) -> str:
     columns = ["CPU s", "per second of audio", f"relative to {result['reference_s']} s"]
     header = ["clip", *columns, *(f"unknown music: {column}" for column in columns)]
     return markdown(header, rows)
+
+
+def schedule(result: Result) -> str:
+    """Return the table of the cost of listening with the schedule and without it, by scene and stage."""
+    rows = []
+    for scene, each in result["scenes"].items():
+        for name in ("with the schedule", "without it") if each else ():
+            stages = [f"{seconds:.1f}" for seconds in each[name]["stages"].values()]
+            ratio = f"{each['ratio']:.2f}" if name == "with the schedule" else ""
+            rows.append([f"{scene}, {name}", f"{each[name]['cpu_s_per_hour']:.1f}", ratio, *stages])
+    stages = ["gate", "front-end", "detector", "network", "search", "match"]
+    return markdown(["CPU s per hour", "all", "ratio", *stages], rows)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # In the order in which people need them.
 COMMANDS = (
     *("demo", "index", "identify", "listen", "status", "pause", "resume", "history", "explain", "web"),
-    *("sinks", "service", "packs", "devices", "doctor", "config", "privacy", "backup", "restore"),
+    *("sinks", "service", "packs", "devices", "doctor", "calibrate", "config", "privacy"),
+    *("backup", "restore"),
 )
 
 DESCRIPTION = """\

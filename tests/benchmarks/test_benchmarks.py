@@ -14,6 +14,7 @@ import pytest
 import identify_cost
 import listening
 import near_duplicates
+import schedule
 from corpus_fakes import MemoryCorpus
 from overheard.events import Match, MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.recognize.listener import Listener
@@ -151,6 +152,16 @@ def test_the_cost_of_a_clip_is_relative_to_15_seconds():
     unknown = identify_cost.clips({15: 1.5, 30: 3.0})
     table = report.identify_cost({"clips": rows, "unknown_clips": unknown, "reference_s": 15})
     assert "| 30 s | 6.000 | 0.2000 | 2.00 | 3.000 | 0.1000 | 1.00 |" in table
+
+
+def test_the_cost_of_listening_is_relative_to_listening_without_a_schedule():
+    stages = dict.fromkeys(("gate", "frontend", "detector", "network", "search", "match"), 1.25)
+    each = {"cpu_s_per_hour": 8.0, "stages": stages, "plays": 1, "unknown": 0}
+    scene = {"ratio": 0.25, schedule.WITH: each, schedule.WITHOUT: {**each, "cpu_s_per_hour": 32.0}}
+    table = report.schedule({"scenes": {"talk": None, "unknown music": scene}})
+    assert "| unknown music, with the schedule | 8.0 | 0.25 | 1.2 " in table
+    assert "| unknown music, without it | 32.0 |  | 1.2 " in table
+    assert "talk" not in table
 
 
 def test_the_cost_of_a_clip_is_measured_with_one_blas_thread():

@@ -97,6 +97,7 @@ def test_identify_json_has_the_documented_keys(opened: object, capsys: pytest.Ca
                 "offset_s": 62.26,
                 "score": 7.25,
                 "confidence": 0.934,
+                "speed": 1.0,
                 "track": track,
                 "alternatives": [],
             }

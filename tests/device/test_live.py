@@ -22,7 +22,7 @@ from overheard.live.client import LiveClient, LiveError, NotRunning
 from overheard.live.connection import MAX_REQUESTS_PER_S
 from overheard.live.picture import BANDS, COLUMNS_PER_S, MelPicture
 from overheard.live.pictured import PicturedListener
-from overheard.live.protocol import MAX_REQUEST_BYTES
+from overheard.live.protocol import MAX_REQUEST_BYTES, status_json
 from overheard.live.server import MAX_CLIENTS, LiveServer
 from overheard.live.socket_file import SocketTaken
 from overheard.settings import Settings
@@ -103,9 +103,15 @@ def test_a_client_receives_the_last_status_at_once(server: LiveServer, path: Pat
         status = client.first("status", TIMEOUT_S)
     assert status is not None
     assert status["state"] == "playing"
-    assert status["playing"]["position_s"] == pytest.approx(62 + 20 * 1.02)
     assert status["playing"]["duration_s"] == 200
     assert status["playing"]["started_at"] == "1970-01-12T13:46:50.000Z"
+
+
+@pytest.mark.parametrize(("now_s", "heard_s"), [(25.0, 20.0), (30.0, 20.0), (40.0, 30.0), (1e9, 320.0)])
+def test_the_position_goes_on_between_two_looks(now_s: float, heard_s: float) -> None:
+    """The play started at 10 s and was confirmed at 30 s; a file may be read faster than the clock."""
+    status = status_json(STATUS, 1_000_000.0, 1_000_000.0 + now_s)
+    assert status["playing"]["position_s"] == pytest.approx(62 + heard_s * 1.02)
 
 
 def test_digital_silence_and_numpy_numbers_are_valid_json(server: LiveServer, path: Path) -> None:

@@ -24,7 +24,10 @@ from overheard.service.units import LISTEN, WEB, UnitOptions, unit
 from overheard.settings import Settings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "units"
-USER = UnitOptions(["/home/ann/.local/bin/overheard"], Path("/home/ann/.local/share/overheard"))
+USER = UnitOptions(
+    *(["/home/ann/.local/bin/overheard"], Path("/home/ann/.local/share/overheard")),
+    config_dir=Path("/home/ann/.config/overheard"),
+)
 SYSTEM = UnitOptions(["/usr/bin/overheard"], Path("/var/lib/overheard"), system=True)
 
 

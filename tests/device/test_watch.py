@@ -269,7 +269,6 @@ def test_the_first_error_is_not_hidden_by_one_at_the_end(
 
     monkeypatch.setattr(recognizer.embedder, "query", broken)
     monkeypatch.setattr(recognizer.matcher, "match", broken)
-    listener._n_unmatched = 1
     with pytest.raises(RuntimeError, match="broken"):
         listener.process(pieces[0].waveform[20 * RATE : 24 * RATE])
     events += listener.finish()

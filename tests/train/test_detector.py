@@ -135,7 +135,12 @@ def test_music_begins_after_noise_in_the_streams(data: Data):
 def test_streams_show_the_network_what_the_device_shows_it(monkeypatch: pytest.MonkeyPatch):
     mel = np.random.default_rng(2).uniform(-80, -20, (200, 96)).astype(np.float32)
     shown: list[np.ndarray] = []
-    monkeypatch.setattr(Judge, "__call__", lambda self, features: shown.append(features) or 0.0)
+
+    def judge(self: Judge, features: np.ndarray) -> float:
+        shown.append(features)
+        return 0.0
+
+    monkeypatch.setattr(Judge, "__call__", judge)
     MusicDetector().process(mel)
     np.testing.assert_array_equal(np.stack(shown), examples.features_by_second(mel))
 

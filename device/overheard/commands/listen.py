@@ -34,8 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--input",
         metavar="SOURCE",
         help='"default": the default microphone; "monitor": what this computer plays; a device that '
-        '`overheard devices` lists; an audio file; or "-": standard input, in any format that streams, '
-        "such as WAV, MP3, FLAC or Ogg (default: the setting listen.input)",
+        '`overheard devices` lists; an audio file; "stream:URL": a stream of the network; or "-": '
+        "standard input, in any format that streams, such as WAV, MP3, FLAC or Ogg "
+        "(default: the setting listen.input)",
     )
     parser.add_argument(
         "--raw",

@@ -79,6 +79,7 @@ def written(settings: Settings) -> list[dict[str, Any]]:
 
 def sent(settings: Settings) -> list[dict[str, str]]:
     """Return where something may be sent to: enabled sinks, the web page, and sources of packs."""
+    from overheard.hear.stream import StreamSource
     from overheard.sinks.registry import KINDS
 
     found = [
@@ -86,6 +87,14 @@ def sent(settings: Settings) -> list[dict[str, str]]:
         for kind in KINDS
         if kind.enabled(settings)
     ]
+    if settings.listen.input.startswith("stream:"):
+        found.append(
+            {
+                "what": "your IP address, when you listen to a stream",
+                "to": StreamSource(settings.listen.input.removeprefix("stream:")).name,
+                "setting": "listen.input",
+            }
+        )
     if settings.web.host not in ("127.0.0.1", "::1", "localhost"):
         address = f"{settings.web.host}:{settings.web.port}"
         found.append(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overheard.commands.arguments import confirmed, whole_number
-from overheard.settings import Settings
+from overheard.settings import Settings, default_config_path
 from overheard.text import one_line
 
 if TYPE_CHECKING:
@@ -167,15 +167,22 @@ def unit_options(
         command += ["--config", os.path.abspath(config)]  # noqa: PTH100 - resolve would follow links
     if args.data_dir or os.environ.get("OVERHEARD_DATA_DIR"):
         command += ["--data-dir", str(settings.data_dir)]
-    return UnitOptions(command, settings.data_dir, sandbox=sandbox, network=needs_network(settings))
+    config_dir = Path(os.path.abspath(config or default_config_path())).parent  # noqa: PTH100 - as above
+    return UnitOptions(
+        *(command, settings.data_dir),
+        sandbox=sandbox,
+        network=needs_network(settings),
+        config_dir=config_dir,
+    )
 
 
 def needs_network(settings: Settings) -> bool:
-    """Return whether a sink of `listen` opens network connections."""
+    """Return whether a sink of `listen`, or its input, opens network connections."""
     from overheard.sinks.registry import KINDS
 
     served = settings.sinks.metrics.enabled and settings.sinks.metrics.http
-    return served or any(kind.network and kind.enabled(settings) for kind in KINDS)
+    remote = settings.listen.input.startswith("stream:")
+    return served or remote or any(kind.network and kind.enabled(settings) for kind in KINDS)
 
 
 def this_program() -> list[str]:

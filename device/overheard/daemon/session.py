@@ -116,6 +116,11 @@ class Session:
         if self._listener is not None:
             self._status.publish(self._listener)
 
+    @property
+    def _can_be_silent(self) -> bool:
+        """Whether digital silence is normal: nothing plays, or a station is silent."""
+        return "monitor" in self._source_name or self._source_name.startswith("stream:")
+
     def report(self, state: str) -> None:
         """Report a state in which nothing is analysed."""
         self._status.publish(None, state)
@@ -138,7 +143,7 @@ class Session:
             self._listener = self._begin(item.size)
         self._n_samples += item.size
         samples = to_float(item)
-        if self._live and (problem := self._health.process(item, "monitor" in self._source_name)):
+        if self._live and (problem := self._health.process(item, self._can_be_silent)):
             log.warning("%s %s", self._source_name, problem)
         self._report_quiet(self._quiet.process(samples))
         self._send(self._listener.process(samples))

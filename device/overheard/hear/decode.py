@@ -184,7 +184,10 @@ def opened(source: Source, shown: str = "") -> Iterator[Any]:
     """
     shown = shown or _shown(source)
     try:
-        with av.open(_to_open(source, shown), options=_options(source), **_metadata_options()) as container:
+        timeout = getattr(source, "timeout_s", None)
+        with av.open(
+            *(_to_open(source, shown),), options=_options(source), timeout=timeout, **_metadata_options()
+        ) as container:
             if not container.streams.audio:
                 raise AudioError(f"{shown}: no audio in this file")
             yield container
@@ -199,13 +202,14 @@ def _shown(source: Source) -> str:
 
 def _options(source: Source) -> dict[str, str]:
     probe_bytes = getattr(source, "probe_bytes", None)
-    return _OPEN_OPTIONS | ({"formatprobesize": str(probe_bytes)} if probe_bytes else {})
+    options: dict[str, str] = getattr(source, "open_options", _OPEN_OPTIONS)
+    return options | ({"formatprobesize": str(probe_bytes)} if probe_bytes else {})
 
 
 def _to_open(source: Source, shown: str) -> str | BinaryIO:
     """Return what `av.open` takes; raise AudioError for a file that cannot be audio, without opening it."""
     if not isinstance(source, str | os.PathLike):
-        return source
+        return cast(BinaryIO, getattr(source, "url", source))  # of `RemoteAudio`
     path = Path(source)
     try:
         status = path.stat()

@@ -8,6 +8,7 @@ from pathlib import Path
 from overheard.errors import AudioError
 from overheard.hear.file import FileSource
 from overheard.hear.source import AudioSource
+from overheard.hear.stream import PREFIX, StreamSource
 from overheard.settings import Settings
 
 _FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # names of devices may contain a dot, as in "2.0"
@@ -24,6 +25,7 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
         - ``-``: standard input, in any format that streams, or raw samples
         - ``default``: the system's default microphone
         - ``monitor``: the computer's own audio output
+        - ``stream:URL``: a stream of the network
         - ``pulse:NAME``: a source of PulseAudio or PipeWire
         - the path of an audio file
         - the number of a device or part of its name, as `overheard devices` lists them
@@ -40,6 +42,8 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
         from overheard.hear.stdin import StdinSource
 
         return StdinSource(raw=raw)
+    if spec.startswith(PREFIX):
+        return StreamSource(spec.removeprefix(PREFIX))
     if raw:
         raise AudioError("--raw is for standard input only", "add `--input -`")
     path = Path(spec)

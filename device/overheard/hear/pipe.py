@@ -62,8 +62,8 @@ def readable(fd: int) -> bool:
     return bool(select.select([fd], [], [], _POLL_S)[0])
 
 
-def decoded(pipe: Pipe, closed: threading.Event) -> Iterator[Block]:
-    """Yield the audio of a pipe as it arrives; while none does, `EMPTY_BLOCK`.
+def decoded(pipe: object, closed: threading.Event) -> Iterator[Block]:
+    """Yield the audio of a pipe or a remote source as it arrives; while none does, `EMPTY_BLOCK`.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def decoded(pipe: Pipe, closed: threading.Event) -> Iterator[Block]:
         stopped.set()
 
 
-def _decode(pipe: Pipe, put: Callable[[Block | AudioError | None], bool]) -> None:
+def _decode(pipe: object, put: Callable[[Block | AudioError | None], bool]) -> None:
     from overheard.hear.decode import decode  # imported here: a microphone does not need a decoder
 
     result: AudioError | None = None

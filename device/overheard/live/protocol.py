@@ -20,6 +20,7 @@ VERSION = 1
 MAX_REQUEST_BYTES = 1024
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_PAUSE_S = 366 * 86400.0
+_MAX_UNCONFIRMED_S = 300.0  # a play is looked at more often, unless the clock was set
 _MIN_DB = -120.0  # stands for digital silence, whose level JSON cannot express
 
 
@@ -148,7 +149,8 @@ def playing_json(play: Play, started: float | None, now: float) -> dict[str, Any
 
     The play was confirmed at its end, which may be a while ago. A file may be read faster than the clock.
     """
-    heard_s = max(play.end_s, 0.0 if started is None else now - started) - play.start_s
+    now_s = play.end_s if started is None else now - started
+    heard_s = min(max(play.end_s, now_s), play.end_s + _MAX_UNCONFIRMED_S) - play.start_s
     return {
         **play_json(play),
         "started_at": None if started is None else iso_utc(started + play.start_s),

@@ -45,7 +45,7 @@ class TrackRules:
     kept_below: float = 4.0
     drift_s: float = 1.0
     confirm_above: float = 0.5
-    confirm_below: float = 1.0
+    confirm_below: float = 2.0
     confirm_s: float = 6.0
     onset_confirm_s: float = 3.0
     agree_s: float = 10.0

@@ -48,7 +48,7 @@ class FalseRate:
         No window of the recording exceeded `highest`, which bounds how often one does. Scores are log-odds,
         so the rate falls by e with each unit above that. A play needs one strong match, or two matches.
         """
-        share = 1 - (1 - CONFIDENCE) ** (1 / max(self.n_windows, 1.0))
+        share = 1 - math.pow(1 - CONFIDENCE, 1 / max(self.n_windows, 1.0))
         one, two = (
             share * math.exp(-max(0.0, score + caution - self.highest))
             for score in (TrackRules.onset_above, 0.0)

@@ -22,7 +22,7 @@ FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
 LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
 LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
-NEAR_LOOK_S = 10.0
+NEAR_LOOK_S = 6.0
 
 
 class Looks:
@@ -108,7 +108,7 @@ class Looks:
             music,
             self._changed,
             play is not None,
-            play is not None and not play.ambiguous,
+            self._tracker.settled,
             self._ends_s(play),
         )
         self._changed = False
@@ -161,7 +161,9 @@ class Looks:
         if schedule is not None:
             now_s = stretch.at_s(self._next) + self._spec.segment_s
             length_s = min(length_s, now_s - schedule.onset_s + LOOK_BACK_S)
-            if not schedule.searching:
+            if play is not None and not self._tracker.settled:  # all that was heard tells the versions apart
+                length_s = min(self._windows.length_s, now_s - play.start_s)
+            elif not schedule.searching:
                 since_s = now_s - stretch.at_s(self._matched)
                 length_s = min(
                     length_s, since_s if since_s <= NEAR_LOOK_S + self._spec.segment_s else LONE_LOOK_S

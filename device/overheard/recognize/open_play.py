@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from overheard.events import Alternative, Look, Match, Play, PlayEnded
 from overheard.recognize.agreement import (
@@ -41,6 +42,7 @@ class OpenPlay:
         self._fitting = alignments_of(match)  # explain all that was heard
         self._over_s = self._end_of_track_s()
         self._looks: list[Look] = []
+        self._lead = -math.inf  # of the best match over the threshold
         self._note(match)
         first, *others = [
             Alternative(each.track, max(0.0, start_s + each.alignment_s)) for each in readings.values()
@@ -65,6 +67,11 @@ class OpenPlay:
         return self._reading.alignment_s
 
     @property
+    def is_strong(self) -> bool:
+        """Whether a match could have started the play at any time; else another version may play."""
+        return self._lead >= self._rules.strong_above
+
+    @property
     def length_s(self) -> float:
         """Length of the play so far."""
         return self.play.end_s - self.play.start_s
@@ -76,7 +83,7 @@ class OpenPlay:
 
     def _end_of_track_s(self) -> float:
         duration_s = self._reading.track.duration_s
-        return duration_s - self.alignment_s if duration_s > 0 else float("inf")
+        return duration_s - self.alignment_s if duration_s > 0 else math.inf
 
     def explains(self, match: Match) -> bool:
         """Return whether a match is at the play's alignment and not too weak."""
@@ -202,6 +209,7 @@ class OpenPlay:
 
     def _note(self, match: Match) -> None:
         """Keep the match for an explanation; of many, every second one."""
+        self._lead = max(self._lead, match.score - match.threshold)
         position_s = match.offset_s + match.end_s - match.start_s
         look = (match.score, match.threshold, match.similarity, match.margin)
         self._looks.append(Look(match.end_s, position_s, *look))

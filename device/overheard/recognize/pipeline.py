@@ -18,9 +18,11 @@ from overheard.events import Event, Match, Play, PlayEnded
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.model import Model
+from overheard.hear.detector import DETECTOR, MusicDetector
+from overheard.hear.gate import MusicDetector as AllIsMusic
 from overheard.recognize.alignments import Window
 from overheard.recognize.engine import Engine
-from overheard.recognize.listener import Listener
+from overheard.recognize.listener import Detector, Listener
 from overheard.recognize.match import Exactly, Matcher
 from overheard.recognize.plays import TrackRules
 from overheard.recognize.schedule import Schedule
@@ -30,7 +32,7 @@ from overheard.recognize.stages import StageTimes
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.unknown_store import UnknownStore
 from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_HOP_S, Windows, single_window
-from overheard.settings import GateSettings, TrackSettings
+from overheard.settings import MODELS_DIR, GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
 # From this length on, about 7 minutes, neither the windows nor the rules of a recording depend on its length.
@@ -115,6 +117,7 @@ class Recognizer:
             *(lambda: self._engine, self.gate_settings, self.track_settings),
             Windows(step_frames=CLIP_STEP_FRAMES) if scheduled else windows,
             rules,
+            detector=music_detector() if scheduled else None,
             unknown=None if store is None else UnknownMusic(store, self.spec),
             schedule=Schedule() if scheduled else None,
         )
@@ -179,6 +182,11 @@ class Recognizer:
         candidates = engine.index.candidates(queries.embeddings[searched], without)
         window = Window(queries, starts, candidates, searched, int(starts[-1]))
         return window, Exactly(lambda wanted: stretch.embed(wanted, engine))
+
+
+def music_detector() -> Detector:
+    """Return the shipped music detector, or one that takes all sound for music if none is shipped."""
+    return MusicDetector() if (MODELS_DIR / f"{DETECTOR}.json").is_file() else AllIsMusic()
 
 
 def recording_rules(duration_s: float, windows: Windows) -> TrackRules:

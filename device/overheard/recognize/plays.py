@@ -54,6 +54,12 @@ class PlayTracker:
         """The open play."""
         return None if self._open is None else self._open.play
 
+    @property
+    def settled(self) -> bool:
+        """Whether one track alone explains the open play, and has done so strongly."""
+        current = self._open
+        return current is not None and not current.play.ambiguous and current.is_strong
+
     def position_s(self, at_s: float) -> float | None:
         """Return the position in the open play's track at a second of the source, if it plays on."""
         return None if self._open is None else self._open.alignment_s + at_s

@@ -39,7 +39,7 @@ class ScheduleRules:
     onset_hop_s: float = 0.5
     hop_s: float = 0.75
     hopeful_s: float = 4.0
-    backoff_s: tuple[float, ...] = (8.0, 20.0, 40.0, 80.0, 120.0)
+    backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0
     unsettled_s: float = 10.0

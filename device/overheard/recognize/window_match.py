@@ -105,6 +105,7 @@ class WindowMatcher:
         while starts[-1] - step >= first:
             near = [start for start in known if starts[-1] - step <= start <= starts[-1] - step // 2]
             starts.append(min(near, default=starts[-1] - step))
+        starts += [start for start in known if start <= starts[-1] - step // 2][:1]  # where the window begins
         return np.array(starts[::-1])
 
     def _of(

@@ -56,6 +56,8 @@ class Installation:
         new_linger = self.linger and not lingers()
         linger = new_linger or any(_enabled_linger(name) for name in (LISTEN, WEB))
         create_folder(self.options.data_dir, private=True)
+        if self.options.config_dir is not None:
+            create_folder(self.options.config_dir)
         for name in self.names:
             with atomic_write(units_folder() / name) as file:
                 file.write(unit(name, dataclasses.replace(self.options, linger=linger)).encode())

@@ -57,6 +57,7 @@ class UnitOptions:
     network : whether a sink of `listen` needs the network
     exposed : whether other computers may open the web page
     sandbox : whether to restrict what the services may do
+    config_dir : the folder of the configuration file, which the web page may change
     linger : whether the installation let the user's services run while nobody is logged in
     """
 
@@ -67,6 +68,7 @@ class UnitOptions:
     exposed: bool = False
     sandbox: bool = True
     linger: bool = False
+    config_dir: Path | None = None
 
 
 def unit(name: str, options: UnitOptions) -> str:
@@ -142,7 +144,8 @@ def _sandbox(name: str, options: UnitOptions) -> Iterator[str]:
     else:
         yield "PrivateUsers=yes"
         yield from _SANDBOX
-        yield f"ReadWritePaths={_quoted(str(options.data_dir))}"
+        folders = [options.data_dir, *([options.config_dir] if name == WEB and options.config_dir else [])]
+        yield f"ReadWritePaths={' '.join(_quoted(str(folder)) for folder in folders)}"
     if name == WEB:  # not `listen`: PortAudio's callback is code that is made while the program runs
         yield "MemoryDenyWriteExecute=yes"
     yield from _NETWORK if name == WEB or options.network else _LOCAL

@@ -42,7 +42,11 @@ def discovery(topics: Topics, name: str, can_pause: bool, cover: bool) -> str:
     for key, component in components.items():
         component["unique_id"] = f"{topics.id}_{key}"
         component["default_entity_id"] = f"{component['platform']}.{entity}_{key}"
-    origin = {"name": "overheard", "sw": version(), "url": "https://github.com/overheard/overheard"}
+    origin = {
+        "name": "overheard",
+        "sw_version": version(),
+        "support_url": "https://github.com/overheard/overheard",
+    }
     device = {
         "identifiers": [f"overheard_{topics.id}"],
         "name": name,

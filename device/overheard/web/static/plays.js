@@ -111,22 +111,33 @@ async function explain(play, box, button) {
   } catch (error) { replace(box, el("p", {}, error.message)); }
 }
 
+// Between two searches, the running play is only compared with its own track. Such a check has no rival, and
+// stands one below the threshold, so that it cannot raise the score of the play.
+const isCheck = (look) => look.margin === 0 && Math.abs(look.threshold - look.score - 1) < 0.015;
+
 function evidence(looks) {
-  const best = looks.reduce((one, other) => (other.score > one.score ? other : one));
-  const accepted = looks.filter((look) => look.score >= look.threshold).length;
+  const searches = looks.filter((look) => !isCheck(look)), checks = looks.length - searches.length;
+  const also = checks ? ` In between, ${checks === 1 ? "a check" : `${checks} checks`} against this track alone showed that it went on.` : "";
+  if (!searches.length) return el("p", {}, also.trim());
+  const best = searches.reduce((one, other) => (other.score > one.score ? other : one));
+  const accepted = searches.filter((look) => look.score >= look.threshold).length;
   const next = best.margin >= 0 ? `${best.margin.toFixed(2)} more than the next track` : "less than the next track";
-  return el("p", {}, `${accepted} of ${looks.length} looks at the sound found this track. The best scored ${best.score.toFixed(1)}, where ${best.threshold.toFixed(1)} is enough: its similarity is ${best.similarity.toFixed(2)}, ${next}.`);
+  return el("p", {}, `${accepted} of ${searches.length} searches found this track. The best scored ${best.score.toFixed(1)}, where ${best.threshold.toFixed(1)} is enough: its similarity is ${best.similarity.toFixed(2)}, ${next}.${also}`);
 }
 
-/** A point for each look: its score over time, and the score that is enough. */
+/** A point for each look: the score of searches over time, the score that is enough, and the checks on it. */
 function chart(looks) {
   const width = 640, height = 120, top = Math.max(...looks.map((look) => look.score), looks[0].threshold) * 1.1 || 1;
   const end = Math.max(...looks.map((look) => look.after_s), 1);
   const x = (look) => 8 + ((width - 16) * look.after_s) / end, y = (score) => height - 8 - ((height - 16) * Math.max(0, score)) / top;
   const line = looks.map((look, i) => `${i ? "L" : "M"}${x(look).toFixed(1)} ${y(look.threshold).toFixed(1)}`).join("");
-  return svg("svg", { class: "looks", viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": "Score of each look over time, above the threshold if it was accepted" },
-    svg("path", { class: "limit", d: looks.length > 1 ? line : `M8 ${y(looks[0].threshold)}H${width - 8}` }),
-    looks.map((look) => svg("circle", { class: look.score >= look.threshold ? "hit" : "miss", cx: x(look), cy: y(look.score), r: 4 }, svg("title", {}, `after ${length(look.after_s)}: ${look.score.toFixed(1)}`))),
+  const point = (look) => {
+    const check = isCheck(look);
+    const text = check ? `checked after ${length(look.after_s)}` : `after ${length(look.after_s)}: ${look.score.toFixed(1)}`;
+    return svg("circle", { class: check ? "check" : look.score >= look.threshold ? "hit" : "miss", cx: x(look), cy: y(check ? look.threshold : look.score), r: check ? 2.5 : 4 }, svg("title", {}, text));
+  };
+  return svg("svg", { class: "looks", viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": "Score of each search over time; those above the dashed line found the track" },
+    svg("path", { class: "limit", d: looks.length > 1 ? line : `M8 ${y(looks[0].threshold)}H${width - 8}` }), looks.map(point),
     svg("text", { x: 8, y: height + 16 }, "0:00"), svg("text", { x: width - 8, y: height + 16, "text-anchor": "end" }, length(end)));
 }
 

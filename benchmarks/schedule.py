@@ -1,0 +1,104 @@
+"""Measure the processor time of listening with the schedule and the music detector, and without them.
+
+    python benchmarks/schedule.py [--pack FILE] [--seconds 300] [--quick]
+
+Writes schedule.json and schedule.md into benchmarks/results. Both listeners hear the same sound in turns, so
+that the load of the machine affects them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from overheard_bench import RESULTS, output, report, scenes  # first: BLAS gets one thread, as in commands
+
+# isort: split
+from overheard.catalogue.pack import open_pack
+from overheard.errors import OverheardError
+from overheard.events import Event, MusicUnknown, PlayStarted
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.model import Model, load_model
+from overheard.recognize.pipeline import Recognizer
+from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
+from overheard_bench.environment import environment, model_facts
+from overheard_bench.protocol import CACHE
+
+BLOCK = SAMPLE_RATE // 4
+WITH, WITHOUT = "with the schedule", "without it"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser.add_argument("--pack", type=Path, help="pack to search (default: the starter pack)")
+    parser.add_argument("--seconds", type=int, default=300, help="length of each scene")
+    parser.add_argument("--quick", action="store_true", help="a few seconds, to try the script")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.seconds = 6
+    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    try:
+        with tempfile.TemporaryDirectory(prefix="overheard-schedule-") as folder:
+            result = measure(args, Path(folder), load_model(args.model))
+    except (OverheardError, RuntimeError, FileNotFoundError) as error:
+        print(f"schedule.py: {error}", file=sys.stderr)
+        return 2
+    output.publish(args.out, "schedule", result, report.schedule(result))
+    return 0
+
+
+def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
+    """Listen to every scene in both ways."""
+    setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
+    starter = scenes.starter_pack()
+    paths = [*sorted((setup.data_dir / "packs").glob("*.pack")), *([starter] if starter else [])]
+    packs = [open_pack(path, model.digest) for path in paths]
+    recognizers = {name: Recognizer(model, packs, scheduled=name == WITH) for name in (WITH, WITHOUT)}
+    sounds = {scene: scenes.sound(setup, scene, args.seconds) for scene in scenes.SCENES}
+    return {
+        "scenes": {
+            scene: None if sound is None else listen(recognizers, sound) for scene, sound in sounds.items()
+        },
+        "seconds": args.seconds,
+        "catalogue": setup.catalogue,
+        "model": model_facts(model),
+        "environment": environment(),
+        "quick": args.quick,
+    }
+
+
+def listen(recognizers: Mapping[str, Recognizer], sound: FloatArray) -> dict[str, Any]:
+    """Return the processor seconds per hour of sound: in all, of each stage, and the ratio."""
+    listeners = {name: recognizer.listener() for name, recognizer in recognizers.items()}
+    cpu_s, events = dict.fromkeys(listeners, 0.0), {name: list[Event]() for name in listeners}
+    for begin in range(0, len(sound), BLOCK):
+        for name, listener in listeners.items():
+            began = time.thread_time()
+            events[name] += listener.process(sound[begin : begin + BLOCK])
+            cpu_s[name] += time.thread_time() - began
+    hours = len(sound) / SAMPLE_RATE / 3600
+    return {
+        "ratio": round(cpu_s[WITH] / cpu_s[WITHOUT], 3),
+        **{
+            name: {
+                "cpu_s_per_hour": round(cpu_s[name] / hours, 2),
+                "stages": {s: round(t / hours, 2) for s, t in listener.status().cpu_s.items()},
+                "plays": sum(isinstance(event, PlayStarted) for event in events[name]),
+                "unknown": sum(isinstance(event, MusicUnknown) for event in events[name]),
+            }
+            for name, listener in listeners.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,87 @@
+"""`overheard calibrate`: gate and caution for a room."""
+
+from __future__ import annotations
+
+import math
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overheard import cli
+from overheard.catalogue.pack import write_pack
+from overheard.catalogue.track_list import TrackEntry
+from overheard.demo.room import cafe
+from overheard.demo.synth import synthesize
+from overheard.events import Match, PlayStarted, Track
+from overheard.fingerprint.embedder import Embedder, fingerprint
+from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.model import default_model
+from overheard.recognize.calibrate import FalseRate, caution_for, gate_levels
+from overheard.recognize.plays import PlayTracker
+from overheard.settings import TrackSettings
+
+RATE = 8000
+
+
+def noise(length_s: float, level_db: float) -> FloatArray:
+    sound = np.random.default_rng(1).standard_normal(round(length_s * RATE))
+    return np.asarray(sound * 10 ** (level_db / 20), np.float32)
+
+
+def save(path: Path, waveform: FloatArray) -> str:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
+    return str(path)
+
+
+def test_the_gate_opens_above_the_noise_of_a_quiet_room() -> None:
+    levels = gate_levels(noise(20, -50), RATE)
+    assert levels is not None
+    assert -45 <= levels[0] <= -42
+    assert levels[1] == levels[0] - 3
+    assert gate_levels(np.zeros(RATE, np.float32), RATE) is None
+
+
+def test_more_sound_and_lower_scores_lower_the_bound_and_caution_too() -> None:
+    minute, hour = FalseRate(-4.0, 6, 6.0), FalseRate(-4.0, 360, 6.0)
+    assert hour.at(0) < minute.at(0)
+    assert minute.at(3) == pytest.approx(minute.at(0) * math.exp(-3), rel=0.05)
+    assert FalseRate(-8.0, 6, 6.0).at(0) < minute.at(0)
+    caution = caution_for(minute, 0.1)
+    assert minute.at(caution) <= 0.1 < minute.at(caution - 0.5)
+    assert caution_for(hour, 1000.0) == 0.0
+    assert caution_for(hour, 1000.0, wrong=[3.3]) == 1.5  # the play that was wrong would not have started
+
+
+def test_caution_prevents_plays_that_barely_start() -> None:
+    track = Track("a" * 12, "Alpha", "", "", "a", "music", 200.0)
+    match = Match(track, 0.0, 5.0, 30.0, 8.0, 4.0, 0.9, 0.1)
+    assert isinstance(PlayTracker().update(match, 0, 5)[0], PlayStarted)
+    assert PlayTracker(TrackSettings(caution=2.0)).update(match, 0, 5) == []
+
+
+def test_recordings_are_calibrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OVERHEARD_DATA_DIR", str(tmp_path))
+    model, song = default_model(), synthesize(700, 30.0).waveform
+    cells, codes = model.encode_track(fingerprint(Embedder(model), song))
+    entry = TrackEntry(title="song", path="s", duration_s=30.0, packed_cells=cells, codes=codes)
+    write_pack(tmp_path / "packs" / "music.pack", "music", model.digest, model.spec, [entry])
+    files = {
+        "quiet": noise(5, -60),
+        "talk": cafe(np.random.default_rng(2), 20 * RATE, RATE) * np.float32(0.1),
+        "music": song[3 * RATE : 23 * RATE],
+    }
+    args = [arg for kind, sound in files.items() for arg in (f"--{kind}", save(tmp_path / kind, sound))]
+    assert cli.main(["calibrate", *args]) == 0
+    out = capsys.readouterr().out
+    assert "open_db = -5" in out
+    assert "caution = " in out
+    assert "of 6 windows recognized" in out
+    assert "At most" in out
