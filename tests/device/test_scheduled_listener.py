@@ -154,7 +154,7 @@ def test_little_is_embedded_while_the_detector_hears_no_music(
     listener = Listener(lambda: recognizer._engine, detector=Ear(), schedule=Schedule())
     hear(listener, noisy(songs[3]))
     assert counter.n < 40
-    assert listener.status().state == "silence"  # the source has ended
+    assert listener.status().state == "no music"
 
 
 def test_the_first_window_reaches_back_to_what_the_detector_heard(
