@@ -55,16 +55,31 @@ def times(done: list[tuple[float, Action]], action: Action, first: float, end: f
     return [at_s for at_s, each in done if each is action and first <= at_s < end]
 
 
-def test_sound_without_music_costs_nothing() -> None:
+def test_sound_without_music_is_searched_rarely_because_the_detector_may_be_wrong() -> None:
     world = World(600)
     world.music = []
-    assert world.run() == []
+    searches = times(world.run(), Action.SEARCH, 0, 600)
+    assert searches[0] == RULES.unheard_s[0]
+    gaps = [b - a for a, b in itertools.pairwise(searches)]
+    assert gaps[:5] == [8, 15, 30, 60, 120]
+    assert gaps[5:] == [120] * len(gaps[5:])
+
+
+def test_talk_with_pauses_is_not_searched_after_each_pause() -> None:
+    schedule, searches = Schedule(), 0
+    for second in range(600):
+        if second % 10 == 0:
+            schedule.reset()  # the gate was closed
+        if schedule.next(Heard(float(second), False)) is Action.SEARCH:
+            searches += 1
+            schedule.searched(float(second), promising=False)
+    assert 3 <= searches <= 11
 
 
 def test_music_is_searched_closely_after_its_onset_then_at_growing_intervals() -> None:
     world = World(600)
     world.music = [(10, 600)]
-    searches = times(world.run(), Action.SEARCH, 0, 600)
+    searches = times(world.run(), Action.SEARCH, 9, 600)
     assert searches[0] == 10
     early = [at_s for at_s in searches if at_s < 10 + RULES.early_s]
     assert max(b - a for a, b in itertools.pairwise(early)) == RULES.onset_hop_s

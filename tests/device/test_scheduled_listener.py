@@ -147,20 +147,34 @@ def test_unknown_music_is_reported_and_then_rarely_searched(
     assert counter.n < 70  # without a schedule 117
 
 
-def test_nothing_is_embedded_while_the_detector_hears_no_music(
+def test_little_is_embedded_while_the_detector_hears_no_music(
     recognizer: Recognizer, songs: list[FloatArray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = Counter(recognizer, monkeypatch)
-    listener = Listener(lambda: recognizer._engine, detector=Ear((30.0, 60.0)), schedule=Schedule())
-    waveform = noisy(songs[0])
-    events = hear(listener, waveform[: 29 * RATE])
-    assert counter.n == 0
-    assert not [event for _, event in events if isinstance(event, PlayStarted)]
-    listener = Listener(lambda: recognizer._engine, detector=Ear((30.0, 60.0)), schedule=Schedule())
-    events = hear(listener, waveform)
+    listener = Listener(lambda: recognizer._engine, detector=Ear(), schedule=Schedule())
+    hear(listener, noisy(songs[3]))
+    assert counter.n < 40
+    assert listener.status().state == "no music"
+
+
+def test_the_first_window_reaches_back_to_what_the_detector_heard(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    listener = Listener(lambda: recognizer._engine, detector=Ear((32.0, 60.0)), schedule=Schedule())
+    events = hear(listener, noisy(songs[3][: 30 * RATE], songs[0][: 30 * RATE]))
     (start,) = [(at_s, event) for at_s, event in events if isinstance(event, PlayStarted)]
-    assert start[0] < 33  # the first window reaches back
-    assert start[1].play.start_s == pytest.approx(27, abs=2)
+    assert start[0] < 35
+    assert start[1].play.start_s == pytest.approx(30, abs=1.5)
+
+
+def test_known_music_that_the_detector_does_not_hear_is_found(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    listener = Listener(lambda: recognizer._engine, detector=Ear(), schedule=Schedule())
+    events = hear(listener, noisy(songs[1]))
+    assert min(at_s for at_s, event in events if isinstance(event, PlayStarted)) < 10
+    (end,) = ended(events)
+    assert end.play.end_s - end.play.start_s > 50
 
 
 def test_a_detector_that_loses_the_music_does_not_end_a_play(

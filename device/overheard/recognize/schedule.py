@@ -29,6 +29,8 @@ class ScheduleRules:
     onset_hop_s, hop_s : between two searches in the first `early_s` after an onset, and later
     hopeful_s : searches go on for this long after a match that is promising
     backoff_s : waits between single searches of music that stays unknown; the last one repeats
+    unheard_s : waits between single searches of sound that is no music, because the detector may be wrong
+    silence_s : after silence that is longer, the first of these waits comes again
     verify_s : waits between verifications of a play; the last one repeats
     ending_s : a play is verified every `hop_s` from this long before its expected end
     unsettled_s : an ambiguous play is searched for this long
@@ -40,6 +42,8 @@ class ScheduleRules:
     hop_s: float = 0.75
     hopeful_s: float = 4.0
     backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
+    unheard_s: tuple[float, ...] = (4.0, 8.0, 15.0, 30.0, 60.0, 120.0)
+    silence_s: float = 60.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0
     unsettled_s: float = 10.0
@@ -78,13 +82,15 @@ class Schedule:
 
     def __init__(self, rules: ScheduleRules | None = None) -> None:
         self._rules = rules or ScheduleRules()
+        self._n_unheard, self._unheard_s = 0, -math.inf  # searches without music, and the next one
+        self._last_s = -math.inf  # last moment
         self.reset()
 
     def reset(self) -> None:
-        """Begin again: the sound so far says nothing about the sound to come."""
+        """Begin again with new sound."""
         self.onset_s = -math.inf
         self.next_check_s = math.inf
-        self._music = self._playing = self._doubted = self._is_over = False
+        self._music = self._playing = self._doubted = self._is_over = self._unheard = False
         self._dense_until_s = -math.inf
         self._played_from_s = -math.inf
         self._n_waits = 0  # since the last onset, or since the play started
@@ -98,9 +104,6 @@ class Schedule:
         """Return what to do at this moment. Moments must be in order."""
         self._notice(heard)
         now_s = heard.now_s
-        if not heard.music and not heard.playing:
-            self.next_check_s = math.inf
-            return Action.REST
         if now_s < self.next_check_s:
             return Action.REST
         dense = self._doubted or now_s <= self._dense_until_s
@@ -126,8 +129,10 @@ class Schedule:
             self.next_check_s = now_s + (self._rules.onset_hop_s if early else self._rules.hop_s)
         elif self._playing:
             self.next_check_s = now_s + self._rules.hop_s
-        else:
+        elif self._music:
             self._wait(now_s, self._rules.backoff_s)
+        else:
+            self._rest(now_s, searched=True)
 
     def verified(self, now_s: float, agrees: bool) -> None:
         """Learn whether the sound is still that of the track that plays."""
@@ -144,6 +149,10 @@ class Schedule:
         started, stopped = heard.playing and not self._playing, self._playing and not heard.playing
         begins, ends = heard.music and not self._music, self._music and not heard.music
         self._music, self._playing = heard.music, heard.playing
+        was_unheard, self._unheard = self._unheard, not heard.music and not heard.playing
+        if now_s > self._last_s + rules.silence_s or heard.music:
+            self._n_unheard = 0
+        self._last_s = now_s
         if started:
             self._doubted = self._is_over = False
             self._dense_until_s, self._played_from_s, self._n_waits = -math.inf, now_s, 0
@@ -152,6 +161,10 @@ class Schedule:
                 self._begin(now_s, rules.onset_s)
             else:
                 self._wait(now_s, rules.verify_s)
+        elif self._unheard:
+            if not was_unheard:
+                self._doubted, self._dense_until_s = False, -math.inf
+                self._rest(now_s)
         elif stopped:
             self._doubted = False
             self._begin(now_s, rules.onset_s)
@@ -170,6 +183,14 @@ class Schedule:
         self.onset_s = self.next_check_s = now_s
         self._dense_until_s = now_s + dense_s
         self._n_waits = 0
+
+    def _rest(self, now_s: float, searched: bool = False) -> None:
+        """Wait while there is no music; a pause of the sound does not make the wait shorter."""
+        waits_s = self._rules.unheard_s
+        if searched or not self._n_unheard:
+            self._unheard_s = now_s + waits_s[min(self._n_unheard, len(waits_s) - 1)]
+            self._n_unheard += 1
+        self.next_check_s = max(self._unheard_s, now_s if searched else now_s + waits_s[0])
 
     def _wait(self, now_s: float, waits_s: tuple[float, ...]) -> None:
         self.next_check_s = now_s + waits_s[min(self._n_waits, len(waits_s) - 1)]
