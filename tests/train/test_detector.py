@@ -29,7 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make little of everything, in this process."""
     monkeypatch.setattr(store, "CHUNK", 4)
     monkeypatch.setattr(network, "BATCH", 8)
-    monkeypatch.setattr(examples, "ROOMS", (3, 2))
+    monkeypatch.setattr(examples, "ROOMS", (8, 4))
     monkeypatch.setattr(streams, "ROOMS", (2, 2))
 
 

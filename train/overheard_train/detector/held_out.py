@@ -1,4 +1,4 @@
-"""Divide the recordings of the split train: most fit the detector, some are held out to choose its smoothing."""
+"""Divide the recordings of the split train: most fit the detector, some choose its smoothing."""
 
 from __future__ import annotations
 
