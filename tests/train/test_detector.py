@@ -13,7 +13,7 @@ from overheard.hear.detector import Judge, MusicDetector, load_detector
 from overheard.hear.texture import N_FEATURES
 from overheard_train import cli
 from overheard_train.data import Data, open_data
-from overheard_train.detector import examples, network, store, streams, threshold, train
+from overheard_train.detector import examples, held_out, network, store, streams, threshold, train
 from overheard_train.detector.sounds import SOUNDS
 
 ALL_KINDS = (*threshold.STREAMS, *threshold.SNR_DB)
@@ -29,7 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make little of everything, in this process."""
     monkeypatch.setattr(store, "CHUNK", 4)
     monkeypatch.setattr(network, "BATCH", 8)
-    monkeypatch.setattr(examples, "ROOMS", (3, 2))
+    monkeypatch.setattr(examples, "ROOMS", (8, 4))
     monkeypatch.setattr(streams, "ROOMS", (2, 2))
 
 
@@ -80,11 +80,11 @@ def test_more_examples_keep_those_that_exist(data: Data):
 
 
 def test_held_out_recordings_are_not_those_of_the_fit(monkeypatch: pytest.MonkeyPatch, data: Data):
-    monkeypatch.setattr(examples, "HELD_OUT", 2)
-    fitted, held_out = (set(examples.part_of(data, "music", part).paths) for part in (False, True))
+    monkeypatch.setattr(held_out, "HELD_OUT", 2)
+    fitted, others = (set(held_out.part_of(data, "music", part).paths) for part in (False, True))
     assert fitted
-    assert held_out
-    assert not fitted & held_out
+    assert others
+    assert not fitted & others
 
 
 def test_the_smoothing_is_chosen_as_the_device_decides():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from overheard.fingerprint.spec import SPEC
 from overheard.hear.resampler import to_float
 from overheard.hear.texture import COLUMNS, LEAD_FRAMES, POOLED_FRAMES, Texture
 from overheard_train.data.cache import Clips
+from overheard_train.detector.held_out import part_of, share_of
 from overheard_train.detector.sounds import RATE, SOUNDS
 from overheard_train.pairs.degradation import Degradation
 from overheard_train.pairs.noise import NoiseMaker
@@ -35,7 +35,6 @@ SCENE_S = 8  # each example is so many seconds of sound
 N_FRAMES = SCENE_S * COLUMNS * POOLED_FRAMES - LEAD_FRAMES
 SCENE_SAMPLES = (N_FRAMES - 1) * SPEC.frontend.hop_length + SPEC.frontend.n_fft
 WINDOW_SAMPLES = 73728  # 9.2 s: the scene, and a second of sound before it, whose reverberation lasts into it
-HELD_OUT = 8  # one group of recordings in so many is held out to choose thresholds
 ROOMS = (400, 300)  # variations of measured and simulated rooms, synthesized rooms
 KINDS = ("music", "noise", "talk", "babble", "mixture", "synthetic")
 UNLABELLED = 255  # seconds in which music has just begun or ended
@@ -77,21 +76,6 @@ class Mix:
     overlay: float = 0.1
     reverse: float = 0.05
     equalize: float = 0.3
-
-
-class Selection(Clips):
-    """Some recordings of others, with the same interface."""
-
-    def __init__(self, clips: Clips, numbers: npt.NDArray[np.int64]) -> None:
-        paths = tuple(clips.paths[number] for number in numbers)
-        super().__init__(clips.samples, clips.starts, paths)
-        object.__setattr__(self, "_numbers", numbers)
-        object.__setattr__(self, "_all", clips)
-
-    def clip(self, index: int) -> npt.NDArray[np.int16]:
-        """Return one recording, ``(n,)`` int16."""
-        clips: Clips = self._all  # type: ignore[attr-defined]
-        return clips.clip(int(self._numbers[index]))  # type: ignore[attr-defined]
 
 
 class ExampleMaker:
@@ -279,8 +263,8 @@ def make(
     """
     rng = np.random.default_rng([seed, 78, int(held_out)])
     clips = {kind: part_of(data, kind, held_out) for kind in ("music", "noise", "speech")}
-    rooms = _share(data.responses(["ir_room", "ir_room_synth"], "train"), held_out)
-    microphones = _share(data.responses(["ir_mic"], "train"), held_out)
+    rooms = share_of(data.responses(["ir_room", "ir_room_synth"], "train"), held_out)
+    microphones = share_of(data.responses(["ir_mic"], "train"), held_out)
     n_measured, n_synthetic = n_rooms or ([n // 4 for n in ROOMS] if held_out else ROOMS)
     return ExampleMaker(
         clips["music"],
@@ -290,23 +274,3 @@ def make(
         microphone_responses(microphones, window_samples),
         window_samples=window_samples,
     )
-
-
-def part_of(data: Data, kind: str, held_out: bool) -> Clips:
-    """Return the recordings of a kind to fit, or those that are held out; groups are not divided.
-
-    A kind with too few groups for both parts is in both.
-    """
-    clips = data.clips([kind], "train")
-    groups = {data.name(r): r.group.removeprefix(str(r.root)) for r in data.of([kind], "train")}
-    chosen = [i for i, path in enumerate(clips.paths) if is_held_out(groups[path]) == held_out]
-    return Selection(clips, np.array(chosen or range(len(clips)), np.int64))
-
-
-def is_held_out(group: str) -> bool:
-    """Return whether a group of recordings is held out; its name decides, independently of other groups."""
-    return hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()[0] % HELD_OUT == 0
-
-
-def _share(responses: list[FloatArray], held_out: bool) -> list[FloatArray]:
-    return [response for i, response in enumerate(responses) if (i % HELD_OUT == 0) == held_out] or responses
