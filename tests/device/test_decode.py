@@ -174,8 +174,8 @@ def test_pyav_19_which_has_no_metadata_errors_is_supported(
 ) -> None:
     open_before_19 = av.open
 
-    def open_since_19(file: str, options: dict[str, str]) -> object:
-        return open_before_19(file, options=options, metadata_errors="surrogateescape")
+    def open_since_19(file: str, options: dict[str, str], timeout: float | None) -> object:
+        return open_before_19(file, options=options, timeout=timeout, metadata_errors="surrogateescape")
 
     if int(av.__version__.partition(".")[0]) < 19:
         monkeypatch.setattr(av, "open", open_since_19)
