@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from overheard.errors import OverheardError
-from overheard.hear.detector import DETECTOR, MusicDetector, load_detector
-from overheard.settings import MODELS_DIR
+from overheard.hear.detector import DETECTOR_PATH, MusicDetector, load_detector
 from overheard_bench import RESULTS, detector, detector_report, output
 from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
 from overheard_bench.detector import Heard
@@ -47,7 +46,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--detector",
         type=Path,
-        default=MODELS_DIR / f"{DETECTOR}.json",
+        default=DETECTOR_PATH,
         help="sidecar of a detector (default: the shipped one)",
     )
     parser.add_argument("--every", type=int, default=1, help="play every n-th track only (default: 1)")

@@ -13,13 +13,12 @@ from overheard.demo.synth import synthesize
 from overheard.errors import ModelError
 from overheard.fingerprint.frontend import log_mel
 from overheard.fingerprint.runtime import Network, available_runtimes
-from overheard.hear.detector import DETECTOR, Judge, MusicDetector, load_detector
+from overheard.hear.detector import DETECTOR_PATH, Judge, MusicDetector, load_detector
 from overheard.hear.texture import COLUMNS, HISTORY, N_FEATURES, RANGE_DB, Texture, textures
-from overheard.settings import MODELS_DIR
 
 RATE = 8000
 SECOND_FRAMES = 32
-SIDECAR = MODELS_DIR / f"{DETECTOR}.json"
+SIDECAR = DETECTOR_PATH
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:

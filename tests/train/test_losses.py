@@ -232,7 +232,7 @@ def test_a_random_row_of_the_same_track_is_not_a_negative() -> None:
 
 
 def test_unknown_losses_and_options_are_errors() -> None:
-    with pytest.raises(OverheardError, match="unknown loss arcface; choose one of nt_xent, triplet"):
+    with pytest.raises(OverheardError, match="unknown loss arcface; choose one of distil, nt_xent, triplet"):
         make_loss(Part("arcface"))
     with pytest.raises(ValueError, match="negatives one of"):
         Triplet(negatives="easy")

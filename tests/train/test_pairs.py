@@ -300,7 +300,8 @@ def test_every_recipe_makes_pairs_of_its_own_segments(name: str, corpus: Path) -
         segments, labels = maker.batch(np.random.default_rng(0), 3)
         size = (recipe.spec.n_frames, recipe.spec.frontend.n_mels)
         assert segments.shape == (3 * recipe.views, *size)
-        assert labels.shape == (3 * recipe.views, 2)
+        n_taught = recipe.spec.dim if recipe.pairs.name == "taught" else 0  # the teacher's embedding
+        assert labels.shape == (3 * recipe.views, 2 + n_taught)
         assert np.isfinite(segments).all()
         assert segments.dtype == np.float32
         clean, heard = segments[:3], segments[3:6]
@@ -309,6 +310,6 @@ def test_every_recipe_makes_pairs_of_its_own_segments(name: str, corpus: Path) -
 
 def test_unknown_pair_makers_are_errors(corpus: Path) -> None:
     recipe = dataclasses.replace(RECIPES["trial"], pairs=Part("mixup"))
-    listed = "unknown pair maker mixup; choose one of degraded, rivals, white_noise"
+    listed = "unknown pair maker mixup; choose one of degraded, rivals, taught, white_noise"
     with pytest.raises(OverheardError, match=listed):
         make_pairs(recipe, open_data([corpus]))

@@ -29,7 +29,7 @@ from overheard.settings import MODELS_DIR
 
 FloatArray = npt.NDArray[np.float32]
 
-DETECTOR = "music-detector"
+DETECTOR_PATH = MODELS_DIR / "detector" / "music-detector.json"
 MANIFEST_VERSION = 1
 MAX_FILE_BYTES = 1 << 20
 
@@ -181,10 +181,8 @@ def load_detector(path: Path | None = None) -> DetectorModel:
     ModelError
         If a file is missing, damaged, or of a version that this overheard does not support.
     """
-    path = path or MODELS_DIR / f"{DETECTOR}.json"
-    remedy = (
-        REINSTALL if path.parent == MODELS_DIR else "train the detector again with overheard-train detector"
-    )
+    path = path or DETECTOR_PATH
+    remedy = REINSTALL if path == DETECTOR_PATH else "train the detector again with overheard-train detector"
     contents, tflite = (_read(name, remedy) for name in (path, path.with_suffix(".tflite")))
     try:
         sidecar = parse_object(contents)

@@ -18,7 +18,7 @@ from overheard.events import Event, Match, Play, PlayEnded
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.model import Model
-from overheard.hear.detector import DETECTOR, MusicDetector
+from overheard.hear.detector import DETECTOR_PATH, MusicDetector
 from overheard.hear.gate import MusicDetector as AllIsMusic
 from overheard.recognize.alignments import Window
 from overheard.recognize.engine import Engine
@@ -32,7 +32,7 @@ from overheard.recognize.stages import StageTimes
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.unknown_store import UnknownStore
 from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_HOP_S, Windows, single_window
-from overheard.settings import MODELS_DIR, GateSettings, TrackSettings
+from overheard.settings import GateSettings, TrackSettings
 
 BLOCK_S = 1.0  # of a long recording
 # From this length on, about 7 minutes, neither the windows nor the rules of a recording depend on its length.
@@ -90,13 +90,13 @@ class Recognizer:
 
         Any thread may call it. A listener changes between two blocks, and keeps its open play.
         """
-        self.packs = tuple(packs)
         index = index or Catalogue(packs, self.model.quantizer, self.model.cohort)
         # If compact and full packs are mixed, all take the stricter scoring of full ones.
         widths = [layer.code_bytes for pack in packs for layer in pack.layers if layer.n_segments]
         compact = bool(widths) and max(widths) < self.model.quantizer.code_bytes
         matcher = Matcher(index, self.spec, Scoring.from_manifest(self.model.manifest, compact))
         self._engine = Engine(self.embedder, index, matcher)
+        self.packs = tuple(packs)
 
     @property
     def index(self) -> SegmentIndex:
@@ -186,7 +186,7 @@ class Recognizer:
 
 def music_detector() -> Detector:
     """Return the shipped music detector, or one that takes all sound for music if none is shipped."""
-    return MusicDetector() if (MODELS_DIR / f"{DETECTOR}.json").is_file() else AllIsMusic()
+    return MusicDetector() if DETECTOR_PATH.is_file() else AllIsMusic()
 
 
 def recording_rules(duration_s: float, windows: Windows) -> TrackRules:

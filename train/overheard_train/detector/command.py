@@ -11,15 +11,14 @@ from overheard_train.argument_types import bounded_int, positive_int
 
 def detector_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand ``detector`` to the result of ``add_subparsers``."""
-    from overheard.hear.detector import DETECTOR
-    from overheard.settings import MODELS_DIR
+    from overheard.hear.detector import DETECTOR_PATH
     from overheard_train.data import add_data_argument
 
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "detector", help="train the music detector; run it again to continue after an interruption"
     )
     add_data_argument(parser)
-    default = str(MODELS_DIR / f"{DETECTOR}.json").replace("%", "%%")
+    default = str(DETECTOR_PATH).replace("%", "%%")
     parser.add_argument(
         "--output", type=Path, default=Path(default), help="sidecar of the network (default: %(default)s)"
     )

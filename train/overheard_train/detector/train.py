@@ -7,6 +7,7 @@ import datetime
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from overheard_train.checkout import commit
 from overheard_train.data import open_data
 from overheard_train.detector.convert import MAX_BYTES, convert, outputs_of, write_detector
 from overheard_train.detector.examples import KINDS
-from overheard_train.detector.network import fit, rows_of
+from overheard_train.detector.network import Fitted, fit, rows_of
 from overheard_train.detector.store import stored_examples
 from overheard_train.detector.streams import make_streams
 from overheard_train.detector.threshold import Choice, choose
@@ -73,8 +74,21 @@ def train(names: Sequence[str], output: Path, options: Options) -> Choice:
     log.info("choosing the smoothing on held-out recordings")
     streams = make_streams(data, options.streams)
     choice = choose([(one.kind, outputs_of(tflite, fitted, one.features)) for one in streams])
+    facts = facts_of(options, fitted, tflite, held_out, choice)
+    write_detector(output, tflite, fitted, choice.smoothing, facts)
+    return choice
+
+
+def facts_of(
+    options: Options,
+    fitted: Fitted,
+    tflite: bytes,
+    held_out: tuple[npt.NDArray[np.floating], npt.NDArray[np.uint8]],
+    choice: Choice,
+) -> dict[str, Any]:
+    """Return what the sidecar says about the training."""
     float_outputs, outputs = fitted.outputs(held_out[0]), outputs_of(tflite, fitted, held_out[0])
-    facts = {
+    return {
         "training": {
             **dataclasses.asdict(options),
             "loss": round(fitted.loss, 4),
@@ -87,8 +101,6 @@ def train(names: Sequence[str], output: Path, options: Options) -> Choice:
             **{key: value for key, value in dataclasses.asdict(choice).items() if key != "smoothing"},
         },
     }
-    write_detector(output, tflite, fitted, choice.smoothing, facts)
-    return choice
 
 
 def separation(outputs: npt.NDArray[np.floating], labels: npt.NDArray[np.uint8]) -> dict[str, float]:
