@@ -34,6 +34,7 @@ class TrackRules:
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
     restart_s : a track that begins again at most this much before or after its end is a new play
     shortest_s : a play starts when this much of it was heard; a shorter one was a mistake
+    telling_s : a shorter match does not tell tracks apart that share its passage
     resume_s : a play that ended goes on if its track goes on within this time, as after a pause
     rewind_s : the position in the track may differ by this much after a pause
     jump_s : a start that differs by more is corrected, when an alignment explains the play better
@@ -53,6 +54,7 @@ class TrackRules:
     recall_s: float = 20.0
     restart_s: float = 10.0
     shortest_s: float = 2.0
+    telling_s: float = 2.5
     resume_s: float = 60.0
     rewind_s: float = 10.0
     jump_s: float = 2.0
@@ -139,9 +141,9 @@ def agree(first: Match, second: Match, drift_s: float) -> bool:
     return any(abs(one - other) <= drift_s for one in alignments_of(first) for other in others)
 
 
-def narrowed(readings: Readings, matches: Iterable[Match], drift_s: float) -> Readings:
-    """Return the readings that explain all accepted matches; a match that none explains is left out."""
+def narrowed(readings: Readings, matches: Iterable[Match], rules: TrackRules) -> Readings:
+    """Return the readings that explain all telling matches; a match that none explains is left out."""
     for match in matches:
-        if match.accepted:
-            readings = common(readings, readings_of(match), drift_s) or readings
+        if match.accepted and match.end_s - match.start_s >= rules.telling_s:
+            readings = common(readings, readings_of(match), rules.drift_s) or readings
     return readings

@@ -197,8 +197,13 @@ def recording_rules(duration_s: float, windows: Windows) -> TrackRules:
     matches need.
     """
     n_windows = 1.0 if windows.single else duration_s / windows.hop_s
-    strong_above = min(TrackRules.strong_above, math.log(n_windows))
-    return TrackRules(strong_above=strong_above, shortest_s=0.0 if windows.single else TrackRules.shortest_s)
+    return TrackRules(
+        strong_above=min(TrackRules.strong_above, math.log(n_windows)),
+        confirm_above=0.0,  # two accepted matches that agree are enough
+        confirm_below=0.0,
+        shortest_s=0.0 if windows.single else TrackRules.shortest_s,
+        telling_s=0.0 if windows.single else TrackRules.telling_s,
+    )
 
 
 def _read(stream: Iterator[FloatArray], n_wanted: int) -> FloatArray:

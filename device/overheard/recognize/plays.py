@@ -211,9 +211,10 @@ class PlayTracker:
         else:
             floor_s = self._floor_s
         start_s = min(max(first_s, begin_s, floor_s), match.end_s)
-        readings = narrowed(readings_of(match), self._recent, self._rules.drift_s)
+        readings = narrowed(readings_of(match), self._recent, self._rules)
         found = OpenPlay(match, readings, start_s, self._rules)
-        if found.length_s < self._rules.shortest_s:
+        least_s = self._rules.shortest_s if len(readings) == 1 else self._rules.telling_s
+        if found.length_s < least_s:
             return []  # wait for more of it
         self._pending = None
         if current is None:
