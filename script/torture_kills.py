@@ -81,7 +81,9 @@ def listen_killed(folder: Path, tries: int, _seconds: float) -> Outcome:
         listening.kill()
         outcome.tries += 1
         n_printed += len(listening.plays("play_started"))
-        outcome.lost(*listening.faults(), *differences(listening.events, history), *unsound(history))
+        outcome.lost(
+            *listening.faults(), *differences(listening.events, history, killed=True), *unsound(history)
+        )
     outcome.facts.append(f"{n_printed} plays printed")
     return outcome
 

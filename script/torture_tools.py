@@ -179,21 +179,24 @@ class Listening:
             self.messages.append(line.decode(errors="replace").rstrip())
 
 
-def differences(events: Sequence[dict[str, Any]], history: Path) -> list[str]:
+def differences(events: Sequence[dict[str, Any]], history: Path, killed: bool = False) -> list[str]:
     """Compare what was printed with the history; return each difference.
 
-    A play that was printed must have a row. If its end was printed, the row must have this end.
+    A play that was printed must have a row. If its end was printed, the row must have its last end; or a
+    later one if `listen` was killed, because a play that goes on after a pause is written before it is printed.
     """
     ends = collections.defaultdict(list)  # by start and track: a play can start where an empty one ended
     for row in read_plays(history)[0]:
         ends[row.started_at, row.track_id].append(row.ended_at)
-    reasons = []
+    reasons, printed = [], {}
     for event in events:
-        if event["event"] not in ("play_started", "play_ended"):
-            continue
-        found = ends.get((event["started_at"], event["play"]["track"]["id"]))
-        if found is None:
-            reasons.append(f"no row for {event['event']} at {event['started_at']}")
-        elif event["event"] == "play_ended" and event["ended_at"] not in found:
-            reasons.append(f"ended at {event['ended_at']}, in the history {', '.join(found)}")
+        if event["event"] in ("play_started", "play_ended"):
+            key = event["started_at"], event["play"]["track"]["id"]
+            # A play that goes on after a pause is started again: its end is open until it is printed.
+            printed[key] = event["ended_at"] if event["event"] == "play_ended" else ""
+    for key, end in printed.items():
+        if key not in ends:
+            reasons.append(f"no row for the play at {key[0]}")
+        elif end and end not in ends[key] and not (killed and max(ends[key]) > end):
+            reasons.append(f"ended at {end}, in the history {', '.join(ends[key])}")
     return reasons
