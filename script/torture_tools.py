@@ -183,7 +183,7 @@ def differences(events: Sequence[dict[str, Any]], history: Path, killed: bool = 
     """Compare what was printed with the history; return each difference.
 
     A play that was printed must have a row. If its end was printed, the row must have its last end; or a
-    later one if `listen` was killed, because a play that goes on after a pause is written before it is printed.
+    later one if `listen` was killed: a play that goes on after a pause is written before it is printed.
     """
     ends = collections.defaultdict(list)  # by start and track: a play can start where an empty one ended
     for row in read_plays(history)[0]:
