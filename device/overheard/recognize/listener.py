@@ -10,7 +10,7 @@ import numpy as np
 
 from overheard.events import Event, Match, Status
 from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
-from overheard.hear.gate import LevelGate, MusicDetector
+from overheard.hear.gate import AllIsMusic, LevelGate
 from overheard.recognize.engine import Engine
 from overheard.recognize.looks import Looks
 from overheard.recognize.plays import PlayTracker, TrackRules
@@ -70,7 +70,7 @@ class Listener:
         self._spec = self._engine.embedder.spec
         self._windows = windows or Windows()
         self._gate = LevelGate(gate or GateSettings())
-        self._detector = detector or MusicDetector()
+        self._detector = detector or AllIsMusic()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
         self._n_samples = 0  # so far, lost sound included

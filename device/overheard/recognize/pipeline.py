@@ -19,7 +19,7 @@ from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.model import Model
 from overheard.hear.detector import DETECTOR_PATH, MusicDetector
-from overheard.hear.gate import MusicDetector as AllIsMusic
+from overheard.hear.gate import AllIsMusic
 from overheard.recognize.alignments import Window
 from overheard.recognize.engine import Engine
 from overheard.recognize.listener import Detector, Listener

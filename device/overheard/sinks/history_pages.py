@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from overheard.sinks.history_file import columns_of, explained, open_for_reading, version
-from overheard.sinks.history_rows import PlayRow, _checked
+from overheard.sinks.history_rows import PlayRow, checked
 
 _NAMED = "(unknown_id IS NULL OR label IS NOT NULL)"
 # What can be shown, and the condition of each.
@@ -97,7 +97,7 @@ def _query(path: Path, where: str, values: tuple[str | int, ...]) -> list[PlayRo
         # SQLite's own LIKE knows upper and lower case of ASCII only.
         db.create_function("contains", 2, _contains, deterministic=True)
         raw = _select(db, where, values)
-    return [row for row in map(_checked, raw) if row is not None]
+    return [row for row in map(checked, raw) if row is not None]
 
 
 def _select(db: sqlite3.Connection, where: str, values: tuple[str | int, ...]) -> list[tuple[object, ...]]:

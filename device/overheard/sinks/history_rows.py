@@ -90,7 +90,7 @@ def read_plays(
         if not version(db):
             return [], 0
         raw = _ended_since(db, path, since or "")
-    rows = [row for row in map(_checked, raw) if row is not None]
+    rows = [row for row in map(checked, raw) if row is not None]
     if len(rows) < len(raw):
         log.warning("%s: %s with invalid values left out", path, plural(len(raw) - len(rows), "play"))
     rows = [row for row in rows if hidden or not row.hidden]
@@ -112,7 +112,7 @@ def recover(damaged: Path, db: sqlite3.Connection) -> int:
     """Copy the readable plays of a damaged history into a new one; return how many."""
     try:
         with open_for_reading(damaged) as old:
-            rows = [row for row in map(_checked, _readable(old)) if row is not None] if version(old) else []
+            rows = [row for row in map(checked, _readable(old)) if row is not None] if version(old) else []
     except HistoryError:
         return 0  # nothing is readable
     marks = ", ".join("?" * len(_NAMES))
@@ -154,7 +154,7 @@ def _readable(db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
         yield from rows
 
 
-def _checked(raw: tuple[object, ...]) -> PlayRow | None:
+def checked(raw: tuple[object, ...]) -> PlayRow | None:
     """Return the row if each value has its type, and the times are times."""
     values, (text, speed, favourite, wrong, unknown_id, label) = raw[:13], raw[13:]
     speed = 1.0 if speed is None else speed
@@ -176,7 +176,7 @@ def _checked(raw: tuple[object, ...]) -> PlayRow | None:
 
 
 def _raw(row: PlayRow) -> tuple[object, ...]:
-    """Return the values of a row in the file; the reverse of `_checked`."""
+    """Return the values of a row in the file; the reverse of `checked`."""
     alternatives = json.dumps(row.alternatives) if row.alternatives else None
     return tuple(alternatives if name == "alternatives" else getattr(row, name) for name in _NAMES)
 

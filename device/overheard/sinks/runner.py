@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from overheard.events import Event, PlayUpdated, Status
+from overheard.events import Event, PlayUpdated
 from overheard.sinks.lines import SinkClosed
 
-__all__ = ["Sink", "SinkClosed", "SinkRunner", "Store", "Watcher", "close_all"]
+__all__ = ["Sink", "SinkClosed", "SinkRunner", "Store", "close_all"]
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +69,6 @@ class Ticking(Sink, Protocol):
 
     def tick(self) -> None:
         """Do what is due; called about once a second while there are no events."""
-
-
-@runtime_checkable
-class Watcher(Sink, Protocol):
-    """A sink that also takes the status of the listener."""
-
-    def publish_status(self, status: Status) -> None:
-        """Take the newest status, without waiting: the thread that processes the sound calls this."""
 
 
 @runtime_checkable
