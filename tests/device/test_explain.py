@@ -21,6 +21,8 @@ from overheard.recognize.explain import explain
 from overheard.recognize.pipeline import Recognizer
 from overheard.sinks.history import HistorySink
 
+pytestmark = pytest.mark.slow
+
 RATE = 8000
 PIECES = [synthesize(500 + number, 40.0) for number in range(3)]  # the last one is not in the catalogue
 

@@ -18,6 +18,8 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.recognize.pipeline import Recognizer
 
+pytestmark = pytest.mark.slow
+
 RATE = 8000
 BLOCK = RATE // 4
 SHORTEST_S = 2.0

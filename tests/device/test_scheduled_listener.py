@@ -17,6 +17,8 @@ from overheard.recognize.listener import Listener
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.schedule import Schedule
 
+pytestmark = pytest.mark.slow
+
 RATE = 8000
 BLOCK = RATE // 4
 SONG_S = 60.0

@@ -23,6 +23,8 @@ from overheard.recognize.unknown_store import Unknown, UnknownStore
 from overheard.settings import Settings
 from overheard.sinks.history import HistorySink, read_plays
 
+pytestmark = pytest.mark.slow
+
 RATE = 8000
 SONGS = {number: synthesize(400 + number, 60.0).waveform for number in range(4)}
 KNOWN = 0
