@@ -135,7 +135,7 @@ def test_the_cost_of_a_recording_grows_no_faster_than_its_length(
         counts |= dict.fromkeys(counts, 0)
         recognizer.identify(np.resize(pieces[6].waveform, int(length_s * RATE)))
         per_second[length_s] = {name: count / length_s for name, count in counts.items()}
-    assert per_second[15.0]["embedded"] > 2.0
+    assert per_second[15.0]["embedded"] > 1.5  # 1.3 in the coarse pass; the rest varies
     for length_s in lengths_s:
         assert per_second[length_s]["embedded"] < per_second[15.0]["embedded"]
         assert per_second[length_s]["searched"] < 0.95 * per_second[15.0]["searched"]  # pays for more windows
