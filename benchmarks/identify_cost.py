@@ -20,7 +20,6 @@ from typing import Any
 from overheard_bench import RESULTS, output, report, scenes  # first: BLAS gets one thread, as in commands
 
 # isort: split
-from overheard.catalogue.pack import open_pack
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import Model, load_model
 from overheard.recognize.pipeline import Recognizer
@@ -61,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
     """Identify clips of known and of unknown music."""
     setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
-    starter = scenes.starter_pack()
-    paths = [*sorted((setup.data_dir / "packs").glob("*.pack")), *([starter] if starter else [])]
-    recognizer = Recognizer(model, [open_pack(path, model.digest) for path in paths])
+    recognizer = Recognizer(model, scenes.open_packs(setup, model))
     times = {name: cpu_s(recognizer, setup, name, args.repeats) for name in (KNOWN, UNKNOWN)}
     return {
         "clips": clips(times[KNOWN]),

@@ -27,7 +27,7 @@ from overheard_bench import (  # first: one BLAS thread
 )
 
 # isort: split
-from overheard.catalogue.pack import Pack, open_pack
+from overheard.catalogue.pack import Pack
 from overheard.catalogue.search import Catalogue
 from overheard.demo.synth import write_wav
 from overheard.errors import OverheardError
@@ -91,7 +91,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
     """Measure everything."""
     setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
-    packs = open_packs(setup, model)
+    packs = scenes.open_packs(setup, model)
     result: dict[str, Any] = {
         "runtimes": {
             name: {"version": version} | stages_of(name, setup, model, packs, args.seconds)
@@ -106,13 +106,6 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     }
     result["targets"] = targets(result)
     return result
-
-
-def open_packs(setup: scenes.Setup, model: Model) -> list[Pack]:
-    """Open the packs that `overheard listen` searches."""
-    paths = sorted((setup.data_dir / "packs").glob("*.pack"))
-    starter = scenes.starter_pack()
-    return [open_pack(path, model.digest) for path in (*paths, *([starter] if starter else []))]
 
 
 def stage_methods() -> dict[str, list[Method]]:

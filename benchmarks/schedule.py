@@ -19,7 +19,6 @@ from typing import Any
 from overheard_bench import RESULTS, output, report, scenes  # first: BLAS gets one thread, as in commands
 
 # isort: split
-from overheard.catalogue.pack import open_pack
 from overheard.errors import OverheardError
 from overheard.events import Event, MusicUnknown, PlayStarted
 from overheard.fingerprint.frontend import FloatArray
@@ -59,9 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
     """Listen to every scene in both ways."""
     setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
-    starter = scenes.starter_pack()
-    paths = [*sorted((setup.data_dir / "packs").glob("*.pack")), *([starter] if starter else [])]
-    packs = [open_pack(path, model.digest) for path in paths]
+    packs = scenes.open_packs(setup, model)
     recognizers = {name: Recognizer(model, packs, scheduled=name == WITH) for name in (WITH, WITHOUT)}
     sounds = {scene: scenes.sound(setup, scene, args.seconds) for scene in scenes.SCENES}
     return {

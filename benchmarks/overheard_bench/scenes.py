@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import overheard
+from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.pack_state import PackState, save_state
 from overheard.demo.synth import synthesize, write_wav
 from overheard.fingerprint.model import Model
@@ -104,6 +105,13 @@ def _join(parts: Sequence[FloatArray], seconds: float) -> FloatArray:
         joined.append(part * np.float32(level / max(float(np.sqrt(np.mean(part**2))), 1e-9)))
         n_joined += len(part)
     return np.clip(np.concatenate(joined)[:n_samples], -1, 1).astype(np.float32)
+
+
+def open_packs(setup: Setup, model: Model) -> list[Pack]:
+    """Open the packs that `overheard listen` searches."""
+    paths = sorted((setup.data_dir / "packs").glob("*.pack"))
+    starter = starter_pack()
+    return [open_pack(path, model.digest) for path in (*paths, *([starter] if starter else []))]
 
 
 def starter_pack() -> Path | None:
