@@ -223,6 +223,9 @@ class Matcher:
 
     def _number(self, track_id: str, tracks: IntArray) -> int | None:
         """Return the number of a track if it is among these."""
+        known = self.number(track_id)
+        if known is not None and known in tracks:  # saves the metadata of all of them
+            return known
         return next((n for n in np.unique(tracks).tolist() if self.index.track(n).id == track_id), None)
 
     def _prefer(self, scores: AlignedTracks, best: int, copies: Collection[int], playing: str | None) -> int:
