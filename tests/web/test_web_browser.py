@@ -186,8 +186,8 @@ def test_a_wrong_play_is_left_out_and_can_be_taken_back(page: Any, history: Path
     page.get_by_role("button", name="Undo").wait_for()
     assert [row.wrong for row in read_plays(history, hidden=True)[0]].count(True) == 1
     page.get_by_role("button", name="Wrong", exact=True).click()
-    page.locator(".was-wrong").wait_for()
-    page.get_by_role("button", name="Details of Alpha").click()
+    until(page, "document.querySelectorAll('.plays > li').length === 1")
+    page.locator(".was-wrong").get_by_role("button", name="Details of Alpha").click()
     page.get_by_role("button", name="This was wrong").click()
     page.locator(".was-wrong").wait_for(state="detached")
     assert not any(row.wrong for row in read_plays(history, hidden=True)[0])
