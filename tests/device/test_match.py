@@ -11,7 +11,7 @@ from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
 from overheard.recognize.alignments import Window
 from overheard.recognize.match import Matcher, Playing
-from overheard.recognize.scoring import Scoring
+from overheard.recognize.scoring import Confidence, Scoring
 from overheard_bench.exhaustive import ExhaustiveCatalogue
 
 STEP = 4
@@ -204,3 +204,45 @@ def test_an_invalid_scoring_is_refused(changes: dict[str, object], reason: str) 
     incomplete = {name: value for name, value in stored.items() if name != "threshold"}
     with pytest.raises(ModelError, match="threshold is missing"):
         Scoring.from_manifest({"scoring": incomplete})
+
+
+CURVE = {"slope": 1.7, "offset": 0.6, "lowest": 0.001, "highest": 0.99}
+
+
+def test_confidence_grows_with_the_log_odds_between_its_limits() -> None:
+    stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    curve = Scoring.from_manifest({"scoring": stored | {"confidence": CURVE}}).confidence
+    values = [curve.of(log_odds) for log_odds in (-1e9, -800.0, -3.0, -1.0, 0.0, 1.0, 3.0, 800.0, 1e9)]
+    assert values == sorted(values)
+    assert len(set(values[1:-1])) == 7
+    assert values[0] == pytest.approx(0.001)
+    assert values[-1] == pytest.approx(0.99)
+    assert curve.of(-0.6 / 1.7) == pytest.approx((0.001 + 0.99) / 2)
+
+
+def test_a_manifest_without_a_curve_has_the_log_odds_as_confidence() -> None:
+    stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    assert Scoring.from_manifest({"scoring": stored}).confidence == Confidence()
+    assert Confidence().of(0.0) == 0.5
+    assert Confidence().of(2.0) == pytest.approx(1 / (1 + np.exp(-2.0)))
+
+
+@pytest.mark.parametrize(
+    ("curve", "reason"),
+    [
+        ([], "confidence must be an object"),
+        (CURVE | {"slope": -1.7}, "slope is out of range"),
+        (CURVE | {"slope": 0}, "slope is out of range"),
+        (CURVE | {"slope": "steep"}, "slope must be a finite number"),
+        (CURVE | {"offset": float("inf")}, "offset must be a finite number"),
+        (CURVE | {"lowest": -0.1}, "lowest is out of range"),
+        (CURVE | {"highest": 1.1}, "highest is out of range"),
+        (CURVE | {"lowest": 0.9, "highest": 0.5}, "highest is out of range"),
+        ({"slope": 1, "offset": 0, "lowest": 0}, "highest is missing"),
+    ],
+)
+def test_an_invalid_curve_is_refused(curve: object, reason: str) -> None:
+    stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    with pytest.raises(ModelError, match=f"scoring is invalid .*{reason}") as caught:
+        Scoring.from_manifest({"scoring": stored | {"confidence": curve}})
+    assert "\n" not in str(caught.value)

@@ -137,7 +137,7 @@ class Matcher:
             offset_s=evidence.offset_frames / frames_per_s + first_s,
             score=score,
             threshold=self.scoring.threshold,
-            confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
+            confidence=self.scoring.probability(evidence),
             margin=evidence.margin,
             similarity=evidence.similarity,
             alternatives=self._alternatives(tracks, best, first_s) if is_accepted else (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from overheard.errors import REINSTALL, ModelError
 from overheard.fingerprint.json_values import JsonValueError, get_number, get_numbers, get_object
 
 MIN_SEGMENTS = 0.25  # lower limit of Evidence.n_segments in its logarithm
+MAX_ARGUMENT = 500.0  # of the logistic function; beyond it, floats cannot show a difference
+SLOPES = (0.01, 100.0)  # of a confidence; outside, it would be the same for all matches, or a step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,42 @@ class Evidence:
 
 
 @dataclasses.dataclass(frozen=True)
+class Confidence:
+    """The probability that a match is right, as a logistic curve of its log-odds between two limits.
+
+    The log-odds rank matches well, but are no probabilities: a few matches, such as those of a passage that
+    two tracks share, are wrong at any log-odds, and flatten the fit for all others. The curve is fitted to
+    the log-odds of the same trials, and the limits take up these few.
+
+    Attributes
+    ----------
+    slope, offset : of the curve's argument; the slope is positive, so that the probability never falls
+    lowest, highest : limits of the probability, 0-1
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+    lowest: float = 0.0
+    highest: float = 1.0
+
+    def of(self, log_odds: float) -> float:
+        """Return the probability, 0-1."""
+        argument = float(np.clip(self.slope * log_odds + self.offset, -MAX_ARGUMENT, MAX_ARGUMENT))
+        return self.lowest + (self.highest - self.lowest) / (1 + math.exp(-argument))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Confidence:
+        """Read and validate the values of a manifest. Raises JsonValueError."""
+        lowest = get_number(values, "lowest", 0.0, 1.0)
+        return cls(
+            slope=get_number(values, "slope", *SLOPES),
+            offset=get_number(values, "offset"),
+            lowest=lowest,
+            highest=get_number(values, "highest", lowest, 1.0),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Scoring:
     """Calibrated weights and threshold. The defaults serve tests and models without a calibration.
 
@@ -62,16 +101,23 @@ class Scoring:
         Values between the lengths are interpolated.
     threshold : float
         A match with this score or a higher one is accepted.
+    confidence : Confidence
+        Converts log-odds to a probability.
     """
 
     weights: tuple[float, ...] = (36.0, -36.0, 5.0, 1.5, 0.0, -3.0)
     lengths_s: tuple[float, ...] = (2.0, 10.0)
     penalties: tuple[float, ...] = (0.0, 0.0)
     threshold: float = 4.0
+    confidence: Confidence = Confidence()
 
     def log_odds(self, evidence: Evidence) -> float:
         """Return the log-odds that the track is correct."""
         return float(np.dot(self.weights, evidence.features()))
+
+    def probability(self, evidence: Evidence) -> float:
+        """Return the probability that the track is correct, 0-1."""
+        return self.confidence.of(self.log_odds(evidence))
 
     def score(self, evidence: Evidence, length_s: float) -> float:
         """Return the score of evidence from a window of this length, to compare with the threshold."""
@@ -110,4 +156,15 @@ class Scoring:
             lengths_s=lengths_s,
             penalties=get_numbers(values, "penalties", len(lengths_s)),
             threshold=get_number(values, "threshold"),
+            confidence=_confidence(values),
         )
+
+
+def _confidence(values: Mapping[str, Any]) -> Confidence:
+    """Return the curve of a calibration; log-odds as they are in a manifest that has none."""
+    if values.get("confidence") is None:
+        return Confidence()
+    try:
+        return Confidence.from_dict(get_object(values, "confidence"))
+    except JsonValueError as error:
+        raise JsonValueError(f"confidence: {error}") from error
