@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from overheard.catalogue.pack import open_pack, shipped_packs_dir
 from overheard.catalogue.search import N_CANDIDATES
 from overheard.errors import ModelError
 from overheard.events import Track
@@ -11,7 +14,8 @@ from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
 from overheard.recognize.alignments import Window
 from overheard.recognize.match import Matcher, Playing
-from overheard.recognize.scoring import Confidence, Scoring
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.scoring import Confidence, Evidence, Scoring
 from overheard_bench.exhaustive import ExhaustiveCatalogue
 
 STEP = 4
@@ -204,6 +208,52 @@ def test_an_invalid_scoring_is_refused(changes: dict[str, object], reason: str) 
     incomplete = {name: value for name, value in stored.items() if name != "threshold"}
     with pytest.raises(ModelError, match="threshold is missing"):
         Scoring.from_manifest({"scoring": incomplete})
+
+
+def tone(hz: float, seconds: float) -> np.ndarray:
+    return (0.1 * np.sin(2 * np.pi * hz * np.arange(round(8000 * seconds)) / 8000)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def starter() -> Recognizer:
+    model = default_model()
+    return Recognizer(model, [open_pack(shipped_packs_dir() / "starter.pack", model.digest)])
+
+
+@pytest.mark.parametrize("seconds", [5, 10])
+def test_a_steady_tone_is_no_track(starter: Recognizer, seconds: int) -> None:
+    """A sine of 440 Hz is similar to a track of the starter pack, all the time."""
+    found = starter.identify(tone(440, seconds))
+    assert found.best is not None
+    assert found.verdict == "unknown"
+    assert found.best.confidence < 0.5
+    assert found.best.score < found.best.threshold - 1
+
+
+def test_segments_that_are_alike_count_as_one() -> None:
+    alone = Evidence(0, 0, 0.5, 0.4, 0.1, 1.0, 0.6, (0, 60))
+    many = dataclasses.replace(alone, n_segments=9.0)
+    scoring = Scoring.from_manifest(default_model().manifest)
+    tone_like = dataclasses.replace(many, alike=1.0)
+    assert tone_like.features() == pytest.approx(alone.features())
+    assert scoring.score(tone_like, 10.0) == pytest.approx(scoring.score(alone, 10.0 / 9))
+    music_like = dataclasses.replace(many, alike=0.5)
+    assert music_like.distinct == 1
+    assert music_like.features() == many.features()
+    shares = [dataclasses.replace(many, alike=alike).distinct for alike in (0.6, 0.7, 0.8, 0.9, 1.0)]
+    assert shares == sorted(shares, reverse=True)
+    assert dataclasses.replace(alone, alike=1.0).distinct == 1
+
+
+def test_only_segments_that_share_no_sound_tell_whether_a_window_repeats_itself() -> None:
+    world = World()
+    query = world.query(3, 320, 12, noise=0.0)  # 1.5 s: all of its segments overlap
+    rows, found = np.arange(len(query)), world.index.candidates(query)
+    queries = Queries(query, np.full(len(query), 0.8, dtype=np.float32))
+    assert Window(queries, rows * STEP, found, rows, int(rows[-1]) * STEP).alike(SPEC.n_frames) == 0
+    steady = Queries(np.repeat(query[:1], 12, axis=0), queries.expected)
+    window = Window(steady, rows * SPEC.hop_frames, found, rows, int(rows[-1]) * SPEC.hop_frames)
+    assert window.alike(SPEC.n_frames) == pytest.approx(1.0)
 
 
 CURVE = {"slope": 1.7, "offset": 0.6, "lowest": 0.001, "highest": 0.99}

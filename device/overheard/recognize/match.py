@@ -219,6 +219,7 @@ class Matcher:
             n_segments=float(scores.weights[row].sum()),
             expected=float(window.queries.expected.mean()),
             heard_frames=matched_frames(scores, row, window.last_frame, self.spec.n_frames),
+            alike=window.alike(self.spec.n_frames),
         )
 
     def _number(self, track_id: str, tracks: IntArray) -> int | None:

@@ -14,6 +14,7 @@ from overheard.errors import REINSTALL, ModelError
 from overheard.fingerprint.json_values import JsonValueError, get_number, get_numbers, get_object
 
 MIN_SEGMENTS = 0.25  # lower limit of Evidence.n_segments in its logarithm
+ALIKE = 0.6  # mean cosine of a window's segments above which they repeat each other
 MAX_ARGUMENT = 500.0  # of the logistic function; beyond it, floats cannot show a difference
 SLOPES = (0.01, 100.0)  # of a confidence; outside, it would be the same for all matches, or a step
 
@@ -32,6 +33,7 @@ class Evidence:
     n_segments : number of catalogue segments compared, weighted by 0-1
     expected : cosine to expect from a correct match, judging by the sound quality
     heard_frames : first frame and end (exclusive) of the part of the window that matches
+    alike : mean cosine of the window's segments to each other, of those that share no sound
     """
 
     track: int
@@ -42,10 +44,22 @@ class Evidence:
     n_segments: float
     expected: float
     heard_frames: tuple[int, int]
+    alike: float = 0.0
+
+    @property
+    def distinct(self) -> float:
+        """Share of the segments that counts, 0-1: of a steady tone, all together prove no more than one.
+
+        It is the effective size of a sample whose members are correlated. Music is not affected: its segments
+        are rarely as similar to each other as `ALIKE`.
+        Source: Kish, Survey Sampling, 1965, section 5.4 (design effect of clusters).
+        """
+        correlation = min(max((self.alike - ALIKE) / (1 - ALIKE), 0.0), 1.0)
+        return 1 / (1 + correlation * max(self.n_segments - 1, 0.0))
 
     def features(self) -> tuple[float, ...]:
         """Return the features in the order of :attr:`Scoring.weights`; the last is 1, for the bias."""
-        logarithm = float(np.log(max(self.n_segments, MIN_SEGMENTS)))
+        logarithm = float(np.log(max(self.n_segments * self.distinct, MIN_SEGMENTS)))
         return (self.similarity, self.background, self.margin, logarithm, self.expected, 1.0)
 
 
@@ -121,7 +135,8 @@ class Scoring:
 
     def score(self, evidence: Evidence, length_s: float) -> float:
         """Return the score of evidence from a window of this length, to compare with the threshold."""
-        return self.log_odds(evidence) - float(np.interp(length_s, self.lengths_s, self.penalties))
+        distinct_s = length_s * evidence.distinct
+        return self.log_odds(evidence) - float(np.interp(distinct_s, self.lengths_s, self.penalties))
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], compact: bool = False) -> Scoring:
