@@ -4,7 +4,8 @@ A trial is one query with the evidence for its best match. Each query of a track
 twice: with its own track and without it. Queries of music that was never in the catalogue are asked once.
 Logistic regression weighs the evidence. Each query length then gets the penalty at which the requested share
 of the queries without their track would be false positives. The penalties are a smooth function of the
-length, since few of the trials of one length lie near the threshold. A second curve converts the weighted
+length, since few of the trials of one length lie near the threshold. No length's penalty accepts a match
+that is most probably wrong: sounds unlike all music have such matches. A second curve converts the weighted
 evidence to the probability that a match is right.
 """
 
@@ -31,9 +32,10 @@ from overheard_train.checkout import CHECKOUT
 Floats = npt.NDArray[np.float64]
 
 THRESHOLD = 4.0  # a convention: the penalties move each length's scores so that one threshold fits all
+LOWEST_LOG_ODDS = -1.0  # of an accepted match of any length
 RIDGE = 1e-3  # keeps the weights finite if the evidence separates the trials perfectly
 MAX_TRIALS_BYTES = 1 << 28  # some hundred thousand trials take 30 MB
-FALSE_ACCEPTS = 0.008  # leaves room below the 1% that the benchmarks allow for tracks outside the catalogue
+FALSE_ACCEPTS = 0.01  # of the queries of one length; the limit below leaves fewer of long ones
 LIMITS = ((0.0, 0.2), (0.8, 1.0))  # of the lowest and the highest confidence
 TINY = 1e-9  # keeps logarithms of probabilities finite
 START = (0.005, 0.995, 0.0, 0.0)  # of the fit: these two, the slope's logarithm, the offset
@@ -150,7 +152,7 @@ def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
     without_own = ~np.array([trial.in_catalogue for trial in trials])
     curve = fit_quantile(length_terms(lengths[without_own]), log_odds[without_own], 1 - false_accepts)
     lengths_s = sorted({trial.length_s for trial in trials})
-    quantiles = length_terms(np.array(lengths_s)) @ curve
+    quantiles = np.maximum(length_terms(np.array(lengths_s)) @ curve, LOWEST_LOG_ODDS)
     return {
         "weights": [round(float(weight), 4) for weight in weights],
         "lengths_s": lengths_s,

@@ -230,6 +230,37 @@ def test_a_steady_tone_is_no_track(starter: Recognizer, seconds: int) -> None:
     assert found.best.score < found.best.threshold - 1
 
 
+@pytest.mark.parametrize("seconds", [(3.0, 0.5, 1.0), (3.5, 1.0, 0.5), (0.0, 0.5, 4.5)])
+def test_the_pauses_of_a_sound_are_no_track(starter: Recognizer, seconds: tuple[float, ...]) -> None:
+    """Tracks begin or end with digital silence; a beep between such silence is none of them."""
+    parts = [tone(1000, length) * (number == 1) for number, length in enumerate(seconds)]
+    assert starter.identify(np.concatenate(parts)).verdict == "unknown"
+
+
+def test_segments_that_are_mostly_silent_are_not_embedded(starter: Recognizer) -> None:
+    window, _ = starter.window(np.concatenate([tone(1000, 2.9), np.zeros(8000 * 3, np.float32)]))
+    lengths = np.linalg.norm(window.queries.embeddings, axis=1)
+    np.testing.assert_allclose(lengths, np.where(window.starts <= 64, 1, 0), atol=0.01)
+    heard = window.audible()
+    assert heard.starts.tolist() == window.starts[lengths > 0].tolist()
+    assert len(heard.candidates.segments) == len(heard.rows) == len(heard.starts)
+
+
+def test_music_is_recognized_beside_digital_silence() -> None:
+    """The silent segments count neither for a track nor against it."""
+    world = World()
+    query = world.query(5, 320, 68, noise=0.3)
+    whole = world.match(query)
+    query[40:] = 0
+    half = world.match(query)
+    assert (half.track, half.offset_frames) == (whole.track, whole.offset_frames)
+    assert half.n_segments < whole.n_segments
+    assert half.similarity == pytest.approx(whole.similarity, abs=0.05)
+    assert half.background == pytest.approx(whole.background, abs=0.05)
+    query[:] = 0
+    assert world.match(query) is None
+
+
 def test_segments_that_are_alike_count_as_one() -> None:
     alone = Evidence(0, 0, 0.5, 0.4, 0.1, 1.0, 0.6, (0, 60))
     many = dataclasses.replace(alone, n_segments=9.0)

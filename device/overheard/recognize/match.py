@@ -175,6 +175,7 @@ class Matcher:
 
     def _align(self, window: Window, playing: Playing | None) -> _Aligned | None:
         """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
+        window = window.audible()
         ranked = vote(self.index, self.spec.hop_frames, window.candidates, window.starts[window.rows])
         if not len(ranked.tracks):
             return None
