@@ -129,3 +129,7 @@ def listen(opened: catalogue.OpenCatalogue, waveform: FloatArray) -> tuple[str |
     if not plays:
         return None, 0.0, unknown
     return opened.corpus_path(plays[0].track), plays[0].confidence, unknown
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
