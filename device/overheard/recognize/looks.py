@@ -69,12 +69,14 @@ class Looks:
         self._verifier.forget()
         self._changes.reset()
         self._changed = False
+        self._music = True
         if self._schedule is not None:
             self._schedule.reset()
 
     def advance(self, stretch: Stretch, engine: Engine, frames: FloatArray, music: bool) -> list[Event]:
         """Add frames to the stretch and look at them, as far as necessary; `music` says the detector."""
         stretch.add(frames)
+        self._music = music
         self._changed |= self._schedule is not None and self._changes.add(frames)
         events: list[Event] = []
         while self._next <= stretch.last_start:
@@ -144,7 +146,7 @@ class Looks:
         self._matched = self._next
         if found.match is not None and (self.best is None or found.match.score > self.best.score):
             self.best = found.match
-        events = self._tracker.update(found.match, found.start_s, found.end_s)
+        events = self._tracker.update(found.match, found.start_s, found.end_s, self._music)
         if self._schedule is not None:
             self._learn(self._schedule, found, stretch)
         if self._unknown is None:
