@@ -133,6 +133,10 @@ class Scoring:
         """Return the probability that the track is correct, 0-1."""
         return self.confidence.of(self.log_odds(evidence))
 
+    def odds(self, less: float) -> float:
+        """Return the odds that it is another track of a shared passage, which is this much less similar."""
+        return math.exp(-max(0.0, min(self.weights[0] * less, MAX_ARGUMENT)))
+
     def score(self, evidence: Evidence, length_s: float) -> float:
         """Return the score of evidence from a window of this length, to compare with the threshold."""
         distinct_s = length_s * evidence.distinct
