@@ -172,6 +172,7 @@ def test_a_recording_gives_the_same_answer_at_once_and_in_blocks(
     assert recognizer.identify_blocks(blocks) == recognizer.identify(waveform)
 
 
+@pytest.mark.slow
 def test_a_recording_of_many_hours_takes_bounded_memory(recognizer: Recognizer) -> None:
     silence = np.zeros(60 * RATE, np.float32)
     recognizer.identify(silence)
