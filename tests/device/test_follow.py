@@ -20,7 +20,7 @@ import indexing_fakes
 from overheard.index import follow
 from overheard.index.follow import Changes, on_network
 
-LIMIT_S = 60.0  # far more than needed, for busy machines
+LIMIT_S = 180.0
 HAS_WATCHDOG = importlib.util.find_spec("watchdog") is not None
 
 
