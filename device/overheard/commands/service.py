@@ -181,7 +181,7 @@ def needs_network(settings: Settings) -> bool:
     from overheard.sinks.registry import KINDS
 
     served = settings.sinks.metrics.enabled and settings.sinks.metrics.http
-    remote = settings.listen.input.startswith("stream:")
+    remote = any(spec.startswith("stream:") for spec in settings.listen.inputs)
     return served or remote or any(kind.network and kind.enabled(settings) for kind in KINDS)
 
 

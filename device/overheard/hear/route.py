@@ -77,11 +77,11 @@ class Route:
 
 
 @contextlib.contextmanager
-def watching_route(route: Route) -> Iterator[Callable[[], list[Rerouted]]]:
+def watching_route(route: Route, tag: str = "") -> Iterator[Callable[[], list[Rerouted]]]:
     """Watch a stream that has been opened; yield a function that returns the changes since its last call.
 
     A thread asks the sound server, so that the reader of the stream never waits. Without `pactl`, and for
-    devices that do not use the sound server, nothing happens.
+    devices that do not use the sound server, nothing happens. `tag` names the stream, as in `SoundServer`.
     """
     changes: collections.deque[Rerouted] = collections.deque(maxlen=100)
 
@@ -91,7 +91,7 @@ def watching_route(route: Route) -> Iterator[Callable[[], list[Rerouted]]]:
     if not SoundServer.available():
         yield take
         return
-    server = SoundServer()
+    server = SoundServer(tag)
     thread = threading.Thread(
         target=_watch, args=(server, route, changes.append), name="sound server", daemon=True
     )

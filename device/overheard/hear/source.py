@@ -25,6 +25,7 @@ class Gap:
     """Audio that was lost between two blocks."""
 
     n_samples: int  # at SAMPLE_RATE
+    slow: bool = True  # because the reader is too slow; False: the device was closed for a moment
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 // A list of plays, with what can be done with each.
 
-import { api } from "./api.js";
+import { api, live } from "./api.js";
 import { cover, el, icon, replace, svg, toast } from "./dom.js";
 import { clock, length, name, percent } from "./format.js";
 
@@ -34,7 +34,8 @@ function row(play, onChange) {
     onclick: () => change(play, { favourite: !play.favourite }, () => star.setAttribute("aria-pressed", String(play.favourite))),
   }, icon("star"));
   const tag = play.alternatives.length ? `or ${play.alternatives.length} more` : play.label !== null ? "named by you" : null;
-  const by = [play.track.artist, play.track.album].filter(Boolean).join(" · ");
+  const where = live.rooms.find((room) => play.source === room || play.source.startsWith(`${room}, `));
+  const by = [play.track.artist, play.track.album, where].filter(Boolean).join(" · ");
   item.append(
     el("div", { class: "play-row" },
       el("time", { datetime: play.started_at }, clock(started)),
