@@ -107,7 +107,7 @@ def open_sinks(
     forget_unknown: Callable[[float], object] | None = None,
     rooms: Sequence[str] = (),
 ) -> list[Sink]:
-    """Open the sinks that the arguments and the settings ask for; `source` is the input's name, if there are no rooms."""
+    """Open the sinks that the arguments and settings ask for; `source` is the name of the only input."""
     from overheard.sinks.history import HistorySink
     from overheard.sinks.jsonl import JsonLinesSink
     from overheard.sinks.live_view import LiveView, suits

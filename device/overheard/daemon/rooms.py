@@ -87,9 +87,7 @@ def run_rooms(
     Parameters
     ----------
     sources : by room; one that is lost is awaited, while the others go on
-    new_listener : returns a listener for a room, whose clock starts at 0
-
-    The others are those of `run_listen`.
+    new_listener : returns a listener for a room, whose clock starts at 0; the rest is as for `run_listen`
 
     Raises
     ------

@@ -122,6 +122,7 @@ class Session:
         self._now, self._elapsed = clocks
         self._status = status
         self._jump_s = settings.listen.queue_s + _JUMP_S
+        self._away = False  # whether the sound server connected the room to another source than its own
         self._listener: Listener | None = None
         self._started = 0.0  # Unix time
         self._began_s = 0.0  # the same moment on the clock that nobody sets
@@ -131,7 +132,9 @@ class Session:
     def process(self, item: Block | Gap | Rerouted) -> None:
         """Pass an item of the source to the listener, and its events to the sinks; report the status."""
         self._process(item)
-        if self._listener is not None:
+        if self._away:
+            self.report("disconnected")
+        elif self._listener is not None:
             self._status.publish(self._listener)
 
     @property
@@ -146,6 +149,8 @@ class Session:
     def _process(self, item: Block | Gap | Rerouted) -> None:
         if isinstance(item, Rerouted):
             self._change_source(item)
+            return
+        if self._away:
             return
         if isinstance(item, Gap):
             if item.slow:
@@ -168,8 +173,13 @@ class Session:
         self._send(self._listener.process(samples))
 
     def _change_source(self, change: Rerouted) -> None:
-        """End the open play, which was heard from the source so far, and report the change."""
-        self._warn(f"source changed: {_CHANGES[change.reason].format(change)}")
+        """End the open play, which was heard from the source so far, and report the change.
+
+        A room never hears another source, which may be that of another room, because its own is gone.
+        """
+        self._away = bool(self._room) and change.away
+        text = f"{change.before} is gone; waiting for it to return" if self._away else ""
+        self._warn(text or f"source changed: {_CHANGES[change.reason].format(change)}")
         if self._listener is None:
             self._started, self._n_samples = self._now(), 0
         self.end()

@@ -73,7 +73,8 @@ class Route:
         if now.source == self._usual:
             return Rerouted(self._name, f"pulse:{now.source}", f"pulse:{before}", "returned")
         reason: Literal["gone", "moved"] = "moved" if before in now.sources else "gone"
-        return Rerouted(f"pulse:{now.source}", f"pulse:{now.source}", f"pulse:{before}", reason)
+        names = f"pulse:{now.source}", f"pulse:{now.source}", f"pulse:{before}"
+        return Rerouted(*names, reason, away=now.source != self._home)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ class Rerouted:
     source: str  # value for --input
     before: str  # the source so far, value for --input
     reason: Literal["gone", "moved", "returned"]  # the one before is gone, or not, or the usual one is back
+    away: bool = dataclasses.field(default=False, compare=False)  # it is not the one that the user wants
 
 
 class DeviceLost(AudioError):

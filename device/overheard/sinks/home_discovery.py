@@ -67,7 +67,13 @@ def discovery(
         "sw_version": version(),
         "support_url": "https://github.com/overheard/overheard",
     }
-    device = {
+    device = _device(topics, name, area, via)
+    shared = {"availability_topic": availability or topics.own("availability")}
+    return json.dumps({"device": device, "origin": origin, **shared, "components": components})
+
+
+def _device(topics: Topics, name: str, area: str, via: str) -> dict[str, Any]:
+    return {
         "identifiers": [f"overheard_{topics.id}"],
         "name": name,
         "manufacturer": "overheard",
@@ -76,8 +82,6 @@ def discovery(
         **({"suggested_area": area} if area else {}),
         **({"via_device": f"overheard_{via}"} if via else {}),
     }
-    shared = {"availability_topic": availability or topics.own("availability")}
-    return json.dumps({"device": device, "origin": origin, **shared, "components": components})
 
 
 def _components(topics: Topics, can_pause: bool, cover: bool, hears: bool) -> dict[str, dict[str, Any]]:

@@ -82,8 +82,8 @@ class Hub:
 
     Attributes
     ----------
-    statuses : the last status of each room, or of the room ``""`` if there are none; empty while `listen` does
-        not run, or says nothing
+    statuses : the last status by room, that of the only input by ``""``; empty while `listen` does not run or
+        says nothing
     rooms : names of the rooms; empty if there are none
     dropped : streams that were ended because they were too far behind
     """
@@ -105,7 +105,7 @@ class Hub:
 
     @property
     def status(self) -> dict[str, Any] | None:
-        """The status of the first room in which something plays, or of the first one; None if there is none."""
+        """The status of the first room in which something plays, or of the first one; None if unknown."""
         playing = [status for status in self.statuses.values() if status.get("playing")]
         return next(iter([*playing, *self.statuses.values()]), None)
 
