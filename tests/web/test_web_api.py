@@ -379,3 +379,27 @@ def test_a_value_is_checked_in_depth() -> None:
     for value in values:
         with pytest.raises(InvalidValue):
             check(schema, value, "body")
+
+
+def test_each_room_has_a_status(web: WebServer) -> None:
+    server = LiveServer(web.data_dir / "live.sock", rooms=("kitchen", "bath"))
+    stream = web.stream()
+    try:
+        while stream.next("live")["rooms"] != ["kitchen", "bath"]:
+            pass
+        server.publish_status(dataclasses.replace(STATUS, room="bath", playing=None, state="silence"))
+        server.publish_status(dataclasses.replace(STATUS, room="kitchen"))
+        assert [stream.next("status")["room"] for _ in range(2)] == ["bath", "kitchen"]
+        answer = web.get("/api/v1/status").json
+        assert [status["room"] for status in answer["rooms"]] == ["bath", "kitchen"]
+        assert answer["status"]["room"] == "kitchen", "the one in which something plays"
+        server.handle(PlayStarted(PLAY, room="kitchen"), 1_000_000.0)
+        assert stream.next("play_started")["room"] == "kitchen"
+        late = web.stream()
+        assert {late.next("status")["room"] for _ in range(2)} == {"bath", "kitchen"}
+        late.close()
+    finally:
+        stream.close()
+        server.close()
+    wait_for_status(web, False)
+    assert web.get("/api/v1/status").json["rooms"] == []
