@@ -51,6 +51,7 @@ class Match:
     repeats: tuple[float, ...] = ()  # other positions in the track at start_s that fit as well
     similarity: float = 0.0  # mean, of the aligned segments
     continued: float | None = None  # score of the open play's track where it plays on; None if not compared
+    check: bool = False  # compared with the open play's track alone; score and margin say nothing
 
     @property
     def accepted(self) -> bool:
@@ -98,7 +99,7 @@ class PlayUpdated:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A match that a play rests on, as the history keeps it."""
+    """A match that a play rests on, or a check that it goes on, as the history keeps it."""
 
     at_s: float  # end of the window
     position_s: float  # in the track, there
@@ -106,6 +107,7 @@ class Look:
     threshold: float
     similarity: float
     margin: float
+    check: bool = False  # the sound was compared with the track of the play alone
 
 
 @dataclasses.dataclass(frozen=True)

@@ -365,3 +365,33 @@ def test_rooms_with_similar_names_have_topics_of_their_own() -> None:
     topics = [device.event_topic for device in devices.values()]
     assert len(set(topics)) == 4
     assert all(re.fullmatch(r"overheard/x_[a-z0-9_]+/event", topic) for topic in topics)
+
+
+def test_a_broker_that_announces_a_huge_packet_is_left(tmp_path: Path) -> None:
+    """MQTT allows packets of 256 MB, for which the client's library would ask for memory at once."""
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        with sink(tmp_path, server.getsockname()[1]) as runner:
+            client, _ = server.accept()
+            connections.append(client)
+            client.settimeout(20)
+            client.recv(1000)
+            client.sendall(b"\x20\x02\x00\x00")  # CONNACK
+            client.sendall(b"\x30\xff\xff\xff\x7f\x00\x05title")  # PUBLISH of 256 MB
+            assert until_closed(client)
+            again, _ = server.accept()  # it connects again, later
+            connections.append(again)
+            assert runner.dropped == 0
+    for connection in connections:
+        connection.close()
+
+
+def until_closed(client: socket.socket) -> bool:
+    """Read until the other side closes the connection."""
+    try:
+        while client.recv(65536):
+            pass
+    except ConnectionError:
+        return True
+    return True

@@ -403,3 +403,12 @@ def test_each_room_has_a_status(web: WebServer) -> None:
         server.close()
     wait_for_status(web, False)
     assert web.get("/api/v1/status").json["rooms"] == []
+
+
+def test_settings_that_the_page_may_not_write_are_not_editable(tmp_path: Path) -> None:
+    """As for the service of the Debian package, whose configuration belongs to root."""
+    setup = "import os; os.access = lambda path, mode: False"
+    with web_server(tmp_path / "data", setup=setup) as server:
+        answer = server.get("/api/v1/settings").json
+    assert answer["writable"] is False
+    assert not any(setting["editable"] for setting in answer["settings"])

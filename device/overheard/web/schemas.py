@@ -122,6 +122,7 @@ LOOK = record(
         "threshold": number("lowest accepted score"),
         "similarity": number("to the track, at most 1"),
         "margin": number("how much more similar than the next track"),
+        "check": flag("only this track was compared; score and margin say nothing"),
     }
 )
 UNKNOWN = record(

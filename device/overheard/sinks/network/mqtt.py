@@ -35,11 +35,21 @@ NAME = "mqtt"
 log = logging.getLogger(__name__)
 
 _KEEPALIVE_S = 30
+_MAX_PACKET_BYTES = 1 << 16  # a broker could announce 256 MB, which would be kept in memory
 _LAST_RETRY_S = 60
 _CLOSE_TIMEOUT_S = 0.5
 _TEST_TIMEOUT_S = 10.0
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PREFIX = re.compile(r"[^#+\0]{1,200}")
+
+
+class _Client(paho.Client):
+    """A client that ends the connection when the broker announces a large packet."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > _MAX_PACKET_BYTES:
+            raise ConnectionError("the broker sends too much")
+        return super()._sock_recv(bufsize)
 
 
 class MqttSink:
@@ -123,7 +133,7 @@ class MqttSink:
 
     def _new_client(self) -> paho.Client:
         chosen = self._chosen
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"overheard-{chosen.id}")
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=f"overheard-{chosen.id}")
         client.reconnect_delay_set(1, _LAST_RETRY_S)
         client.will_set(self._topics.own("availability"), OFFLINE, qos=1, retain=True)
         _identify(client, chosen)
@@ -206,7 +216,7 @@ def test(settings: Settings, _context: Context) -> str:
         result.append(str(reason) if reason.is_failure else "")
         answered.set()
 
-    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client = _Client(CallbackAPIVersion.VERSION2)
     _identify(client, chosen)
     client.on_connect = on_connect
     client.connect_async(chosen.host, chosen.port, _KEEPALIVE_S)
