@@ -262,7 +262,7 @@ def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
 def test_it_stops_on_sigterm_with_an_open_stream(tmp_path: Path) -> None:
     with web_server(tmp_path) as server:
         stream = server.stream()
-        assert stream.next("live") == {"running": False}
+        assert stream.next("live")["running"] is False
         server.process.terminate()
         assert server.process.wait(TIMEOUT_S) == 0
         stream.close()
