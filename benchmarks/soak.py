@@ -85,7 +85,9 @@ class Days(AudioSource):
         super().__init__()
         self._clock, self._n_hours, self._measure = clock, n_hours, measure
         rng = np.random.default_rng(3)
-        self._known, self._unknown = ([to_int16(piece.waveform / 2) for piece in p] for p in (known, unknown))
+        self._known, self._unknown = (
+            [to_int16(np.float32(0.5) * piece.waveform) for piece in p] for p in (known, unknown)
+        )
         self._talk = to_int16((0.1 * cafe(rng, 120 * SAMPLE_RATE, SAMPLE_RATE)).astype(np.float32))
         level = 10 ** (QUIET_DBFS / 20)
         self._quiet = to_int16((level * rng.standard_normal(60 * SAMPLE_RATE)).astype(np.float32))
