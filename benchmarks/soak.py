@@ -38,7 +38,7 @@ from overheard.settings import Settings, load
 from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.retention import RetentionSink
 from overheard.sinks.runner import Sink
-from overheard_bench import RESULTS, output
+from overheard_bench import RESULTS, appliance_report, output
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.process import memory_kb
 from overheard_bench.protocol import CACHE
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OverheardError as error:
         print(f"soak.py: {error}", file=sys.stderr)
         return 2
-    output.publish(args.out, "soak", result, table(result))
+    output.publish(args.out, "soak", result, appliance_report.soak(result))
     return 0
 
 
@@ -180,7 +180,7 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     )
     plays, count = read_plays(settings.history_path)
     return {
-        **{"hours": hours, "keep_days": KEEP_DAYS, "plays_kept": count},
+        **{"quick": args.quick, "hours": hours, "keep_days": KEEP_DAYS, "plays_kept": count},
         **{"titles": len({play.title for play in plays}), "cpu_s": time.process_time() - began_s},
         **{"environment": environment(), "model": model_facts(model)},
     }
@@ -211,33 +211,6 @@ def state(folder: Path) -> dict[str, float]:
         "files": len(files),
         "bytes": sum(path.stat().st_size for path in files),
     }
-
-
-def table(result: dict[str, Any]) -> str:
-    """Return the table of the first hour and of the end of each day."""
-    hours = result["hours"]
-    shown = [0, *range(23, len(hours), 24)]
-    if shown[-1] != len(hours) - 1:
-        shown.append(len(hours) - 1)
-    first = hours[0]["resident_kb"]
-    rows = [
-        [
-            f"{number + 1} h",
-            f"{hours[number]['resident_kb'] / 1024:.1f}",
-            f"{100 * (hours[number]['resident_kb'] / first - 1):+.1f}%",
-            *(f"{hours[number][name]:.0f}" for name in ("descriptors", "threads", "files")),
-            f"{hours[number]['bytes'] / 1000:.0f}",
-        ]
-        for number in shown
-    ]
-    header = ["after", "resident MB", "change", "descriptors", "threads", "files", "kB on disk"]
-    most = max(hour["resident_kb"] for hour in hours)
-    texts = (
-        f"{len(hours)} simulated hours in {result['cpu_s'] / 60:.1f} minutes of processor time;",
-        f"{result['plays_kept']} plays of the last {result['keep_days']} days in the history.",
-        f"At most {100 * (most / first - 1):.1f}% more memory than after the first hour.",
-    )
-    return f"{output.markdown(header, rows)}\n{' '.join(texts)}\n"
 
 
 if __name__ == "__main__":

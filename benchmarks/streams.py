@@ -28,7 +28,7 @@ from typing import Any
 from overheard.demo.synth import synthesize, write_wav
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import load_model
-from overheard_bench import RESULTS, output
+from overheard_bench import RESULTS, appliance_report, output
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.process import cpu_ns, environment_of, memory_kb
 from overheard_bench.protocol import CACHE
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OverheardError, RuntimeError) as error:
         print(f"streams.py: {error}", file=sys.stderr)
         return 2
-    output.publish(args.out, "streams", result, table(result))
+    output.publish(args.out, "streams", result, appliance_report.streams(result))
     return 0
 
 
@@ -138,8 +138,13 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             SCENES[1]: scene(args.seconds, port, listen, web, 1, 0, mel=True),
             SCENES[2]: scene(args.seconds, port, listen, web, args.streams, args.slow),
         }
-    facts = {"seconds": args.seconds, "streams": args.streams, "slow": args.slow, "scenes": scenes}
-    return {**facts, "environment": environment(), "model": model_facts(load_model())}
+    facts: dict[str, Any] = {
+        "quick": args.quick,
+        "seconds": args.seconds,
+        "streams": args.streams,
+        "slow": args.slow,
+    }
+    return {**facts, "scenes": scenes, "environment": environment(), "model": model_facts(load_model())}
 
 
 def scene(
@@ -166,24 +171,6 @@ def scene(
     }
     streams.close()
     return found
-
-
-def table(result: dict[str, Any]) -> str:
-    """Return the table of the scenes."""
-    rows = [
-        [
-            name,
-            *(f"{values[key]:.1f}" for key in ("listen_percent", "web_percent", "listen_mb", "web_mb")),
-            f"{values['lost_s']:.1f}",
-            f"{values['statuses_least']} to {values['statuses_most']}" if values["open"] else "",
-            values["open"],
-        ]
-        for name, values in result["scenes"].items()
-    ]
-    columns = ["% of a core: `listen`", "`web`", "MB: `listen`", "`web`", "s of audio lost"]
-    header = [f"{result['seconds']:.0f} s each", *columns, "statuses for each stream", "streams at the end"]
-    text = f"{result['streams']} streams are read, and {result['slow']} more are opened and never read."
-    return f"{output.markdown(header, rows)}\n{text}\n"
 
 
 @contextlib.contextmanager
