@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import CHECKOUT, RESULTS, output, report, scale_report
+from overheard_bench import CHECKOUT, RESULTS, appliance_report, output, report, scale_report
 from overheard_bench.environment import calibrations
 from overheard_bench.output import Result
 from overheard_bench.peers import report as peer_report
@@ -43,6 +43,8 @@ FILES = {  # the results that each block is made from
     "power": ("power",),
     "identify_cost": ("identify_cost",),
     "scale": ("scale",),
+    "soak": ("soak",),
+    "streams": ("streams",),
 }
 WITH_SCORING = (
     "accuracy",
@@ -57,6 +59,8 @@ KEYS = {  # what a file must contain to be a result
     "power": ("scenes", "meters", "environment", "model"),
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "scale": ("sizes", "paper", "environment", "model"),
+    "soak": ("hours", "plays_kept", "environment", "model"),
+    "streams": ("scenes", "seconds", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
@@ -126,7 +130,8 @@ def block(name: str, page: Path, results: Path) -> str:
     address = Path(os.path.relpath(picture, page.parent)).as_posix()
     shown = f"\n![{name}]({address})\n" if picture.is_file() else ""
     note = outdated(name, name, result["model"])
-    render = scale_report.scale if name == "scale" else getattr(report, name)
+    of_appliance: Any = appliance_report if name in ("soak", "streams") else report
+    render = scale_report.scale if name == "scale" else getattr(of_appliance, name)
     return f"{render(result)}{shown}\n{origin(result)}{note}\n"
 
 
