@@ -110,8 +110,9 @@ def textures(levels: FloatArray) -> FloatArray:
 
     Notes
     -----
-    They are, for each band: mean level; mean change over each of :data:`LAGS`; mean rise over :data:`RISES`; mean curvature over frequency, of single columns and of means over :data:`SMOOTHED` columns;
-    deviation of the level over time; the largest curvature of the longest means.
+    They are, for each band: mean level; mean change over each of :data:`LAGS`; mean rise over :data:`RISES`;
+    mean curvature over frequency, of single columns and of means over :data:`SMOOTHED` columns; deviation of
+    the level over time; the largest curvature of the longest means.
     """
     n_lags, n_rises, width = len(LAGS), len(RISES), levels.shape[1]
     combined = _COMBINATIONS @ levels

@@ -12,7 +12,7 @@ LONG_S = 20.0  # quiet must last for so long: whatever ends in it has ended by t
 
 
 class QuietBlocks:
-    """Joins the blocks of a long quiet to one every two seconds. Sound that may open the gate is not held back.
+    """Joins the blocks of a long quiet. Sound that may open the gate is not held back.
 
     A window of the gate lies in a block and the one before it, or in less. If both together have less energy
     than a window needs, the gate stays closed.

@@ -60,7 +60,7 @@ class Mix:
     """
 
     music: float = 0.5
-    others: tuple[float, ...] = (0.26, 0.28, 0.18, 0.1, 0.18)
+    others: tuple[float, ...] = (0.22, 0.27, 0.17, 0.1, 0.24)
     begin: float = 0.35
     begin_s: tuple[float, float] = (0.5, 6.0)
     end: float = 0.15
@@ -162,7 +162,7 @@ class ExampleMaker:
         return distort(recorded, self._degradation, rng)
 
     def _background(self, rng: np.random.Generator) -> FloatArray:
-        if rng.random() < 0.12:
+        if rng.random() < 0.2:
             return self._synthetic(rng)
         return self.noise.waveform(self._degradation, rng)
 
