@@ -13,6 +13,7 @@ from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.hear.gate import AllIsMusic, LevelGate
 from overheard.recognize.engine import Engine
 from overheard.recognize.looks import Looks
+from overheard.recognize.opinion import SecondOpinion
 from overheard.recognize.plays import PlayTracker, TrackRules
 from overheard.recognize.quiet import QuietBlocks
 from overheard.recognize.schedule import Schedule
@@ -49,6 +50,7 @@ class Listener:
     detector : decides which sound is music; all of it without one
     unknown : gives unknown music its id; None if it is not remembered
     schedule : says when to look at the sound; None for regular windows
+    opinion : second opinion on the detector's decisions, for a listener with a schedule
 
     Attributes
     ----------
@@ -65,6 +67,7 @@ class Listener:
         detector: Detector | None = None,
         unknown: UnknownMusic | None = None,
         schedule: Schedule | None = None,
+        opinion: SecondOpinion | None = None,
     ) -> None:
         self._newest_engine = engine
         self._engine = engine()
@@ -81,7 +84,7 @@ class Listener:
         self._is_music = False
         self._times = StageTimes()
         self._unknown, self._schedule = unknown, schedule
-        self._looks = Looks(self._windows, self._spec, self._times, self._tracker, schedule, unknown)
+        self._looks = Looks(self._windows, self._spec, self._times, self._tracker, schedule, unknown, opinion)
         self.any_sound = False
         self._failed = False  # whether the last block raised an exception
         self._clear()
@@ -210,6 +213,7 @@ class Listener:
         for first in range(0, len(frames), at_once or 1):
             some = frames[first : first + at_once]
             with self._times.of("detector"):
-                self._is_music = self._detector.process(some)
-            events += self._looks.advance(self._stretch, self._engine, some, self._is_music)
+                is_music = self._detector.process(some)
+            events += self._looks.advance(self._stretch, self._engine, some, is_music)
+            self._is_music = self._looks.music
         return events
