@@ -9,7 +9,7 @@ from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.demo.room import cafe
 from overheard.demo.synth import synthesize
-from overheard.events import Event, MusicUnknown, PlayEnded, PlayStarted
+from overheard.events import Event, MusicUnknown, PlayEnded, PlayStarted, Silence
 from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
@@ -218,3 +218,17 @@ def test_the_status_says_what_is_done(recognizer: Recognizer, songs: list[FloatA
     assert unknown.status().state == "unknown music"
     unknown.gap(RATE)
     assert unknown.status().lost_s == 1
+
+
+def test_music_after_a_long_quiet_starts_where_it_does_without_a_schedule(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    hiss = np.random.default_rng(1).standard_normal(31 * RATE, dtype=np.float32) * np.float32(1e-4)
+    evening = np.concatenate([hiss, noisy(songs[0][: 20 * RATE]), hiss])
+    listener = recognizer.listener()
+    events = hear(listener, evening)
+    assert listener.now_s == len(evening) / RATE
+    (start,) = [(at_s, event) for at_s, event in events if isinstance(event, PlayStarted)]
+    assert start[0] < 36
+    assert start[1].play.start_s == pytest.approx(31, abs=1)
+    assert any(isinstance(event, Silence) for _, event in events)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from overheard.events import Event, Match, Play
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.change import ChangeDetector
 from overheard.recognize.engine import Engine
+from overheard.recognize.opinion import SecondOpinion, Verdict
 from overheard.recognize.plays import PlayTracker
 from overheard.recognize.schedule import Action, Heard, Schedule
 from overheard.recognize.sound import Stretch
@@ -23,6 +26,7 @@ TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
 LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
 LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
 NEAR_LOOK_S = 6.0
+ASKED_FRAMES, ASKED_STEP = 48, 48  # how far back an opinion looks, and in which steps
 
 
 class Looks:
@@ -36,10 +40,12 @@ class Looks:
     tracker : gets the matches
     schedule : says when to look; None for regular windows
     unknown : gets windows of unknown music; None if it is not remembered
+    opinion : on whether there is music; None if the detector alone decides
 
     Attributes
     ----------
     best : the best match so far, accepted or not
+    music : whether there is music, as far as is known
     """
 
     def __init__(
@@ -50,9 +56,10 @@ class Looks:
         tracker: PlayTracker,
         schedule: Schedule | None,
         unknown: UnknownMusic | None,
+        opinion: SecondOpinion | None = None,
     ) -> None:
         self._windows, self._spec, self._tracker = windows, spec, tracker
-        self._schedule, self._unknown = schedule, unknown
+        self._schedule, self._unknown, self._opinion = schedule, unknown, opinion
         self._matcher = WindowMatcher(windows, spec, times)
         self._verifier = Verifier(spec, times)
         self._changes = ChangeDetector()
@@ -69,6 +76,9 @@ class Looks:
         self._verifier.forget()
         self._changes.reset()
         self._changed = False
+        self.music = False
+        if self._opinion is not None:
+            self._opinion.begin()
         if self._schedule is not None:
             self._schedule.reset()
 
@@ -76,6 +86,7 @@ class Looks:
         """Add frames to the stretch and look at them, as far as necessary; `music` says the detector."""
         stretch.add(frames)
         self._changed |= self._schedule is not None and self._changes.add(frames)
+        self.music = music
         events: list[Event] = []
         while self._next <= stretch.last_start:
             if self._schedule is not None:
@@ -83,7 +94,7 @@ class Looks:
             elif self._next - self._matched >= self._hop_frames:
                 events += self._search(stretch, engine)
             self._next += self._step
-        if self._unknown is not None and music:
+        if self._unknown is not None and self.music:
             self._unknown.learn(stretch, engine)
         self._forget(stretch)
         return events
@@ -103,6 +114,7 @@ class Looks:
         """Do what the schedule says at this moment."""
         now_s = stretch.at_s(self._next) + self._spec.segment_s
         play = self._tracker.playing
+        self.music = music = self._is_music(stretch, engine, music, now_s)
         heard = Heard(
             now_s,
             music,
@@ -110,6 +122,7 @@ class Looks:
             play is not None,
             self._tracker.settled,
             self._ends_s(play),
+            self._verdict is Verdict.NO_MUSIC,
         )
         self._changed = False
         action = schedule.next(heard)
@@ -122,6 +135,22 @@ class Looks:
         if play is None and not music:
             return self._after_music(self._tracker.quiet(now_s))
         return self._tracker.skip(now_s)
+
+    def _is_music(self, stretch: Stretch, engine: Engine, music: bool, now_s: float) -> bool:
+        """Return whether there is music, as far as is known; embed the newest sound if that is unclear."""
+        opinion = self._opinion
+        if opinion is None or self._tracker.playing is not None:
+            return music
+        if opinion.is_due(now_s, music, self._changed):
+            starts = np.arange(self._next - ASKED_FRAMES, self._next + 1, ASKED_STEP)
+            starts = starts[starts >= max(0, stretch.first_start)]
+            opinion.add(starts, stretch.embed(starts, engine).embeddings)
+            opinion.asked(now_s)
+        return opinion.is_music(music)
+
+    @property
+    def _verdict(self) -> Verdict:
+        return Verdict.UNSURE if self._opinion is None else self._opinion.verdict
 
     def _ends_s(self, play: Play | None) -> float:
         """Return when the open play's track should be over, in seconds of the source."""
@@ -144,7 +173,10 @@ class Looks:
         self._matched = self._next
         if found.match is not None and (self.best is None or found.match.score > self.best.score):
             self.best = found.match
-        events = self._tracker.update(found.match, found.start_s, found.end_s)
+        if self._opinion is not None:
+            self._opinion.add(found.starts + self._next - found.starts[-1], found.queries.embeddings)
+        is_music = self._opinion is None or self._verdict is Verdict.MUSIC
+        events = self._tracker.update(found.match, found.start_s, found.end_s, is_music)
         if self._schedule is not None:
             self._learn(self._schedule, found, stretch)
         if self._unknown is None:
