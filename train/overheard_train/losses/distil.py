@@ -19,8 +19,8 @@ class Distil(keras.layers.Layer):
 
     Sources: Hinton et al., Distilling the Knowledge in a Neural Network (1503.02531), for the idea; Tian et
     al., Contrastive Representation Distillation (1910.10699), for contrasting a student's embedding with the
-    teacher's of other samples, of which a memory holds more than a batch; Budnik and Avrithis, Asymmetric Metric Learning for Knowledge Transfer
-    (2006.16331), for students that query what the teacher indexed.
+    teacher's of other samples, from a memory that holds more than a batch; Budnik and Avrithis, Asymmetric
+    Metric Learning for Knowledge Transfer (2006.16331), for students that query what the teacher indexed.
 
     Parameters
     ----------

@@ -177,7 +177,9 @@ def make(
     if not rivals_path.exists():
         log.info("searching for the rivals of %d moments", n_moments)
         _save(rivals_path, _rivals_of(np.asarray(embeddings), moments.pairs.groups[moments.tracks]))
-    return TaughtPairs(moments, embeddings, _load(rivals_path, (n_moments, N_RIVALS), np.int64), share, n_others)
+    return TaughtPairs(
+        moments, embeddings, _load(rivals_path, (n_moments, N_RIVALS), np.int64), share, n_others
+    )
 
 
 def embed_moments(moments: Moments, n_processes: int = N_PROCESSES) -> FloatArray:
