@@ -47,8 +47,8 @@ class Agreement:
     teacher : share if the teacher embeds both sides
     asking : share if the network embeds the degraded side, and the teacher the clean one
     indexing : share if the network embeds the clean side, and the teacher the degraded one
-    margin : how much more similar a degraded segment is to its own clean one, embedded by the teacher, than to
-        the cohort; relative to the same of the teacher's degraded segments
+    margin : how much more similar a degraded segment is to its own clean one, embedded by the teacher, than
+        to the cohort; relative to the same of the teacher's degraded segments
     """
 
     mean_cosine: float
