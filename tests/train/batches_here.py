@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from overheard_train.blocks import rest_of_block
+from overheard_train.blocks import Reuse, rest_of_block
 from overheard_train.pairs import Batch, PairMaker
 
 
@@ -17,9 +17,9 @@ class BatchesHere:
         self.cpu_s = self.waited_s = 0.0
 
     def __call__(
-        self, maker: PairMaker, seed: int, first_step: int, n_pairs: int, _: int, reuse: int = 1
+        self, maker: PairMaker, seed: int, first_step: int, n_pairs: int, _: int, reuse: Reuse | None = None
     ) -> BatchesHere:
-        self._next = (maker, seed, first_step, n_pairs, reuse)
+        self._next = (maker, seed, first_step, n_pairs, reuse or Reuse())
         self.steps = []
         return self
 

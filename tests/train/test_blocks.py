@@ -8,10 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from overheard_train.blocks import MIXED, block_steps, rest_of_block
+from overheard_train.blocks import Reuse, rest_of_block
 from overheard_train.pairs import Batch
 
-N_PAIRS = 3
+N_PAIRS, N_MADE = 3, 8
+POOL = 26  # pairs: 8 batches
 
 
 class CountedPairs:
@@ -29,10 +30,11 @@ class CountedPairs:
         return segments, np.tile(one_view, (2, 1))
 
 
-@pytest.mark.parametrize("reuse", [2, 5])
-def test_a_block_uses_each_pair_so_often_and_among_others(reuse: int) -> None:
+@pytest.mark.parametrize("times", [2, 5])
+def test_a_block_uses_each_pair_so_often_and_among_others(times: int) -> None:
+    reuse = Reuse(times, POOL)
     batches = list(rest_of_block(CountedPairs(), 0, 0, N_PAIRS, reuse))
-    assert len(batches) == block_steps(reuse) == MIXED * reuse
+    assert len(batches) == reuse.block_steps(N_PAIRS) == N_MADE * times
     used: Counter[int] = Counter()
     together = set()
     for segments, labels in batches:
@@ -44,18 +46,20 @@ def test_a_block_uses_each_pair_so_often_and_among_others(reuse: int) -> None:
         np.testing.assert_array_equal(labels[:, 1], np.tile(clean + 7, 2))
         used.update(clean.astype(int).tolist())
         together.add(frozenset(clean.tolist()))
-    assert used == dict.fromkeys(range(MIXED * N_PAIRS), reuse)
-    assert len(together) > MIXED
+    assert used == dict.fromkeys(range(N_MADE * N_PAIRS), times)
+    assert len(together) > N_MADE
 
 
 def test_a_block_continues_at_any_step() -> None:
-    whole = list(rest_of_block(CountedPairs(), 0, block_steps(2), N_PAIRS, 2))
-    rest = list(rest_of_block(CountedPairs(), 0, block_steps(2) + 5, N_PAIRS, 2))
+    reuse = Reuse(2, POOL)
+    begin = reuse.block_steps(N_PAIRS)
+    whole = list(rest_of_block(CountedPairs(), 0, begin, N_PAIRS, reuse))
+    rest = list(rest_of_block(CountedPairs(), 0, begin + 5, N_PAIRS, reuse))
     for one, other in zip(itertools.islice(whole, 5, None), rest, strict=True):
         for part, other_part in zip(one, other, strict=True):
             np.testing.assert_array_equal(part, other_part)
 
 
 def test_without_reuse_a_block_is_a_batch() -> None:
-    (batch,) = rest_of_block(CountedPairs(), 0, 4, N_PAIRS, 1)
+    (batch,) = rest_of_block(CountedPairs(), 0, 4, N_PAIRS, Reuse())
     np.testing.assert_array_equal(batch[0], CountedPairs().batch(np.random.default_rng(0), N_PAIRS)[0])

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 from overheard.errors import OverheardError
 from overheard.process import STOP_SIGNALS
-from overheard_train.blocks import block_steps, rest_of_block
+from overheard_train.blocks import Reuse, rest_of_block
 from overheard_train.pairs import Batch, PairMaker
 
 PARENT_POLL_S = 2.0  # how long a worker can outlive a parent that was killed
@@ -29,7 +29,7 @@ class Batches:
     seed, first_step : determine the first batch
     n_pairs : pairs per batch
     n_workers : number of processes
-    reuse : number of times that each pair is used; see :mod:`overheard_train.blocks`
+    reuse : how often each pair is used; once if None
 
     Attributes
     ----------
@@ -38,11 +38,18 @@ class Batches:
     """
 
     def __init__(
-        self, maker: PairMaker, seed: int, first_step: int, n_pairs: int, n_workers: int, reuse: int = 1
+        self,
+        maker: PairMaker,
+        seed: int,
+        first_step: int,
+        n_pairs: int,
+        n_workers: int,
+        reuse: Reuse | None = None,
     ) -> None:
+        reuse = reuse or Reuse()
         self.cpu_s = self.waited_s = 0.0
         self._next_step, self._next_worker, self._closed = first_step, 0, False
-        self._block_steps = block_steps(reuse)
+        self._block_steps = reuse.block_steps(n_pairs)
         self._error: OverheardError | None = None
         self._lock = threading.Lock()  # Keras prefetches in its own thread
         context = multiprocessing.get_context("fork")
@@ -107,7 +114,7 @@ class Batches:
 
 
 def _work(
-    sender: Connection, maker: PairMaker, seed: int, starts: Iterator[int], n_pairs: int, reuse: int
+    sender: Connection, maker: PairMaker, seed: int, starts: Iterator[int], n_pairs: int, reuse: Reuse
 ) -> None:
     """Make blocks until the process is killed; each batch is sent when the previous one has been received."""
     _prepare_worker()

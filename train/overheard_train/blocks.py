@@ -1,43 +1,62 @@
 """Make a training's batches in blocks of steps, whose pairs are used several times, each time among others.
 
 Degrading a pair costs several times what a small network's training on it costs. Source: Choi et al., Faster
-Neural Network Training with Data Echoing (1907.05550), with the order changed between the repetitions.
+Neural Network Training with Data Echoing (1907.05550), which repeats examples from a buffer in another order.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overheard_train.pairs import Batch, PairMaker
-
-MIXED = 8  # a block has the pairs of so many batches
-
-
-def block_steps(reuse: int) -> int:
-    """Return the number of steps in a block; each pair is used `reuse` times."""
-    return 1 if reuse == 1 else MIXED * reuse
+if TYPE_CHECKING:
+    from overheard_train.pairs import Batch, PairMaker
 
 
-def rest_of_block(maker: PairMaker, seed: int, step: int, n_pairs: int, reuse: int) -> Iterator[Batch]:
+@dataclasses.dataclass(frozen=True)
+class Reuse:
+    """How often a training uses each pair.
+
+    Attributes
+    ----------
+    times : number of times
+    pool : pairs that a block mixes. A network learns a small pool by heart before it is used up. A process
+        holds the pool in memory, 37 kB for each pair.
+    """
+
+    times: int = 1
+    pool: int = 8192
+
+    def n_made(self, n_pairs: int) -> int:
+        """Return the number of batches that are made for a block."""
+        return 1 if self.times == 1 else max(1, self.pool // n_pairs)
+
+    def block_steps(self, n_pairs: int) -> int:
+        """Return the number of steps in a block."""
+        return self.times * self.n_made(n_pairs)
+
+
+def rest_of_block(maker: PairMaker, seed: int, step: int, n_pairs: int, reuse: Reuse) -> Iterator[Batch]:
     """Yield the batches of a block from one of its steps on. Seed and step determine a batch.
 
     Parameters
     ----------
     step : number of the first batch to yield
     n_pairs : pairs per batch
-    reuse : number of times that the block uses each pair
     """
-    if reuse == 1:
+    if reuse.times == 1:
         yield maker.batch(np.random.default_rng([seed, step]), n_pairs)
         return
-    block, first = divmod(step, block_steps(reuse))
-    made = [maker.batch(np.random.default_rng([seed, block, number]), n_pairs) for number in range(MIXED)]
+    block, first = divmod(step, reuse.block_steps(n_pairs))
+    n_made = reuse.n_made(n_pairs)
+    made = [maker.batch(np.random.default_rng([seed, block, number]), n_pairs) for number in range(n_made)]
     segments, labels = (_by_pair(parts, n_pairs) for parts in zip(*made, strict=True))
     del made  # its memory
-    rng = np.random.default_rng([seed, block, MIXED])
-    orders = np.concatenate([rng.permutation(MIXED * n_pairs) for _ in range(reuse)])
+    rng = np.random.default_rng([seed, block, n_made])
+    orders = np.concatenate([rng.permutation(n_made * n_pairs) for _ in range(reuse.times)])
     for numbers in orders.reshape(-1, n_pairs)[first:]:
         batch_labels = labels[:, numbers]
         batch_labels[..., 0] = np.arange(n_pairs)  # pairs have other numbers in each batch

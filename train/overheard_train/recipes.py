@@ -7,10 +7,12 @@ from typing import Any
 
 from overheard.errors import OverheardError
 from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
+from overheard_train.blocks import Reuse
 from overheard_train.pairs.degradation import NO_VARIATION, Degradation
 from overheard_train.registry import Part
 
 DEGRADED = Part("degraded")
+ONCE = Reuse()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Recipe:
         :mod:`overheard_train.losses` and :mod:`overheard_train.pairs`
     n_pairs : pairs per step
     views : rows per pair: one clean, the others degraded
-    reuse : number of times that each pair is used, each time among others
+    reuse : how often each pair is used, each time among others
     learning_rate : the peak
     weight_decay, clip_norm : of AdamW; the norm is of all gradients together
     steps : default length of the training; the learning rate's cosine ends there
@@ -42,7 +44,7 @@ class Recipe:
     spec: FingerprintSpec = SPEC
     n_pairs: int = 256
     views: int = 2
-    reuse: int = 1
+    reuse: Reuse = ONCE
     learning_rate: float = 2.5e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 100
@@ -107,7 +109,7 @@ NAFP = Recipe(
 )
 DISTIL = Part("distil", {"temperature": 0.06, "pull": 4.0, "shared": 0.3})
 TAUGHT = Part("taught", {"n_others": 16})
-REUSE = 6  # degrading a pair takes the processor time of five trainings of `tiny` on it
+REUSE = Reuse(4)  # degrading a pair takes three times as long as training `tiny` on it
 WHITENING = 0.6  # measured in docs/experiments.md
 
 RECIPES = {
