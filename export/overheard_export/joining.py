@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # A code of 10 bytes has a cosine of 0.89 to its embedding, and packs with such codes are worth making.
 MIN_MEAN_COSINE = 0.89
 MAX_LOST = 0.08  # top-1 of single segments below the teacher's own, in either direction
-MIN_MARGIN = 0.85  # of the teacher's; with 0.78, 0.90 of segments were nearest, but 7 points fewer recognized
+MIN_MARGIN = 0.85  # of the teacher's; with 0.76, 0.90 of segments were nearest, but 7 points fewer recognized
 N_BACKGROUND = 4  # most similar segments of the cohort, as the score compares
 N_QUALITY_PAIRS = 16_384  # as for any network; with 3,072, 0.07 of the variance was explained
 SCORINGS = ("scoring", "compact_scoring")
