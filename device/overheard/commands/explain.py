@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from overheard.commands.arguments import add_pack_option
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, plural, short_clock
+from overheard.text import one_line, plural, short_clock, speed_change
 
 if TYPE_CHECKING:
     from overheard.commands.explain_picture import Point
@@ -109,6 +109,8 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
     name = one_line(f"{row.artist} - {row.title}" if row.artist else row.title)
     looks = _looks(read_evidence(settings.history_path, number))
     head = f"{name}, from {short_clock(row.offset_s)} of the track, confidence {row.confidence:.0%}"
+    change = speed_change(row.speed)
+    head += f", speed {change}" if change else ""
     print(head)
     if not looks:
         print("  no evidence is stored for this play")

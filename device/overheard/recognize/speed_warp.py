@@ -51,11 +51,12 @@ def slowed(
     (..., n_mels) float32, dB
     """
     rows, weights = _cubic(positions.ravel(), len(frames))
-    between = np.einsum("nk,nkm->nm", weights, frames[rows])
+    between: FloatArray = np.einsum("nk,nkm->nm", weights, frames[rows])
     if pitch != 1.0:
         matrix, empty = _bands(spec, pitch)
-        between = np.where(empty, np.float32(EMPTY_DB), between @ matrix)
-    return between.reshape(*positions.shape, -1)
+        between = between @ matrix
+        between[:, empty] = EMPTY_DB
+    return between.reshape(*positions.shape, spec.n_mels)
 
 
 @functools.lru_cache(maxsize=16)

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, Status
 from overheard.sinks.terminal import PlayLines
-from overheard.text import one_line, one_of, short_clock
+from overheard.text import one_line, one_of, short_clock, speed_change
 
 _REDRAW_S = 0.5
 _BAR = 20  # characters
@@ -136,13 +136,14 @@ class LiveView:
             state = self._status.state if self._status is not None else "listening"
             return {"searching": "listening: sound", "unknown music": "unknown music"}.get(state, state)
         play, started = self._play
-        at_s = play.offset_s + max(play.end_s, self._now() - started) - play.start_s
+        at_s = play.position_s(max(play.end_s, self._now() - started))
         name = one_line(one_of(play.track.name, [other.track.name for other in play.alternatives]))
         length_s = play.track.duration_s
         position = short_clock(at_s)
         if length_s > 0:
             position = f"{short_clock(min(at_s, length_s))} / {short_clock(length_s)}"
-        return f"{position}  {play.confidence:>4.0%}  {name}"
+        change = speed_change(play.speed)
+        return f"{position}  {play.confidence:>4.0%}  {name}{change and f'  (speed {change})'}"
 
     def _status_line(self) -> str:
         status = self._status

@@ -58,7 +58,7 @@ class Player:
             return {}
         with self._lock:
             play, started = self._play, self._started
-        position_s = play.offset_s + now - (started + play.start_s) if play else 0.0
+        position_s = play.position_s(now - started) if play else 0.0
         if play and play.track.duration_s:
             position_s = min(position_s, play.track.duration_s)
         return {
