@@ -42,6 +42,7 @@ FILES = {  # the results that each block is made from
     "latency": ("latency",),
     "power": ("power",),
     "identify_cost": ("identify_cost",),
+    "speeds": ("speeds",),
     "scale": ("scale",),
 }
 WITH_SCORING = (
@@ -50,6 +51,7 @@ WITH_SCORING = (
     "comparison",
     "listening",
     "scale",
+    "speeds",
 )  # blocks that depend on the calibration
 KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
@@ -57,6 +59,7 @@ KEYS = {  # what a file must contain to be a result
     "power": ("scenes", "meters", "environment", "model"),
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "scale": ("sizes", "paper", "environment", "model"),
+    "speeds": ("rows", "out_n", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
