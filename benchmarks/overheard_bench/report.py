@@ -251,7 +251,7 @@ def speeds(result: Result) -> str:
     low, high = result["out_named_interval"]
     normal = result["out_normal"]
     return markdown(header, rows) + (
-        f"\nEach row has the same {result['rows'][0]['n']} queries. Unknown music: {result['out_n']:,} queries, "
-        f"with {result['out_named']} false positives ({result['out_named_percent']:.1f}%, 95% interval "
+        f"\nEach row has the same {result['rows'][0]['n']} queries. Unknown music: {result['out_n']:,} "
+        f"queries, with {result['out_named']} false positives ({result['out_named_percent']:.1f}%, 95% interval "
         f"{low:.1f}-{high:.1f}), and {normal['named']} of {normal['n']} at the track's own speed.\n"
     )

@@ -116,10 +116,10 @@ class Looks:
 
     def _present(self, sound: Stretch) -> Stretch:
         """Return the sound without the speed of its music."""
-        playing = self._tracker.playing is not None
+        play = self._tracker.playing
         if self._stretch is None:
-            self._stretch = self._speeds.begin(sound, playing)
-        self._follow(self._stretch, self._speeds.present(self._stretch, self._next, playing))
+            self._stretch = self._speeds.begin(sound, play)
+        self._follow(self._stretch, self._speeds.present(self._stretch, self._next, play))
         return self._stretch
 
     def _follow(self, before: Stretch, stretch: Stretch) -> None:

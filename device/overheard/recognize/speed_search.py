@@ -17,9 +17,9 @@ from overheard.recognize.speed_warp import Speed
 from overheard.recognize.window_match import Found, WindowMatcher
 
 # Log-odds that a match at another speed loses. Each of the speeds is another chance of a false positive.
-STRICTER = 2.0
+STRICTER = 3.0
 CERTAIN_ABOVE = 5.0  # score over the threshold from which no more speeds are tried
-REFINED_BELOW = 3.0  # score under the threshold from which the speed is estimated
+REFINED_BELOW = 4.0  # score under the threshold from which the speed is estimated
 FINE_STEPS = (0.01, 0.005, 0.0025)  # of the speed, one after the other
 MAX_COMPARED = 6  # segments for which the network runs at each speed
 

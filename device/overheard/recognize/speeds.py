@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from overheard.events import Play
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.engine import Engine
 from overheard.recognize.sound import Stretch
@@ -41,29 +42,33 @@ class Speeds:
         self._plan = SpeedPlan(None if scheduled else RECORDING_SPEED_RULES)
         self._search = SpeedSearch(matcher, spec)
         self._until_s = -math.inf  # the speed is kept until then, unless a play starts
+        self._open_s = -math.inf  # no play at this speed reaches beyond this second
         self._was_playing = False
 
-    def begin(self, stretch: Stretch, playing: bool) -> Stretch:
+    def begin(self, stretch: Stretch, play: Play | None) -> Stretch:
         """Return a new stretch of sound without the speed of the play that is open."""
         speed = self._clock.speed
-        if speed != NORMAL and not playing:
-            self._clock.change(stretch.origin_s, NORMAL)
-        return stretch.at(speed, 0.0) if speed != NORMAL and playing else stretch
+        if speed == NORMAL:
+            return stretch
+        if play is not None:
+            return stretch.at(speed, 0.0)
+        self._clock.change(stretch.origin_s, NORMAL, self._open_s)
+        return stretch
 
-    def present(self, stretch: Stretch, last: int, playing: bool) -> Stretch:
+    def present(self, stretch: Stretch, last: int, play: Play | None) -> Stretch:
         """Return the stretch without the speed of the music at its segment `last`.
 
         The speed is the track's own again if no play has started in time, and when the play is over.
         """
         if stretch.speed == NORMAL:
             return stretch
-        if playing:
+        if play is not None:
             self._plan.succeeded(stretch.speed)
-            self._until_s = -math.inf
+            self._until_s, self._open_s = -math.inf, play.end_s + 0.01
         elif stretch.at_s(last) > self._until_s:
             frame = stretch.last_frame(last)
             normal = stretch.at(NORMAL, frame)
-            self._clock.change(normal.second_of(frame), NORMAL)
+            self._clock.change(normal.second_of(frame), NORMAL, self._open_s)
             return normal
         return stretch
 
@@ -106,6 +111,6 @@ class Speeds:
         return () if speed is None else (speed,)
 
     def _follow(self, view: Stretch, frame: float) -> None:
-        second = view.second_of(frame)
-        self._clock.change(second, view.speed, from_s=view.at_s(view.first_start))
+        second, self._open_s = view.second_of(frame), view.at_s(view.first_start)
+        self._clock.change(second, view.speed, self._open_s)
         self._until_s = second + self._plan.rules.follow_s
