@@ -84,9 +84,10 @@ def to_text(found: Explanation) -> list[str]:
     name = one_line(match.track.name)
     start, end = (short_clock(second) for second in found.window_s)
     verdict = f"recognized: {name}" if found.accepted else f"not recognized; the nearest track is {name}"
+    change = speed_change(found.speed)
     aligned = [one for one in found.segments if found.window_s[0] <= one.at_s < found.window_s[1]]
     lines = [
-        f"{verdict}, at {short_clock(match.offset_s)}",
+        f"{verdict}, at {short_clock(match.offset_s)}{change and f', speed about {change}'}",
         f"  score       {match.score:.1f}; the threshold is {match.threshold:.1f}",
         f"  window      {start} to {end}, {plural(len(aligned), 'aligned segment')}",
         f"  similarity  {evidence.similarity:.2f} on average; this sound lets expect {evidence.expected:.2f}",

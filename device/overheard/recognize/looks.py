@@ -18,11 +18,10 @@ from overheard.recognize.stages import StageTimes
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.verify import Verifier
 from overheard.recognize.window_match import Found, WindowMatcher
-from overheard.recognize.windows import Windows
+from overheard.recognize.windows import LOOK_BACK_S, Windows
 
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
-LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
 LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
 NEAR_LOOK_S = 6.0
 
@@ -58,7 +57,7 @@ class Looks:
         self._windows, self._spec, self._tracker = windows, spec, tracker
         self._schedule, self._unknown = schedule, unknown
         self._matcher = WindowMatcher(windows, spec, times)
-        self._speeds = Speeds(windows, spec, self._matcher, clock, schedule is not None)
+        self._speeds = Speeds(windows, spec, times, clock, schedule is not None)
         self._verifier = Verifier(spec, times)
         self._changes = ChangeDetector()
         self._step = windows.step_frames if schedule is None else TICK_FRAMES

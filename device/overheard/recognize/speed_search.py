@@ -14,10 +14,13 @@ from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.engine import Engine
 from overheard.recognize.sound import Stretch
 from overheard.recognize.speed_warp import Speed
+from overheard.recognize.stages import StageTimes
 from overheard.recognize.window_match import Found, WindowMatcher
+from overheard.recognize.windows import Windows
 
 # Log-odds that a match at another speed loses. Each of the speeds is another chance of a false positive.
 STRICTER = 3.0
+FASTEST = 1.085  # speed that is found
 CERTAIN_ABOVE = 5.0  # score over the threshold from which no more speeds are tried
 REFINED_BELOW = 4.0  # score under the threshold from which the speed is estimated
 FINE_STEPS = (0.01, 0.005, 0.0025)  # of the speed, one after the other
@@ -48,22 +51,31 @@ class SpeedSearch:
 
     Parameters
     ----------
-    matcher : of windows
+    windows : of searches; these are as long in the sound, however long that makes them in the track
     spec : parameters of the fingerprints
+    times : counts the processor time of the matches
     """
 
-    def __init__(self, matcher: WindowMatcher, spec: FingerprintSpec) -> None:
-        self._matcher, self._spec = matcher, spec
+    def __init__(self, windows: Windows, spec: FingerprintSpec, times: StageTimes) -> None:
+        longer = dataclasses.replace(windows, length_s=windows.length_s * FASTEST)
+        self._matcher, self._spec = WindowMatcher(longer, spec, times), spec
 
-    def best(self, stretch: Stretch, last: int, engine: Engine, speeds: Iterable[Speed]) -> AtSpeed | None:
+    def best(
+        self, stretch: Stretch, last: int, engine: Engine, speeds: Iterable[Speed], length_s: float
+    ) -> AtSpeed | None:
         """Return the best match at one of some speeds, or None, for the window that ends with a segment.
 
         The speed is then estimated more precisely. It costs a window for each speed, and one more for the
         estimate.
+
+        Parameters
+        ----------
+        last : the segment
+        length_s : of the window at most; may be infinite
         """
         best: AtSpeed | None = None
         for speed in speeds:
-            found = self._at(stretch, last, engine, speed)
+            found = self._at(stretch, last, engine, speed, length_s)
             if best is None or found.lead > best.lead:
                 best = found
             if best.lead >= CERTAIN_ABOVE:
@@ -73,14 +85,15 @@ class SpeedSearch:
             return None
         speed = self._refined(best, match, engine)
         if speed != best.stretch.speed:
-            again = self._at(stretch, last, engine, speed)
+            again = self._at(stretch, last, engine, speed, length_s)
             best = max(best, again, key=lambda each: each.lead)
         return AtSpeed(best.stretch, stricter(best.found))
 
-    def _at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed) -> AtSpeed:
+    def _at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
         frame = stretch.last_frame(last)
         view = stretch.at(speed, frame)
-        return AtSpeed(view, self._matcher.last(view, view.start_at(frame), engine))
+        limit_s = length_s if math.isfinite(length_s) else None
+        return AtSpeed(view, self._matcher.last(view, view.start_at(frame), engine, length_s=limit_s))
 
     def _refined(self, near: AtSpeed, match: Match, engine: Engine) -> Speed:
         """Return the speed at which the segments of a match are most similar to those of its track."""

@@ -12,8 +12,9 @@ from overheard.recognize.speed_clock import MusicClock
 from overheard.recognize.speed_plan import RECORDING_SPEED_RULES, SPEEDS, SpeedPlan
 from overheard.recognize.speed_search import AtSpeed, SpeedSearch, stricter
 from overheard.recognize.speed_warp import NORMAL, Speed
-from overheard.recognize.window_match import Found, WindowMatcher
-from overheard.recognize.windows import Windows
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.window_match import Found
+from overheard.recognize.windows import LOOK_BACK_S, Windows
 
 SHORTEST_S = 4.0  # of a recording that is compared at other speeds
 
@@ -25,7 +26,7 @@ class Speeds:
     ----------
     windows : of searches
     spec : parameters of the fingerprints
-    matcher : of windows
+    times : counts the processor time of the matches
     clock : of the music
     scheduled : whether a schedule says when to look
     """
@@ -34,13 +35,13 @@ class Speeds:
         self,
         windows: Windows,
         spec: FingerprintSpec,
-        matcher: WindowMatcher,
+        times: StageTimes,
         clock: MusicClock,
         scheduled: bool,
     ) -> None:
         self._single, self._clock, self._scheduled = windows.single, clock, scheduled
         self._plan = SpeedPlan(None if scheduled else RECORDING_SPEED_RULES)
-        self._search = SpeedSearch(matcher, spec)
+        self._search = SpeedSearch(windows, spec, times)
         self._until_s = -math.inf  # the speed is kept until then, unless a play starts
         self._open_s = -math.inf  # no play at this speed reaches beyond this second
         self._was_playing = False
@@ -92,7 +93,8 @@ class Speeds:
         speeds = self._due(found, found.end_s if was_playing else onset_s)
         if here.accepted or not speeds:
             return here
-        other = self._search.best(stretch, last, engine, speeds)
+        before_s = LOOK_BACK_S + found.end_s - onset_s  # what was before the onset is other music
+        other = self._search.best(stretch, last, engine, speeds, before_s)
         if other is None or not other.accepted:
             return here
         self._follow(other.stretch, stretch.last_frame(last))
