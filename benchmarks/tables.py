@@ -42,6 +42,7 @@ FILES = {  # the results that each block is made from
     "latency": ("latency",),
     "power": ("power",),
     "identify_cost": ("identify_cost",),
+    "speeds": ("speeds",),
     "scale": ("scale",),
     "soak": ("soak",),
     "streams": ("streams",),
@@ -52,6 +53,7 @@ WITH_SCORING = (
     "comparison",
     "listening",
     "scale",
+    "speeds",
 )  # blocks that depend on the calibration
 KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
@@ -61,6 +63,7 @@ KEYS = {  # what a file must contain to be a result
     "scale": ("sizes", "paper", "environment", "model"),
     "soak": ("hours", "plays_kept", "environment", "model"),
     "streams": ("scenes", "seconds", "environment", "model"),
+    "speeds": ("rows", "out_n", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
