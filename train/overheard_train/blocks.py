@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from overheard_train.pairs import Batch, PairMaker
+    from overheard_train.pairs.labels import Batch, PairMaker
 
 
 @dataclasses.dataclass(frozen=True)
