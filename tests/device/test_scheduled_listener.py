@@ -146,7 +146,7 @@ def test_unknown_music_is_reported_and_then_rarely_searched(
     events = hear(recognizer.listener(), noisy(songs[3]))
     assert [type(event) for _, event in events] == [MusicUnknown]
     assert events[0][0] < 25
-    assert counter.n < 90  # without a schedule 117, without other speeds 65
+    assert counter.n < 100  # without a schedule 117, without other speeds 65
 
 
 def test_little_is_embedded_while_the_detector_hears_no_music(
