@@ -395,3 +395,47 @@ def until_closed(client: socket.socket) -> bool:
     except ConnectionError:
         return True
     return True
+
+
+# What the integration MQTT of Home Assistant accepts for the discovery of a device; other keys are errors.
+# https://github.com/home-assistant/core/blob/dev/homeassistant/components/mqtt/schemas.py
+_DISCOVERY_KEYS = {
+    "device",
+    "components",
+    "origin",
+    "availability_topic",
+    "state_topic",
+    "command_topic",
+    "qos",
+}
+_ORIGIN_KEYS = {"name", "sw_version", "support_url"}
+_DEVICE_KEYS = {
+    *(
+        "identifiers",
+        "connections",
+        "manufacturer",
+        "model",
+        "model_id",
+        "name",
+        "hw_version",
+        "serial_number",
+    ),
+    *("sw_version", "via_device", "suggested_area", "configuration_url"),
+}
+
+
+@pytest.mark.parametrize("rooms", [(), ("kitchen", "living room")])
+def test_discovery_fits_the_schema_of_home_assistant(rooms: tuple[str, ...]) -> None:
+    devices = devices_of(Topics("homeassistant", "x"), "X", rooms, True, lambda _track: None)
+    messages = [json.loads(device.introduction()[1]) for device in devices.values()]
+    assert len(messages) == 1 + len(rooms)
+    for message in messages:
+        assert message.keys() <= _DISCOVERY_KEYS
+        assert message.keys() >= {"device", "components", "origin"}
+        assert message["origin"].keys() <= _ORIGIN_KEYS
+        assert message["device"].keys() <= _DEVICE_KEYS
+        assert message["device"]["identifiers"]
+        assert message["components"]
+        assert all(component["platform"] for component in message["components"].values())
+    ids = [component["unique_id"] for message in messages for component in message["components"].values()]
+    assert len(ids) == len(set(ids))

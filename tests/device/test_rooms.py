@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from test_daemon import SECOND, SETTINGS, FakeListener, FakeSource, ListSink, arguments, play
 
+from overheard.cli import main
 from overheard.commands.inputs import chosen_rooms, open_inputs
 from overheard.daemon import Pause, run_rooms
 from overheard.errors import AudioError, SettingsError
@@ -374,6 +376,21 @@ def test_the_history_has_the_room_as_the_source(tmp_path: Path):
         ("kitchen", "40", "50"),
         ("kitchen, pulse:b", "55", "00"),
     ]
+
+
+def test_the_history_of_a_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sink = HistorySink(tmp_path / "history.sqlite", "")
+    for number, room in enumerate((KITCHEN, BATH, KITCHEN)):
+        sink.handle(start(room, 100.0 * number + 50, 100.0 * number), 1000.0)
+        sink.handle(PlayEnded(play(100.0 * number + 60, 100.0 * number), room=room), 1000.0)
+    sink.handle(SourceChanged(300, "pulse:b", "pulse:b", "pulse:a", "moved", room=KITCHEN), 1000.0)
+    sink.handle(start(KITCHEN, 350.0, 310.0), 1000.0)
+    sink.close()
+    ids = []
+    for words in ((), ("--limit", "1")):
+        assert main(["--data-dir", str(tmp_path), "history", "--room", KITCHEN, "--json", *words]) == 0
+        ids.append([json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()])
+    assert ids == [[1, 3, 4], [4]]
 
 
 def test_the_end_of_each_open_play_is_written_as_often_as_that_of_the_others(tmp_path: Path):

@@ -256,7 +256,10 @@ def test_an_invalid_address_is_one_line(tmp_path: Path) -> None:
 def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
     done = run(tmp_path, setup="import sys; sys.modules['starlette'] = None")
     assert done.returncode == 2
-    assert done.stderr == "overheard: starlette is not installed; pip install 'overheard[web]'\n"
+    assert (
+        done.stderr
+        == "overheard: starlette is not installed; in a clone of overheard: pip install '.[web]'\n"
+    )
 
 
 def test_it_stops_on_sigterm_with_an_open_stream(tmp_path: Path) -> None:

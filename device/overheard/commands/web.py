@@ -52,7 +52,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _PACKAGES:
             raise
-        raise OverheardError(f"{package} is not installed", "pip install 'overheard[web]'") from error
+        remedy = "in a clone of overheard: pip install '.[web]'"
+        raise OverheardError(f"{package} is not installed", remedy) from error
 
 
 def _serve(args: argparse.Namespace, settings: Settings) -> int:
