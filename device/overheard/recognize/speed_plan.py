@@ -26,18 +26,22 @@ class SpeedRules:
     n_saved : comparisons that may follow each other this closely
     refill_s : in which one more is earned
     follow_s : the music is searched at a speed for this long, unless a play starts
+    refined_below : score under the threshold from which the speed is estimated, which costs three windows
     """
 
     first_s: float = 7.0
     known_first_s: float = 3.0
     hop_s: float = 4.0
     n_saved: int = len(SPEEDS)
-    refill_s: float = 45.0
+    refill_s: float = 60.0
     follow_s: float = 8.0
+    refined_below: float = 1.5
 
 
 # Nobody waits for the first result, and a recording may be short.
-RECORDING_SPEED_RULES = SpeedRules(first_s=0.0, known_first_s=0.0, hop_s=3.0, refill_s=15.0)
+RECORDING_SPEED_RULES = SpeedRules(
+    first_s=0.0, known_first_s=0.0, hop_s=3.0, refill_s=15.0, refined_below=4.0
+)
 
 
 class SpeedPlan:

@@ -16,13 +16,12 @@ from overheard.recognize.sound import Stretch
 from overheard.recognize.speed_warp import Speed
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.window_match import Found, WindowMatcher
-from overheard.recognize.windows import Windows
+from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_STEP_FRAMES, Windows
 
 # Log-odds that a match at another speed loses. Each of the speeds is another chance of a false positive.
 STRICTER = 3.0
 FASTEST = 1.085  # speed that is found
 CERTAIN_ABOVE = 5.0  # score over the threshold from which no more speeds are tried
-REFINED_BELOW = 4.0  # score under the threshold from which the speed is estimated
 FINE_STEPS = (0.01, 0.005, 0.0025)  # of the speed, one after the other
 MAX_COMPARED = 6  # segments for which the network runs at each speed
 
@@ -54,11 +53,16 @@ class SpeedSearch:
     windows : of searches; these are as long in the sound, however long that makes them in the track
     spec : parameters of the fingerprints
     times : counts the processor time of the matches
+    refined_below : score under the threshold from which the speed is estimated
     """
 
-    def __init__(self, windows: Windows, spec: FingerprintSpec, times: StageTimes) -> None:
-        longer = dataclasses.replace(windows, length_s=windows.length_s * FASTEST)
+    def __init__(
+        self, windows: Windows, spec: FingerprintSpec, times: StageTimes, refined_below: float
+    ) -> None:
+        step = CLIP_STEP_FRAMES if windows.single else RECORDING_STEP_FRAMES
+        longer = dataclasses.replace(windows, length_s=windows.length_s * FASTEST, step_frames=step)
         self._matcher, self._spec = WindowMatcher(longer, spec, times), spec
+        self._refined_below = refined_below
 
     def best(
         self, stretch: Stretch, last: int, engine: Engine, speeds: Iterable[Speed], length_s: float
@@ -81,7 +85,7 @@ class SpeedSearch:
             if best.lead >= CERTAIN_ABOVE:
                 break
         match = None if best is None else best.found.match
-        if best is None or match is None or best.lead < -REFINED_BELOW:
+        if best is None or match is None or best.lead < -self._refined_below:
             return None
         speed = self._refined(best, match, engine)
         if speed != best.stretch.speed:

@@ -41,7 +41,7 @@ class Speeds:
     ) -> None:
         self._single, self._clock, self._scheduled = windows.single, clock, scheduled
         self._plan = SpeedPlan(None if scheduled else RECORDING_SPEED_RULES)
-        self._search = SpeedSearch(windows, spec, times)
+        self._search = SpeedSearch(windows, spec, times, self._plan.rules.refined_below)
         self._until_s = -math.inf  # the speed is kept until then, unless a play starts
         self._open_s = -math.inf  # no play at this speed reaches beyond this second
         self._was_playing = False
