@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.pack import open_pack, shipped_packs_dir, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.demo.room import cafe
 from overheard.demo.synth import synthesize
@@ -232,3 +232,17 @@ def test_music_after_a_long_quiet_starts_where_it_does_without_a_schedule(
     assert start[0] < 36
     assert start[1].play.start_s == pytest.approx(31, abs=1)
     assert any(isinstance(event, Silence) for _, event in events)
+
+
+@pytest.mark.parametrize("hz", [440, 1000])
+def test_a_steady_tone_is_neither_a_track_nor_unknown_music(hz: int) -> None:
+    model = default_model()
+    listener = Recognizer(model, [open_pack(shipped_packs_dir() / "starter.pack", model.digest)]).listener()
+    tone = (0.1 * np.sin(2 * np.pi * hz * np.arange(40 * RATE) / RATE)).astype(np.float32)
+    events = [
+        event
+        for start in range(0, len(tone), BLOCK)
+        for event in listener.process(tone[start : start + BLOCK])
+    ]
+    events += listener.finish()
+    assert not [event for event in events if isinstance(event, PlayStarted | MusicUnknown)]

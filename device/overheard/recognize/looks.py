@@ -211,13 +211,19 @@ class Looks:
             self.best = found.match
         if self._opinion is not None:
             self._opinion.add(found.starts + self._next - found.starts[-1], found.queries.embeddings)
-        is_music = self._opinion is None or self._verdict is Verdict.MUSIC
-        events = self._tracker.update(found.match, found.start_s, found.end_s, is_music)
+        events = self._tracker.update(found.match, found.start_s, found.end_s, self._surely_music)
         if self._schedule is not None:
             self._learn(self._schedule, found, stretch)
         if self._unknown is None:
             return events
         return self._unknown.window(events, found.queries, found.starts, found.start_s, found.end_s)
+
+    @property
+    def _surely_music(self) -> bool | None:
+        """Whether the sound is music; None if it may be."""
+        if self._opinion is None or not self.music or self._verdict is Verdict.MUSIC:
+            return self.music
+        return None
 
     @property
     def _onset_s(self) -> float | None:
