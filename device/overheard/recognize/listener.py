@@ -24,6 +24,7 @@ from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings
 
+IDLE_S = 1.0  # as often as the detector decides; while there is no music, nothing else is urgent
 HEARD_FRAMES = 16  # 0.5 s; a longer block is heard in parts
 
 
@@ -174,7 +175,8 @@ class Listener:
         self._n_samples += len(block)
         self._blocks.append(block)
         waiting_s = sum(map(len, self._blocks)) / self._spec.frontend.sample_rate
-        return self._advance() if waiting_s >= self._windows.batch_s else []
+        idle = self._schedule is not None and not self._is_music and self._tracker.playing is None
+        return self._advance() if waiting_s >= (IDLE_S if idle else self._windows.batch_s) else []
 
     def _follow_engine(self) -> None:
         """Use the newest engine. The open play, which has a track and no segments, goes on."""

@@ -27,7 +27,7 @@ FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
 LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
 NEAR_LOOK_S = 6.0
-ASKED_FRAMES, ASKED_STEP = 48, 48  # how far back an opinion looks, and in which steps
+ASKED_STEP = 48  # frames between segments that are embedded only for an opinion
 
 
 class Looks:
@@ -172,8 +172,8 @@ class Looks:
         opinion = self._opinion
         if opinion is None or self._tracker.playing is not None:
             return music
-        if opinion.is_due(now_s, music, self._changed):
-            starts = np.arange(self._next - ASKED_FRAMES, self._next + 1, ASKED_STEP)
+        if n := opinion.n_due(now_s, music, self._changed):
+            starts = self._next - ASKED_STEP * np.arange(n)[::-1]
             starts = starts[starts >= max(0, stretch.first_start)]
             opinion.add(starts, stretch.embed(starts, engine).embeddings)
             opinion.asked(now_s)
@@ -258,7 +258,8 @@ class Looks:
         agrees = False
         if play is not None and match is not None and position_s is not None:
             agrees = self._verifier.follow(match, play, position_s, stretch)
-        schedule.searched(found.end_s, found.promising, agrees)
+        promising = found.promising if self._verdict is not Verdict.NO_MUSIC else found.nearly_accepted
+        schedule.searched(found.end_s, promising, agrees)
 
     def _forget(self, stretch: Stretch) -> None:
         """Forget the sound that no window needs any more."""

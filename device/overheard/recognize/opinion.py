@@ -30,17 +30,21 @@ class Verdict(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class OpinionRules:
-    """When sound is embedded only for an opinion, in seconds.
+    """When sound is embedded only for an opinion: waits in seconds; the last one of each repeats.
 
     Attributes
     ----------
-    music_s : waits while the detector hears music, and no opinion confirms it; the last one repeats
-    no_music_s : waits while it hears none
+    onset_s : while the detector hears music
+    unsure_s : while it hears none, and the opinion does not say for certain that there is none
+    denied_s : while both say that there is none
+    first_s : after a stretch of sound begins, or the detector hears music no longer
     changed_s : after a change of the sound, at the latest
     """
 
-    music_s: tuple[float, ...] = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
-    no_music_s: tuple[float, ...] = (3.0, 5.0, 10.0, 20.0)
+    onset_s: tuple[float, ...] = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
+    unsure_s: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)
+    denied_s: tuple[float, ...] = (3.0, 6.0, 10.0)
+    first_s: float = 2.5
     changed_s: float = 3.0
 
 
@@ -60,8 +64,8 @@ class SecondOpinion:
     def begin(self) -> None:
         """Begin with a new stretch of sound."""
         self._heard: deque[tuple[int, float]] = deque(maxlen=N_HEARD)  # segment, log-odds
-        self._music = False
-        self._n_asked = 0
+        self._music = False  # hears the detector
+        self._n_asked, self._asked_in = 0, ""
         self._next_s: float | None = None
 
     @property
@@ -88,25 +92,32 @@ class SecondOpinion:
         while self._heard and self._heard[0][0] < last - HEARD_FRAMES:
             self._heard.popleft()
 
-    def is_due(self, now_s: float, music: bool, changed: bool) -> bool:
-        """Return whether to embed the newest sound, which the detector takes for music or not."""
-        rules = self._rules
-        if self._next_s is None or (music and not self._music):
-            self._heard.clear()  # is about what was before
-            self._n_asked, self._next_s = 0, now_s + (0.0 if music else rules.no_music_s[0])
-        elif self._music and not music:
-            self._n_asked, self._next_s = 1, now_s + rules.no_music_s[1]
-        elif changed:
-            self._next_s = min(self._next_s, now_s + rules.changed_s)
+    def n_due(self, now_s: float, music: bool, changed: bool) -> int:
+        """Return how many of the newest segments to embed now; `music` says the detector.
+
+        A single one shows that nothing is new; two are more certain.
+        """
+        begins, ends = music and not self._music, self._music and not music
         self._music = music
-        return now_s >= self._next_s
+        if begins:
+            self._heard.clear()  # is about what was before
+            self._next_s = now_s
+        elif self._next_s is None or ends:
+            self._next_s = now_s + self._rules.first_s
+        elif changed:
+            self._next_s = min(self._next_s, now_s + self._rules.changed_s)
+        return 0 if now_s < self._next_s else 2 if music else 1
 
     def asked(self, now_s: float) -> None:
-        """Note that sound was embedded for :meth:`is_due`."""
-        waits_s = self._rules.music_s if self._music else self._rules.no_music_s
-        self._n_asked += not self._music
+        """Note that sound was embedded for :meth:`n_due`."""
+        rules = self._rules
+        denied = self.verdict is Verdict.NO_MUSIC
+        name = "onset_s" if self._music else "denied_s" if denied else "unsure_s"
+        if name != self._asked_in:
+            self._n_asked, self._asked_in = 0, name
+        waits_s = getattr(rules, name)
         self._next_s = now_s + waits_s[min(self._n_asked, len(waits_s) - 1)]
-        self._n_asked += self._music
+        self._n_asked += 1
 
     def is_music(self, music: bool) -> bool:
         """Return whether there is music; where the opinion is unsure, the detector's `music` decides."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 
+from overheard.demo import room
 from overheard.fingerprint.frontend import FloatArray
 from overheard_train.detector.waves import RATE, Maker, Times, as_float, coloured, pitch
 
@@ -174,7 +175,13 @@ def hall(rng: np.random.Generator, n: int) -> FloatArray:
     return as_float(total)
 
 
+def cafe(rng: np.random.Generator, n: int) -> FloatArray:
+    """Return a cafe: formants that change like talk, and clatter, in a room."""
+    return room.cafe(rng, n, RATE, int(rng.integers(1, 12)))
+
+
 NOISES: dict[str, Maker] = {
+    "cafe": cafe,
     "rain": rain,
     "wind": wind,
     "crackle": crackle,
