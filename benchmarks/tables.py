@@ -18,7 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import CHECKOUT, RESULTS, output, reliability, report, scale_report, sounds_report
+from overheard_bench import (
+    CHECKOUT,
+    RESULTS,
+    appliance_report,
+    output,
+    reliability,
+    report,
+    scale_report,
+    sounds_report,
+)
 from overheard_bench.environment import calibrations
 from overheard_bench.output import Result
 from overheard_bench.peers import report as peer_report
@@ -42,17 +51,27 @@ FILES = {  # the results that each block is made from
     "latency": ("latency",),
     "power": ("power",),
     "identify_cost": ("identify_cost",),
+    "speeds": ("speeds",),
     "scale": ("scale",),
+    "soak": ("soak",),
+    "streams": ("streams",),
     "reliability": ("accuracy",),
     "sounds": ("sounds",),
 }
-RENDERERS = {"scale": scale_report.scale, "reliability": reliability.table, "sounds": sounds_report.table}
+RENDERERS = {  # those that are not functions of report
+    "scale": scale_report.scale,
+    "soak": appliance_report.soak,
+    "streams": appliance_report.streams,
+    "reliability": reliability.table,
+    "sounds": sounds_report.table,
+}
 WITH_SCORING = (
     "accuracy",
     "sizes",
     "comparison",
     "listening",
     "scale",
+    "speeds",
     "reliability",
     "sounds",
 )  # blocks that depend on the calibration
@@ -62,6 +81,9 @@ KEYS = {  # what a file must contain to be a result
     "power": ("scenes", "meters", "environment", "model"),
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "scale": ("sizes", "paper", "environment", "model"),
+    "soak": ("hours", "plays_kept", "environment", "model"),
+    "streams": ("scenes", "seconds", "environment", "model"),
+    "speeds": ("rows", "out_n", "environment", "model"),
     "sounds": ("sounds", "listen", "overall", "environment", "model"),
     "reliability": ("reliability", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),

@@ -100,6 +100,22 @@ RESULTS: dict[str, Any] = {
         "reference_s": 15,
     },
     "scale": ORIGIN | scale_fakes.result(),
+    "soak": ORIGIN | {
+        "hours": [
+            {"resident_kb": 102400 + 512 * hour, "descriptors": 19, "threads": 7, "files": 13, "bytes": 9e5}
+            for hour in range(25)
+        ],
+        "plays_kept": 30, "keep_days": 2, "cpu_s": 90.0,
+    },
+    "streams": ORIGIN | {
+        "seconds": 60.0, "streams": 200, "slow": 10,
+        "scenes": {
+            "many": {
+                "listen_percent": 1.2, "web_percent": 3.4, "listen_mb": 138.7, "web_mb": 86.1,
+                "lost_s": 0.0, "statuses_least": 59, "statuses_most": 60, "open": 210,
+            }
+        },
+    },
     "sounds": ORIGIN | {
         "sounds": {"tone": {"2": SOUND_COUNTS}}, "by_length": {"2": SOUND_COUNTS}, "overall": SOUND_COUNTS,
         "listen": {"tone": {"n": 6, "recognized": 0, "unknown": 2}},
@@ -155,6 +171,8 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 1 | 2.5 | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
         "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)", "| 60 s | 1.500 | 0.0250 | 0.98 |",
+        "| 24 h | 111.5 | +11.5% | 19 | 7 | 13 | 900 |",
+        "| many | 1.2 | 3.4 | 138.7 | 86.1 | 0.0 | 59 to 60 | 210 |",
         "| search for one segment, median, CPU ms | 5 | 10 (2.0x) | 20 (4.0x) |",
         "| `overheard`, `--compact` | 87.5 | 87.5 (82-91) | 2.0 | 735 | 3.9 MB | 2026-11-23, abc |",
         "| 80-90% | 9 | 84.2 | 88.9 (56-98) | 9 |", "0.0234 for all best matches",
@@ -167,7 +185,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 6), ("4567", 4.0, 10)]
+    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 6), ("4567", 4.0, 12)]
 )
 def test_results_of_another_model_are_marked(
     page: Path, digest: str, threshold: float, n_outdated: int

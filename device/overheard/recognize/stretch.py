@@ -10,8 +10,8 @@ _LONG_AGO_S = -1e9
 class SoundStretch:
     """Count the sound that no play explains, and remember what has been reported of it.
 
-    Only sound that was looked at counts, and only music can become unknown music. A pause shorter than
-    the patience with unknown music does not end a stretch.
+    Only sound that was looked at counts, and only music can become unknown music. A pause that is shorter
+    than the patience with unknown music does not end a stretch.
 
     Parameters
     ----------
