@@ -16,6 +16,7 @@ from overheard.fingerprint.json_values import JsonValueError, get_number, get_nu
 MIN_SEGMENTS = 0.25  # lower limit of Evidence.n_segments in its logarithm
 ALIKE = 0.6  # mean cosine of a window's segments above which they repeat each other
 MAX_ARGUMENT = 500.0  # of the logistic function; beyond it, floats cannot show a difference
+TINY = 1e-12  # keeps the log-odds of a probability finite
 SLOPES = (0.01, 100.0)  # of a confidence; outside, it would be the same for all matches, or a step
 
 
@@ -86,6 +87,16 @@ class Confidence:
         """Return the probability, 0-1."""
         argument = float(np.clip(self.slope * log_odds + self.offset, -MAX_ARGUMENT, MAX_ARGUMENT))
         return self.lowest + (self.highest - self.lowest) / (1 + math.exp(-argument))
+
+    def after(self, probability: float, log_odds: float) -> float:
+        """Return a probability, 0-1, after its log-odds have changed by this much."""
+        width = self.highest - self.lowest
+        if width <= 0:
+            return probability
+        share = min(max((probability - self.lowest) / width, TINY), 1 - TINY)
+        argument = math.log(share / (1 - share)) + self.slope * log_odds
+        argument = min(max(argument, -MAX_ARGUMENT), MAX_ARGUMENT)
+        return self.lowest + width / (1 + math.exp(-argument))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Confidence:
