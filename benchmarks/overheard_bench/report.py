@@ -252,6 +252,6 @@ def speeds(result: Result) -> str:
     normal = result["out_normal"]
     return markdown(header, rows) + (
         f"\nEach row has the same {result['rows'][0]['n']} queries. Unknown music: {result['out_n']:,} "
-        f"queries, with {result['out_named']} false positives ({result['out_named_percent']:.1f}%, 95% interval "
-        f"{low:.1f}-{high:.1f}), and {normal['named']} of {normal['n']} at the track's own speed.\n"
+        f"queries, with {result['out_named']} false positives ({result['out_named_percent']:.1f}%, 95% "
+        f"interval {low:.1f}-{high:.1f}), and {normal['named']} of {normal['n']} at the track's own speed.\n"
     )

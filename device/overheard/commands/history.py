@@ -49,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--all", dest="hidden", action="store_true", help="also plays that are wrong, and unknown music"
     )
+    parser.add_argument("--room", metavar="NAME", help="only plays that were heard in this room")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
@@ -95,7 +96,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     limit = args.limit
     if limit is None:
         limit = 0 if args.since is not None or args.json or args.csv or args.m3u8 else _DEFAULT_LIMIT
-    rows, count = read_plays(settings.history_path, since, limit, args.hidden)
+    rows, count = read_plays(settings.history_path, since, 0 if args.room else limit, args.hidden)
+    if args.room:
+        rows = [row for row in rows if row.source == args.room or row.source.startswith(f"{args.room}, ")]
+        rows, count = rows[-limit:] if limit else rows, len(rows)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))

@@ -26,6 +26,7 @@ FINE_STEP_FRAMES = 4  # of a short recording, so that some segment is near each 
 SHORT_S = 5.0
 NOISY = 0.75  # of the similarity that the sound lets expect
 LITTLE_MARGIN = 0.05
+MOSTLY_DISTINCT = 0.5  # share of the segments; below it, the sound hardly changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +204,10 @@ def _missing(found: Explanation, evidence: Evidence) -> tuple[str, ...]:
     if evidence.expected < NOISY:
         words.append(
             f"noise: in this sound a correct track has a similarity of about {evidence.expected:.2f}"
+        )
+    if evidence.distinct < MOSTLY_DISTINCT:
+        words.append(
+            "change: its seconds are nearly the same, as those of a tone or of noise; they prove little"
         )
     if not words and evidence.similarity - evidence.background < 2 * LITTLE_MARGIN:
         words.append("it is probably not in the catalogue: the nearest track is hardly nearer than any other")

@@ -13,7 +13,9 @@ from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.hear.gate import AllIsMusic, LevelGate
 from overheard.recognize.engine import Engine
 from overheard.recognize.looks import Looks
+from overheard.recognize.opinion import SecondOpinion
 from overheard.recognize.plays import PlayTracker, TrackRules
+from overheard.recognize.quiet import QuietBlocks
 from overheard.recognize.schedule import Schedule
 from overheard.recognize.sound import Stretch
 from overheard.recognize.speed_clock import MusicClock
@@ -22,6 +24,7 @@ from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings
 
+IDLE_S = 1.0  # as often as the detector decides; while there is no music, nothing else is urgent
 HEARD_FRAMES = 16  # 0.5 s; a longer block is heard in parts
 
 
@@ -49,6 +52,7 @@ class Listener:
     detector : decides which sound is music; all of it without one
     unknown : gives unknown music its id; None if it is not remembered
     schedule : says when to look at the sound; None for regular windows
+    opinion : second opinion on the detector's decisions, for a listener with a schedule
 
     Attributes
     ----------
@@ -65,12 +69,15 @@ class Listener:
         detector: Detector | None = None,
         unknown: UnknownMusic | None = None,
         schedule: Schedule | None = None,
+        opinion: SecondOpinion | None = None,
     ) -> None:
         self._newest_engine = engine
         self._engine = engine()
         self._spec = self._engine.embedder.spec
         self._windows = windows or Windows()
-        self._gate = LevelGate(gate or GateSettings())
+        gate = gate or GateSettings()
+        self._gate = LevelGate(gate)
+        self._quiet = QuietBlocks(gate.open_db, self._spec.frontend.sample_rate)
         self._detector = detector or AllIsMusic()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
@@ -81,7 +88,7 @@ class Listener:
         self._unknown, self._schedule = unknown, schedule
         self._clock = MusicClock()  # of tracker, schedule and looks
         self._looks = Looks(
-            self._windows, self._spec, self._times, self._clock, self._tracker, schedule, unknown
+            self._windows, self._spec, self._times, self._clock, self._tracker, schedule, unknown, opinion
         )
         self.any_sound = False
         self._failed = False  # whether the last block raised an exception
@@ -104,7 +111,7 @@ class Listener:
     @property
     def now_s(self) -> float:
         """Seconds of sound so far, lost sound included."""
-        return self._n_samples / self._spec.frontend.sample_rate
+        return (self._n_samples + self._quiet.n_held) / self._spec.frontend.sample_rate
 
     def status(self) -> Status:
         """Return what the listener is doing. Any thread may call it."""
@@ -139,6 +146,11 @@ class Listener:
 
     def process(self, block: FloatArray) -> list[Event]:
         """Take the next samples, ``(n,)`` float32 at the spec's sample rate; return the events they cause."""
+        if self._schedule is not None:
+            is_quiet = not self._gate.is_open and self._tracker.playing is None
+            block = self._quiet.hold(block, is_quiet)
+            if not len(block):
+                return []
         self._failed = True
         self._follow_engine()
         events = self._process(block)
@@ -163,7 +175,8 @@ class Listener:
         self._n_samples += len(block)
         self._blocks.append(block)
         waiting_s = sum(map(len, self._blocks)) / self._spec.frontend.sample_rate
-        return self._advance() if waiting_s >= self._windows.batch_s else []
+        idle = self._schedule is not None and not self._is_music and self._tracker.playing is None
+        return self._advance() if waiting_s >= (IDLE_S if idle else self._windows.batch_s) else []
 
     def _follow_engine(self) -> None:
         """Use the newest engine. The open play, which has a track and no segments, goes on."""
@@ -175,7 +188,7 @@ class Listener:
     def gap(self, n_samples: int) -> list[Event]:
         """Account for lost sound: no segment reaches across it."""
         events = self._end_stretch()
-        self._n_samples += n_samples
+        self._n_samples += n_samples + len(self._quiet.rest())  # quiet, which ends with the lost sound
         self._n_lost += n_samples
         return self._reported(events + self._tracker.gap(self._music_s))
 
@@ -185,6 +198,7 @@ class Listener:
         After an exception in `process`, the last sound is not matched: the same exception again would hide
         the first.
         """
+        self._n_samples += len(self._quiet.rest())
         events = [] if self._failed else self._end_stretch()
         if self._unknown is not None:
             self._unknown.finish()
@@ -213,6 +227,7 @@ class Listener:
         for first in range(0, len(frames), at_once or 1):
             some = frames[first : first + at_once]
             with self._times.of("detector"):
-                self._is_music = self._detector.process(some)
-            events += self._looks.advance(self._stretch, self._engine, some, self._is_music)
+                is_music = self._detector.process(some)
+            events += self._looks.advance(self._stretch, self._engine, some, is_music)
+            self._is_music = self._looks.music
         return events
