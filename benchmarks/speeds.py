@@ -2,7 +2,7 @@
 
     python benchmarks/speeds.py [--pack FILE] [--n 40] [--quick]
 
-Each query is asked at 17 speeds and 4 tempos. Writes speeds.json, speeds.png and speeds.md into
+Each query is asked at 17 speeds and 2 tempos. Writes speeds.json, speeds.png and speeds.md into
 benchmarks/results. See benchmarks/README.md.
 """
 
@@ -70,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=40, help="positions, each at every speed")
-    parser.add_argument("--n-out", type=int, default=20, help="positions outside the catalogue")
+    parser.add_argument("--n-out", type=int, default=12, help="positions outside the catalogue")
     parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")
     parser.add_argument(
         "--quick", action="store_true", help="two positions and a small catalogue, to try the script"
