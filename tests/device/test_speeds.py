@@ -20,6 +20,7 @@ from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.speed_clock import MusicClock
+from overheard.recognize.speed_drift import Drift
 from overheard.recognize.speed_plan import SPEEDS, SpeedPlan, SpeedRules
 from overheard.recognize.speed_warp import NORMAL, Speed, slowed
 from overheard.sinks.terminal import to_line
@@ -214,6 +215,32 @@ class Counter:
     def query(self, segments: FloatArray) -> Queries:
         self.n += len(segments)
         return self._query(segments)
+
+
+# The drift of an alignment
+
+
+def drifting(speed: float, length_s: float, jump_s: float = 0.0) -> Drift:
+    drift = Drift()
+    for at_s in np.arange(100.0, 100.0 + length_s, 5.0):
+        jumped = jump_s if at_s > 100 + length_s / 2 else 0.0
+        alignment = round((20.0 + (speed - 1) * (at_s - 100)) * 8) / 8 + jumped  # an eighth of a second
+        drift.add(float(at_s), alignment)
+    return drift
+
+
+@pytest.mark.parametrize("speed", [0.995, 1.005, 1.012])
+def test_a_turntable_that_is_slightly_off_shows_in_the_drift(speed: float) -> None:
+    assert drifting(speed, 180.0).speed == pytest.approx(speed, abs=0.001)
+
+
+def test_a_short_play_a_jump_and_noise_are_no_drift() -> None:
+    assert Drift().speed == 1.0
+    assert drifting(1.005, 40.0).speed == 1.0
+    assert drifting(1.0, 180.0).speed == 1.0
+    assert drifting(1.001, 180.0).speed == 1.0
+    assert drifting(1.0, 240.0, jump_s=30.0).speed == 1.0
+    assert drifting(1.0, 80.0, jump_s=0.125).speed == 1.0
 
 
 # When to compare at which speed
