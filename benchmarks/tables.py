@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import CHECKOUT, RESULTS, output, report, scale_report
+from overheard_bench import CHECKOUT, RESULTS, detector_report, output, report, scale_report
 from overheard_bench.environment import calibrations
 from overheard_bench.output import Result
 from overheard_bench.peers import report as peer_report
@@ -43,6 +43,8 @@ FILES = {  # the results that each block is made from
     "power": ("power",),
     "identify_cost": ("identify_cost",),
     "scale": ("scale",),
+    "detector": ("detector",),
+    "schedule": ("schedule",),
 }
 WITH_SCORING = (
     "accuracy",
@@ -58,7 +60,10 @@ KEYS = {  # what a file must contain to be a result
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "scale": ("sizes", "paper", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
+    "detector": ("tracks", "without_music", "with_opinion", "cost", "environment", "model"),
+    "schedule": ("scenes", "seconds", "environment", "model"),
 }
+RENDERERS = {"scale": scale_report.scale, "detector": detector_report.table}  # of others than `report`
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
 
 
@@ -126,7 +131,7 @@ def block(name: str, page: Path, results: Path) -> str:
     address = Path(os.path.relpath(picture, page.parent)).as_posix()
     shown = f"\n![{name}]({address})\n" if picture.is_file() else ""
     note = outdated(name, name, result["model"])
-    render = scale_report.scale if name == "scale" else getattr(report, name)
+    render = RENDERERS.get(name) or getattr(report, name)
     return f"{render(result)}{shown}\n{origin(result)}{note}\n"
 
 
