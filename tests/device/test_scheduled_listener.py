@@ -246,11 +246,11 @@ def test_noise_that_the_detector_takes_for_music_is_not_reported_as_unknown_musi
         schedule=Schedule(),
         opinion=opinion if has_opinion else None,
     )
-    noise = 0.1 * cafe(np.random.default_rng(4), 60 * RATE, RATE)
+    noise = 0.05 * np.random.default_rng(4).standard_normal(60 * RATE)
+    noise *= 1 + 0.9 * np.sin(2 * np.pi * 0.7 / RATE * np.arange(len(noise)))
     events = hear(listener, noise.astype(np.float32))
     assert not any(isinstance(event, PlayStarted) for _, event in events)
     assert any(isinstance(event, MusicUnknown) for _, event in events) == (not has_opinion)
-    assert (listener.status().state == "no music") == has_opinion
     assert (counter.n < 40) == has_opinion
 
 
