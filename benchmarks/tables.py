@@ -18,7 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import CHECKOUT, RESULTS, detector_report, output, report, scale_report
+from overheard_bench import (
+    CHECKOUT,
+    RESULTS,
+    appliance_report,
+    detector_report,
+    output,
+    reliability,
+    report,
+    scale_report,
+    sounds_report,
+)
 from overheard_bench.environment import calibrations
 from overheard_bench.output import Result
 from overheard_bench.peers import report as peer_report
@@ -42,9 +52,22 @@ FILES = {  # the results that each block is made from
     "latency": ("latency",),
     "power": ("power",),
     "identify_cost": ("identify_cost",),
+    "speeds": ("speeds",),
     "scale": ("scale",),
     "detector": ("detector",),
     "schedule": ("schedule",),
+    "soak": ("soak",),
+    "streams": ("streams",),
+    "reliability": ("accuracy",),
+    "sounds": ("sounds",),
+}
+RENDERERS = {  # those that are not functions of report
+    "scale": scale_report.scale,
+    "detector": detector_report.table,
+    "soak": appliance_report.soak,
+    "streams": appliance_report.streams,
+    "reliability": reliability.table,
+    "sounds": sounds_report.table,
 }
 WITH_SCORING = (
     "accuracy",
@@ -52,6 +75,9 @@ WITH_SCORING = (
     "comparison",
     "listening",
     "scale",
+    "speeds",
+    "reliability",
+    "sounds",
 )  # blocks that depend on the calibration
 KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
@@ -59,11 +85,15 @@ KEYS = {  # what a file must contain to be a result
     "power": ("scenes", "meters", "environment", "model"),
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "scale": ("sizes", "paper", "environment", "model"),
+    "soak": ("hours", "plays_kept", "environment", "model"),
+    "streams": ("scenes", "seconds", "environment", "model"),
+    "speeds": ("rows", "out_n", "environment", "model"),
+    "sounds": ("sounds", "listen", "overall", "environment", "model"),
+    "reliability": ("reliability", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
     "detector": ("tracks", "without_music", "with_opinion", "cost", "environment", "model"),
     "schedule": ("scenes", "seconds", "environment", "model"),
 }
-RENDERERS = {"scale": scale_report.scale, "detector": detector_report.table}  # of others than `report`
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
 
 
@@ -116,7 +146,10 @@ def block(name: str, page: Path, results: Path) -> str:
     if missing:
         print(f"tables.py: {name} is empty, since there is no {', '.join(missing)}", file=sys.stderr)
         return NOT_YET
-    loaded = {file: read_result(path, KEYS.get(file, ACCURACY_KEYS)) for file, path in paths.items()}
+    loaded = {
+        file: read_result(path, KEYS.get(name) or KEYS.get(file, ACCURACY_KEYS))
+        for file, path in paths.items()
+    }
     ours = {label: loaded[file] for label, file in OURS.items() if file in loaded}
     if name == "sizes":
         notes = [outdated(OURS[label], name, result["model"]) for label, result in ours.items()]
