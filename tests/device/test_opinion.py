@@ -61,6 +61,12 @@ def test_a_segment_counts_once():
     assert hear(opinion, 0, 8, 8) is Verdict.NO_MUSIC
 
 
+def test_frames_that_are_counted_again_are_heard():
+    opinion = SecondOpinion(plain_table())
+    hear(opinion, 90_000, 4, 4, 4)
+    assert hear(opinion, 82_000, -4, -4) is Verdict.NO_MUSIC
+
+
 def asked(opinion: SecondOpinion, seconds: float, odds: float, *music: tuple[float, float]) -> list[float]:
     """Return when sound with these log-odds is asked about, if the detector hears music in some seconds."""
     moments = []
