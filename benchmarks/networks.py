@@ -1,6 +1,6 @@
 """Measure every combination of a network that indexes and one that listens, in one space.
 
-    python benchmarks/networks.py [--models overheard small tiny] [--quick]
+    python benchmarks/networks.py [--models overheard small tiny] [--packs FILE ...] [--quick]
 
 Writes networks.json and networks.md into benchmarks/results. The queries are those of accuracy.py, with the
 thresholds of the network that listens.
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard.catalogue.pack import Pack
+from overheard.catalogue.pack import Pack, open_pack
 from overheard.errors import ModelError, OverheardError
 from overheard.fingerprint.model import Model, load_model
 from overheard.settings import MODELS_DIR
@@ -52,6 +52,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--models", nargs="+", help="names or manifests of models of one space (default: all that ship)"
     )
     parser.add_argument("--indexers", nargs="+", help="those that index (default: as --models)")
+    parser.add_argument(
+        "--packs",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="existing packs, one for each that indexes",
+    )
     parser.add_argument("--part", choices=PARTS, default="report")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")
@@ -64,6 +71,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     shipped = [name for name in ORDER if (MODELS_DIR / f"{name}.json").exists()]
     args.models = [_manifest(name) for name in args.models or shipped]
     args.indexers = [_manifest(name) for name in args.indexers] if args.indexers else args.models
+    if args.packs and len(args.packs) != len(args.indexers):
+        parser.error(f"--packs needs {len(args.indexers)} files, one for each network that indexes")
     return args
 
 
@@ -85,9 +94,8 @@ def measure(args: argparse.Namespace, corpus: Corpus, models: Sequence[Model]) -
     """Index with each network, and ask each pack with each network."""
     for _ in render(args):
         pass  # renders into the cache before several processes read it
-    paths, rows = catalogue.catalogue_paths(corpus), []
-    for indexer in map(load_model, args.indexers):
-        pack = catalogue.build_pack(corpus, indexer, paths, CACHE, None)
+    rows = []
+    for indexer, pack in open_packs(args, corpus):
         rows += [
             {"indexed_by": indexer.name, "queried_by": model.name, **ask(args, model, pack)}
             for model in models
@@ -98,6 +106,18 @@ def measure(args: argparse.Namespace, corpus: Corpus, models: Sequence[Model]) -
         "environment": environment(),
         "protocol": {"part": args.part, "seed": args.seed, "n_per_length": args.n},
     }
+
+
+def open_packs(args: argparse.Namespace, corpus: Corpus) -> Iterator[tuple[Model, Pack]]:
+    """Yield each network that indexes, with its pack of the catalogue."""
+    paths = catalogue.catalogue_paths(corpus)
+    for number, indexer in enumerate(map(load_model, args.indexers)):
+        if args.packs:
+            pack = open_pack(args.packs[number], indexer.digest)
+            catalogue.check_holds(pack, corpus, paths)
+        else:
+            pack = catalogue.build_pack(corpus, indexer, paths, CACHE, None)
+        yield indexer, pack
 
 
 def ask(args: argparse.Namespace, model: Model, pack: Pack) -> dict[str, Any]:

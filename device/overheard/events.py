@@ -77,6 +77,10 @@ class Play:
         """Whether what was heard so far is in several recordings."""
         return bool(self.alternatives)
 
+    def position_s(self, at_s: float) -> float:
+        """Return the position in the track at a second of the source, if it plays on."""
+        return self.offset_s + (at_s - self.start_s) * self.speed
+
 
 @dataclasses.dataclass(frozen=True)
 class PlayStarted:

@@ -38,3 +38,11 @@ def test_models_are_given_by_name_or_path() -> None:
     assert [path.name for path in args.models] == ["overheard.json", "y.json"]
     assert args.indexers == args.models
     assert args.n == 2
+
+
+def test_each_network_that_indexes_needs_one_pack(capsys: pytest.CaptureFixture[str]) -> None:
+    args = networks.parse(["--models", "overheard", "--packs", "a.pack"])
+    assert [path.name for path in args.packs] == ["a.pack"]
+    with pytest.raises(SystemExit):
+        networks.parse(["--models", "overheard", "x.json", "--packs", "a.pack"])
+    assert "--packs needs 2 files" in capsys.readouterr().err

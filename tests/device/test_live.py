@@ -360,7 +360,7 @@ def test_status_shows_what_plays_and_what_it_costs(
     server.publish_status(STATUS)
     assert run_status(tmp_path) == 0
     text = capsys.readouterr().out
-    for part in ("Ann - Alpha", "at 1:22 of 3:20", "confidence 93%", "speed 102.0%", "2.1% of a processor"):
+    for part in ("Ann - Alpha", "at 1:22 of 3:20", "confidence 93%", "speed +2.0%", "2.1% of a processor"):
         assert part in text
     assert run_status(tmp_path, "--json") == 0
     assert json.loads(capsys.readouterr().out)["running"] is True

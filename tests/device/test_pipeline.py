@@ -210,7 +210,7 @@ def test_very_short_recordings_are_not_recognized_as_another_track(
     assert (found.verdict == "recognized") == bool(found.plays)
     assert {play.track.title for play in found.plays} <= {pieces[0].title}
     assert all(play.end_s <= found.duration_s for play in found.plays)
-    assert (found.best is None) == (found.verdict == "silence")
+    assert found.verdict != "silence" or found.best is None
 
 
 def evening(pieces: list[Piece]) -> np.ndarray:

@@ -27,12 +27,14 @@ from overheard_train.recipes import RECIPES
 @pytest.mark.parametrize(
     ("agreement", "passes"),
     [
-        (Agreement(0.95, 0.92, 0.90, 0.91), True),
-        (Agreement(0.88, 0.92, 0.90, 0.91), False),
-        (Agreement(0.95, 0.92, 0.80, 0.91), False),
-        (Agreement(0.95, 0.92, 0.91, 0.80), False),
-        (Agreement(float("nan"), 0.92, 0.91, 0.91), False),
-        (Agreement(0.95, 0.92, 0.91, float("nan")), False),
+        (Agreement(0.95, 0.92, 0.90, 0.91, 0.9), True),
+        (Agreement(0.88, 0.92, 0.90, 0.91, 0.9), False),
+        (Agreement(0.95, 0.92, 0.80, 0.91, 0.9), False),
+        (Agreement(0.95, 0.92, 0.91, 0.80, 0.9), False),
+        (Agreement(0.95, 0.92, 0.90, 0.91, 0.8), False),
+        (Agreement(float("nan"), 0.92, 0.91, 0.91, 0.9), False),
+        (Agreement(0.95, 0.92, 0.91, float("nan"), 0.9), False),
+        (Agreement(0.95, 0.92, 0.91, 0.91, float("nan")), False),
     ],
 )
 def test_the_gate(agreement: Agreement, passes: bool) -> None:
@@ -41,8 +43,10 @@ def test_the_gate(agreement: Agreement, passes: bool) -> None:
 
 def test_a_network_agrees_with_itself() -> None:
     clean = segments(30, 3)
-    tflite = default_model().tflite
-    agreement = measure_agreement(tflite, tflite, np.concatenate([clean, clean + 0.1 * segments(30, 4)]))
+    teacher = default_model()
+    pairs = np.concatenate([clean, clean + 0.1 * segments(30, 4)])
+    agreement = measure_agreement(teacher.tflite, teacher.tflite, pairs, teacher.references)
+    assert agreement.margin == pytest.approx(1, abs=1e-5)
     assert agreement.mean_cosine == pytest.approx(1, abs=1e-5)
     assert agreement.teacher == agreement.asking == agreement.indexing > 0.5
 
@@ -79,7 +83,13 @@ def test_a_network_shares_the_files_of_its_space(exported: tuple[Path, list[str]
     assert (made.space, made.digest) == (teacher.space, teacher.digest)
     assert made.network_digest != teacher.network_digest
     assert made.manifest["scoring"] == teacher.manifest["scoring"]  # until it is calibrated
-    assert set(made.manifest["metrics"]["agreement"]) == {"mean_cosine", "teacher", "asking", "indexing"}
+    assert set(made.manifest["metrics"]["agreement"]) == {
+        "mean_cosine",
+        "teacher",
+        "asking",
+        "indexing",
+        "margin",
+    }
 
 
 def test_a_network_is_written_beside_the_files_of_its_space(

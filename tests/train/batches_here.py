@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
+from overheard_train.blocks import Reuse, rest_of_block
 from overheard_train.pairs import Batch, PairMaker
 
 
@@ -17,17 +16,20 @@ class BatchesHere:
         self.change: Callable[[int, Batch], Batch] = lambda step, batch: batch
         self.cpu_s = self.waited_s = 0.0
 
-    def __call__(self, maker: PairMaker, seed: int, first_step: int, n_pairs: int, _: int) -> BatchesHere:
-        self._next = (maker, seed, first_step, n_pairs)
+    def __call__(
+        self, maker: PairMaker, seed: int, first_step: int, n_pairs: int, _: int, reuse: Reuse | None = None
+    ) -> BatchesHere:
+        self._next = (maker, seed, first_step, n_pairs, reuse or Reuse())
         self.steps = []
         return self
 
     def __iter__(self) -> Iterator[Batch]:
-        maker, seed, step, n_pairs = self._next
+        maker, seed, step, n_pairs, reuse = self._next
         while True:
-            self.steps.append(step)
-            yield self.change(step, maker.batch(np.random.default_rng([seed, step]), n_pairs))
-            step += 1
+            for batch in rest_of_block(maker, seed, step, n_pairs, reuse):
+                self.steps.append(step)
+                yield self.change(step, batch)
+                step += 1
 
     def check(self) -> None:
         """Do nothing: there are no workers that can die."""

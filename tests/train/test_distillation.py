@@ -54,20 +54,41 @@ def labels(targets: np.ndarray, tracks: list[int] | None = None, views: int = 2)
     return np.tile(np.concatenate([of_pair, targets], axis=1).astype(np.float32), (views, 1))
 
 
+def with_others(of: np.ndarray, others: np.ndarray, tracks: list[int]) -> np.ndarray:
+    """Add the others to the labels, equally many for each pair."""
+    columns = np.concatenate([np.array(tracks)[:, None], others], axis=1).reshape(len(of) // 2, -1)
+    return np.concatenate([of, np.tile(columns, (2, 1))], axis=1).astype(np.float32)
+
+
+def test_other_segments_are_negatives_of_every_row() -> None:
+    """A batch of 8 pairs, and one of 4 pairs with 4 others: equal for the rows of the 4 pairs."""
+    targets = unit(0, 8)
+    embeddings, of = unit(1, 16), labels(targets, [0, 1, 2, 3, 4, 5, 1, 7])
+    loss = Distil(temperature=0.2, pull=3.0, shared=0.0)
+    rows = [0, 1, 2, 3, 8, 9, 10, 11]
+    few = with_others(of[rows], targets[4:], [4, 5, 1, 7])
+    expected = np.mean([plain_row(embeddings[row], of[row], of, 0.2, 3.0) for row in rows])
+    assert float(loss(embeddings[rows], few)[0]) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(embeddings[rows], of[rows])[0]) < expected - 0.01
+
+
 def plain(embeddings: np.ndarray, of: np.ndarray, temperature: float, pull: float) -> float:
     """The cross entropy among the teacher's embeddings and the distance, term by term in float64."""
-    rows, teacher = embeddings.astype(np.float64), of[: len(of) // 2, 2:].astype(np.float64)
-    losses = []
-    for row, (pair, track, *own) in zip(rows, of, strict=True):
-        logits = [
-            float(row @ other) / temperature
-            for number, other in enumerate(teacher)
-            if of[number, 1] != track or number == pair
-        ]
-        positive = float(row @ np.array(own)) / temperature
-        losses.append(np.log(np.sum(np.exp(logits))) - positive)
-        losses[-1] += pull * (1 - float(row @ np.array(own)))
-    return float(np.mean(losses))
+    rows = zip(embeddings, of, strict=True)
+    return float(np.mean([plain_row(row, label, of, temperature, pull) for row, label in rows]))
+
+
+def plain_row(
+    embedding: np.ndarray, label: np.ndarray, of: np.ndarray, temperature: float, pull: float
+) -> float:
+    row, (pair, track, *own) = embedding.astype(np.float64), label
+    logits = [
+        float(row @ other[2:].astype(np.float64)) / temperature
+        for number, other in enumerate(of[: len(of) // 2])
+        if other[1] != track or number == pair
+    ]
+    positive = float(row @ np.array(own, dtype=np.float64))
+    return float(np.log(np.sum(np.exp(logits))) - positive / temperature + pull * (1 - positive))
 
 
 @pytest.mark.parametrize("tracks", [None, [0, 1, 1, 2, 3, 3]])
@@ -106,6 +127,20 @@ def test_pairs_come_with_the_teachers_embedding_of_their_clean_segment(data: Any
     embeddings = embed_normalized(Network(default_model().tflite), segments[:8])
     np.testing.assert_allclose(embeddings, of[:8, 2:], atol=1e-6)
     assert not np.allclose(segments[:8], segments[8:])
+
+
+def test_pairs_come_with_other_embeddings_of_the_teacher(data: Any) -> None:
+    pairs = dataclasses.replace(STUDENT.pairs, options={**STUDENT.pairs.options, "n_others": 6})
+    maker: Any = make_pairs(dataclasses.replace(STUDENT, pairs=pairs), data)
+    _, of = maker.batch(np.random.default_rng(0), 8)
+    others = of[:8, 2 + SPEC.dim :].reshape(8, 6, 1 + SPEC.dim)
+    groups = maker.moments.pairs.groups[maker.moments.tracks]
+    for row, own in zip(others, of[:8, 2 : 2 + SPEC.dim], strict=True):
+        (number,) = np.flatnonzero((maker.embeddings == own).all(axis=1))
+        for place, (group, *embedding) in enumerate(row):
+            (other,) = np.flatnonzero((maker.embeddings == np.float32(embedding)).all(axis=1))
+            assert group == groups[other]
+            assert place >= 3 or other in maker.rivals[number]
 
 
 def test_the_teacher_embeds_once_and_the_music_of_a_moment_stays(

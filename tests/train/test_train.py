@@ -110,22 +110,24 @@ def test_a_dead_worker_ends_the_training_with_a_one_line_error(corpus: Path, tmp
 BATCHES = """
 import hashlib, itertools, sys
 from overheard_train.batches import Batches
+from overheard_train.blocks import Reuse
 from overheard_train.data import open_data
 from overheard_train.pairs import make_pairs
 from overheard_train.recipes import RECIPES
 
 maker = make_pairs(RECIPES["trial"], open_data([sys.argv[1]]))
 for seed, first_step, n_workers in ((0, 0, 2), (0, 1, 1), (1, 0, 1)):
-    source = Batches(maker, seed, first_step, 3, n_workers)
+    source = Batches(maker, seed, first_step, 3, n_workers, Reuse(int(sys.argv[2]), 9))
     print(*(hashlib.sha256(b[0].tobytes() + b[1].tobytes()).hexdigest() for b in itertools.islice(source, 3)))
     source.close()
     assert source.cpu_s > 0 and next(source, None) is None
 """
 
 
-def test_seed_and_step_determine_a_batch_for_any_number_of_workers(corpus: Path) -> None:
+@pytest.mark.parametrize("reuse", [1, 2])
+def test_seed_and_step_determine_a_batch_for_any_number_of_workers(corpus: Path, reuse: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BATCHES, str(corpus)],
+        [sys.executable, "-c", BATCHES, str(corpus), str(reuse)],
         env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,

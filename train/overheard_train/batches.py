@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
-import numpy as np
-
 from overheard.errors import OverheardError
 from overheard.process import STOP_SIGNALS
+from overheard_train.blocks import Reuse, rest_of_block
 from overheard_train.pairs import Batch, PairMaker
 
 PARENT_POLL_S = 2.0  # how long a worker can outlive a parent that was killed
@@ -30,6 +29,7 @@ class Batches:
     seed, first_step : determine the first batch
     n_pairs : pairs per batch
     n_workers : number of processes
+    reuse : how often each pair is used; once if None
 
     Attributes
     ----------
@@ -37,9 +37,19 @@ class Batches:
     waited_s : seconds that the caller waited for them
     """
 
-    def __init__(self, maker: PairMaker, seed: int, first_step: int, n_pairs: int, n_workers: int) -> None:
+    def __init__(
+        self,
+        maker: PairMaker,
+        seed: int,
+        first_step: int,
+        n_pairs: int,
+        n_workers: int,
+        reuse: Reuse | None = None,
+    ) -> None:
+        reuse = reuse or Reuse()
         self.cpu_s = self.waited_s = 0.0
-        self._next_worker, self._closed = 0, False
+        self._next_step, self._next_worker, self._closed = first_step, 0, False
+        self._block_steps = reuse.block_steps(n_pairs)
         self._error: OverheardError | None = None
         self._lock = threading.Lock()  # Keras prefetches in its own thread
         context = multiprocessing.get_context("fork")
@@ -47,8 +57,10 @@ class Batches:
         self._pipes: list[Connection] = []
         for number in range(n_workers):
             receiver, sender = context.Pipe(duplex=False)
-            steps = itertools.count(first_step + number, n_workers)
-            worker = context.Process(target=_work, args=(sender, maker, seed, steps, n_pairs), daemon=True)
+            blocks = itertools.count(first_step // self._block_steps + number, n_workers)
+            starts = (max(first_step, block * self._block_steps) for block in blocks)
+            work = (sender, maker, seed, starts, n_pairs, reuse)
+            worker = context.Process(target=_work, args=work, daemon=True)
             worker.start()  # before TensorFlow starts threads: a fork does not copy them
             sender.close()
             self._workers.append(worker)
@@ -82,7 +94,9 @@ class Batches:
                 raise self._error from error
             self.waited_s += time.monotonic() - before
             self.cpu_s += cpu_s
-            self._next_worker = (self._next_worker + 1) % len(self._workers)
+            self._next_step += 1
+            if not self._next_step % self._block_steps:
+                self._next_worker = (self._next_worker + 1) % len(self._workers)
             made: Batch = batch
             return made
 
@@ -99,13 +113,16 @@ class Batches:
             worker.join()
 
 
-def _work(sender: Connection, maker: PairMaker, seed: int, steps: Iterator[int], n_pairs: int) -> None:
-    """Make batches until the process is killed; each is sent when the previous one has been received."""
+def _work(
+    sender: Connection, maker: PairMaker, seed: int, starts: Iterator[int], n_pairs: int, reuse: Reuse
+) -> None:
+    """Make blocks until the process is killed; each batch is sent when the previous one has been received."""
     _prepare_worker()
-    for step in steps:
+    for start in starts:
         before = time.process_time()
-        batch = maker.batch(np.random.default_rng([seed, step]), n_pairs)
-        sender.send((batch, time.process_time() - before))
+        for batch in rest_of_block(maker, seed, start, n_pairs, reuse):
+            sender.send((batch, time.process_time() - before))
+            before = time.process_time()
 
 
 def _prepare_worker() -> None:

@@ -102,7 +102,8 @@ def fit(recipe: Recipe, data: Sequence[str], checkpoint: Path, options: Options 
     maker = make_pairs(session.recipe, open_data(data), seed=session.seed)
     n_workers = session.options.n_workers
     stop = threading.Event()
-    batches = Batches(maker, session.seed, progress.step, session.recipe.n_pairs, n_workers)
+    n_pairs, reuse = session.recipe.n_pairs, session.recipe.reuse
+    batches = Batches(maker, session.seed, progress.step, n_pairs, n_workers, reuse)
     with _closing(batches):
         model = _build_model(session, maker)
         progress.sessions += 1

@@ -74,10 +74,10 @@ def begin_from(encoder: keras.Model, recipe: Recipe, source: Path, maker: PairMa
         maker.batch(np.random.default_rng([seed, number, 51]), recipe.n_pairs) for number in range(N_BATCHES)
     ]
     segments, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    if labels.shape[1] != 2 + recipe.spec.dim:
+    if labels.shape[1] < 2 + recipe.spec.dim:
         raise ModelError(f"the pairs of {recipe.name} have no teacher", "omit --initial")
     copy_channels(encoder, recipe, wide, found, segments[:AT_ONCE])
-    fit_projection(encoder, segments, labels[:, 2:])
+    fit_projection(encoder, segments, labels[:, 2 : 2 + recipe.spec.dim])
 
 
 def copy_channels(

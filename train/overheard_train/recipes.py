@@ -7,10 +7,12 @@ from typing import Any
 
 from overheard.errors import OverheardError
 from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
+from overheard_train.blocks import Reuse
 from overheard_train.pairs.degradation import NO_VARIATION, Degradation
 from overheard_train.registry import Part
 
 DEGRADED = Part("degraded")
+ONCE = Reuse()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Recipe:
         :mod:`overheard_train.losses` and :mod:`overheard_train.pairs`
     n_pairs : pairs per step
     views : rows per pair: one clean, the others degraded
+    reuse : how often each pair is used, each time among others
     learning_rate : the peak
     weight_decay, clip_norm : of AdamW; the norm is of all gradients together
     steps : default length of the training; the learning rate's cosine ends there
@@ -41,6 +44,7 @@ class Recipe:
     spec: FingerprintSpec = SPEC
     n_pairs: int = 256
     views: int = 2
+    reuse: Reuse = ONCE
     learning_rate: float = 2.5e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 100
@@ -104,7 +108,8 @@ NAFP = Recipe(
     learning_rate=1e-3,
 )
 DISTIL = Part("distil", {"temperature": 0.06, "pull": 4.0, "shared": 0.3})
-TAUGHT = Part("taught")
+TAUGHT = Part("taught", {"n_others": 16})
+REUSE = Reuse(4)  # degrading a pair takes three times as long as training `tiny` on it
 WHITENING = 0.6  # measured in docs/experiments.md
 
 RECIPES = {
@@ -132,6 +137,7 @@ RECIPES = {
             Part("residual", {"widths": (24, 48, 64), "blocks": (1, 1, 1)}),
             DISTIL,
             TAUGHT,
+            reuse=REUSE,
             weight_decay=1e-5,
             space="overheard",
         ),
@@ -141,6 +147,7 @@ RECIPES = {
             Part("residual", {"widths": (48, 96, 160), "blocks": (1, 1, 1)}),
             DISTIL,
             TAUGHT,
+            reuse=REUSE,
             weight_decay=1e-5,
             space="overheard",
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from overheard.commands.arguments import add_pack_option
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, plural, short_clock
+from overheard.text import one_line, plural, short_clock, speed_change
 
 if TYPE_CHECKING:
     from overheard.commands.explain_picture import Point
@@ -83,9 +83,10 @@ def to_text(found: Explanation) -> list[str]:
     name = one_line(match.track.name)
     start, end = (short_clock(second) for second in found.window_s)
     verdict = f"recognized: {name}" if found.accepted else f"not recognized; the nearest track is {name}"
+    change = speed_change(found.speed)
     aligned = [one for one in found.segments if found.window_s[0] <= one.at_s < found.window_s[1]]
     lines = [
-        f"{verdict}, at {short_clock(match.offset_s)}",
+        f"{verdict}, at {short_clock(match.offset_s)}{change and f', speed about {change}'}",
         f"  score       {match.score:.1f}; the threshold is {match.threshold:.1f}",
         f"  window      {start} to {end}, {plural(len(aligned), 'aligned segment')}",
         f"  similarity  {evidence.similarity:.2f} on average; this sound lets expect {evidence.expected:.2f}",
@@ -109,6 +110,8 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
     name = one_line(f"{row.artist} - {row.title}" if row.artist else row.title)
     looks = stored_looks(read_evidence(settings.history_path, number))
     head = f"{name}, from {short_clock(row.offset_s)} of the track, confidence {row.confidence:.0%}"
+    change = speed_change(row.speed)
+    head += f", speed {change}" if change else ""
     print(head)
     if not looks:
         print("  no evidence is stored for this play")

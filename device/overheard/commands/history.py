@@ -16,7 +16,7 @@ from overheard.commands import history_marks
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, one_of, plural, short_clock, shorten, spreadsheet_cell
+from overheard.text import one_line, one_of, plural, short_clock, shorten, speed_change, spreadsheet_cell
 
 if TYPE_CHECKING:
     from overheard.sinks.history import PlayRow
@@ -230,6 +230,8 @@ def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:
 def _row_text(row: PlayRow) -> str:
     name = one_line(one_of(f"{row.artist} - {row.title}" if row.artist else row.title, _names(row)))
     album = f"  ({one_line(row.album)})" if row.album else ""
+    change = speed_change(row.speed)
+    album += f"  [speed {change}]" if change else ""
     album += "  [wrong]" if row.wrong else ""
     length = short_clock(round(_length_s(row)))
     return f"  {_local(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import length, one_line, one_of, plural, short_clock
+from overheard.text import length, one_line, one_of, plural, short_clock, speed_change
 
 if TYPE_CHECKING:
     from overheard.live.client import LiveClient
@@ -101,7 +101,8 @@ def _pause(pause: dict[str, Any]) -> str:
 def _playing(play: dict[str, Any]) -> list[str]:
     others = [_name(other["track"]) for other in play["alternatives"]]
     total = f" of {short_clock(play['duration_s'])}" if play["duration_s"] else ""
-    speed = f", speed {play['speed']:.1%}" if abs(play["speed"] - 1) >= 0.005 else ""
+    change = speed_change(play["speed"])
+    speed = f", speed {change}" if change else ""
     position = f"{short_clock(play['position_s'])}{total}, confidence {play['confidence']:.0%}{speed}"
     return [f"playing:   {one_line(one_of(_name(play['track']), others))}", f"           at {position}"]
 

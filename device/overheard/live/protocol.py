@@ -151,11 +151,11 @@ def playing_json(play: Play, started: float | None, now: float) -> dict[str, Any
     The play was confirmed at its end, which may be a while ago. A file may be read faster than the clock.
     """
     now_s = play.end_s if started is None else now - started
-    heard_s = min(max(play.end_s, now_s), play.end_s + _MAX_UNCONFIRMED_S) - play.start_s
+    heard_s = min(max(play.end_s, now_s), play.end_s + _MAX_UNCONFIRMED_S)
     return {
         **play_json(play),
         "started_at": None if started is None else iso_utc(started + play.start_s),
-        "position_s": round(play.offset_s + heard_s * play.speed, 3),
+        "position_s": round(play.position_s(heard_s), 3),
         "duration_s": round(play.track.duration_s, 3),
         "speed": round(play.speed, 4),
     }

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, Status
 from overheard.sinks.terminal import PlayLines
-from overheard.text import one_line, one_of, short_clock
+from overheard.text import one_line, one_of, short_clock, speed_change
 
 _REDRAW_S = 0.5
 _BAR = 20  # characters
@@ -150,13 +150,14 @@ class LiveView:
                 state, state
             )
         play, started = found
-        at_s = play.offset_s + max(play.end_s, self._now() - started) - play.start_s
+        at_s = play.position_s(max(play.end_s, self._now() - started))
         name = one_line(one_of(play.track.name, [other.track.name for other in play.alternatives]))
         length_s = play.track.duration_s
         position = short_clock(at_s)
         if length_s > 0:
             position = f"{short_clock(min(at_s, length_s))} / {short_clock(length_s)}"
-        return f"{where}{position}  {play.confidence:>4.0%}  {name}"
+        change = speed_change(play.speed)
+        return f"{where}{position}  {play.confidence:>4.0%}  {name}{change and f'  (speed {change})'}"
 
     def _status_line(self, room: str) -> str:
         status, name = self._statuses.get(room), one_line(room or self._source)

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated
 from overheard.sinks.lines import LineWriter
-from overheard.text import one_line, one_of, short_clock
+from overheard.text import one_line, one_of, short_clock, speed_change
 
 
 class TerminalSink:
@@ -80,9 +80,10 @@ def unknown_text(event: MusicUnknown) -> str:
 
 
 def found_line(play: Play, at_s: float, started: float, room: str = "") -> str:
-    """Format a play at a second of the source: time, room, track, position in the track, and confidence."""
-    position = f"(at {short_clock(play.offset_s + at_s - play.start_s)}, {play.confidence:.0%})"
-    return f"{local_clock(started + at_s)}  {_in(room)}{_name(play)}  {position}"
+    """Format a play at a second of the source: time, room, track, position in it, confidence, speed."""
+    change = speed_change(play.speed)
+    facts = f"at {short_clock(play.position_s(at_s))}, {play.confidence:.0%}{change and f', speed {change}'}"
+    return f"{local_clock(started + at_s)}  {_in(room)}{_name(play)}  ({facts})"
 
 
 def _in(room: str) -> str:

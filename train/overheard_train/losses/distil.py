@@ -19,8 +19,8 @@ class Distil(keras.layers.Layer):
 
     Sources: Hinton et al., Distilling the Knowledge in a Neural Network (1503.02531), for the idea; Tian et
     al., Contrastive Representation Distillation (1910.10699), for contrasting a student's embedding with the
-    teacher's of other samples; Budnik and Avrithis, Asymmetric Metric Learning for Knowledge Transfer
-    (2006.16331), for students that query what the teacher indexed.
+    teacher's of other samples, from a memory that holds more than a batch; Budnik and Avrithis, Asymmetric
+    Metric Learning for Knowledge Transfer (2006.16331), for students that query what the teacher indexed.
 
     Parameters
     ----------
@@ -45,14 +45,19 @@ class Distil(keras.layers.Layer):
         Parameters
         ----------
         embeddings : (n, dim) the student's, of unit norm
-        labels : (n, 2 + dim) float32: pair, track, and the teacher's embedding of the pair's clean segment
+        labels : (n, 2 + dim + n_others * (1 + dim)) float32: pair, track, and the teacher's embedding of the
+            pair's clean segment; then track and embedding of other segments, which are negatives of all rows
         """
-        pairs, tracks, targets = labels[:, 0], labels[:, 1], labels[:, 2:]
+        dim = embeddings.shape[1]
         n_pairs = ops.shape(labels)[0] // self.views
-        teacher = targets[:n_pairs]  # each pair once
-        logits = ops.matmul(embeddings, ops.transpose(teacher)) / self.temperature  # (n, n_pairs)
-        is_own = ops.cast(ops.equal(pairs[:, None], pairs[None, :n_pairs]), "float32")
-        same_track = ops.cast(ops.equal(tracks[:, None], tracks[None, :n_pairs]), "float32")
+        pairs, tracks, targets = labels[:, 0], labels[:, 1], labels[:, 2 : 2 + dim]
+        others = ops.reshape(labels[:n_pairs, 2 + dim :], (-1, 1 + dim))
+        teacher = ops.concatenate([targets[:n_pairs], others[:, 1:]])  # each pair once
+        logits = ops.matmul(embeddings, ops.transpose(teacher)) / self.temperature  # (n, n_pairs + others)
+        of_tracks = ops.concatenate([tracks[:n_pairs], others[:, 0]])
+        same_track = ops.cast(ops.equal(tracks[:, None], of_tracks), "float32")
+        numbers = ops.concatenate([pairs[:n_pairs], 0 * others[:, 0] - 1])  # the others belong to no pair
+        is_own = ops.cast(ops.equal(pairs[:, None], numbers), "float32")
         logits = logits + EXCLUDED * (same_track - is_own)  # other moments of a track can sound the same
         own = ops.sum(logits * is_own, axis=1)
         contrast = ops.mean(ops.logsumexp(logits, axis=1) - own)

@@ -97,10 +97,14 @@ class TaughtPairs:
     embeddings : (n, dim) the teacher's of each moment
     rivals : (n, N_RIVALS) numbers of the nearest moments of other music
     share : of a batch's pairs that are moments or their rivals, from 0 to 1
+    n_others : other moments per pair whose embeddings are negatives; half of them are rivals of the pair's
     """
 
-    def __init__(self, moments: Moments, embeddings: FloatArray, rivals: IntArray, share: float) -> None:
-        self.moments, self.embeddings, self.rivals, self.share = moments, embeddings, rivals, share
+    def __init__(
+        self, moments: Moments, embeddings: FloatArray, rivals: IntArray, share: float, n_others: int = 0
+    ) -> None:
+        self.moments, self.embeddings, self.rivals = moments, embeddings, rivals
+        self.share, self.n_others = share, n_others
         order = np.argsort(moments.tracks, kind="stable")
         bounds = np.flatnonzero(np.diff(moments.tracks[order])) + 1
         self._of_track = np.split(order, bounds)
@@ -110,7 +114,8 @@ class TaughtPairs:
 
         Returns
         -------
-        The labels are ``(views * n_pairs, 2 + dim)`` float32: the teacher's embedding follows the track.
+        The labels are ``(views * n_pairs, 2 + dim + n_others * (1 + dim))`` float32: the teacher's embedding
+        follows the track, and then track and embedding of each other moment.
         """
         n_rivals = int(n_pairs * self.share / 2)
         drawn = draw_tracks(rng, len(self._of_track), n_pairs - n_rivals)
@@ -125,8 +130,19 @@ class TaughtPairs:
                 yield pairs.views_at(rng, music, start, pairs.spec.segment_samples)
 
         segments, labels = pairs.assemble(rng, self.moments.tracks[numbers], views())
-        targets = np.tile(self.embeddings[numbers], (pairs.views, 1))
-        return segments, np.concatenate([labels.astype(np.float32), targets], axis=1)
+        columns = np.concatenate([self.embeddings[numbers], self._others(rng, numbers)], axis=1)
+        taught = np.tile(columns, (pairs.views, 1))
+        return segments, np.concatenate([labels.astype(np.float32), taught], axis=1)
+
+    def _others(self, rng: np.random.Generator, numbers: IntArray) -> FloatArray:
+        """Return group and embedding of other moments, ``(n, n_others * (1 + dim))`` float32."""
+        n_near = min(self.n_others // 2, N_RIVALS)
+        near = rng.permuted(self.rivals[numbers], axis=1)[:, :n_near]
+        any_other = rng.integers(len(self.embeddings), size=(len(numbers), self.n_others - n_near))
+        drawn = np.concatenate([near, any_other], axis=1)
+        groups = self.moments.pairs.groups[self.moments.tracks[drawn]].astype(np.float32)
+        others = np.concatenate([groups[..., None], self.embeddings[drawn]], axis=2)
+        return others.reshape(len(numbers), -1)
 
 
 def make(
@@ -135,6 +151,7 @@ def make(
     split: str,
     seed: int,
     share: float = 0.5,
+    n_others: int = 0,
     n_moments: int = N_MOMENTS,
     **options: Any,
 ) -> TaughtPairs:
@@ -160,7 +177,9 @@ def make(
     if not rivals_path.exists():
         log.info("searching for the rivals of %d moments", n_moments)
         _save(rivals_path, _rivals_of(np.asarray(embeddings), moments.pairs.groups[moments.tracks]))
-    return TaughtPairs(moments, embeddings, _load(rivals_path, (n_moments, N_RIVALS), np.int64), share)
+    return TaughtPairs(
+        moments, embeddings, _load(rivals_path, (n_moments, N_RIVALS), np.int64), share, n_others
+    )
 
 
 def embed_moments(moments: Moments, n_processes: int = N_PROCESSES) -> FloatArray:

@@ -66,7 +66,7 @@ class Player:
             return {}
         with self._lock:
             play, started = self._shown or (None, 0.0)
-        position_s = play.offset_s + now - (started + play.start_s) if play else 0.0
+        position_s = play.position_s(now - started) if play else 0.0
         if play and play.track.duration_s:
             position_s = min(position_s, play.track.duration_s)
         return {
