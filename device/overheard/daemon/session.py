@@ -30,7 +30,7 @@ _MAX_DRIFT_S = 2.0
 _JUMP_S = 5.0
 _FULL_SINK_WAIT_S = 4.0  # a file is read faster than a slow sink works, so reading waits while the sink works
 _LOSS_REPORT_INTERVAL_S = 60.0
-_TRIM_SAMPLES = 600 * SAMPLE_RATE  # of audio, between two returns of memory to the system
+_TRIM_SAMPLES = 60 * SAMPLE_RATE  # of audio, between two returns of memory to the system
 _CHANGES = {
     "gone": "{0.before} is gone, hearing {0.source} instead",
     "moved": "hearing {0.source} instead of {0.before}",
