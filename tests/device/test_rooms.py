@@ -239,6 +239,20 @@ def test_a_stop_and_a_pause_reach_all_rooms():
     assert not thread.is_alive()
 
 
+def test_a_driver_that_hangs_does_not_keep_the_program_from_ending(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("overheard.daemon.rooms._STOP_S", 0.2)
+    stop, hangs = threading.Event(), threading.Event()
+    sources: dict[str, AudioSource] = {
+        KITCHEN: FakeSource([lambda: hangs.wait(TIMEOUT_S)], live=True),
+        BATH: FakeSource([SECOND, stop.set], live=True),
+    }
+    assert of(run(sources, stop=stop).events, BATH) == [PlayStarted(play(1)), PlayEnded(play(1))]
+    assert "kitchen: its input does not stop" in caplog.messages
+    hangs.set()
+
+
 def test_a_room_hears_no_other_source_while_its_own_is_gone(caplog: pytest.LogCaptureFixture):
     gone = Rerouted("pulse:b", "pulse:b", "pulse:a", "gone", away=True)
     back = Rerouted("pulse:a", "pulse:a", "pulse:b", "returned")
