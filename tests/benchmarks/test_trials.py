@@ -22,8 +22,16 @@ def test_a_left_out_track_has_one_trial_and_a_known_one_two(tmp_path: Path) -> N
     entries = []
     for number, song in enumerate(songs[:2]):
         cells, codes = model.encode_track(fingerprint(Embedder(model), song))
-        facts = {"title": str(number), "artist": "", "path": f"{number}.wav", "duration_s": SONG_S}
-        entries.append(TrackEntry(**facts, packed_cells=cells, codes=codes))
+        entries.append(
+            TrackEntry(
+                title=str(number),
+                artist="",
+                path=f"{number}.wav",
+                duration_s=SONG_S,
+                packed_cells=cells,
+                codes=codes,
+            )
+        )
     write_pack(tmp_path / "songs.pack", "songs", model.digest, model.spec, entries)
     recognizer = Recognizer(model, [open_pack(tmp_path / "songs.pack", model.digest)])
     clips = [song[4 * RATE : 7 * RATE + 77] for song in songs]

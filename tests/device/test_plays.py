@@ -139,6 +139,8 @@ def test_a_slightly_wrong_speed_stays_one_play():
         dataclasses.replace(match(A, end, -10), offset_s=10 + (end - 5) * 1.01) for end in range(5, 180)
     ]
     assert kinds(feed(tracker, matches)) == ["PlayStarted"]
+    assert tracker.playing is not None
+    assert tracker.playing.speed == pytest.approx(1.01, abs=0.001)
 
 
 def test_another_track_takes_over_after_two_matches():

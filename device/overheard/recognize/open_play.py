@@ -17,6 +17,7 @@ from overheard.recognize.agreement import (
     readings_of,
     realigned,
 )
+from overheard.recognize.speed_drift import Drift
 
 _MAX_LOOKS = 24
 
@@ -44,6 +45,7 @@ class OpenPlay:
         self._over_s = self._end_of_track_s()
         self._looks: list[Look] = []
         self._lead = -math.inf  # of the best match over the threshold
+        self._drift = Drift()
         self._note(match)
         first, *others = [
             Alternative(each.track, max(0.0, start_s + each.alignment_s)) for each in readings.values()
@@ -112,6 +114,8 @@ class OpenPlay:
         self._fit(match)
         self.hear(match)
         self.agreed_s = self.heard_s
+        self._drift.add(match.end_s, self.alignment_s)
+        self.play = dataclasses.replace(self.play, speed=self._drift.speed)
 
     def hear(self, match: Match) -> None:
         """Count the match's sound to the play."""
