@@ -236,7 +236,7 @@ def test_a_turntable_that_is_slightly_off_shows_in_the_drift(speed: float) -> No
 
 def test_a_short_play_a_jump_and_noise_are_no_drift() -> None:
     assert Drift().speed == 1.0
-    assert drifting(1.005, 40.0).speed == 1.0
+    assert drifting(1.005, 55.0).speed == 1.0
     assert drifting(1.0, 180.0).speed == 1.0
     assert drifting(1.001, 180.0).speed == 1.0
     assert drifting(1.0, 240.0, jump_s=30.0).speed == 1.0

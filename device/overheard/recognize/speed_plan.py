@@ -32,7 +32,7 @@ class SpeedRules:
     first_s: float = 7.0
     known_first_s: float = 3.0
     hop_s: float = 4.0
-    n_saved: int = len(SPEEDS)
+    n_saved: int = 2 * len(SPEEDS)
     refill_s: float = 60.0
     follow_s: float = 8.0
     refined_below: float = 1.5
@@ -40,7 +40,12 @@ class SpeedRules:
 
 # Nobody waits for the first result, and a recording may be short.
 RECORDING_SPEED_RULES = SpeedRules(
-    first_s=0.0, known_first_s=0.0, hop_s=3.0, refill_s=15.0, refined_below=4.0
+    first_s=0.0,
+    known_first_s=0.0,
+    hop_s=3.0,
+    n_saved=len(SPEEDS),
+    refill_s=15.0,
+    refined_below=4.0,
 )
 
 
