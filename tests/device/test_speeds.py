@@ -149,6 +149,17 @@ def test_unknown_music_is_recognized_at_no_speed(recognizer: Recognizer, songs: 
         assert recognizer.identify(clip).verdict == "unknown"
 
 
+@pytest.mark.parametrize("speed", [0.935, 1.03])
+def test_a_recording_that_is_a_little_too_long_for_one_window(
+    recognizer: Recognizer, songs: list[FloatArray], speed: float
+) -> None:
+    found = recognizer.identify(at_speed(songs[1], speed, 20.0, 20.0 + 17 * speed))
+    (play,) = found.plays
+    assert play.track.title == "1"
+    assert play.speed == pytest.approx(speed, abs=0.006)
+    assert play.position_s(0.0) == pytest.approx(20.0, abs=0.4)
+
+
 def test_a_long_recording_at_another_speed_is_one_play(
     recognizer: Recognizer, songs: list[FloatArray]
 ) -> None:

@@ -38,11 +38,11 @@ class SpeedRules:
     refined_below: float = 1.5
 
 
-# Nobody waits for the first result, and a recording may be short.
+# A recording may be short: of 16 s, there are four windows of more than 6 s.
 RECORDING_SPEED_RULES = SpeedRules(
-    first_s=0.0,
+    first_s=6.0,
     known_first_s=0.0,
-    hop_s=3.0,
+    hop_s=1.0,
     n_saved=len(SPEEDS),
     refill_s=15.0,
     refined_below=4.0,
