@@ -390,6 +390,17 @@ def test_a_play_that_several_tracks_explain_is_ambiguous_and_stays_so():
     assert ended.ambiguous
 
 
+def test_tracks_that_fit_less_well_take_less_of_the_confidence():
+    found = shared(5, *JINGLE, score=10.0)
+    nearly, hardly = (
+        dataclasses.replace(other, odds=odds)
+        for other, odds in zip(found.alternatives, (0.9, 0.1), strict=True)
+    )
+    (started,) = PlayTracker().update(dataclasses.replace(found, alternatives=(nearly, hardly)), 0, 5)
+    assert isinstance(started, PlayStarted)
+    assert started.play.confidence == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(("track", "begin_s"), JINGLE)
 def test_a_play_settles_on_the_track_that_is_left(track: Track, begin_s: float):
     tracker = PlayTracker()

@@ -13,6 +13,7 @@ from overheard.recognize.agreement import (
     alignment_s,
     alignments_of,
     common,
+    first_share,
     readings_of,
     realigned,
 )
@@ -55,7 +56,7 @@ class OpenPlay:
             end_s=max(start_s, self._reading.clip(match.end_s)),
             offset_s=first.offset_s,
             score=match.score,
-            confidence=match.confidence / len(readings),
+            confidence=match.confidence * first_share(readings),
             alternatives=tuple(others),
         )
 
@@ -127,7 +128,7 @@ class OpenPlay:
             self.play,
             end_s=max(self.play.end_s, reading.clip(self.heard_s)),
             score=max(self.play.score, match.score),
-            confidence=self.confidence / len(self.readings),
+            confidence=self.confidence * first_share(self.readings),
         )
 
     def hold(self, match: Match) -> None:
