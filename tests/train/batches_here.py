@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from overheard_train.blocks import Reuse, rest_of_block
+from overheard_train.blocks import rest_of_block
 from overheard_train.pairs import Batch, PairMaker
+from overheard_train.reuse import Reuse
 
 
 class BatchesHere:

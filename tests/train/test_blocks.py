@@ -8,8 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from overheard_train.blocks import Reuse, rest_of_block
+from overheard_train.blocks import rest_of_block
 from overheard_train.pairs import Batch
+from overheard_train.reuse import Reuse
 
 N_PAIRS, N_MADE = 3, 8
 POOL = 26  # pairs: 8 batches

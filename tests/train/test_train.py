@@ -110,10 +110,10 @@ def test_a_dead_worker_ends_the_training_with_a_one_line_error(corpus: Path, tmp
 BATCHES = """
 import hashlib, itertools, sys
 from overheard_train.batches import Batches
-from overheard_train.blocks import Reuse
 from overheard_train.data import open_data
 from overheard_train.pairs import make_pairs
 from overheard_train.recipes import RECIPES
+from overheard_train.reuse import Reuse
 
 maker = make_pairs(RECIPES["trial"], open_data([sys.argv[1]]))
 for seed, first_step, n_workers in ((0, 0, 2), (0, 1, 1), (1, 0, 1)):

@@ -14,8 +14,9 @@ from multiprocessing.connection import Connection
 
 from overheard.errors import OverheardError
 from overheard.process import STOP_SIGNALS
-from overheard_train.blocks import Reuse, rest_of_block
+from overheard_train.blocks import rest_of_block
 from overheard_train.pairs import Batch, PairMaker
+from overheard_train.reuse import Reuse
 
 PARENT_POLL_S = 2.0  # how long a worker can outlive a parent that was killed
 

@@ -6,37 +6,12 @@ Neural Network Training with Data Echoing (1907.05550), which repeats examples f
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from overheard_train.pairs.labels import Batch, PairMaker
-
-
-@dataclasses.dataclass(frozen=True)
-class Reuse:
-    """How often a training uses each pair.
-
-    Attributes
-    ----------
-    times : number of times
-    pool : pairs that a block mixes. A network learns a small pool by heart before it is used up. A process
-        holds the pool in memory, 37 kB for each pair.
-    """
-
-    times: int = 1
-    pool: int = 8192
-
-    def n_made(self, n_pairs: int) -> int:
-        """Return the number of batches that are made for a block."""
-        return 1 if self.times == 1 else max(1, self.pool // n_pairs)
-
-    def block_steps(self, n_pairs: int) -> int:
-        """Return the number of steps in a block."""
-        return self.times * self.n_made(n_pairs)
+from overheard_train.pairs import Batch, PairMaker
+from overheard_train.reuse import Reuse
 
 
 def rest_of_block(maker: PairMaker, seed: int, step: int, n_pairs: int, reuse: Reuse) -> Iterator[Batch]:

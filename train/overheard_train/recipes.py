@@ -7,9 +7,9 @@ from typing import Any
 
 from overheard.errors import OverheardError
 from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
-from overheard_train.blocks import Reuse
 from overheard_train.pairs.degradation import NO_VARIATION, Degradation
 from overheard_train.registry import Part
+from overheard_train.reuse import Reuse
 
 DEGRADED = Part("degraded")
 ONCE = Reuse()

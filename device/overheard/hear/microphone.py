@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ class MicrophoneSource(AudioSource):
         self.name = spec if spec == "monitor" or spec.startswith("pulse:") else self._device_name
         self._route = Route(spec, self.name)
 
-    def blocks(self) -> Iterator[Block | Gap | Rerouted]:
+    def blocks(self) -> Generator[Block | Gap | Rerouted, None, None]:
         """Open the device; four times a second, yield the audio that arrived."""
         refresh, closed_s = self._again, 0.0
         while not self._closed.is_set():

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class SoundServer:
         """Connect a stream to another source; return whether the sound server did so."""
         return self._run("move-source-output", str(stream), source) is not None
 
-    def changes(self, notice: Callable[[], object] = lambda: None) -> Iterator[None]:
+    def changes(self, notice: Callable[[], object] = lambda: None) -> Generator[None, None, None]:
         """Yield when a stream or a source may have changed, at first at once.
 
         It ends when the sound server has ended, or with `close`. `notice` is called at once for each sign of
