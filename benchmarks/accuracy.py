@@ -2,7 +2,8 @@
 
     python benchmarks/accuracy.py [--exhaustive] [--quick]
 
-Writes accuracy.json, accuracy.png and accuracy.md into benchmarks/results. See benchmarks/README.md.
+Writes accuracy.json, accuracy.md, accuracy.png and reliability.png into benchmarks/results. See
+benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard_bench import RESULTS, catalogue, output, plots, report, score
+from overheard_bench import RESULTS, catalogue, output, plots, reliability, report, score
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
 from overheard_bench.environment import environment, model_facts
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             pack = catalogue.build_pack(corpus, model, paths, CACHE, args.jobs, args.compact)
         answers = run(args, model, pack)
         result = score.tables(answers)
+        result["reliability"] = reliability.reliability(answers)
         if args.dump:
             lines = (json.dumps(dataclasses.asdict(answer)) + "\n" for answer in answers)
             output.write_text(args.dump, "".join(lines))
@@ -60,10 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["model"] = model_facts(model)
     result["environment"] = environment()
     result["protocol"] = {"part": args.part, "seed": args.seed, "n_per_length": args.n, "quick": args.quick}
-    result["targets"] = score.targets(result, args.compact)
+    result["targets"] = [
+        *score.targets(result, args.compact),
+        *reliability.targets(result["reliability"]),
+    ]
     name = "accuracy-compact" if args.compact else "accuracy"
     table = f"{report.accuracy(result)}\n{report.targets(result)}"
-    output.publish(args.out, name, result, table, plots.accuracy)
+    output.publish(args.out, name, result, f"{table}\n{reliability.table(result)}", plots.accuracy)
+    reliability.plot(args.out / f"{name.replace('accuracy', 'reliability')}.png", result)
     return 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from overheard.errors import OverheardError
+from overheard.fingerprint.model import load_model
 from overheard.hear.detector import DETECTOR_PATH, MusicDetector, load_detector
 from overheard_bench import RESULTS, detector, detector_report, output
 from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
@@ -62,23 +63,34 @@ def measure(args: argparse.Namespace, corpus: Corpus) -> dict[str, Any]:
     model = load_detector(args.detector)
     heard = on_every_core(functools.partial(play_share, args.corpus, args.detector, args.quick, args.every))
     tracks = tracks_of(args.quick, args.every)
+    alone, both = (
+        [one for one in heard if one.with_opinion == with_opinion] for with_opinion in (False, True)
+    )
     return {
-        "tracks": by_kind(heard, detector.PLAYED_AS, detector.summary_of_tracks),
-        "without_music": by_kind(heard, detector.WITHOUT_MUSIC, detector.summary_without_music),
-        "synthetic": by_kind(heard, tuple(SOUNDS), detector.summary_without_music),
+        **summaries(alone),
+        "with_opinion": summaries(both),
         "places": {
             place: detector.summary_without_music(
-                [one for one in heard if one.place == place and one.kind in detector.WITHOUT_MUSIC]
+                [one for one in alone if one.place == place and one.kind in detector.WITHOUT_MUSIC]
             )
             for place in detector.PLACES
         },
-        "delays_s": {kind: [one.delay_s for one in heard if one.kind == kind] for kind in detector.PLAYED_AS},
+        "delays_s": {kind: [one.delay_s for one in alone if one.kind == kind] for kind in detector.PLAYED_AS},
         "cost": detector.cost(corpus, tracks[0], 2 if args.quick else REPEATS),
         "detector": {"bytes": len(model.tflite), "smoothing": vars(model.smoothing)},
         "seed": detector.SEED,
         "every": args.every,
         "environment": environment(),
         "quick": args.quick,
+    }
+
+
+def summaries(heard: Sequence[Heard]) -> dict[str, Any]:
+    """Return the summaries of tracks, of sounds without music, and of synthetic sounds."""
+    return {
+        "tracks": by_kind(heard, detector.PLAYED_AS, detector.summary_of_tracks),
+        "without_music": by_kind(heard, detector.WITHOUT_MUSIC, detector.summary_without_music),
+        "synthetic": by_kind(heard, tuple(SOUNDS), detector.summary_without_music),
     }
 
 
@@ -93,19 +105,27 @@ def play_share(root: Path, path: Path, quick: bool, every: int, jobs: int, job: 
     """Play every `jobs`-th track, and every `jobs`-th sound without music."""
     renderer = detector.WholeTracks(Corpus(root), detector.whole_valid())
     music_detector = MusicDetector(path)
+    both = detector.WithOpinion(load_model())
     heard = [
         one
         for track in tracks_of(quick, every)[job::jobs]
-        for one in detector.play_track(music_detector, renderer, track)
+        for played in (detector.play_track(music_detector, renderer, track), both.play(renderer, track))
+        for one in played
     ]
     pairs = [(kind, place) for kind in detector.WITHOUT_MUSIC for place in detector.PLACES]
     for kind, place in [] if quick else pairs[job::jobs]:
         waveform = detector.without_music(renderer, kind, place)
-        heard.append(detector.hear(music_detector, waveform, kind, place))
+        heard += [
+            detector.hear(music_detector, waveform, kind, place),
+            both.hear(waveform, kind, place),
+        ]
     for name in SOUNDS:
         for clip in range(job, 2 if quick else detector.CLIPS, jobs):
             waveform, place = detector.synthetic(renderer, name, clip)
-            heard.append(detector.hear(music_detector, waveform, name, place))
+            heard += [
+                detector.hear(music_detector, waveform, name, place),
+                both.hear(waveform, name, place),
+            ]
     return heard
 
 

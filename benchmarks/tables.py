@@ -18,7 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import CHECKOUT, RESULTS, output, report, scale_report
+from overheard_bench import (
+    CHECKOUT,
+    RESULTS,
+    appliance_report,
+    output,
+    reliability,
+    report,
+    scale_report,
+    sounds_report,
+)
 from overheard_bench.environment import calibrations
 from overheard_bench.output import Result
 from overheard_bench.peers import report as peer_report
@@ -42,7 +51,19 @@ FILES = {  # the results that each block is made from
     "latency": ("latency",),
     "power": ("power",),
     "identify_cost": ("identify_cost",),
+    "speeds": ("speeds",),
     "scale": ("scale",),
+    "soak": ("soak",),
+    "streams": ("streams",),
+    "reliability": ("accuracy",),
+    "sounds": ("sounds",),
+}
+RENDERERS = {  # those that are not functions of report
+    "scale": scale_report.scale,
+    "soak": appliance_report.soak,
+    "streams": appliance_report.streams,
+    "reliability": reliability.table,
+    "sounds": sounds_report.table,
 }
 WITH_SCORING = (
     "accuracy",
@@ -50,6 +71,9 @@ WITH_SCORING = (
     "comparison",
     "listening",
     "scale",
+    "speeds",
+    "reliability",
+    "sounds",
 )  # blocks that depend on the calibration
 KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
@@ -57,6 +81,11 @@ KEYS = {  # what a file must contain to be a result
     "power": ("scenes", "meters", "environment", "model"),
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "scale": ("sizes", "paper", "environment", "model"),
+    "soak": ("hours", "plays_kept", "environment", "model"),
+    "streams": ("scenes", "seconds", "environment", "model"),
+    "speeds": ("rows", "out_n", "environment", "model"),
+    "sounds": ("sounds", "listen", "overall", "environment", "model"),
+    "reliability": ("reliability", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
@@ -111,7 +140,10 @@ def block(name: str, page: Path, results: Path) -> str:
     if missing:
         print(f"tables.py: {name} is empty, since there is no {', '.join(missing)}", file=sys.stderr)
         return NOT_YET
-    loaded = {file: read_result(path, KEYS.get(file, ACCURACY_KEYS)) for file, path in paths.items()}
+    loaded = {
+        file: read_result(path, KEYS.get(name) or KEYS.get(file, ACCURACY_KEYS))
+        for file, path in paths.items()
+    }
     ours = {label: loaded[file] for label, file in OURS.items() if file in loaded}
     if name == "sizes":
         notes = [outdated(OURS[label], name, result["model"]) for label, result in ours.items()]
@@ -126,7 +158,7 @@ def block(name: str, page: Path, results: Path) -> str:
     address = Path(os.path.relpath(picture, page.parent)).as_posix()
     shown = f"\n![{name}]({address})\n" if picture.is_file() else ""
     note = outdated(name, name, result["model"])
-    render = scale_report.scale if name == "scale" else getattr(report, name)
+    render = RENDERERS.get(name) or getattr(report, name)
     return f"{render(result)}{shown}\n{origin(result)}{note}\n"
 
 

@@ -1,5 +1,8 @@
 """Ask the calibration queries with and without their own track, and write the trials for the calibration.
 
+Queries of left-out tracks, which are asked too, are unknown in the way that users hear unknown music: their
+sound never was in the catalogue, nor in the training.
+
     python benchmarks/trials.py TRIALS.json [--model FILE.json] [--n 60]
     overheard-export calibrate TRIALS.json [--model FILE.json]
 
@@ -85,25 +88,35 @@ def ask_share(root: Path, model_path: Path, pack_path: Path, n: int, jobs: int, 
     trials = []
     for query in itertools.islice(queries(corpus, n), job, None, jobs):
         copies = [numbers[path] for path in opened.duplicates.get(query.source, ()) if path in numbers]
-        trials += ask(opened.recognizer, query, numbers[query.source], copies)
+        trials += ask(opened.recognizer, query, numbers.get(query.source), copies)
     return trials
 
 
 def queries(corpus: Corpus, n: int) -> Iterator[Query]:
-    """Yield queries of the calibration part, and as many of training tracks without near-duplicates."""
+    """Yield queries of the calibration part, and as many of training tracks without near-duplicates.
+
+    Half as many are queries of left-out tracks of the calibration part.
+    """
     duplicates = corpora.near_duplicates(TRAINING_DUPLICATES).keys() | corpora.near_duplicates().keys()
     training = [item.path for item in corpus.of("music", "train") if item.path not in duplicates]
     for music in (None, training):
         yield from render_queries("calibration", SEED, n, 0, LENGTHS_S, corpus=corpus.root, music=music)
+    yield from render_queries("calibration", SEED, 0, n // 2, LENGTHS_S, corpus=corpus.root)
 
 
-def ask(recognizer: Recognizer, query: Query, own: int, copies: Collection[int]) -> list[Trial]:
-    """Return the trial with the query's own track in the catalogue, and the one without it and its copies."""
+def ask(recognizer: Recognizer, query: Query, own: int | None, copies: Collection[int]) -> list[Trial]:
+    """Return the trial with the query's own track in the catalogue, and the one without it and its copies.
+
+    A query whose own track is in no catalogue has one trial.
+    """
     window, embed = recognizer.window(query.waveform)
-    searched = window.queries.embeddings[window.rows]
-    others = dataclasses.replace(window, candidates=recognizer.index.candidates(searched, {own, *copies}))
+    windows = [(own is not None, window)]
+    if own is not None:
+        searched = window.queries.embeddings[window.rows]
+        others = recognizer.index.candidates(searched, {own, *copies})
+        windows.append((False, dataclasses.replace(window, candidates=others)))
     trials: list[Trial] = []
-    for in_catalogue, each in ((True, window), (False, others)):
+    for in_catalogue, each in windows:
         evidence = recognizer.matcher.weigh(each, embed)
         if evidence is not None:
             features: Any = evidence.features()

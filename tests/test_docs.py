@@ -207,8 +207,7 @@ from overheard.daemon import Pause
 from overheard.settings import load
 settings, _ = load(env={"OVERHEARD_DATA_DIR": sys.argv[1]})
 args = build_parser().parse_args(["listen", "--no-history"])
-class Source: name = "mic"
-sinks = listen.open_sinks(args, settings, Source) + outputs.open_enabled_sinks(settings, Pause())
+sinks = listen.open_sinks(args, settings, "mic") + outputs.open_enabled_sinks(settings, Pause())
 from overheard.recognize import listener, open
 rooms = ("overheard.updates", "overheard.web", "overheard.sinks.network", "overheard.sinks.desktop")
 libraries = ("ssl", "http.client", "asyncio", "jeepney", "paho", "pylast")

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from overheard.events import MusicUnknown
 from overheard.fingerprint.frontend import log_mel
+from overheard.fingerprint.model import Model
 from overheard.fingerprint.spec import SPEC
 from overheard.hear.detector import MusicDetector
 from overheard.hear.resampler import to_float
 from overheard.hear.texture import COLUMNS, LEAD_FRAMES, POOLED_FRAMES
+from overheard.recognize.pipeline import Recognizer
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus, Part, seeded
 from overheard_bench.detector_sounds import SOUNDS
@@ -40,6 +43,9 @@ LEVEL = np.float32(0.1)  # RMS of talk and noise: -20 dBFS
 CLIPS, CLIP_S = 36, 10.0  # of each synthetic sound
 WITHIN_S = 3.0
 AUDIBLE_DB = 25.0  # a second of music is audible if it is at most so far below the track's level
+BEGINNING_S = 20.0  # of each track is played to the listener with the second opinion
+BLOCK = SAMPLE_RATE // 4
+NO_MUSIC = ("silence", "no music")  # states of a listener
 HOP_FRAMES = COLUMNS * POOLED_FRAMES  # between two decisions
 MEASURED_S = 600  # seconds of sound on which processor time is measured
 
@@ -49,7 +55,8 @@ class Heard:
     """What the detector made of one sound, second by second.
 
     `kind` is the condition of a track, or the name of a sound without music; `place` is empty for tracks.
-    `audible_s` is when a track first becomes audible.
+    `audible_s` is when a track first becomes audible. With the second opinion, `unknown` is how often the
+    listener reported unknown music.
     """
 
     kind: str
@@ -59,6 +66,8 @@ class Heard:
     wake_ups: int
     delay_s: float | None
     audible_s: float = 0.0
+    with_opinion: bool = False
+    unknown: int = 0
 
 
 class WholeTracks(Renderer):
@@ -109,6 +118,46 @@ def hear(
     delay_s = next((t for t, music in zip(times, decisions, strict=True) if music), None)
     seconds = len(waveform) / SAMPLE_RATE
     return Heard(kind, place, seconds, float(sum(decisions)), wake_ups, delay_s, audible_s)
+
+
+class WithOpinion:
+    """The music detector with the second opinion, in a listener that knows no track.
+
+    Parameters
+    ----------
+    model : whose embeddings the second opinion judges
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._recognizer = Recognizer(model, [])
+
+    def play(self, renderer: Renderer, track: str) -> Iterator[Heard]:
+        """Play the first :data:`BEGINNING_S` of a track in each condition."""
+        whole = renderer.corpus.load(track)
+        audible_s = first_audible_s(to_float(whole))
+        music = whole[: int(BEGINNING_S * SAMPLE_RATE)]
+        for condition in PLAYED_AS:
+            rng = seeded(SEED, "detector", track, condition)
+            waveform = to_float(renderer.render(track, 0, len(music), CONDITIONS[condition], rng))
+            yield self.hear(waveform, condition, "", audible_s)
+
+    def hear(self, waveform: FloatArray, kind: str, place: str, audible_s: float = 0.0) -> Heard:
+        """Give a sound to a new listener."""
+        listener, decisions, blocks = self._recognizer.listener(), list[bool](), list[float]()
+        unknown = 0
+        for begin in range(0, len(waveform), BLOCK):
+            block = waveform[begin : begin + BLOCK]
+            events = listener.process(block)
+            unknown += sum(isinstance(event, MusicUnknown) for event in events)
+            decisions.append(listener.status().state not in NO_MUSIC)
+            blocks.append(len(block) / SAMPLE_RATE)
+        ends = np.cumsum(blocks)
+        music = np.array(decisions)
+        wake_ups = int(np.sum(music & ~np.concatenate([[False], music[:-1]])))
+        delay_s = float(ends[np.argmax(music)]) if music.any() else None
+        music_s = float(np.sum(np.array(blocks)[music]))
+        seconds = float(ends[-1])
+        return Heard(kind, place, seconds, music_s, wake_ups, delay_s, audible_s, True, unknown)
 
 
 def without_music(renderer: Renderer, kind: str, place: str) -> FloatArray:
@@ -173,6 +222,7 @@ def summary_without_music(heard: Sequence[Heard]) -> dict[str, Any]:
         "wake_ups": sum(one.wake_ups for one in heard),
         "wake_ups_per_hour": round(sum(one.wake_ups for one in heard) * 3600 / seconds, 2),
         "music_percent": round(100 * sum(one.music_s for one in heard) / seconds, 2),
+        "unknown_music": sum(one.unknown for one in heard),
         "sounds_with_music_percent": round(100 * np.mean([one.wake_ups > 0 for one in heard]), 1),
     }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from overheard_bench.detector import BEGINNING_S
 from overheard_bench.output import Result, figure, markdown
 from overheard_bench.report import CONDITIONS
 
@@ -16,34 +18,48 @@ SHOWN_S = 12.0  # of the delays
 
 def table(result: Result) -> str:
     """Return the tables of tracks, of sounds without music, and of synthetic sounds, and the cost."""
-    tracks = [
+    cost, network, both = result["cost"], result["detector"], result["with_opinion"]
+    return "\n".join(
+        [
+            tracks("tracks of `valid`", result["tracks"]),
+            tracks(f"the first {BEGINNING_S:.0f} s, with the second opinion", both["tracks"]),
+            without_music("without music", result["without_music"]),
+            without_music("with the second opinion", both["without_music"], ["`MusicUnknown`"]),
+            synthetic(result["synthetic"], both["synthetic"]),
+            f"Network: {network['bytes']:,} bytes. Processor time: {cost['ms_per_s']:.3f} ms per second of "
+            f"audio, {cost['ratio']:.2f} of what the front-end takes in the same run.\n",
+        ]
+    )
+
+
+def tracks(title: str, rows: Result) -> str:
+    """Return the table of how soon tracks are detected."""
+    cells = [
         [
             f"{CONDITIONS[name]} (`{name}`)",
             *(row[key] for key in ("in_time_percent", "after_audible_percent")),
             *(seconds(row[key]) for key in ("delay_s_median", "delay_s_p90")),
             row["music_percent"],
         ]
-        for name, row in result["tracks"].items()
+        for name, row in rows.items()
     ]
-    header = ["tracks of `valid`", "% in 3 s", "% in 3 s of audible music", "median", "p90", "% of the time"]
-    without = [
-        [name, row["hours"], row["wake_ups"], row["wake_ups_per_hour"], row["music_percent"]]
-        for name, row in result["without_music"].items()
-    ]
-    synthetic = [
-        [name, row["sounds_with_music_percent"], row["music_percent"]]
-        for name, row in result["synthetic"].items()
-    ]
-    cost, network = result["cost"], result["detector"]
-    return "\n".join(
-        [
-            markdown(header, tracks),
-            markdown(["without music", "hours", "false wake-ups", "per hour", "% of the time"], without),
-            markdown(["synthetic sound", "% of clips with a wake-up", "% of the time"], synthetic),
-            f"Network: {network['bytes']:,} bytes. Processor time: {cost['ms_per_s']:.3f} ms per second of "
-            f"audio, {cost['ratio']:.2f} of what the front-end takes in the same run.\n",
-        ]
-    )
+    header = [title, "% in 3 s", "% in 3 s of audible music", "median", "p90", "% of the time"]
+    return markdown(header, cells)
+
+
+def without_music(title: str, rows: Result, more: Sequence[str] = ()) -> str:
+    """Return the table of false wake-ups; with a column for reports of unknown music if it is in `more`."""
+    keys = ["hours", "wake_ups", "wake_ups_per_hour", "music_percent", *(["unknown_music"] if more else [])]
+    cells = [[name, *(row[key] for key in keys)] for name, row in rows.items()]
+    return markdown([title, "hours", "false wake-ups", "per hour", "% of the time", *more], cells)
+
+
+def synthetic(alone: Result, both: Result) -> str:
+    """Return the table of synthetic sounds, without and with the second opinion."""
+    keys = ("sounds_with_music_percent", "music_percent")
+    cells = [[name, *(row[key] for row in (alone[name], both[name]) for key in keys)] for name in alone]
+    columns = ["% of clips with a wake-up", "% of the time"]
+    return markdown(["synthetic sound", *columns, *(f"{each}, with the opinion" for each in columns)], cells)
 
 
 def seconds(value: float | None) -> str:

@@ -115,3 +115,22 @@ def listening(path: Path, result: Result) -> bool:
         right.set_title("unknown music, or no music: false positives per hour")
 
     return figure(path, draw, (10, 4))
+
+
+def speeds(path: Path, result: Result) -> bool:
+    """Draw the right answers by the change of speed, with their intervals."""
+
+    def draw(canvas: Any) -> None:
+        axes = canvas.subplots()
+        for kind, colour in (("speed", GREEN), ("tempo", RED)):
+            rows = [row for row in result["rows"] if row["kind"] == kind]
+            changes = [row["percent"] for row in rows]
+            axes.plot(changes, [row["right_percent"] for row in rows], "o-", color=colour, label=kind)
+            for row in rows:
+                axes.vlines(row["percent"], *row["right_interval"], color=colour, linewidth=1)
+        axes.set_ylim(0, 102)
+        axes.set_xlabel("change, %")
+        axes.set_title("10 s, mic10: correctly identified, % (line: 95% interval)")
+        axes.legend(loc="lower left")
+
+    return figure(path, draw, (8, 4))

@@ -226,3 +226,32 @@ def schedule(result: Result) -> str:
             rows.append([f"{scene}, {name}", f"{each[name]['cpu_s_per_hour']:.1f}", ratio, *stages])
     stages = ["gate", "front-end", "detector", "network", "search", "match"]
     return markdown(["CPU s per hour", "all", "ratio", *stages], rows)
+
+
+def speeds(result: Result) -> str:
+    """Return the table of correct answers by speed and by tempo, and the false positives."""
+    rows = []
+    for row in result["rows"]:
+        low, high = row["right_interval"]
+        errors = [
+            "" if row[name] is None else f"{row[name]:.2f}"
+            for name in ("speed_error_percent", "position_error_s")
+        ]
+        right = f"{row['right_percent']:.0f} ({low:.0f}-{high:.0f})"
+        false = f"{row['out_named']} of {row['out_n']}"
+        rows.append([f"{row['kind']} {row['percent']:+d}%", right, row["wrong"], *errors, false])
+    header = [
+        "10 s, `mic10`",
+        "% correctly identified (95% interval)",
+        "incorrectly",
+        "error of the speed, median (%)",
+        "error of the position, median (s)",
+        "false positives",
+    ]
+    low, high = result["out_named_interval"]
+    normal = result["out_normal"]
+    return markdown(header, rows) + (
+        f"\nEach row has the same {result['rows'][0]['n']} queries. Unknown music: {result['out_n']:,} "
+        f"queries, with {result['out_named']} false positives ({result['out_named_percent']:.1f}%, 95% "
+        f"interval {low:.1f}-{high:.1f}), and {normal['named']} of {normal['n']} at the track's own speed.\n"
+    )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from overheard.events import Track
+from overheard.events import Match, Track
 from overheard.recognize.pipeline import Identification
 from overheard_bench.protocol import Query
 
@@ -47,6 +47,7 @@ class Answer:
     best: str | None  # corpus path of the best candidate, even below the threshold
     score: float | None
     threshold: float | None
+    confidence: float | None = None  # of the play, or of the best candidate if there is none; 0-1
 
 
 def judge(
@@ -86,9 +87,14 @@ def judge(
         right_offset=right_offset,
         twin=outcome == "wrong" and set(others) <= duplicates.get(query.source, frozenset()),
         best=None if best is None else corpus_path(best.track),
-        score=None if best is None else float(best.score),
-        threshold=None if best is None else float(best.threshold),
+        **_scores(best, None if best is None else (*plays, best)[0].confidence),
     )
+
+
+def _scores(best: Match | None, confidence: float | None) -> dict[str, float | None]:
+    """Return score, threshold and confidence of an answer."""
+    score, threshold = (None, None) if best is None else (float(best.score), float(best.threshold))
+    return {"score": score, "threshold": threshold, "confidence": confidence}
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:

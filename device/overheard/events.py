@@ -1,6 +1,7 @@
 """What recognition reports: tracks, matches, plays and events.
 
-All times are seconds on the source's own clock, which starts at 0.
+All times are seconds on the source's own clock, which starts at 0. If overheard listens in several rooms,
+each event has the name of its room.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Match:
     repeats: tuple[float, ...] = ()  # other positions in the track at start_s that fit as well
     similarity: float = 0.0  # mean, of the aligned segments
     continued: float | None = None  # score of the open play's track where it plays on; None if not compared
+    check: bool = False  # compared with the open play's track alone; score and margin say nothing
 
     @property
     def accepted(self) -> bool:
@@ -75,12 +77,17 @@ class Play:
         """Whether what was heard so far is in several recordings."""
         return bool(self.alternatives)
 
+    def position_s(self, at_s: float) -> float:
+        """Return the position in the track at a second of the source, if it plays on."""
+        return self.offset_s + (at_s - self.start_s) * self.speed
+
 
 @dataclasses.dataclass(frozen=True)
 class PlayStarted:
     """A track was recognized, or a play that had ended goes on, as after a pause: it has the same start."""
 
     play: Play
+    room: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +98,12 @@ class PlayUpdated:
     """
 
     play: Play
+    room: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A match that a play rests on, as the history keeps it."""
+    """A match that a play rests on, or a check that it goes on, as the history keeps it."""
 
     at_s: float  # end of the window
     position_s: float  # in the track, there
@@ -103,6 +111,7 @@ class Look:
     threshold: float
     similarity: float
     margin: float
+    check: bool = False  # the sound was compared with the track of the play alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +120,7 @@ class PlayEnded:
 
     play: Play
     looks: tuple[Look, ...] = ()  # some of the matches that it rests on, in the order of time
+    room: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +132,7 @@ class MusicUnknown:
     unknown_id: int | None = None  # the same each time this music is heard; None if it is not remembered
     times_heard: int = 1  # this time included
     first_heard: float | None = None  # Unix time
+    room: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +140,7 @@ class Silence:
     """The sound level fell below the gate."""
 
     start_s: float
+    room: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +152,7 @@ class SourceChanged:
     source: str  # value for --input
     before: str  # the source so far
     reason: str  # "gone" or "moved", what happened to the source so far, or "returned" to the first one
+    room: str = ""
 
 
 Event = PlayStarted | PlayUpdated | PlayEnded | MusicUnknown | Silence | SourceChanged
@@ -159,3 +172,4 @@ class Status:
     audio_s: float  # sound so far, lost sound included
     lost_s: float  # sound that was lost
     next_check_s: float | None  # until the schedule looks at the music again; None if it looks all the time
+    room: str = ""

@@ -63,6 +63,17 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def speed_change(speed: float) -> str:
+    """Format a playback speed as its change, or as an empty text if it hardly differs from the track's own.
+
+    Examples
+    --------
+    >>> speed_change(1.032), speed_change(0.95), speed_change(1.001)
+    ('+3.2%', '-5.0%', '')
+    """
+    return f"{speed - 1:+.1%}" if abs(speed - 1) >= 0.0025 else ""
+
+
 def plural(number: int, noun: str) -> str:
     """Format a count with its noun; the plural adds an "s".
 

@@ -1,9 +1,12 @@
 """Fit the weights and penalties of a model's match score to trials, and write them into its manifest.
 
-A trial is one query with the evidence for its best match. Each query is asked twice: with its own track in
-the catalogue and without it. Logistic regression weighs the evidence. Each query length then
-gets the penalty at which the requested share of the queries without their track would be false positives. The
-penalties are a smooth function of the length, since few of the trials of one length lie near the threshold.
+A trial is one query with the evidence for its best match. Each query of a track in the catalogue is asked
+twice: with its own track and without it. Queries of music that was never in the catalogue are asked once.
+Logistic regression weighs the evidence. Each query length then gets the penalty at which the requested share
+of the queries without their track would be false positives. The penalties are a smooth function of the
+length, since few of the trials of one length lie near the threshold. No length's penalty accepts a match
+that is most probably wrong: sounds unlike all music have such matches. A second curve converts the weighted
+evidence to the probability that a match is right.
 """
 
 from __future__ import annotations
@@ -23,14 +26,19 @@ from overheard.errors import ModelError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.json_values import JsonValueError, parse_object
 from overheard.fingerprint.model import load_model
+from overheard.recognize.scoring import MAX_ARGUMENT
 from overheard_train.checkout import CHECKOUT
 
 Floats = npt.NDArray[np.float64]
 
 THRESHOLD = 4.0  # a convention: the penalties move each length's scores so that one threshold fits all
+LOWEST_LOG_ODDS = -1.0  # of an accepted match of any length
 RIDGE = 1e-3  # keeps the weights finite if the evidence separates the trials perfectly
 MAX_TRIALS_BYTES = 1 << 28  # some hundred thousand trials take 30 MB
-FALSE_ACCEPTS = 0.008  # leaves room below the 1% that the benchmarks allow for tracks outside the catalogue
+FALSE_ACCEPTS = 0.01  # of the queries of one length; the limit below leaves fewer of long ones
+LIMITS = ((0.0, 0.2), (0.8, 1.0))  # of the lowest and the highest confidence
+TINY = 1e-9  # keeps logarithms of probabilities finite
+START = (0.005, 0.995, 0.0, 0.0)  # of the fit: these two, the slope's logarithm, the offset
 SCORINGS = ("scoring", "compact_scoring")  # fields of the manifest, for full and for compact codes
 
 
@@ -144,12 +152,13 @@ def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
     without_own = ~np.array([trial.in_catalogue for trial in trials])
     curve = fit_quantile(length_terms(lengths[without_own]), log_odds[without_own], 1 - false_accepts)
     lengths_s = sorted({trial.length_s for trial in trials})
-    quantiles = length_terms(np.array(lengths_s)) @ curve
+    quantiles = np.maximum(length_terms(np.array(lengths_s)) @ curve, LOWEST_LOG_ODDS)
     return {
         "weights": [round(float(weight), 4) for weight in weights],
         "lengths_s": lengths_s,
         "penalties": [round(float(value) - THRESHOLD, 4) for value in quantiles],
         "threshold": THRESHOLD,
+        "confidence": fit_confidence(log_odds, right, without_own),
         "chosen_on": {
             "part": "calibration and training tracks",
             "trials": len(trials),
@@ -190,6 +199,32 @@ def fit_quantile(features: Floats, values: Floats, quantile: float) -> Floats:
         raise ModelError(f"the trials have no quantile: {solution.message}")
     model: Floats = -solution.eqlin.marginals
     return model
+
+
+def fit_confidence(log_odds: Floats, right: Floats, without_own: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Return slope, offset and limits of the curve from log-odds to the probability that a match is right.
+
+    It is the logistic curve between two limits of the highest likelihood. Queries with and without their own
+    track weigh equally: the probability is that for music of which half is known.
+    """
+    share = float(np.mean(without_own))
+    importance = np.where(without_own, 0.5 / share, 0.5 / (1 - share)) / len(right)
+
+    def loss(values: Floats) -> tuple[float, Floats]:
+        lowest, highest, logarithm, offset = values
+        slope = np.exp(logarithm)
+        curve = 1 / (1 + np.exp(-np.clip(slope * log_odds + offset, -MAX_ARGUMENT, MAX_ARGUMENT)))
+        probability = np.clip(lowest + (highest - lowest) * curve, TINY, 1 - TINY)
+        value = -np.sum(importance * (right * np.log(probability) + (1 - right) * np.log(1 - probability)))
+        outer = importance * ((1 - right) / (1 - probability) - right / probability)
+        inner = outer * (highest - lowest) * curve * (1 - curve)
+        terms = [outer * (1 - curve), outer * curve, inner * slope * log_odds, inner]
+        return float(value), np.array([term.sum() for term in terms])
+
+    bounds = [*LIMITS, (None, None), (None, None)]
+    lowest, highest, logarithm, offset = minimize(loss, START, jac=True, bounds=bounds, method="L-BFGS-B").x
+    fitted = {"slope": np.exp(logarithm), "offset": offset, "lowest": lowest, "highest": highest}
+    return {name: round(float(value), 4) for name, value in fitted.items()}
 
 
 def fit_logistic(features: Floats, labels: Floats) -> Floats:

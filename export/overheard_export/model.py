@@ -44,6 +44,7 @@ MAX_TOP1_LOSS = 0.005
 QUANTIZER_SPEEDS = (1.0, 0.91, 1.1)
 QUANTIZER_HOURS = 40.0  # of a larger collection, a sample of the tracks is used
 MAX_CELLS = PACKED_CELLS // 2  # 16 bits hold a cell's number and at least one bit of hubness
+N_PARITY_PAIRS = 1000  # a multiple of 100
 N_REPRESENTATIVE_PAIRS = 256  # segments that set the ranges of the activations
 N_QUALITY_PAIRS = 16_384
 N_WHITENED = {"n_music": 8192, "n_noise": 0, "n_speech": 0}
@@ -136,7 +137,7 @@ def parity_pairs(recipe: Recipe, data: Data) -> FloatArray:
     from overheard_train.pairs import make_pairs
 
     maker = make_pairs(dataclasses.replace(_degraded(recipe), views=2), data, "valid", seed=2)
-    batches = [maker.batch(np.random.default_rng([12, i]), 100)[0] for i in range(10)]
+    batches = [maker.batch(np.random.default_rng([12, i]), 100)[0] for i in range(N_PARITY_PAIRS // 100)]
     halves = [[batch[:100] for batch in batches], [batch[100:] for batch in batches]]
     return np.concatenate([*halves[0], *halves[1]])
 

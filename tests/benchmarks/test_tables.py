@@ -27,6 +27,22 @@ POOL: dict[str, Any] = {
     "n": 200, "right_percent": 87.5, "right_interval": [82, 91.4], "wrong_percent": 1.0, "out_n": 50,
     "out_named": 1, "out_named_percent": 2.0, "out_named_interval": [0.4, 10.5],
 }  # fmt: skip
+RELIABLE: dict[str, Any] = {
+    "n": 9, "brier": 0.02345,
+    "tenths": [
+        {
+            "from_percent": tenth * 10, "n": 9 if tenth == 8 else 0, "confidence_percent": 84.2,
+            "right_percent": 88.9, "right_interval": [56.5, 98.0],
+        }
+        for tenth in range(10)
+    ],
+}  # fmt: skip
+SOUND_COUNTS: dict[str, Any] = {
+    "n": 36,
+    "recognized": 1,
+    "recognized_percent": 2.8,
+    "highest_confidence": 0.77,
+}
 ACCURACY: dict[str, Any] = ORIGIN | {
     "cells": [{"condition": "clean", "length_s": 2} | POOL],
     "by_condition": {"clean": POOL},
@@ -35,6 +51,7 @@ ACCURACY: dict[str, Any] = ORIGIN | {
     "catalogue": {"tracks": 500, "hours": 15.2, "bytes": 1500000, "bytes_per_min": 1650.4},
     "at_one_percent": {"right_percent": 88.2},
     "exhaustive": {"at_one_percent": {"right_percent": 89.0}},
+    "reliability": {"best_matches": RELIABLE, "recognized": RELIABLE},
 }
 COMPACT = ACCURACY | {"catalogue": ACCURACY["catalogue"] | {"bytes_per_min": 735.0}}
 TINY = ACCURACY | {
@@ -83,6 +100,27 @@ RESULTS: dict[str, Any] = {
         "reference_s": 15,
     },
     "scale": ORIGIN | scale_fakes.result(),
+    "soak": ORIGIN | {
+        "hours": [
+            {"resident_kb": 102400 + 512 * hour, "descriptors": 19, "threads": 7, "files": 13, "bytes": 9e5}
+            for hour in range(25)
+        ],
+        "plays_kept": 30, "keep_days": 2, "cpu_s": 90.0,
+    },
+    "streams": ORIGIN | {
+        "seconds": 60.0, "streams": 200, "slow": 10,
+        "scenes": {
+            "many": {
+                "listen_percent": 1.2, "web_percent": 3.4, "listen_mb": 138.7, "web_mb": 86.1,
+                "lost_s": 0.0, "statuses_least": 59, "statuses_most": 60, "open": 210,
+            }
+        },
+    },
+    "sounds": ORIGIN | {
+        "sounds": {"tone": {"2": SOUND_COUNTS}}, "by_length": {"2": SOUND_COUNTS}, "overall": SOUND_COUNTS,
+        "listen": {"tone": {"n": 6, "recognized": 0, "unknown": 2}},
+        "listen_overall": {"n": 6, "recognized": 0, "unknown": 2}, "speech": "espeak-ng",
+    },
 }  # fmt: skip
 
 
@@ -133,8 +171,12 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 1 | 2.5 | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
         "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)", "| 60 s | 1.500 | 0.0250 | 0.98 |",
+        "| 24 h | 111.5 | +11.5% | 19 | 7 | 13 | 900 |",
+        "| many | 1.2 | 3.4 | 138.7 | 86.1 | 0.0 | 59 to 60 | 210 |",
         "| search for one segment, median, CPU ms | 5 | 10 (2.0x) | 20 (4.0x) |",
         "| `overheard`, `--compact` | 87.5 | 87.5 (82-91) | 2.0 | 735 | 3.9 MB | 2026-11-23, abc |",
+        "| 80-90% | 9 | 84.2 | 88.9 (56-98) | 9 |", "0.0234 for all best matches",
+        "| tone | 1 of 36 | 0 of 6 | 2 of 6 | 77 |", "Of 36 clips, 1 are recognized (2.8%).",
         "| `overheard-tiny` | 87.5 | 87.5 (82-91) | 2.0 | 1,650 | 0.3 MB | 2026-11-23, abc |",
     ):  # fmt: skip
         assert expected in text
@@ -143,7 +185,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 4), ("4567", 4.0, 8)]
+    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 6), ("4567", 4.0, 12)]
 )
 def test_results_of_another_model_are_marked(
     page: Path, digest: str, threshold: float, n_outdated: int

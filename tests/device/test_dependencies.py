@@ -58,6 +58,7 @@ def imported_packages(path: Path) -> set[str]:
     return names
 
 
+@pytest.mark.slow
 def test_importing_the_device_brings_nothing_of_training() -> None:
     modules = run(IMPORT_ALL.format(modules=["overheard"], forbidden=set(HEAVY), optional=OPTIONAL)).split()
     assert {"overheard.cli", "overheard.settings", "overheard.commands.identify"} <= set(modules)

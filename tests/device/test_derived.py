@@ -389,6 +389,7 @@ def change_until_killed(path: Path, quantizer: Quantizer, entries: list[TrackEnt
         write_layer(open_pack(path), [added], [removed.id])
 
 
+@pytest.mark.slow
 def test_after_a_kill_at_any_point_the_pack_is_in_the_old_or_the_new_state(
     quantizer: Quantizer, tmp_path: Path, tracks: list[TrackEntry]
 ) -> None:

@@ -74,3 +74,28 @@ def test_values_that_are_not_audio_cause_no_warning(value: float) -> None:
         warnings.simplefilter("error")
         assert len(Resampler(RATE, 2).process(stream, last=True)) == RATE
         assert len(Resampler(44100, 1).process(stream, last=True))
+
+
+@pytest.mark.parametrize(
+    ("channel", "expected"),
+    [("left", 0.5), ("right", -0.25), ("mix", 0.125), ("difference", 0.375), ("auto", 0.125)],
+)
+def test_the_user_chooses_the_channel(channel: str, expected: float):
+    steps = np.stack([np.full(RATE, 16384, np.int16), np.full(RATE, -8192, np.int16)])
+    mono = Downmixer(RATE, channel).process(steps, 32768)
+    np.testing.assert_allclose(mono, expected, atol=1e-6)
+    alone = Downmixer(RATE, channel).process(steps[:1], 32768)
+    np.testing.assert_allclose(alone, 0.5, atol=1e-6)
+
+
+def test_a_reversed_channel_is_heard_as_the_difference_and_not_as_the_mix():
+    rng = np.random.default_rng(1)
+    left = rng.normal(0, 3000, RATE).astype(np.int16)
+    hum = (3000 * np.sin(np.arange(RATE) / 20)).astype(np.int16)
+    stereo = np.stack([left + hum, hum - left])  # the music is opposite, the hum is not
+    music = left / 32768
+    difference = Downmixer(RATE, "difference").process(stereo, 32768)
+    assert np.corrcoef(difference, music)[0, 1] > 0.999
+    assert abs(np.corrcoef(Downmixer(RATE, "mix").process(stereo, 32768), music)[0, 1]) < 0.1
+    unsigned = (stereo.astype(np.int32) // 256 + 128).astype(np.uint8)  # silence is 128
+    assert abs(float(Downmixer(RATE, "difference").process(unsigned, 128, 128).mean())) < 0.01

@@ -41,7 +41,8 @@ from overheard.sinks.runner import Sink
 from overheard.sinks.terminal import TerminalSink
 
 HOUR_S = 3600
-BLOCK = np.full(8000 * 20, 1000, np.int16)  # 20 s
+BLOCK_S = 50
+BLOCK = np.full(8000 * BLOCK_S, 1000, np.int16)
 PLAY_S = 200.0
 KEEP_DAYS = 2
 
@@ -123,8 +124,8 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
 
     def week() -> Iterator[object]:
         for hour in range(7 * 24):
-            for _ in range(HOUR_S // 20):
-                clock.now += 20
+            for _ in range(HOUR_S // BLOCK_S):
+                clock.now += BLOCK_S
                 yield BLOCK
             if hour % 24 == 12:
                 yield from (DeviceLost("gone"), BLOCK, Gap(8000), Rerouted("b", "pulse:b", "pulse:a", "gone"))
@@ -149,7 +150,7 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
     assert last[1] <= first[1], measured
     assert last[2] <= 1.1 * first[2], measured
     plays, count = read_plays(path)
-    assert count > 0.9 * KEEP_DAYS * 86400 / (PLAY_S + 20)
+    assert count > 0.9 * KEEP_DAYS * 86400 / (PLAY_S + BLOCK_S)
     assert {row.source for row in plays} == {"b"}
 
 

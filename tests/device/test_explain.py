@@ -12,6 +12,7 @@ import soxr
 from overheard import cli
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
+from overheard.commands.explain import to_text
 from overheard.demo.room import cafe
 from overheard.demo.synth import synthesize
 from overheard.fingerprint.embedder import Embedder, fingerprint
@@ -80,12 +81,21 @@ def test_what_is_recognized_is_explained_by_its_segments(recognizer: Recognizer)
     assert found.missing == ()
 
 
+def test_music_at_another_speed_is_explained_at_its_speed(recognizer: Recognizer) -> None:
+    faster = soxr.resample(cut(0, 5, 18), RATE * 1.06, RATE).astype(np.float32)
+    found = explain(recognizer, faster)
+    assert found.accepted
+    assert found.speed == pytest.approx(1.06, abs=0.02)
+    assert all(abs(one.position_s - 5 - one.at_s * 1.06) < 0.2 for one in found.segments)
+    assert to_text(found)[0].startswith(f"recognized: {PIECES[0].title}")
+    assert "speed about +6" in to_text(found)[0]
+
+
 @pytest.mark.parametrize(
     ("waveform", "reason"),
     [
         (cut(0, 5, 15) * np.float32(1e-5), "level"),
         (cut(2, 5, 15), "not in the catalogue"),
-        (soxr.resample(cut(0, 5, 18), RATE * 1.06, RATE).astype(np.float32), "speed: it plays at +6%"),
         (
             cut(0, 5, 8) / 40 + cafe(np.random.default_rng(1), 3 * RATE, RATE) * np.float32(0.05),
             "length: 3.0 s",

@@ -268,8 +268,9 @@ def test_an_ambiguous_play_is_stored_and_settles_in_its_row(path: Path):
 def test_an_ambiguous_play_settles_in_a_file_that_was_recovered(path: Path):
     sink = HistorySink(path, "mic")
     sink.handle(PlayStarted(ambiguous("Alpha", ["Beta"], 16)), T0)
-    assert sink._open is not None
-    sink._open.row = None  # as after the file was replaced
+    entry = sink._heard[""].open
+    assert entry is not None
+    entry.row = None  # as after the file was replaced
     sink.handle(PlayUpdated(ambiguous("Beta", [], 20)), T0)
     assert [row.title for row in read_plays(path)[0]] == ["Beta"]
 

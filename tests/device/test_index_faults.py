@@ -161,6 +161,7 @@ for number, path in enumerate(sorted(source.iterdir())):
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_the_old_or_the_new_pack(
     tmp_path: Path, pack: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_run_that_is_killed_leaves_the_old_or_the_new_pack(
 # A full disk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 600, 5000, 20000])
 @pytest.mark.parametrize("with_pack", [False, True])
 def test_a_full_disk_is_one_line_and_loses_nothing(
@@ -293,6 +295,7 @@ def test_a_folder_that_cannot_be_listed_midway_loses_no_track(
 # Two runs at once
 
 
+@pytest.mark.slow
 def test_of_two_runs_at_once_one_is_refused_and_nothing_is_lost(music: Path, pack: Path) -> None:
     command = [sys.executable, indexing_fakes.__file__, "cli", "index", str(music), "--jobs", "1"]
     environment = {**ENVIRONMENT, "OVERHEARD_DATA_DIR": str(pack.parents[1]), "FAKE_DELAY_S": "0.5"}

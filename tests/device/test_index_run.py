@@ -402,6 +402,7 @@ def wait_until_unlocked(path: Path) -> None:
     raise AssertionError("still locked")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_old_pack", [False, True])
 def test_a_killed_run_continues(many: Path, pack: Path, tmp_path: Path, with_old_pack: bool) -> None:
     if with_old_pack:

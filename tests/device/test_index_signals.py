@@ -76,6 +76,7 @@ def interrupted(music: Path, data: Path, delay_s: float, numbers: list[signal.Si
     return process.returncode, out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("delay_s", [0.0, 0.3, 1.0, 2.0])
 def test_two_signals_end_the_run_and_its_workers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from overheard.recognize.schedule import Action, Heard, Schedule, ScheduleRules
@@ -158,3 +159,24 @@ def test_an_ambiguous_play_is_searched_for_a_while() -> None:
 def test_a_play_that_goes_on_after_lost_sound_is_searched_at_once() -> None:
     schedule = Schedule()
     assert schedule.next(Heard(100.0, True, playing=True)) is Action.SEARCH
+
+
+def test_sound_that_is_surely_no_music_is_searched_more_rarely() -> None:
+    schedule, searches = Schedule(), list[float]()
+    for tick in range(2400):
+        now_s = tick * TICK_S
+        if schedule.next(Heard(now_s, False, denied=True)) is Action.SEARCH:
+            searches.append(now_s)
+            schedule.searched(now_s, promising=False)
+    assert searches[:4] == [4, 20, 80, 200]
+    assert set(np.diff(searches[3:])) == {120}
+
+
+def test_a_doubt_about_what_was_surely_no_music_makes_the_next_search_sooner() -> None:
+    schedule, searches = Schedule(), list[float]()
+    for tick in range(2400):
+        now_s = tick * TICK_S
+        if schedule.next(Heard(now_s, False, denied=now_s < 400)) is Action.SEARCH:
+            searches.append(now_s)
+            schedule.searched(now_s, promising=False)
+    assert [at_s for at_s in searches if 320 < at_s < 500] == [400, 440, 480]

@@ -86,7 +86,10 @@ def read_all(client: socket.socket) -> list[dict]:
 
 def test_a_client_receives_events_in_the_form_of_listen_json(server: LiveServer, path: Path) -> None:
     with LiveClient(path) as client:
-        assert client.first("hello", TIMEOUT_S) == {"event": "hello", "protocol": 1, "version": "1.2.3"}
+        assert client.first("hello", TIMEOUT_S) == {
+            **{"event": "hello", "protocol": 1, "version": "1.2.3"},
+            "rooms": [],
+        }
         server.handle(PlayStarted(PLAY), 1_000_000.0)
         server.handle(PlayEnded(PLAY), 1_000_000.0)
         messages = client.messages(TIMEOUT_S)
@@ -132,7 +135,7 @@ def test_only_clients_that_ask_get_the_picture(server: LiveServer, path: Path) -
         server.publish_mel([[-10, -20]])
         server.handle(PlayStarted(PLAY), 0.0)
         mel = watching.first("mel", TIMEOUT_S)
-        assert mel == {"event": "mel", "columns_per_s": COLUMNS_PER_S, "columns": [[-10, -20]]}
+        assert mel == {"event": "mel", "room": "", "columns_per_s": COLUMNS_PER_S, "columns": [[-10, -20]]}
         assert next(other.messages(TIMEOUT_S))["event"] == "play_started"
     wait_for(lambda: not server.wants_mel)
 
@@ -357,7 +360,7 @@ def test_status_shows_what_plays_and_what_it_costs(
     server.publish_status(STATUS)
     assert run_status(tmp_path) == 0
     text = capsys.readouterr().out
-    for part in ("Ann - Alpha", "at 1:22 of 3:20", "confidence 93%", "speed 102.0%", "2.1% of a processor"):
+    for part in ("Ann - Alpha", "at 1:22 of 3:20", "confidence 93%", "speed +2.0%", "2.1% of a processor"):
         assert part in text
     assert run_status(tmp_path, "--json") == 0
     assert json.loads(capsys.readouterr().out)["running"] is True

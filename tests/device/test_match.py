@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from overheard.catalogue.pack import open_pack, shipped_packs_dir
 from overheard.catalogue.search import N_CANDIDATES
 from overheard.errors import ModelError
 from overheard.events import Track
@@ -11,7 +14,8 @@ from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
 from overheard.recognize.alignments import Window
 from overheard.recognize.match import Matcher, Playing
-from overheard.recognize.scoring import Scoring
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.scoring import Confidence, Evidence, Scoring
 from overheard_bench.exhaustive import ExhaustiveCatalogue
 
 STEP = 4
@@ -204,3 +208,122 @@ def test_an_invalid_scoring_is_refused(changes: dict[str, object], reason: str) 
     incomplete = {name: value for name, value in stored.items() if name != "threshold"}
     with pytest.raises(ModelError, match="threshold is missing"):
         Scoring.from_manifest({"scoring": incomplete})
+
+
+def tone(hz: float, seconds: float) -> np.ndarray:
+    return (0.1 * np.sin(2 * np.pi * hz * np.arange(round(8000 * seconds)) / 8000)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def starter() -> Recognizer:
+    model = default_model()
+    return Recognizer(model, [open_pack(shipped_packs_dir() / "starter.pack", model.digest)])
+
+
+@pytest.mark.parametrize("seconds", [5, 10])
+def test_a_steady_tone_is_no_track(starter: Recognizer, seconds: int) -> None:
+    """A sine of 440 Hz is similar to a track of the starter pack, all the time."""
+    found = starter.identify(tone(440, seconds))
+    assert found.best is not None
+    assert found.verdict == "unknown"
+    assert found.best.confidence < 0.5
+    assert found.best.score < found.best.threshold - 1
+
+
+@pytest.mark.parametrize("seconds", [(3.0, 0.5, 1.0), (3.5, 1.0, 0.5), (0.0, 0.5, 4.5)])
+def test_the_pauses_of_a_sound_are_no_track(starter: Recognizer, seconds: tuple[float, ...]) -> None:
+    """Tracks begin or end with digital silence; a beep between such silence is none of them."""
+    parts = [tone(1000, length) * (number == 1) for number, length in enumerate(seconds)]
+    assert starter.identify(np.concatenate(parts)).verdict == "unknown"
+
+
+def test_segments_that_are_mostly_silent_are_not_embedded(starter: Recognizer) -> None:
+    window, _ = starter.window(np.concatenate([tone(1000, 2.9), np.zeros(8000 * 3, np.float32)]))
+    lengths = np.linalg.norm(window.queries.embeddings, axis=1)
+    np.testing.assert_allclose(lengths, np.where(window.starts <= 64, 1, 0), atol=0.01)
+    heard = window.audible()
+    assert heard.starts.tolist() == window.starts[lengths > 0].tolist()
+    assert len(heard.candidates.segments) == len(heard.rows) == len(heard.starts)
+
+
+def test_music_is_recognized_beside_digital_silence() -> None:
+    """The silent segments count neither for a track nor against it."""
+    world = World()
+    query = world.query(5, 320, 68, noise=0.3)
+    whole = world.match(query)
+    query[40:] = 0
+    half = world.match(query)
+    assert (half.track, half.offset_frames) == (whole.track, whole.offset_frames)
+    assert half.n_segments < whole.n_segments
+    assert half.similarity == pytest.approx(whole.similarity, abs=0.05)
+    assert half.background == pytest.approx(whole.background, abs=0.05)
+    query[:] = 0
+    assert world.match(query) is None
+
+
+def test_segments_that_are_alike_count_as_one() -> None:
+    alone = Evidence(0, 0, 0.5, 0.4, 0.1, 1.0, 0.6, (0, 60))
+    many = dataclasses.replace(alone, n_segments=9.0)
+    scoring = Scoring.from_manifest(default_model().manifest)
+    tone_like = dataclasses.replace(many, alike=1.0)
+    assert tone_like.features() == pytest.approx(alone.features())
+    assert scoring.score(tone_like, 10.0) == pytest.approx(scoring.score(alone, 10.0 / 9))
+    music_like = dataclasses.replace(many, alike=0.5)
+    assert music_like.distinct == 1
+    assert music_like.features() == many.features()
+    shares = [dataclasses.replace(many, alike=alike).distinct for alike in (0.6, 0.7, 0.8, 0.9, 1.0)]
+    assert shares == sorted(shares, reverse=True)
+    assert dataclasses.replace(alone, alike=1.0).distinct == 1
+
+
+def test_only_segments_that_share_no_sound_tell_whether_a_window_repeats_itself() -> None:
+    world = World()
+    query = world.query(3, 320, 12, noise=0.0)  # 1.5 s: all of its segments overlap
+    rows, found = np.arange(len(query)), world.index.candidates(query)
+    queries = Queries(query, np.full(len(query), 0.8, dtype=np.float32))
+    assert Window(queries, rows * STEP, found, rows, int(rows[-1]) * STEP).alike(SPEC.n_frames) == 0
+    steady = Queries(np.repeat(query[:1], 12, axis=0), queries.expected)
+    window = Window(steady, rows * SPEC.hop_frames, found, rows, int(rows[-1]) * SPEC.hop_frames)
+    assert window.alike(SPEC.n_frames) == pytest.approx(1.0)
+
+
+CURVE = {"slope": 1.7, "offset": 0.6, "lowest": 0.001, "highest": 0.99}
+
+
+def test_confidence_grows_with_the_log_odds_between_its_limits() -> None:
+    stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    curve = Scoring.from_manifest({"scoring": stored | {"confidence": CURVE}}).confidence
+    values = [curve.of(log_odds) for log_odds in (-1e9, -800.0, -3.0, -1.0, 0.0, 1.0, 3.0, 800.0, 1e9)]
+    assert values == sorted(values)
+    assert len(set(values[1:-1])) == 7
+    assert values[0] == pytest.approx(0.001)
+    assert values[-1] == pytest.approx(0.99)
+    assert curve.of(-0.6 / 1.7) == pytest.approx((0.001 + 0.99) / 2)
+
+
+def test_a_manifest_without_a_curve_has_the_log_odds_as_confidence() -> None:
+    stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    assert Scoring.from_manifest({"scoring": stored}).confidence == Confidence()
+    assert Confidence().of(0.0) == 0.5
+    assert Confidence().of(2.0) == pytest.approx(1 / (1 + np.exp(-2.0)))
+
+
+@pytest.mark.parametrize(
+    ("curve", "reason"),
+    [
+        ([], "confidence must be an object"),
+        (CURVE | {"slope": -1.7}, "slope is out of range"),
+        (CURVE | {"slope": 0}, "slope is out of range"),
+        (CURVE | {"slope": "steep"}, "slope must be a finite number"),
+        (CURVE | {"offset": float("inf")}, "offset must be a finite number"),
+        (CURVE | {"lowest": -0.1}, "lowest is out of range"),
+        (CURVE | {"highest": 1.1}, "highest is out of range"),
+        (CURVE | {"lowest": 0.9, "highest": 0.5}, "highest is out of range"),
+        ({"slope": 1, "offset": 0, "lowest": 0}, "highest is missing"),
+    ],
+)
+def test_an_invalid_curve_is_refused(curve: object, reason: str) -> None:
+    stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
+    with pytest.raises(ModelError, match=f"scoring is invalid .*{reason}") as caught:
+        Scoring.from_manifest({"scoring": stored | {"confidence": curve}})
+    assert "\n" not in str(caught.value)

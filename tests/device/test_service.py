@@ -10,15 +10,18 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_daemon import SECOND, FakeListener, FakeSource, arguments, play
 
+from overheard import settings as settings_module
 from overheard.cli import build_parser, main
 from overheard.commands import listen, service
 from overheard.errors import OverheardError
 from overheard.events import Alternative, Event, Play, PlayEnded, PlayStarted, PlayUpdated, Silence, Track
 from overheard.service import install, systemd
+from overheard.service.install import Installation, update_system
 from overheard.service.notify import Notifier, NotifySink
 from overheard.service.units import LISTEN, WEB, UnitOptions, unit
 from overheard.settings import Settings
@@ -179,6 +182,72 @@ def test_the_network_is_open_only_where_it_is_needed():
     assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n" in unit(LISTEN, network)
     assert "IPAddressAllow=localhost" in unit(WEB, SYSTEM)
     assert "IPAddress" not in unit(WEB, UnitOptions(["/x"], Path("/d"), system=True, exposed=True))
+
+
+def test_a_sink_that_writes_elsewhere_may_do_so(tmp_path: Path):
+    chosen = {
+        "data_dir": tmp_path / "data",
+        "sinks.jsonl.enabled": True,
+        "sinks.jsonl.path": str(tmp_path / "my lists" / "plays.jsonl"),
+        "sinks.metrics.enabled": True,
+        "sinks.metrics.path": str(tmp_path / "data" / "x.prom"),
+    }
+    settings, _ = settings_module.load(env={}, overrides=chosen)
+    options = service.needed(["/bin/true"], settings)
+    assert options.writes == (tmp_path / "my lists",)
+    lines = unit(LISTEN, options).splitlines()
+    assert [line for line in lines if line.startswith("ReadWritePaths=")] == [
+        f"ReadWritePaths={tmp_path / 'data'}",
+        f'ReadWritePaths="-{tmp_path / "my lists"}"',
+    ]
+    assert unit(WEB, options).count("ReadWritePaths=") == 1
+    assert f"let {LISTEN} write to {tmp_path / 'my lists'}, as a sink does" in Installation(options).steps()
+
+
+class FakeSystemd:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+
+    def call(self, *arguments: str) -> str:
+        self.calls.append(arguments)
+        return ""
+
+
+def test_the_services_of_the_package_follow_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A sink opens the network for `listen`, and web.host the page; both close again."""
+    owners: list[object] = []
+    monkeypatch.setattr("overheard.service.install.shutil.chown", lambda *args: owners.append(args))
+    chosen = {
+        "data_dir": tmp_path / "data",
+        "sinks.mqtt.enabled": True,
+        "sinks.jsonl.enabled": True,
+        "sinks.jsonl.path": str(tmp_path / "lists" / "plays.jsonl"),
+        "web.host": "192.0.2.1",
+    }
+    settings, _ = settings_module.load(env={}, overrides=chosen)
+    systemd: Any = FakeSystemd()
+    update_system(systemd, service.needed([], settings), tmp_path)
+    of_listen = (tmp_path / f"{LISTEN}.d" / "overheard.conf").read_text().splitlines()
+    of_web = (tmp_path / f"{WEB}.d" / "overheard.conf").read_text().splitlines()
+    assert of_listen[1:] == [
+        *("[Service]", "PrivateNetwork=no", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"),
+        *("IPAddressDeny=", f"ReadWritePaths=-{tmp_path / 'lists'}"),
+    ]
+    assert of_web[1:] == ["[Service]", "IPAddressDeny="]
+    assert owners == [(tmp_path / "lists", "overheard", "overheard")]
+    assert systemd.calls == [("daemon-reload",), ("--no-block", "try-restart", LISTEN, WEB)]
+    closed, _ = settings_module.load(env={}, overrides={"data_dir": tmp_path / "data"})
+    done = update_system(systemd, service.needed([], closed), tmp_path)
+    assert not list(tmp_path.glob("*.d/*"))
+    assert len([line for line in done if line.startswith("removed")]) == 2
+
+
+def test_only_root_changes_the_services_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main(["service", "update"]) == 2
+    assert "sudo overheard service update" in capsys.readouterr().err
 
 
 def test_names_with_spaces_and_specifiers_stay_what_they_are():

@@ -82,6 +82,7 @@ def queries(model: Model, packs: Sequence[Pack], n: int) -> np.ndarray:
     return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 2), (3, 1), (4,)])
 def test_shards_propose_the_candidates_of_one_catalogue(
     model: Model, packs: list[Pack], executor: Executor, sizes: tuple[int, ...]
@@ -90,7 +91,7 @@ def test_shards_propose_the_candidates_of_one_catalogue(
     groups = divided(packs, sizes)
     parts = sharded(model, groups, executor)
     np.testing.assert_array_equal(parts.first_segment, whole.first_segment)
-    asked = queries(model, packs, 40)
+    asked = queries(model, packs, 24)
     for without in ((), (0, 3, len(whole.first_segment) - 2)):
         wanted, found = whole.candidates(asked, without), parts.candidates(asked, without)
         np.testing.assert_allclose(found.similarities, wanted.similarities, atol=2e-6)
@@ -138,6 +139,7 @@ def recordings(n: int, length_s: int) -> Iterator[np.ndarray]:
         yield (0.5 * part + 0.5 * scale * added).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_real_recordings_have_the_same_result_in_shards(
     model: Model, packs: list[Pack], executor: Executor
 ) -> None:

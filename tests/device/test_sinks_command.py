@@ -116,7 +116,8 @@ def test_a_missing_library_is_one_line(
     for name in names:
         with pytest.raises(OverheardError) as caught:
             registry.kind(name).load()
-        assert str(caught.value) == f"{name}: {package} is not installed; pip install 'overheard[sinks]'"
+        remedy = "in a clone of overheard: pip install '.[sinks]'"
+        assert str(caught.value) == f"{name}: {package} is not installed; {remedy}"
 
 
 def test_a_sink_that_cannot_be_opened_closes_the_others(tmp_path: Path) -> None:

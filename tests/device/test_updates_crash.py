@@ -66,6 +66,7 @@ def update_killed_at(settings: Settings, nth: int) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [add_layers, replace_pack])
 def test_a_killed_update_leaves_the_old_or_the_new_pack(
     tmp_path: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture

@@ -1,4 +1,4 @@
-"""What tests of the export share: codebooks that are fitted in a sixth of the time."""
+"""What tests of the export share: codebooks that are fitted in a sixth of the time, and fewer pairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from overheard_export import codebooks
+from overheard_export import codebooks, model
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,4 +14,5 @@ def few_rounds() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codebooks, "ROUNDS", 2)
         patch.setattr(codebooks, "REFINED", 1)
+        patch.setattr(model, "N_PARITY_PAIRS", 200)
         yield

@@ -13,6 +13,7 @@ import pytest
 
 from overheard.errors import ModelError
 from overheard.fingerprint.model import load_model
+from overheard.recognize.scoring import Confidence
 from overheard_export import calibration, cli
 from overheard_export.calibration import Trial
 
@@ -76,8 +77,33 @@ def test_weights_separate_right_from_wrong() -> None:
     np.testing.assert_allclose(weights, [1.0, 0.0, -0.5], atol=0.15)
 
 
+def confident_trials(n: int, known_share: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return log-odds whose confidence is known, what is right, and which queries are without their track."""
+    rng = np.random.default_rng(3)
+    without_own = rng.random(n) >= known_share
+    log_odds = np.where(without_own, rng.normal(-2, 1, n), rng.normal(2, 1, n))
+    # Densities of both kinds give log-odds of 4 z; 2% of the known are wrong whatever their log-odds.
+    right = ~without_own & (rng.random(n) < 0.98)
+    return log_odds, right.astype(float), without_own
+
+
+@pytest.mark.parametrize("known_share", [0.5, 0.3])
+def test_confidence_is_the_share_of_right_matches_if_half_of_the_music_is_known(known_share: float) -> None:
+    curve = Confidence.from_dict(calibration.fit_confidence(*confident_trials(60000, known_share)))
+    for log_odds in (-2.0, -0.5, 0.0, 0.5, 3.0):
+        assert curve.of(log_odds) == pytest.approx(0.98 / (1 + np.exp(-4 * log_odds)), abs=0.015)
+
+
+def test_a_few_confident_mistakes_do_not_flatten_the_curve() -> None:
+    curve = Confidence.from_dict(calibration.fit_confidence(*confident_trials(20000)))
+    assert curve.highest == pytest.approx(0.98, abs=0.004)
+    assert curve.of(1.0) - curve.of(-1.0) > 0.93
+
+
 def test_the_same_trials_give_the_same_numbers_as_before() -> None:
-    assert calibration.calibrate(synthetic_trials(), 0.02) == BEFORE
+    calibrated = calibration.calibrate(synthetic_trials(), 0.02)
+    assert calibrated.pop("confidence")
+    assert calibrated == BEFORE
     assert "  2 s: 50.8% correctly identified, 2.0% false positives" in calibration.describe(
         synthetic_trials(), BEFORE
     )
@@ -92,7 +118,10 @@ def test_the_command_writes_the_fields_that_have_trials(
     arguments = ["calibrate", str(path), "--model", str(model_path), "--false-accepts", "0.02"]
     assert cli.main(arguments) == 0
     assert "10 s: 49.2% correctly identified" in capsys.readouterr().out
-    assert json.loads(model_path.read_text()) == before | {"scoring": BEFORE}
+    written = json.loads(model_path.read_text())
+    curve = Confidence.from_dict(written["scoring"].pop("confidence"))
+    assert curve.of(-3.0) < 0.1 < 0.9 < curve.of(3.0)
+    assert written == before | {"scoring": BEFORE}
     assert model_path.read_text().startswith('{\n "manifest_version"')
 
 

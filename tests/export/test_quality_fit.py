@@ -19,12 +19,12 @@ from overheard_train.data import open_data
 
 def test_noise_is_distinguished_from_sound() -> None:
     rng = np.random.default_rng(0)
-    noisiness = rng.random(2000).astype(np.float32)
-    noise = rng.standard_normal((2000, SPEC.n_frames, SPEC.frontend.n_mels)).astype(np.float32)
-    heard = segments(2000, 1) + noisiness[:, None, None] * noise
+    noisiness = rng.random(1200).astype(np.float32)
+    noise = rng.standard_normal((1200, SPEC.n_frames, SPEC.frontend.n_mels)).astype(np.float32)
+    heard = segments(1200, 1) + noisiness[:, None, None] * noise
     fit = train_quality(heard, 1 - noisiness)
-    assert fit.explained > 0.8
-    none = train_quality(heard[:500], rng.permutation(noisiness)[:500])
+    assert fit.explained > 0.7
+    none = train_quality(heard[:400], rng.permutation(noisiness)[:400])
     assert none.explained < 0.2
 
 

@@ -24,12 +24,12 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("part", ["index", "listen", "packs", "disk", "lock"])
 def test_nothing_is_lost(part: str) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, str(SCRIPT), "--tries", "2", "--seconds", "3", part]
+    command = [sys.executable, str(SCRIPT), "--tries", "1", "--seconds", "2", part]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     tries_and_losses = re.search(r" (\d+) +(\d+)  ", done.stdout.splitlines()[-1])
     assert tries_and_losses is not None, done.stdout
-    assert tries_and_losses[1] in ("1", "2")
+    assert tries_and_losses[1] == "1"
     assert tries_and_losses[2] == "0"
 
 

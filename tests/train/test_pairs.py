@@ -293,15 +293,19 @@ def test_near_duplicates_have_the_same_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_makes_pairs_of_its_own_segments(name: str, corpus: Path) -> None:
     recipe = RECIPES[name]
-    rooms = {"n_rooms": (2, 2)} if recipe.pairs.name in ("degraded", "rivals") else {}
-    pairs = Part(recipe.pairs.name, {**recipe.pairs.options, **rooms})
+    few: dict[str, Any] = {"n_rooms": (2, 2)} if recipe.pairs.name in ("degraded", "rivals") else {}
+    if recipe.pairs.name == "taught":
+        few = {"n_moments": 48}
+    pairs = Part(recipe.pairs.name, {**recipe.pairs.options, **few})
     for split in ("train", "valid"):
         maker = make_pairs(dataclasses.replace(recipe, pairs=pairs), open_data([corpus]), split)
         segments, labels = maker.batch(np.random.default_rng(0), 3)
         size = (recipe.spec.n_frames, recipe.spec.frontend.n_mels)
         assert segments.shape == (3 * recipe.views, *size)
-        n_taught = recipe.spec.dim if recipe.pairs.name == "taught" else 0  # the teacher's embedding
-        assert labels.shape == (3 * recipe.views, 2 + n_taught)
+        n_others = recipe.pairs.options.get("n_others", 0)
+        # The teacher's embedding of the pair, then a number and an embedding of each other moment.
+        n_taught = recipe.spec.dim + n_others * (1 + recipe.spec.dim)
+        assert labels.shape == (3 * recipe.views, 2 + (n_taught if recipe.pairs.name == "taught" else 0))
         assert np.isfinite(segments).all()
         assert segments.dtype == np.float32
         clean, heard = segments[:3], segments[3:6]

@@ -65,9 +65,7 @@ def test_fit_trains_and_prints_its_result(corpus: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trial.json", "trial.npz", "trial.state.npz"]
 
 
-@pytest.mark.parametrize(
-    ("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)]
-)
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_stopped_training_saves_and_leaves_no_process(
     corpus: Path, tmp_path: Path, number: signal.Signals, group: bool
 ) -> None:

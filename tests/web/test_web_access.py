@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from overheard.cli import main
 from overheard.errors import OverheardError
 from overheard.web.access import Access, is_local, load_token, shown_host
 from web_fakes import DEVICE, TIMEOUT_S, WebServer, web_server
@@ -170,7 +171,7 @@ def test_programs_send_the_token_as_bearer(closed: WebServer) -> None:
     assert closed.get("/api/v1", Authorization=f"Basic {closed.token}").status == 401
 
 
-def test_the_token_is_private_and_shown_once(tmp_path: Path) -> None:
+def test_the_token_is_private_and_shown_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with web_server(tmp_path, "--host", "0.0.0.0") as first:  # noqa: S104
         token = first.token
         assert token
@@ -178,8 +179,10 @@ def test_the_token_is_private_and_shown_once(tmp_path: Path) -> None:
     with web_server(tmp_path, "--host", "0.0.0.0") as second:  # noqa: S104
         assert not second.token
         assert second.get("/api/v1", Authorization=f"Bearer {token}").status == 200
-    with web_server(tmp_path, "--host", "0.0.0.0", "--show-token") as third:  # noqa: S104
-        assert third.token == token
+    with web_server(tmp_path, "--host", "0.0.0.0") as third:  # noqa: S104
+        command = ["--data-dir", str(tmp_path), "web", "--host", "0.0.0.0", "--port", str(third.port)]  # noqa: S104
+        assert main([*command, "--show-token"]) == 0, "although the port is in use"
+        assert f"login#{token}" in capsys.readouterr().err
     with web_server(tmp_path, "--host", "0.0.0.0", "--new-token") as fourth:  # noqa: S104
         assert fourth.token != token
         assert fourth.get("/api/v1", Authorization=f"Bearer {token}").status == 401
@@ -253,13 +256,16 @@ def test_an_invalid_address_is_one_line(tmp_path: Path) -> None:
 def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
     done = run(tmp_path, setup="import sys; sys.modules['starlette'] = None")
     assert done.returncode == 2
-    assert done.stderr == "overheard: starlette is not installed; pip install 'overheard[web]'\n"
+    assert (
+        done.stderr
+        == "overheard: starlette is not installed; in a clone of overheard: pip install '.[web]'\n"
+    )
 
 
 def test_it_stops_on_sigterm_with_an_open_stream(tmp_path: Path) -> None:
     with web_server(tmp_path) as server:
         stream = server.stream()
-        assert stream.next("live") == {"running": False}
+        assert stream.next("live")["running"] is False
         server.process.terminate()
         assert server.process.wait(TIMEOUT_S) == 0
         stream.close()

@@ -379,3 +379,36 @@ def test_a_value_is_checked_in_depth() -> None:
     for value in values:
         with pytest.raises(InvalidValue):
             check(schema, value, "body")
+
+
+def test_each_room_has_a_status(web: WebServer) -> None:
+    server = LiveServer(web.data_dir / "live.sock", rooms=("kitchen", "bath"))
+    stream = web.stream()
+    try:
+        while stream.next("live")["rooms"] != ["kitchen", "bath"]:
+            pass
+        server.publish_status(dataclasses.replace(STATUS, room="bath", playing=None, state="silence"))
+        server.publish_status(dataclasses.replace(STATUS, room="kitchen"))
+        assert [stream.next("status")["room"] for _ in range(2)] == ["bath", "kitchen"]
+        answer = web.get("/api/v1/status").json
+        assert [status["room"] for status in answer["rooms"]] == ["bath", "kitchen"]
+        assert answer["status"]["room"] == "kitchen", "the one in which something plays"
+        server.handle(PlayStarted(PLAY, room="kitchen"), 1_000_000.0)
+        assert stream.next("play_started")["room"] == "kitchen"
+        late = web.stream()
+        assert {late.next("status")["room"] for _ in range(2)} == {"bath", "kitchen"}
+        late.close()
+    finally:
+        stream.close()
+        server.close()
+    wait_for_status(web, False)
+    assert web.get("/api/v1/status").json["rooms"] == []
+
+
+def test_settings_that_the_page_may_not_write_are_not_editable(tmp_path: Path) -> None:
+    """As for the service of the Debian package, whose configuration belongs to root."""
+    setup = "import os; os.access = lambda path, mode: False"
+    with web_server(tmp_path / "data", setup=setup) as server:
+        answer = server.get("/api/v1/settings").json
+    assert answer["writable"] is False
+    assert not any(setting["editable"] for setting in answer["settings"])

@@ -310,6 +310,54 @@ def test_views_have_addresses_and_the_back_button_works(page: Any) -> None:
     assert page.title() == "Now · overheard"
 
 
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[WebServer, LiveServer]]:
+    """A page of a `listen` in two rooms: something plays in the kitchen only."""
+    with web_server(tmp_path_factory.mktemp("house")) as server:
+        live = LiveServer(server.data_dir / "live.sock", pause=Pauses(), rooms=("kitchen", "living room"))
+        say_in(live, "kitchen", PLAY)
+        say_in(live, "living room", None)
+        yield server, live
+        live.close()
+
+
+def say_in(live: LiveServer, room: str, play: Play | None) -> None:
+    if play is not None:
+        live.handle(PlayStarted(play, room=room), time.time() - play.end_s)
+    status = STATUS if play is not None else dataclasses.replace(STATUS, state="silence", level_db=-70.0)
+    live.publish_status(dataclasses.replace(status, playing=play, room=room))
+
+
+def test_each_room_is_shown(browser: Any, house: tuple[WebServer, LiveServer]) -> None:
+    from axe_core_python.sync_playwright import Axe
+
+    web, live = house
+    page = browser.new_page(base_url=web.url)
+    page.goto("/")
+    kitchen, living = (page.get_by_role("article", name=name) for name in ("kitchen", "living room"))
+    kitchen.get_by_role("heading", name="Alpha").wait_for()
+    living.get_by_text("Silence").wait_for()
+    until(page, "document.querySelector('.room .times').textContent.includes(':')")
+    found = Axe().run(page)["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    say_in(live, "living room", dataclasses.replace(PLAY, track=HOSTILE))
+    living.get_by_role("heading", name=HOSTILE.title).wait_for()
+    kitchen.get_by_role("heading", name="Alpha").wait_for()
+    until(page, "document.getElementById('announcer').textContent.includes('in kitchen')")
+
+    page.get_by_role("link", name="Sound").click()
+    page.get_by_role("button", name="living room").click()
+    say_in(live, "living room", None)
+    page.get_by_text("-70 dBFS").wait_for()
+    page.get_by_role("button", name="kitchen").click()
+    page.get_by_text("-32 dBFS").wait_for()
+    assert page.get_by_role("button", name="kitchen").get_attribute("aria-pressed") == "true"
+
+    page.goto("/now")
+    page.get_by_text("Playing now · kitchen").wait_for()
+    page.close()
+
+
 @pytest.mark.parametrize("path", VIEWS)
 def test_axe_finds_no_violation(page: Any, live: LiveServer, path: str) -> None:
     from axe_core_python.sync_playwright import Axe

@@ -24,7 +24,7 @@ DEFAULT_RECIPE = "overheard"
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     from overheard_train.data import check_parser
-    from overheard_train.detector.command import detector_parser
+    from overheard_train.detector.command import detector_parser, opinion_parser
 
     parser = argparse.ArgumentParser(
         prog="overheard-train",
@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     _evaluate_parser(commands)
     _profile_parser(commands)
     detector_parser(commands)
+    opinion_parser(commands)
     check_parser(commands)
     return parser
 
@@ -159,6 +160,7 @@ def main(argv: list[str] | None = None) -> int:
         "evaluate": _evaluate,
         "profile": _profile,
         "detector": _detector,
+        "opinion": _opinion,
         "data": _data,
     }
     try:
@@ -256,6 +258,12 @@ def _detector(args: argparse.Namespace) -> int:
     from overheard_train.detector.command import run_detector
 
     return run_detector(args)
+
+
+def _opinion(args: argparse.Namespace) -> int:
+    from overheard_train.detector.command import run_opinion
+
+    return run_opinion(args)
 
 
 def _recipes(_args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from overheard.text import one_line, plural
 
 log = logging.getLogger(__name__)
 
-MAX_LAYERS = 256  # a writer merges layers long before
+MAX_LAYER_FILES = 256  # a writer merges layers long before
 MAX_FILES = 4096  # names in the folder of layers that are looked at
 _NAME = re.compile(r"(\d{8,12})(?:-(\d{8,12}))?\.pack")
 _ATTEMPTS = 5  # at reading files that a writer replaces meanwhile
@@ -90,7 +90,7 @@ def _continue(base: Layer, files: dict[Path, tuple[int, int]]) -> tuple[list[Lay
     layers: list[Layer] = []
     covered, problem = base.last, ""
     for file, (first, last) in files.items():
-        if first != covered + 1 or last < first or len(layers) == MAX_LAYERS:
+        if first != covered + 1 or last < first or len(layers) == MAX_LAYER_FILES:
             continue
         try:
             layer = open_layer(file)
@@ -121,7 +121,7 @@ def _explain(base: Layer, covered: int, files: dict[Path, tuple[int, int]], prob
 
 def _of_lineage(base: Layer, files: list[Path]) -> Iterator[Path]:
     """Yield the files that continue this base; those that cannot be read are none of its layers."""
-    for file in files[:MAX_LAYERS]:
+    for file in files[:MAX_LAYER_FILES]:
         try:
             if lineage_of(file) == base.lineage:
                 yield file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from overheard.commands.check import Check, failed
 from overheard.errors import AudioError
 from overheard.settings import Settings
+from overheard.settings.rooms import parse_rooms
 
 if TYPE_CHECKING:
     from overheard.fingerprint.frontend import FloatArray
@@ -21,22 +23,32 @@ CLIPPED_PEAK = 0.999  # full scale of 16 bits is 0.99997; mixing and resampling 
 
 
 def check_microphone(settings: Settings) -> list[Check]:
-    """Record a second from the configured input, and check its level."""
+    """Record a second from each configured input, and check its level."""
+    rooms = parse_rooms(settings.listen.rooms)
+    if not rooms:
+        return [_check(settings.listen.input, settings)]
+    return [
+        dataclasses.replace(check, detail=f"{room.name}: {check.detail}")
+        for room in rooms
+        for check in [_check(room.input, settings)]
+    ]
+
+
+def _check(spec: str, settings: Settings) -> Check:
     from overheard.hear.file import FileSource
     from overheard.hear.open import open_source
 
-    spec = settings.listen.input
     if spec == "-":
-        return [Check("microphone", True, "not checked: listen.input is standard input")]
+        return Check("microphone", True, "not checked: the input is standard input")
     remedy = "choose an input that `overheard devices` lists, with --input or the setting listen.input"
     try:
         source = open_source(spec, settings)
         if isinstance(source, FileSource):
-            return [Check("microphone", True, f"not checked: listen.input is the file {spec}")]
+            return Check("microphone", True, f"not checked: the input is the file {spec}")
         level_db, peak = measure(source)
     except AudioError as error:
-        return [failed("microphone", error, remedy)]
-    return [judge_level(source.name, level_db, peak, settings, is_monitor="monitor" in spec)]
+        return failed("microphone", error, remedy)
+    return judge_level(source.name, level_db, peak, settings, is_monitor="monitor" in spec)
 
 
 def measure(source: AudioSource) -> tuple[float, float]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overheard.commands.arguments import add_pack_option
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, plural, short_clock
+from overheard.text import one_line, plural, short_clock, speed_change
 
 if TYPE_CHECKING:
     from overheard.commands.explain_picture import Point
@@ -84,9 +83,10 @@ def to_text(found: Explanation) -> list[str]:
     name = one_line(match.track.name)
     start, end = (short_clock(second) for second in found.window_s)
     verdict = f"recognized: {name}" if found.accepted else f"not recognized; the nearest track is {name}"
+    change = speed_change(found.speed)
     aligned = [one for one in found.segments if found.window_s[0] <= one.at_s < found.window_s[1]]
     lines = [
-        f"{verdict}, at {short_clock(match.offset_s)}",
+        f"{verdict}, at {short_clock(match.offset_s)}{change and f', speed about {change}'}",
         f"  score       {match.score:.1f}; the threshold is {match.threshold:.1f}",
         f"  window      {start} to {end}, {plural(len(aligned), 'aligned segment')}",
         f"  similarity  {evidence.similarity:.2f} on average; this sound lets expect {evidence.expected:.2f}",
@@ -99,6 +99,7 @@ def to_text(found: Explanation) -> list[str]:
 
 
 def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
+    from overheard.sinks.evidence import stored_looks
     from overheard.sinks.history import read_plays
     from overheard.sinks.history_marks import read_evidence
 
@@ -107,30 +108,24 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
     if row is None:
         raise OverheardError(f"no play has the id {number}", "`overheard history --json` prints the ids")
     name = one_line(f"{row.artist} - {row.title}" if row.artist else row.title)
-    looks = _looks(read_evidence(settings.history_path, number))
+    looks = stored_looks(read_evidence(settings.history_path, number))
     head = f"{name}, from {short_clock(row.offset_s)} of the track, confidence {row.confidence:.0%}"
+    change = speed_change(row.speed)
+    head += f", speed {change}" if change else ""
     print(head)
     if not looks:
         print("  no evidence is stored for this play")
         return 0
-    best = max(looks, key=lambda look: look[2])
-    accepted = sum(look[2] >= look[3] for look in looks)
-    print(
-        f"  score       {best[2]:.1f} at best, after {short_clock(best[0])}; the threshold is {best[3]:.1f}"
-    )
-    print(f"  looks       {len(looks)}, of which {accepted} accepted and {len(looks) - accepted} weaker")
-    print(f"  similarity  {best[4]:.2f} in the best window, {best[5]:.2f} more than the next track")
-    _draw(picture, name, head, [(look[0], look[1], look[4]) for look in looks], [])
+    searches = [look for look in looks if not look.check]
+    checks = plural(len(looks) - len(searches), "check")
+    if searches:
+        best = max(searches, key=lambda look: look.score)
+        accepted = sum(look.score >= look.threshold for look in searches)
+        when, limit = short_clock(best.after_s), best.threshold
+        print(f"  score       {best.score:.1f} at best, after {when}; the threshold is {limit:.1f}")
+        print(f"  searches    {len(searches)}, of which {accepted} accepted")
+        beside = f"{best.margin:.2f} more than the next track"
+        print(f"  similarity  {best.similarity:.2f} in the best window, {beside}")
+    print(f"  checks      {checks} with this track alone, that it goes on")
+    _draw(picture, name, head, [(look.after_s, look.position_s, look.similarity) for look in looks], [])
     return 0
-
-
-def _looks(text: str | None) -> list[list[float]]:
-    """Return the stored looks at a play; none if they are invalid."""
-    try:
-        looks = json.loads(text or "{}").get("looks", [])
-        return [[float(value) for value in look] for look in looks if len(look) == len(LOOK)]
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return []
-
-
-LOOK = ("after_s", "position_s", "score", "threshold", "similarity", "margin")

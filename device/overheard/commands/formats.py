@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from overheard.text import clock, one_line
+from overheard.text import clock, one_line, speed_change
 
 if TYPE_CHECKING:
     from overheard.events import Play
@@ -29,6 +29,7 @@ class Entry:
     artist: str = ""
     path: str = ""
     duration_s: float = 0.0  # of the play
+    speed: float = 1.0
 
     @property
     def name(self) -> str:
@@ -44,7 +45,7 @@ def entries(plays: Sequence[Play], duration_s: float) -> list[Entry]:
         if play.start_s - end_s >= UNKNOWN_S:
             found.append(Entry(end_s, "Unknown"))
         track, length_s = play.track, play.end_s - play.start_s
-        found.append(Entry(play.start_s, track.title, track.artist, track.path, length_s))
+        found.append(Entry(play.start_s, track.title, track.artist, track.path, length_s, play.speed))
         end_s = max(end_s, play.end_s)
     if duration_s - end_s >= UNKNOWN_S:
         found.append(Entry(end_s, "Unknown"))
@@ -67,6 +68,8 @@ def cue(file: str, plays: Sequence[Play], duration_s: float) -> Iterator[str]:
         yield f"    TITLE {_cue_text(entry.title)}"
         if entry.artist:
             yield f"    PERFORMER {_cue_text(entry.artist)}"
+        if change := speed_change(entry.speed):
+            yield f"    REM SPEED {change}"
         yield f"    INDEX 01 {minutes:02d}:{rest // _CUE_FRAMES:02d}:{rest % _CUE_FRAMES:02d}"
 
 

@@ -16,7 +16,7 @@ from overheard.commands import history_marks
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, one_of, plural, short_clock, shorten, spreadsheet_cell
+from overheard.text import one_line, one_of, plural, short_clock, shorten, speed_change, spreadsheet_cell
 
 if TYPE_CHECKING:
     from overheard.sinks.history import PlayRow
@@ -49,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--all", dest="hidden", action="store_true", help="also plays that are wrong, and unknown music"
     )
+    parser.add_argument("--room", metavar="NAME", help="only plays that were heard in this room")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
@@ -95,7 +96,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     limit = args.limit
     if limit is None:
         limit = 0 if args.since is not None or args.json or args.csv or args.m3u8 else _DEFAULT_LIMIT
-    rows, count = read_plays(settings.history_path, since, limit, args.hidden)
+    rows, count = read_plays(settings.history_path, since, 0 if args.room else limit, args.hidden)
+    if args.room:
+        rows = [row for row in rows if row.source == args.room or row.source.startswith(f"{args.room}, ")]
+        rows, count = rows[-limit:] if limit else rows, len(rows)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
@@ -226,6 +230,8 @@ def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:
 def _row_text(row: PlayRow) -> str:
     name = one_line(one_of(f"{row.artist} - {row.title}" if row.artist else row.title, _names(row)))
     album = f"  ({one_line(row.album)})" if row.album else ""
+    change = speed_change(row.speed)
+    album += f"  [speed {change}]" if change else ""
     album += "  [wrong]" if row.wrong else ""
     length = short_clock(round(_length_s(row)))
     return f"  {_local(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"

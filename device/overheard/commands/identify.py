@@ -16,7 +16,7 @@ from overheard.commands.arguments import add_pack_option
 from overheard.errors import AudioError
 from overheard.settings import Settings
 from overheard.sinks.jsonl import alternatives_json, play_json, track_json
-from overheard.text import clock, one_line, one_of, short_clock, size
+from overheard.text import clock, one_line, one_of, short_clock, size, speed_change
 
 if TYPE_CHECKING:
     from overheard.events import Match, Play
@@ -210,7 +210,9 @@ def to_text(identification: Identification, open_db: float) -> list[str]:
 
 
 def play_text(play: Play) -> str:
-    """Format a play as ``start-end  Artist - Title  (at m:ss)  confidence``."""
+    """Format a play as ``start-end  Artist - Title  (at m:ss)  confidence``, and its speed."""
     times = f"{clock(play.start_s)}-{clock(play.end_s)}"
     name = one_line(one_of(play.track.name, [other.track.name for other in play.alternatives]))
-    return f"{times}  {name}  (at {short_clock(play.offset_s)})  {play.confidence:.0%}"
+    change = speed_change(play.speed)
+    speed = f"  speed {change}" if change else ""
+    return f"{times}  {name}  (at {short_clock(play.offset_s)})  {play.confidence:.0%}{speed}"

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from overheard.commands.arguments import add_pack_option
@@ -16,7 +16,6 @@ from overheard.settings import Settings
 from overheard.text import one_line
 
 if TYPE_CHECKING:
-    from overheard.hear.source import AudioSource
     from overheard.sinks.runner import Sink
 
 
@@ -39,6 +38,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "(default: the setting listen.input)",
     )
     parser.add_argument(
+        "--room",
+        metavar="NAME=SOURCE",
+        action="append",
+        help="listen in this room; repeat it to listen in several at once, as in --room kitchen=default "
+        "--room bath=pulse:NAME (default: the setting listen.rooms)",
+    )
+    parser.add_argument(
         "--raw",
         action="store_true",
         help="standard input is raw samples without a header: 16-bit little-endian mono at 8 kHz",
@@ -57,36 +63,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
     from overheard.commands import outputs
-    from overheard.daemon import Monitor, Pause, run_listen
-    from overheard.hear.open import open_source
+    from overheard.commands.inputs import open_inputs
+    from overheard.daemon import Monitor, Pause
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
     from overheard.recognize.unknown_store import UnknownStore
     from overheard.service.notify import notifying
 
-    source = open_source(args.input or settings.listen.input, settings, args.realtime, args.raw)
+    inputs = open_inputs(args, settings)
     stop_event = threading.Event()
-    with quiet_drivers() if source.live and not args.verbose else contextlib.nullcontext():
+    with quiet_drivers() if inputs.live and not args.verbose else contextlib.nullcontext():
         recognizer = open_recognizer(settings, args.pack)
-        if settings.unknown.remember and source.live:
+        if settings.unknown.remember and inputs.live:
             recognizer.unknown_store = UnknownStore(
                 settings.unknown_path, recognizer.model, settings.unknown.max_pieces
             )
         pause = Pause(settings.listen.quiet_hours)
         forget_unknown = outputs.unknown_forgetter(settings, recognizer)
-        sinks = open_sinks(args, settings, source, forget_unknown) + outputs.open_enabled_sinks(
-            settings, pause
-        )
-        tell(f"overheard: listening to {one_line(source.name)}")
+        sinks = open_sinks(args, settings, inputs.name, forget_unknown, inputs.rooms)
+        sinks += outputs.open_enabled_sinks(settings, pause, inputs.rooms)
+        for text in inputs.announcements():
+            tell(f"overheard: {one_line(text)}")
         with (
             watching_packs(recognizer, settings, args.pack),
             stop_on_signals(stop_event),
             notifying(sinks) as on_audio,
             clear_of_messages(sinks),
         ):
-            new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener)
-            run_listen(
-                *(settings, source, sinks, stop_event, new_listener),
+            new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener, inputs.rooms)
+            inputs.run(
+                *(settings, sinks, stop_event, new_listener),
                 pause=pause,
                 monitors=[sink for sink in sinks if isinstance(sink, Monitor)],
                 on_audio=on_audio,
@@ -97,10 +103,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def open_sinks(
     args: argparse.Namespace,
     settings: Settings,
-    source: AudioSource,
+    source: str,
     forget_unknown: Callable[[float], object] | None = None,
+    rooms: Sequence[str] = (),
 ) -> list[Sink]:
-    """Open the sinks that the arguments and the settings ask for."""
+    """Open the sinks that the arguments and settings ask for; `source` is the name of the only input."""
     from overheard.sinks.history import HistorySink
     from overheard.sinks.jsonl import JsonLinesSink
     from overheard.sinks.live_view import LiveView, suits
@@ -114,11 +121,11 @@ def open_sinks(
         elif args.plain or not suits(sys.stdout):
             sinks.append(TerminalSink(sys.stdout))
         else:
-            sinks.append(LiveView(sys.stdout, source.name))
+            sinks.append(LiveView(sys.stdout, source, rooms=rooms))
     if settings.history.keep_days:  # before the history: what is printed waits for the last that stores
         sinks.append(RetentionSink(settings.history_path, settings.history.keep_days, forget_unknown))
     if settings.listen.history and not args.no_history:
-        sinks.append(HistorySink(settings.history_path, source.name))
+        sinks.append(HistorySink(settings.history_path, source))
     return sinks
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from overheard.errors import OverheardError
@@ -35,19 +35,23 @@ def unknown_forgetter(settings: Settings, recognizer: Recognizer) -> Callable[[f
 
 
 def add_live(
-    sinks: list[Sink], settings: Settings, pause: Pause, new_listener: Callable[[], StatusListener]
-) -> Callable[[], Listener]:
-    """Add the live socket to the sinks; return what makes listeners whose log-mel picture it can send."""
+    sinks: list[Sink],
+    settings: Settings,
+    pause: Pause,
+    new_listener: Callable[[], StatusListener],
+    rooms: Sequence[str] = (),
+) -> Callable[[str], Listener]:
+    """Add the live socket to the sinks; return what makes listeners of a room, with their log-mel picture."""
     from overheard.live.pictured import PicturedListener
 
-    live = open_live(settings, pause)
+    live = open_live(settings, pause, rooms)
     if live is None:
-        return new_listener
+        return lambda _room: new_listener()
     sinks.append(live)
-    return lambda: PicturedListener(new_listener(), live)
+    return lambda room: PicturedListener(new_listener(), live, room)
 
 
-def open_live(settings: Settings, pause: Pause) -> LiveServer | None:
+def open_live(settings: Settings, pause: Pause, rooms: Sequence[str] = ()) -> LiveServer | None:
     """Open the live socket, unless the settings say otherwise; report if it cannot be opened, and go on."""
     from overheard.live.address import socket_path
     from overheard.live.server import LiveServer
@@ -56,20 +60,22 @@ def open_live(settings: Settings, pause: Pause) -> LiveServer | None:
     if not settings.listen.live:
         return None
     try:
-        return LiveServer(socket_path(settings), version(), pause)
+        return LiveServer(socket_path(settings), version(), pause, rooms)
     except (OverheardError, OSError) as error:
         tell(f"overheard: `overheard status` and the web page do not see this one: {one_line(str(error))}")
         return None
 
 
-def open_enabled_sinks(settings: Settings, pause: Pause | None = None) -> list[Sink]:
+def open_enabled_sinks(
+    settings: Settings, pause: Pause | None = None, rooms: Sequence[str] = ()
+) -> list[Sink]:
     """Open the sinks that are off by default, as far as the settings enable them."""
     from overheard.sinks.registry import open_enabled
 
-    return open_enabled(settings, sink_context(pause))
+    return open_enabled(settings, sink_context(pause, rooms))
 
 
-def sink_context(pause: Pause | None = None) -> Context:
+def sink_context(pause: Pause | None = None, rooms: Sequence[str] = ()) -> Context:
     """Return what the sinks may ask of the rest of the program."""
     from overheard.hear.cover import read_cover
     from overheard.hear.recording_id import read_recording_id
@@ -77,6 +83,7 @@ def sink_context(pause: Pause | None = None) -> Context:
 
     return Context(
         pause=pause,
+        rooms=tuple(rooms),
         cover=lambda track: read_cover(track.path, _COVER_PIXELS),
         recording_id=lambda track: read_recording_id(track.path),
     )

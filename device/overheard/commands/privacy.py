@@ -87,14 +87,15 @@ def sent(settings: Settings) -> list[dict[str, str]]:
         for kind in KINDS
         if kind.enabled(settings)
     ]
-    if settings.listen.input.startswith("stream:"):
-        found.append(
-            {
-                "what": "your IP address, when you listen to a stream",
-                "to": StreamSource(settings.listen.input.removeprefix("stream:")).name,
-                "setting": "listen.input",
-            }
-        )
+    found += [
+        {
+            "what": "your IP address, when you listen to a stream",
+            "to": StreamSource(spec.removeprefix("stream:")).name,
+            "setting": "listen.rooms" if settings.listen.rooms else "listen.input",
+        }
+        for spec in settings.listen.inputs
+        if spec.startswith("stream:")
+    ]
     if settings.web.host not in ("127.0.0.1", "::1", "localhost"):
         address = f"{settings.web.host}:{settings.web.port}"
         found.append(

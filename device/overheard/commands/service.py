@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overheard.commands.arguments import confirmed, whole_number
+from overheard.files import expand_user
 from overheard.settings import Settings, default_config_path
 from overheard.text import one_line
 
@@ -40,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run only while you are logged in",
     )
     install.add_argument("--no-sandbox", action="store_true", help="do not restrict what the services may do")
+    actions.add_parser("update", help="adapt the services of the Debian package to its settings")
     actions.add_parser("uninstall", help="stop and remove the services; data and configuration stay")
     status = actions.add_parser("status", help="show whether the services run; exit code 0 or 1")
     status.add_argument("--json", action="store_true", help="print one JSON object")
@@ -67,7 +70,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     actions = {"install": run_install, "uninstall": run_uninstall, "status": run_status, "logs": run_logs}
     if args.action is None:
         args.parser.error("an action is missing")
-    return {**actions, "print": run_print}[args.action](args, settings)
+    actions |= {"print": run_print, "update": run_update}
+    return actions[args.action](args, settings)
 
 
 def run_install(args: argparse.Namespace, settings: Settings) -> int:
@@ -88,6 +92,20 @@ def run_install(args: argparse.Namespace, settings: Settings) -> int:
         return 1
     installation.run(systemd)
     print("Installed. `overheard service status` shows whether it hears something.")
+    return 0
+
+
+def run_update(args: argparse.Namespace, settings: Settings) -> int:
+    """Give the services of the Debian package what the settings of the system need, and start them again."""
+    from overheard import settings as settings_module
+    from overheard.service.install import update_system
+    from overheard.service.systemd import ServiceError, Systemd
+    from overheard.service.units import SYSTEM_CONFIG, SYSTEM_DATA
+
+    if os.geteuid():
+        raise ServiceError("the services of the system belong to root", "run `sudo overheard service update`")
+    found, _ = settings_module.load(SYSTEM_CONFIG, env={"OVERHEARD_DATA_DIR": str(SYSTEM_DATA)})
+    print("\n".join(map(one_line, update_system(Systemd(system=True), needed([], found)))))
     return 0
 
 
@@ -168,12 +186,27 @@ def unit_options(
     if args.data_dir or os.environ.get("OVERHEARD_DATA_DIR"):
         command += ["--data-dir", str(settings.data_dir)]
     config_dir = Path(os.path.abspath(config or default_config_path())).parent  # noqa: PTH100 - as above
+    return dataclasses.replace(needed(command, settings), sandbox=sandbox, config_dir=config_dir)
+
+
+def needed(command: list[str], settings: Settings) -> UnitOptions:
+    """Return what units need because of the settings: network, and folders to write to."""
+    from overheard.service.units import UnitOptions
+
     return UnitOptions(
         *(command, settings.data_dir),
-        sandbox=sandbox,
         network=needs_network(settings),
-        config_dir=config_dir,
+        exposed=settings.web.host not in ("127.0.0.1", "::1", "localhost"),
+        writes=written_folders(settings),
     )
+
+
+def written_folders(settings: Settings) -> tuple[Path, ...]:
+    """Return the folders outside the data folder that sinks write to."""
+    chosen = settings.sinks
+    files = [one.path for one in (chosen.jsonl, chosen.metrics) if one.enabled and one.path]
+    folders = {Path(os.path.abspath(expand_user(file))).parent for file in files}  # noqa: PTH100
+    return tuple(sorted(folder for folder in folders if not folder.is_relative_to(settings.data_dir)))
 
 
 def needs_network(settings: Settings) -> bool:
@@ -181,7 +214,7 @@ def needs_network(settings: Settings) -> bool:
     from overheard.sinks.registry import KINDS
 
     served = settings.sinks.metrics.enabled and settings.sinks.metrics.http
-    remote = settings.listen.input.startswith("stream:")
+    remote = any(spec.startswith("stream:") for spec in settings.listen.inputs)
     return served or remote or any(kind.network and kind.enabled(settings) for kind in KINDS)
 
 

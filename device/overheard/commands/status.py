@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import length, one_line, one_of, plural, short_clock
+from overheard.text import length, one_line, one_of, plural, short_clock, speed_change
+
+if TYPE_CHECKING:
+    from overheard.live.client import LiveClient
 
 _TIMEOUT_S = 5.0  # a status comes about once a second
 NOT_RUNNING = 1
@@ -35,24 +38,45 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     path = socket_path(settings)
     try:
         with LiveClient(path) as client:
-            status = client.first("status", _TIMEOUT_S)
+            rooms, found = statuses(client)
     except NotRunning as error:
         print(json.dumps({"running": False}) if args.json else str(error))
         return NOT_RUNNING
-    if status is None:
+    if not found:
         raise OverheardError(f"`overheard listen` does not answer at {path}", "restart it")
-    if args.json:
-        print(json.dumps({"running": True, **{name: status[name] for name in status if name != "event"}}))
+    plain = [{name: status[name] for name in status if name != "event"} for status in found.values()]
+    if args.json and rooms:
+        print(json.dumps({"running": True, "rooms": plain}))
+    elif args.json:
+        print(json.dumps({"running": True, **plain[0]}))
     else:
-        print("\n".join(to_text(status)))
+        print("\n\n".join("\n".join(to_text(status)) for status in found.values()))
     return 0
+
+
+def statuses(client: LiveClient) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Return the names of the rooms, which may be none, and the newest statuses by room."""
+    rooms: list[str] = []
+    found: dict[str, dict[str, Any]] = {}
+    for message in client.messages(_TIMEOUT_S):
+        if message["event"] == "hello":
+            rooms = list(message.get("rooms") or [])
+        elif message["event"] == "status":
+            room = str(message.get("room") or "")
+            if room in found and rooms:
+                break  # the others have nothing to say yet
+            found[room] = message
+        if found and len(found) >= len(rooms):
+            break
+    return rooms, {room: found[room] for room in [*rooms, ""] if room in found}
 
 
 def to_text(status: dict[str, Any]) -> list[str]:
     """Format a status for people."""
-    lines = [f"state:     {one_line(str(status['state']))}"]
+    lines = [f"room:      {one_line(str(status['room']))}"] if status.get("room") else []
+    lines.append(f"state:     {one_line(str(status['state']))}")
     if status["pause"] is not None:
-        lines[0] += f" ({_pause(status['pause'])})"
+        lines[-1] += f" ({_pause(status['pause'])})"
     if status["playing"] is not None:
         lines += _playing(status["playing"])
     gate = "open" if status["gate_open"] else "closed"
@@ -77,7 +101,8 @@ def _pause(pause: dict[str, Any]) -> str:
 def _playing(play: dict[str, Any]) -> list[str]:
     others = [_name(other["track"]) for other in play["alternatives"]]
     total = f" of {short_clock(play['duration_s'])}" if play["duration_s"] else ""
-    speed = f", speed {play['speed']:.1%}" if abs(play["speed"] - 1) >= 0.005 else ""
+    change = speed_change(play["speed"])
+    speed = f", speed {change}" if change else ""
     position = f"{short_clock(play['position_s'])}{total}, confidence {play['confidence']:.0%}{speed}"
     return [f"playing:   {one_line(one_of(_name(play['track']), others))}", f"           at {position}"]
 

@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     token.add_argument(
         "--new-token", action="store_true", help="replace the token, so that all browsers need it"
     )
-    token.add_argument("--show-token", action="store_true", help="print the address with the token again")
+    token.add_argument("--show-token", action="store_true", help="print the address with the token, and exit")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -52,7 +52,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _PACKAGES:
             raise
-        raise OverheardError(f"{package} is not installed", "pip install 'overheard[web]'") from error
+        remedy = "in a clone of overheard: pip install '.[web]'"
+        raise OverheardError(f"{package} is not installed", remedy) from error
 
 
 def _serve(args: argparse.Namespace, settings: Settings) -> int:
@@ -79,6 +80,9 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
             file.close()
         return 0
     host = args.host or settings.web.host
+    if args.show_token:  # while the page is served by another process, such as the service
+        _token(args, settings, host, settings.web.port if args.port is None else args.port)
+        return 0
     listening = listen_on(host, settings.web.port if args.port is None else args.port)
     token = _token(args, settings, host, listening.getsockname()[1])
     serve(create_app(context, Access(token, settings.web.names)), context.hub, listening)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from overheard.daemon.pause import Pause
-from overheard.daemon.session import Listener, Session, elapsed_s
+from overheard.daemon.session import Listener, Session, elapsed_s, in_room
 from overheard.daemon.status import Monitor, StatusReport
 from overheard.hear.source import AudioSource, DeviceLost
 from overheard.settings import Settings
@@ -57,7 +57,7 @@ def run_listen(
     """
     first, runners = start_runners(sinks, stop_event)
     session = Session(settings, source, first, new_listener, (now, elapsed), StatusReport(monitors))
-    reader = _Reader(source, session, stop_event, pause or Pause(settings.listen.quiet_hours), on_audio)
+    reader = Reader(source, session, stop_event, pause or Pause(settings.listen.quiet_hours), on_audio)
     try:
         reader.run(settings.listen.reconnect_max_s)
     finally:
@@ -74,7 +74,7 @@ def _finish(session: Session, runners: Sequence[SinkRunner]) -> None:
         close_all(runners)
 
 
-class _Reader:
+class Reader:
     """Read a source until it ends; reopen it after each loss and after each pause."""
 
     def __init__(
@@ -84,7 +84,9 @@ class _Reader:
         stop: threading.Event,
         pause: Pause,
         on_audio: Callable[[], object] | None,
+        room: str = "",
     ) -> None:
+        self._room = room
         self._source = source
         self._session = session
         self._stop = stop
@@ -105,7 +107,7 @@ class _Reader:
                     return
             except DeviceLost as error:
                 if not self._lost:
-                    log.warning("%s; waiting for it to return", error.problem)
+                    self._warn(f"{error.problem}; waiting for it to return")
                 log.debug("%s; next attempt in %.0f s", error.problem, self._retry_s)
                 self._lost = True
                 self._session.end()
@@ -131,20 +133,23 @@ class _Reader:
     def _arrived(self) -> None:
         """Note that the device delivers audio."""
         if self._lost:
-            log.warning("%s is connected again", self._source.name)
+            self._warn(f"{self._source.name} is connected again")
             self._retry_s, self._lost = _FIRST_RETRY_S, False
         self._on_audio()
+
+    def _warn(self, text: str) -> None:
+        log.warning("%s", in_room(self._room, text))
 
     def _check_pause(self) -> bool:
         """Return whether listening is paused; end the open play when a pause begins."""
         reason = self._pause.reason
         if reason:
             if not self._paused:
-                log.warning("%s", "paused" if reason == "user" else "paused for the quiet hours")
+                self._warn("paused" if reason == "user" else "paused for the quiet hours")
                 self._session.end()
             self._session.report("paused")
             self._on_audio()
         elif self._paused:
-            log.warning("listening again")
+            self._warn("listening again")
         self._paused = bool(reason)
         return self._paused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -59,9 +60,15 @@ class Listener(Protocol):
 
 
 class LostAudio:
-    """Count the audio that was lost, and report it: at once, then at most once a minute, and in total."""
+    """Count the audio that was lost, and report it: at once, then at most once a minute, and in total.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    room : in which it was lost, if there are several
+    """
+
+    def __init__(self, room: str = "") -> None:
+        self._room = room
         self._n_samples = 0
         self._reported = 0
         self._next_report_s = 0.0
@@ -80,11 +87,20 @@ class LostAudio:
 
     def _report(self, extent: str) -> None:
         self._reported = self._n_samples
-        log.warning("recognition is too slow: %.1f s of audio lost %s", self._n_samples / SAMPLE_RATE, extent)
+        text = f"recognition is too slow: {self._n_samples / SAMPLE_RATE:.1f} s of audio lost {extent}"
+        log.warning("%s", in_room(self._room, text))
+
+
+def in_room(room: str, text: str) -> str:
+    """Return a message with the room that it is about, if there are several."""
+    return f"{room}: {text}" if room else text
 
 
 class Session:
-    """Continuous audio from one source: its listener, and the time at which its clock was 0."""
+    """Continuous audio from one source: its listener, and the time at which its clock was 0.
+
+    If it is one of several rooms, its events, statuses and messages have the name of the room.
+    """
 
     def __init__(
         self,
@@ -94,7 +110,9 @@ class Session:
         new_listener: Callable[[], Listener],
         clocks: tuple[Callable[[], float], Callable[[], float]],
         status: StatusReport,
+        room: str = "",
     ) -> None:
+        self._room = room
         self._source_name = source.name
         self._live = source.live
         self._quiet = QuietReport(settings.gate)
@@ -104,16 +122,19 @@ class Session:
         self._now, self._elapsed = clocks
         self._status = status
         self._jump_s = settings.listen.queue_s + _JUMP_S
+        self._away = False  # whether the sound server connected the room to another source than its own
         self._listener: Listener | None = None
         self._started = 0.0  # Unix time
         self._began_s = 0.0  # the same moment on the clock that nobody sets
         self._n_samples = 0
-        self.lost = LostAudio()
+        self.lost = LostAudio(room)
 
     def process(self, item: Block | Gap | Rerouted) -> None:
         """Pass an item of the source to the listener, and its events to the sinks; report the status."""
         self._process(item)
-        if self._listener is not None:
+        if self._away:
+            self.report("disconnected")
+        elif self._listener is not None:
             self._status.publish(self._listener)
 
     @property
@@ -129,8 +150,11 @@ class Session:
         if isinstance(item, Rerouted):
             self._change_source(item)
             return
+        if self._away:
+            return
         if isinstance(item, Gap):
-            self.lost.add(item.n_samples)
+            if item.slow:
+                self.lost.add(item.n_samples)
             if self._listener is not None:
                 self._n_samples += item.n_samples
                 self._send(self._listener.gap(item.n_samples))
@@ -144,13 +168,18 @@ class Session:
         self._n_samples += item.size
         samples = to_float(item)
         if self._live and (problem := self._health.process(item, self._can_be_silent)):
-            log.warning("%s %s", self._source_name, problem)
+            self._warn(f"{self._source_name} {problem}")
         self._report_quiet(self._quiet.process(samples))
         self._send(self._listener.process(samples))
 
     def _change_source(self, change: Rerouted) -> None:
-        """End the open play, which was heard from the source so far, and report the change."""
-        log.warning("source changed: %s", _CHANGES[change.reason].format(change))
+        """End the open play, which was heard from the source so far, and report the change.
+
+        A room never hears another source, which may be that of another room, because its own is gone.
+        """
+        self._away = bool(self._room) and change.away
+        text = f"{change.before} is gone; waiting for it to return" if self._away else ""
+        self._warn(text or f"source changed: {_CHANGES[change.reason].format(change)}")
         if self._listener is None:
             self._started, self._n_samples = self._now(), 0
         self.end()
@@ -161,9 +190,10 @@ class Session:
     def _report_quiet(self, text: str | None) -> None:
         """Tell the user once why nothing can be recognized. A monitor is silent while nothing plays."""
         if text is not None and "monitor" not in self._source_name:
-            log.warning(
-                "%s is too quiet: %s; raise its volume, or lower this setting", self._source_name, text
-            )
+            self._warn(f"{self._source_name} is too quiet: {text}; raise its volume, or lower this setting")
+
+    def _warn(self, text: str) -> None:
+        log.warning("%s", in_room(self._room, text))
 
     def end(self) -> None:
         """End the open play. The next block starts a new listener."""
@@ -206,5 +236,7 @@ class Session:
     def _send(self, events: list[Event]) -> None:
         wait_s = 0.0 if self._live else _FULL_SINK_WAIT_S
         for event in events:
+            if self._room:
+                event = dataclasses.replace(event, room=self._room)
             for runner in self._runners:
                 runner.put(event, self._started, wait_s)

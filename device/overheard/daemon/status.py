@@ -34,10 +34,18 @@ class StatusReport:
     """Publish the status to the monitors, at most once a second.
 
     Each listener counts from 0. The sums that are published are those of all listeners so far.
+
+    Parameters
+    ----------
+    monitors : receive the statuses
+    clock : returns seconds
+    room : of the listeners, if there are several
     """
 
-    def __init__(self, monitors: Sequence[Monitor], clock: Callable[[], float] = time.monotonic) -> None:
-        self._monitors = monitors
+    def __init__(
+        self, monitors: Sequence[Monitor], clock: Callable[[], float] = time.monotonic, room: str = ""
+    ) -> None:
+        self._monitors, self._room = monitors, room
         self._clock = clock
         self._next_s = -math.inf
         self._before = _NOTHING  # the sums of the listeners that have ended
@@ -59,6 +67,8 @@ class StatusReport:
             status = self._added(listener.status())
         if state:
             status = dataclasses.replace(status, state=state)
+        if self._room:
+            status = dataclasses.replace(status, room=self._room)
         for monitor in self._monitors:
             monitor.publish_status(status)
 

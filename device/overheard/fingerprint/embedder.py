@@ -18,6 +18,8 @@ from overheard.fingerprint.spec import FingerprintSpec
 Int8Array = npt.NDArray[np.int8]
 
 MAX_SEGMENTS_AT_ONCE = 256  # about 5 MB of log-mel frames
+SILENT_DB = -85.0  # loudest band of a frame that only has the last bit of 16
+MAX_SILENT_SHARE = 0.5  # of a segment's frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Queries(QueryRows):
 
     Attributes
     ----------
-    embeddings : (n, dim) float32, unit norm
+    embeddings : (n, dim) float32, unit norm; zeros for a silent segment
     expected : (n,) float32
         Cosine similarity to expect from a correct match, judging by the sound quality alone.
     """
@@ -79,9 +81,16 @@ class Embedder:
         return embed_normalized(self.network, normalize_segments(segments, self.spec))
 
     def query(self, segments: FloatArray) -> Queries:
-        """Return queries for recorded log-mel segments, ``(n, n_frames, n_mels)`` float32 in dB."""
+        """Return queries for recorded log-mel segments, ``(n, n_frames, n_mels)`` float32 in dB.
+
+        Segments that are mostly digital silence are not embedded: the network makes the same of all silence,
+        so that a pause of a telephone's bell would be similar to the end of a track.
+        """
         normalized = normalize_segments(segments, self.spec)
-        return Queries(embed_normalized(self.network, normalized), self.quality.expect(normalized))
+        audible = np.mean(segments.max(axis=2) < SILENT_DB, axis=1) <= MAX_SILENT_SHARE
+        embeddings = np.zeros((len(segments), self.spec.dim), dtype=np.float32)
+        embeddings[audible] = embed_normalized(self.network, normalized[audible])
+        return Queries(embeddings, self.quality.expect(normalized))
 
 
 def quantize_input(network: Network, normalized: FloatArray) -> Int8Array:

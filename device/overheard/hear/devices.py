@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 _DEFAULT_MONITOR = "@DEFAULT_MONITOR@"  # PulseAudio's and PipeWire's name for the default sink's monitor
 _SERVER_DEVICES = ("pulse", "pipewire")  # ALSA's names for the devices that lead to the sound server
-_PACTL_TIMEOUT_S = 5.0  # pactl waits forever for a sound server that hangs
+PACTL_TIMEOUT_S = 5.0  # pactl waits forever for a sound server that hangs
 _INSTALL_PORTAUDIO = {  # by the program of the package manager
     "apt-get": "sudo apt-get install libportaudio2",
     "dnf": "sudo dnf install portaudio",
@@ -154,7 +154,7 @@ def _server_sources() -> list[InputDevice]:
     try:
         command = ["pactl", "list", "short", "sources"]
         out = subprocess.run(
-            command, capture_output=True, text=True, timeout=_PACTL_TIMEOUT_S, check=True
+            command, capture_output=True, text=True, timeout=PACTL_TIMEOUT_S, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         log.debug("pactl: %s", error)

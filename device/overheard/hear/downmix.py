@@ -1,4 +1,4 @@
-"""Mix channels to mono: their mean, or one of them while they cancel each other out."""
+"""Mix channels to mono: their mean, or one of them while they cancel each other out, or as the user chose."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _CANCELLED_BELOW = 0.01
 _RESTORED_ABOVE = 0.05
 _MEMORY_S = 2.0  # over which the powers are averaged, so that short blocks decide as long ones do
 _STRIDE = 5  # the powers are measured at every fifth sample
+_NUMBERS = {"left": 0, "right": 1}
 _MIN_POWER = 1e-9  # -90 dB of full scale: less says nothing about the channels
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,9 +32,14 @@ class Downmixer:
     ----------
     rate : int
         Sample rate in Hz.
+    channel : str
+        As the setting ``listen.channel``: ``auto`` for the above, ``mix`` for the mean in any case, ``left``
+        or ``right`` for the first or second channel alone, or ``difference`` for half of left minus right,
+        which is the mean if the polarity of one channel is reversed.
     """
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, channel: str = "auto") -> None:
+        self._chosen = channel
         self._memory_samples = _MEMORY_S * rate
         self._mean_power = self._unrelated_power = 0.0
         self._channel: int | None = None  # used instead of the mean
@@ -55,14 +61,18 @@ class Downmixer:
         ndarray, (n,) float32
             Finite, nominally in [-1, 1].
         """
-        if len(channels) > 1 and len(channels[0]):
+        if self._chosen == "auto" and len(channels) > 1 and len(channels[0]):
             self._decide(channels, scale)
-        if self._channel is not None:
-            channels = [channels[min(self._channel, len(channels) - 1)]]
+        number = _NUMBERS.get(self._chosen, self._channel)
+        if number is not None:
+            channels = [channels[min(number, len(channels) - 1)]]
+        subtract = self._chosen == "difference" and len(channels) > 1
+        if subtract:
+            channels, offset = channels[:2], 0.0
         mono: FloatArray = channels[0].astype(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # of float samples without a limit
             for channel in channels[1:]:
-                mono += channel
+                mono += -channel.astype(np.float32) if subtract else channel
             mono *= np.float32(1.0 / (scale * len(channels)))
         if offset:
             mono -= np.float32(offset / scale)

@@ -92,8 +92,8 @@ class LevelGate:
         windows = samples[:n_complete].reshape(n_windows, self._window_samples)
         self._rest = samples[n_complete:].copy()
         was_open = self._open
-        for level in levels_db(windows):
-            self._level_db = float(level)
+        for level_db in levels_db(windows).tolist():
+            self._level_db = level_db
             self.loudest_db = max(self.loudest_db, self._level_db)
             self._floor.update(self._level_db, self._open and not is_music)
             self._step(self._level_db, is_music)
@@ -125,9 +125,13 @@ def levels_db(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     ndarray, (m,) float64
         Levels in dB of full scale; -inf for digital silence.
     """
-    power = np.var(windows, axis=1, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        return np.where(power > _MIN_POWER, 10 * np.log10(np.maximum(power, _MIN_POWER)), -np.inf)
+    samples = windows.astype(np.float64)
+    power = np.einsum("ij,ij->i", samples, samples)
+    power -= np.add.reduce(samples, axis=1) ** 2 / windows.shape[1]
+    power /= windows.shape[1]
+    levels: npt.NDArray[np.float64] = 10 * np.log10(np.maximum(power, _MIN_POWER))
+    levels[power <= _MIN_POWER] = -np.inf
+    return levels
 
 
 class QuietReport:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from overheard.errors import AudioError
-from overheard.hear.devices import error_text, find_device, load_portaudio, refresh_devices
+from overheard.hear.devices import error_text, find_device, load_portaudio
+from overheard.hear.portaudio import PORTAUDIO
 from overheard.hear.resampler import Resampler
 from overheard.hear.route import Route, watching_route
+from overheard.hear.sound_server import tagged
 from overheard.hear.source import EMPTY_BLOCK, SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap, Rerouted
 from overheard.process import environment
 
@@ -27,6 +31,8 @@ _START_TIMEOUT_S = 8.0  # a monitor may need seconds until its first block
 _STALL_TIMEOUT_S = 4.0  # a device that delivers no audio for this long is lost
 _MAX_OVERFLOW_S = 60.0  # longer gaps come from drivers with wrong time stamps
 _FALLBACK_RATES = (48000, 44100, 16000, SAMPLE_RATE)
+_STEREO_ONLY = ("left", "right", "difference")
+_NUMBERS = itertools.count(1)  # of the sources of this process
 
 
 class SampleQueue:
@@ -81,7 +87,7 @@ class MicrophoneSource(AudioSource):
 
     Each further call of `blocks`, after `DeviceLost` or a pause, refreshes PortAudio's list of devices and
     tries to open the same device. It finds the device by name, since numbers change when a device is plugged
-    in again.
+    in again. While PortAudio restarts for another source, this one closes its device, and marks the gap.
 
     Parameters
     ----------
@@ -89,6 +95,10 @@ class MicrophoneSource(AudioSource):
         As for :func:`overheard.hear.devices.find_device`.
     queue_s : float
         Capacity of the queue in seconds.
+    channel : str
+        As the setting ``listen.channel``.
+    sample_rate : int
+        In Hz; 0 for the device's own, or the next one that works.
 
     Raises
     ------
@@ -98,10 +108,12 @@ class MicrophoneSource(AudioSource):
 
     live = True
 
-    def __init__(self, spec: str, queue_s: float = 10.0) -> None:
+    def __init__(self, spec: str, queue_s: float = 10.0, channel: str = "auto", sample_rate: int = 0) -> None:
         super().__init__()
         self._queue_s = queue_s
         self._spec = spec
+        self._channel, self._rate = channel, sample_rate
+        self._tag = f"{os.getpid()}-{next(_NUMBERS)}"  # names its stream on the sound server
         self._again = False  # whether the device was open before
         index, self._env = find_device(spec)
         info = load_portaudio().query_devices(index, "input")
@@ -111,45 +123,63 @@ class MicrophoneSource(AudioSource):
 
     def blocks(self) -> Iterator[Block | Gap | Rerouted]:
         """Open the device; four times a second, yield the audio that arrived."""
+        refresh, closed_s = self._again, 0.0
+        while not self._closed.is_set():
+            stream, queue, channels = self._opened(refresh)
+            if closed_s:
+                yield Gap(round((time.monotonic() - closed_s) * SAMPLE_RATE), slow=False)
+            try:
+                with watching_route(self._route, self._tag) as changes:
+                    for item in self._read(stream, queue, channels):
+                        yield item
+                        yield from changes()
+            finally:
+                with PORTAUDIO.closing():
+                    _close(stream)
+            refresh, closed_s = False, time.monotonic()
+
+    def _opened(self, refresh: bool) -> tuple[Any, SampleQueue, int]:
+        """Open the device. If it was open before, it is lost if this fails."""
         try:
-            if self._again:
-                refresh_devices()
-            stream, queue, channels = self._open()
+            if refresh:
+                PORTAUDIO.refresh()
+            with PORTAUDIO.opening():
+                opened = self._open()
         except AudioError as error:
             if self._again:
                 raise DeviceLost(error.problem, error.remedy) from error
             raise
         self._again = True
-        try:
-            with watching_route(self._route) as changes:
-                for item in self._read(stream, queue, channels):
-                    yield item
-                    yield from changes()
-        finally:
-            _close(stream)
+        return opened
 
     def _open(self) -> tuple[Any, SampleQueue, int]:
-        """Open the device at its own sample rate or the next one that works.
+        """Open the device at its own sample rate or the next one that works, or at the chosen one.
 
         A microphone is opened in mono or else stereo. What the sound server plays may be stereo of opposite
-        phase, which the server would mix to silence: it is opened in stereo or else mono.
+        phase, which the server would mix to silence: it is opened in stereo or else mono, as is an input
+        whose channels the user wants to choose.
         """
         sd = load_portaudio()
         index, self._env = find_device(self._reopen_spec() if self._again else self._spec)
         info = sd.query_devices(index, "input")
         rates = dict.fromkeys([round(info["default_samplerate"]), *_FALLBACK_RATES])
-        counts = sorted({1, min(2, int(info["max_input_channels"]))}, reverse="monitor" in self._spec)
+        most = min(2, int(info["max_input_channels"]))
+        if self._channel in _STEREO_ONLY and most < 2:
+            raise AudioError(f"{self.name} has one channel only", 'set listen.channel = "auto"')
+        counts = sorted({1, most}, reverse="monitor" in self._spec or self._channel != "auto")
+        if self._channel in _STEREO_ONLY:
+            counts = [most]
         failure: Exception | None = None
-        for rate in rates:
+        for rate in [self._rate] if self._rate else rates:
             for channels in counts:
                 try:
                     return (*self._start(sd, index, rate, channels), channels)
                 except sd.PortAudioError as error:
                     failure = failure or error
-        raise AudioError(
-            f"{self.name} cannot be opened: {error_text(failure)}",
-            "run `overheard devices` and select another input",
-        )
+        problem = f"{self.name} cannot be opened: {error_text(failure)}"
+        if self._rate:
+            raise AudioError(f"{problem} (at {self._rate} Hz)", "set listen.sample_rate = 0")
+        raise AudioError(problem, "run `overheard devices` and select another input")
 
     def _reopen_spec(self) -> str:
         """Return the spec that finds the device again."""
@@ -169,7 +199,8 @@ class MicrophoneSource(AudioSource):
             expected_s = now_s + n_samples / rate
             queue.put(bytes(data), n_samples, lost)
 
-        with environment(self._env):  # the sound server's client library reads it when it connects
+        # The sound server's client library reads these when it connects.
+        with environment({**self._env, **tagged(self._tag)}):
             stream = sd.RawInputStream(
                 samplerate=rate,
                 blocksize=0,
@@ -189,9 +220,9 @@ class MicrophoneSource(AudioSource):
 
     def _read(self, stream: Any, queue: SampleQueue, channels: int) -> Iterator[Block | Gap]:
         rate = round(stream.samplerate)
-        resampler = Resampler(rate, channels)
+        resampler = Resampler(rate, channels, self._channel)
         last_audio_s, timeout_s = time.monotonic(), _START_TIMEOUT_S
-        while not self._closed.wait(_POLL_S):
+        while not self._closed.wait(_POLL_S) and not PORTAUDIO.restarting:
             runs = queue.drain()
             if runs:
                 last_audio_s, timeout_s = time.monotonic(), _STALL_TIMEOUT_S

@@ -14,6 +14,8 @@ MARGIN_DB = 1.0  # above the 95th percentile; music 5 dB below the noise raises 
 MAX_FLOOR_DB = -25.0  # louder sound is never noise to ignore, however steady
 DROP_S = 5.0  # quieter than the floor for so long: the noise has stopped or is weaker
 
+_SILENCE_DB = -200.0  # below any sound of 16 bits
+
 
 class NoiseFloor:
     """Follow the level of steady noise from the levels of short windows.
@@ -71,8 +73,9 @@ class NoiseFloor:
             self._raise()
 
     def _raise(self) -> None:
-        low, middle, high = np.percentile(np.array(self._levels), [5, 50, 95])
-        if math.isfinite(low) and high - low <= MAX_SPREAD_DB and high <= MAX_FLOOR_DB:
+        levels = np.maximum(np.array(self._levels), _SILENCE_DB)  # -inf has no percentiles
+        low, middle, high = np.percentile(levels, [5, 50, 95])
+        if low > _SILENCE_DB and high - low <= MAX_SPREAD_DB and high <= MAX_FLOOR_DB:
             self.level_db, self.limit_db = float(middle), float(high) + MARGIN_DB
 
     def _lower(self, level_db: float) -> None:

@@ -29,7 +29,7 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
         - ``pulse:NAME``: a source of PulseAudio or PipeWire
         - the path of an audio file
         - the number of a device or part of its name, as `overheard devices` lists them
-    settings : `settings.listen.queue_s` is the length of a microphone's queue in seconds
+    settings : `settings.listen` has the length of a microphone's queue, its channel and its sample rate
     realtime : whether to read a file at normal speed instead of as fast as possible
     raw : whether standard input is 16-bit little-endian mono samples at 8 kHz without a header
 
@@ -61,7 +61,8 @@ def _open_device(spec: str, settings: Settings) -> AudioSource:
     from overheard.hear.microphone import MicrophoneSource
 
     try:
-        return MicrophoneSource(spec, settings.listen.queue_s)
+        listen = settings.listen
+        return MicrophoneSource(spec, listen.queue_s, listen.channel, listen.sample_rate)
     except AudioError as error:
         if _FILE_SUFFIX.fullmatch(Path(spec).suffix) and not spec.startswith("pulse:"):
             problem = f"{spec}: no such audio file, and no audio input of this name"

@@ -20,16 +20,19 @@ class Resampler:
         Sample rate of the input in Hz.
     channels : int
         Number of interleaved channels of the input; `Downmixer` mixes them.
+    channel : str
+        As for `Downmixer`.
     """
 
-    def __init__(self, rate: int, channels: int) -> None:
+    def __init__(self, rate: int, channels: int, channel: str = "auto") -> None:
         self._rate = rate
         self._channels = channels
+        self._channel = channel
         self.reset()
 
     def reset(self) -> None:
         """Discard the resampler's state; call it after a gap."""
-        self._downmixer = Downmixer(self._rate)
+        self._downmixer = Downmixer(self._rate, self._channel)
         self._stream = None
         if self._rate != SAMPLE_RATE:
             import soxr  # imported here: a device that delivers 8 kHz does not need it

@@ -73,15 +73,16 @@ class Route:
         if now.source == self._usual:
             return Rerouted(self._name, f"pulse:{now.source}", f"pulse:{before}", "returned")
         reason: Literal["gone", "moved"] = "moved" if before in now.sources else "gone"
-        return Rerouted(f"pulse:{now.source}", f"pulse:{now.source}", f"pulse:{before}", reason)
+        names = f"pulse:{now.source}", f"pulse:{now.source}", f"pulse:{before}"
+        return Rerouted(*names, reason, away=now.source != self._home)
 
 
 @contextlib.contextmanager
-def watching_route(route: Route) -> Iterator[Callable[[], list[Rerouted]]]:
+def watching_route(route: Route, tag: str = "") -> Iterator[Callable[[], list[Rerouted]]]:
     """Watch a stream that has been opened; yield a function that returns the changes since its last call.
 
     A thread asks the sound server, so that the reader of the stream never waits. Without `pactl`, and for
-    devices that do not use the sound server, nothing happens.
+    devices that do not use the sound server, nothing happens. `tag` names the stream, as in `SoundServer`.
     """
     changes: collections.deque[Rerouted] = collections.deque(maxlen=100)
 
@@ -91,7 +92,7 @@ def watching_route(route: Route) -> Iterator[Callable[[], list[Rerouted]]]:
     if not SoundServer.available():
         yield take
         return
-    server = SoundServer()
+    server = SoundServer(tag)
     thread = threading.Thread(
         target=_watch, args=(server, route, changes.append), name="sound server", daemon=True
     )

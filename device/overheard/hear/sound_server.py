@@ -20,6 +20,7 @@ PACTL_TIMEOUT_S = 5.0  # pactl waits forever for a sound server that hangs
 _CHECK_S = 1.0  # between looks until `pactl subscribe` has shown that it is connected
 _BURST_S = 0.1  # one change causes several events
 _MAX_LINE_BYTES = 1000
+_PROCESS, _TAG = "application.process.id", "overheard.stream"  # properties of a stream or its client
 # pactl ignores that its reader is gone, so the shell ends it when this process ends, however that happens.
 _SUBSCRIBE = "pactl subscribe & exec >/dev/null; read -r line; kill $!"
 
@@ -42,10 +43,23 @@ class Connection:
     monitor: str = ""
 
 
-class SoundServer:
-    """A client of the sound server for one thread; another thread may close it."""
+def tagged(tag: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that give a stream a tag, by which it is told from others of this process."""
+    given = (os.environ if env is None else env).get("PULSE_PROP", "")
+    return {"PULSE_PROP": f"{given} {_TAG}={tag}".strip()}
 
-    def __init__(self) -> None:
+
+class SoundServer:
+    """A client of the sound server for one thread; another thread may close it.
+
+    Parameters
+    ----------
+    tag : of the stream, as of `tagged`; without one, or if no stream of this process has a tag, the newest
+        stream of this process counts
+    """
+
+    def __init__(self, tag: str = "") -> None:
+        self._tag = tag
         # Copied here, because other threads change the environment. The C locale keeps JSON numbers valid.
         self._env = {**os.environ, "LC_ALL": "C"}
         self._lock = threading.Lock()
@@ -71,12 +85,7 @@ class SoundServer:
     def connection(self) -> Connection | None:
         """Return what this process records; None if it records nothing through the sound server."""
         streams, sources = self._list("source-outputs"), self._list("sources")
-        own = [stream for stream in streams if _process_id(stream) == str(os.getpid())]
-        if not own and streams:  # PipeWire may give the process of the client only
-            clients = [
-                str(c.get("index")) for c in self._list("clients") if _process_id(c) == str(os.getpid())
-            ]
-            own = [stream for stream in streams if str(stream.get("client")) in clients]
+        own = self._own(streams)
         numbers = {str(source.get("name")): _number(source.get("index")) for source in sources}
         names = {number: name for name, number in numbers.items()}
         found = [(_number(s.get("index")), names.get(_number(s.get("source")))) for s in own]
@@ -86,6 +95,19 @@ class SoundServer:
         info = self._json("info")
         sink = info.get("default_sink_name") if isinstance(info, dict) else None
         return Connection(stream, name, numbers, f"{sink}.monitor")
+
+    def _own(self, streams: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the streams of this process; those with the tag, if any of them has a tag."""
+        mine = [row for row in streams if _property(row, _PROCESS) == str(os.getpid())]
+        tags = {id(row): _property(row, _TAG) for row in mine}
+        if streams and not any(tags.values()):  # PipeWire may give the properties of the client only
+            found = [row for row in self._list("clients") if _property(row, _PROCESS) == str(os.getpid())]
+            clients = {str(client.get("index")): _property(client, _TAG) for client in found}
+            mine = mine or [row for row in streams if str(row.get("client")) in clients]
+            tags = {id(row): clients.get(str(row.get("client")), "") for row in mine}
+        if self._tag and any(tags.values()):
+            return [row for row in mine if tags[id(row)] == self._tag]
+        return mine
 
     def move(self, stream: int, source: str) -> bool:
         """Connect a stream to another source; return whether the sound server did so."""
@@ -183,9 +205,9 @@ def _is_relevant(line: bytes) -> bool:
     return kind in (b"source-output", b"server") or (kind == b"source" and event != b"'change'")
 
 
-def _process_id(row: Mapping[str, Any]) -> str:
+def _property(row: Mapping[str, Any], name: str) -> str:
     properties = row.get("properties")
-    return str(properties.get("application.process.id")) if isinstance(properties, dict) else ""
+    return str(properties.get(name, "")) if isinstance(properties, dict) else ""
 
 
 def _number(value: object) -> int:

@@ -25,6 +25,7 @@ class Gap:
     """Audio that was lost between two blocks."""
 
     n_samples: int  # at SAMPLE_RATE
+    slow: bool = True  # because the reader is too slow; False: the device was closed for a moment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Rerouted:
     source: str  # value for --input
     before: str  # the source so far, value for --input
     reason: Literal["gone", "moved", "returned"]  # the one before is gone, or not, or the usual one is back
+    away: bool = dataclasses.field(default=False, compare=False)  # it is not the one that the user wants
 
 
 class DeviceLost(AudioError):

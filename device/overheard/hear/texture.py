@@ -25,8 +25,9 @@ LEAD_FRAMES = 4  # the first second is shorter by so much, so that it is complet
 RANGE_DB = 60.0  # what is further below the loudest value of the last seconds is clipped
 BANDS = 6  # neighbouring mel bands are averaged
 LAGS = (1, 2, 4, 8)  # columns between two values that are compared
+RISES = LAGS[:2]  # over these, rises count also without falls
 SMOOTHED = (4, 12)  # columns that are averaged before neighbouring mel bands are compared
-N_TEXTURES = 1 + 1 + len(LAGS) + 2 + 1 + len(SMOOTHED) + 1
+N_TEXTURES = 1 + len(LAGS) + len(RISES) + 1 + len(SMOOTHED) + 2
 N_FEATURES = 2 * N_TEXTURES * BANDS + 1
 
 
@@ -75,7 +76,8 @@ def _combinations() -> FloatArray:
     """Return a matrix whose product with the columns of a second has their changes and smoothed columns.
 
     Its rows are, for each new column: the change over each of :data:`LAGS`, the column itself, and its mean
-    with those before it for each of :data:`SMOOTHED`.
+    with those before it for each of :data:`SMOOTHED`. Then come the mean changes over the lags of
+    :data:`RISES`, and the mean of the new columns.
     """
     rows = np.zeros((len(LAGS) + 1 + len(SMOOTHED), COLUMNS, HISTORY + COLUMNS), np.float32)
     for column in range(COLUMNS):
@@ -85,7 +87,8 @@ def _combinations() -> FloatArray:
         for number, n in enumerate(SMOOTHED, len(LAGS) + 1):
             first = max(0, HISTORY + column + 1 - n)
             rows[number, column, first : HISTORY + column + 1] = 1 / (HISTORY + column + 1 - first)
-    return rows.reshape(-1, HISTORY + COLUMNS)
+    means = rows[[*range(len(RISES)), len(LAGS)]].mean(axis=1)
+    return np.concatenate([rows.reshape(-1, HISTORY + COLUMNS), means])
 
 
 def _bands() -> FloatArray:
@@ -107,28 +110,31 @@ def textures(levels: FloatArray) -> FloatArray:
 
     Notes
     -----
-    They are, for each band: mean level; mean change over each of :data:`LAGS`; mean rise over the first two
-    of them; mean curvature over frequency, of single columns and of means over :data:`SMOOTHED` columns;
-    deviation of the level over time; the largest curvature of the longest means.
+    They are, for each band: mean level; mean change over each of :data:`LAGS`; mean rise over :data:`RISES`;
+    mean curvature over frequency, of single columns and of means over :data:`SMOOTHED` columns; deviation of
+    the level over time; the largest curvature of the longest means.
     """
-    n_lags = len(LAGS)
-    combined = (_COMBINATIONS @ levels).reshape(-1, COLUMNS, levels.shape[1])
-    changes, smoothed = combined[:n_lags], combined[n_lags:]
-    local = np.zeros((N_TEXTURES - 2, COLUMNS, levels.shape[1]), np.float32)
-    local[0] = smoothed[0]
-    np.abs(changes, out=local[1 : 1 + n_lags])
-    np.maximum(changes[:2], 0, out=local[1 + n_lags : 3 + n_lags])
-    curved = local[3 + n_lags :, :, 1:-1]
-    np.add(smoothed[:, :, 2:], smoothed[:, :, :-2], out=curved)
-    curved -= 2 * smoothed[:, :, 1:-1]
-    np.abs(curved, out=curved)
-    found = np.empty((N_TEXTURES, levels.shape[1]), np.float32)
-    np.add.reduce(local, axis=1, out=found[:-2])
-    found[:-2] *= np.float32(1 / COLUMNS)
-    deviation = smoothed[0] - found[0]
+    n_lags, n_rises, width = len(LAGS), len(RISES), levels.shape[1]
+    combined = _COMBINATIONS @ levels
+    sizes = np.empty((n_lags + 1 + len(SMOOTHED), COLUMNS, width), np.float32)
+    changes, curved = sizes[:n_lags].reshape(-1), sizes[n_lags:].reshape(-1)
+    np.abs(combined[: n_lags * COLUMNS].reshape(-1), out=changes)
+    slopes = np.diff(combined[n_lags * COLUMNS : -n_rises - 1].reshape(-1))
+    np.abs(slopes[1:] - slopes[:-1], out=curved[1:-1])
+    sizes[n_lags:, :, :: width - 1] = 0  # the edges, where `slopes` goes from one column to the next
+    found = np.empty((N_TEXTURES, width), np.float32)
+    means = np.add.reduce(sizes, axis=1)
+    means *= np.float32(1 / COLUMNS)
+    found[0], found[1 : 1 + n_lags] = combined[-1], means[:n_lags]
+    found[1 + n_lags + n_rises : -2] = means[n_lags:]
+    # The mean rise is half of the mean change and its mean size together.
+    rises = found[1 + n_lags : 1 + n_lags + n_rises]
+    np.add(means[:n_rises], combined[-n_rises - 1 : -1], out=rises)
+    rises *= np.float32(0.5)
+    deviation = levels[HISTORY:] - combined[-1]
     np.sqrt(np.einsum("ij,ij->j", deviation, deviation), out=found[-2])
     found[-2] *= np.float32(1 / math.sqrt(COLUMNS))
-    np.maximum.reduce(local[-1], axis=0, out=found[-1])
+    np.maximum.reduce(sizes[-1], axis=0, out=found[-1])
     return (found @ _BANDS).reshape(-1)
 
 

@@ -29,8 +29,9 @@ class Listener(Protocol):
 class PicturedListener:
     """Pass everything to a listener. The picture costs nothing unless a client of the server asked for it."""
 
-    def __init__(self, listener: Listener, server: LiveServer) -> None:
+    def __init__(self, listener: Listener, server: LiveServer, room: str = "") -> None:
         self._listener = listener
+        self._room = room
         self._server = server
         self._picture: MelPicture | None = None
 
@@ -41,7 +42,7 @@ class PicturedListener:
             self._picture = None
         else:
             self._picture = self._picture or MelPicture()
-            self._server.publish_mel(self._picture.process(block))
+            self._server.publish_mel(self._picture.process(block), self._room)
         return events
 
     def gap(self, n_samples: int) -> list[Event]:

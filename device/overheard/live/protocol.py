@@ -99,9 +99,9 @@ def _pause_length(value: object) -> float | None:
     return float(value)
 
 
-def hello(version: str) -> dict[str, Any]:
+def hello(version: str, rooms: Sequence[str] = ()) -> dict[str, Any]:
     """Return the first message to each client."""
-    return {"event": "hello", "protocol": VERSION, "version": version}
+    return {"event": "hello", "protocol": VERSION, "version": version, "rooms": list(rooms)}
 
 
 def reply(error: str | None = None) -> dict[str, Any]:
@@ -109,9 +109,9 @@ def reply(error: str | None = None) -> dict[str, Any]:
     return {"event": "reply", "ok": error is None, "error": error}
 
 
-def mel_json(columns: Sequence[Sequence[int]], columns_per_s: float) -> dict[str, Any]:
+def mel_json(columns: Sequence[Sequence[int]], columns_per_s: float, room: str = "") -> dict[str, Any]:
     """Return the message of new columns of the log-mel picture, in dB, the lowest band first."""
-    return {"event": "mel", "columns_per_s": columns_per_s, "columns": columns}
+    return {"event": "mel", "room": room, "columns_per_s": columns_per_s, "columns": columns}
 
 
 def status_json(status: Status, started: float | None, now: float = 0.0) -> dict[str, Any]:
@@ -125,6 +125,7 @@ def status_json(status: Status, started: float | None, now: float = 0.0) -> dict
     """
     return {
         "event": "status",
+        "room": status.room,
         "state": status.state,
         "level_db": _db(status.level_db),
         "floor_db": _db(status.floor_db),
@@ -150,11 +151,11 @@ def playing_json(play: Play, started: float | None, now: float) -> dict[str, Any
     The play was confirmed at its end, which may be a while ago. A file may be read faster than the clock.
     """
     now_s = play.end_s if started is None else now - started
-    heard_s = min(max(play.end_s, now_s), play.end_s + _MAX_UNCONFIRMED_S) - play.start_s
+    heard_s = min(max(play.end_s, now_s), play.end_s + _MAX_UNCONFIRMED_S)
     return {
         **play_json(play),
         "started_at": None if started is None else iso_utc(started + play.start_s),
-        "position_s": round(play.offset_s + heard_s * play.speed, 3),
+        "position_s": round(play.position_s(heard_s), 3),
         "duration_s": round(play.track.duration_s, 3),
         "speed": round(play.speed, 4),
     }

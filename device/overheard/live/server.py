@@ -67,6 +67,7 @@ class LiveServer:
     path : of the socket
     version : of overheard, for the clients
     pause : what clients may pause; None refuses their requests
+    rooms : names of the rooms; empty if there are none
 
     Attributes
     ----------
@@ -83,9 +84,11 @@ class LiveServer:
 
     name = "live"
 
-    def __init__(self, path: Path, version: str = "", pause: Pausable | None = None) -> None:
+    def __init__(
+        self, path: Path, version: str = "", pause: Pausable | None = None, rooms: Sequence[str] = ()
+    ) -> None:
         self._file = SocketFile(path)
-        self._hello = encode(hello(version))
+        self._hello = encode(hello(version, rooms))
         self._pause = pause
         self._published: collections.deque[tuple[bool, dict[str, Any]]] = collections.deque(
             maxlen=_MAX_PUBLISHED
@@ -97,8 +100,8 @@ class LiveServer:
         self._selector.register(self._file.socket, selectors.EVENT_READ)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._clients: dict[int, Connection] = {}
-        self._status: dict[str, Any] | None = None  # the last one, for clients that connect
-        self._started: float | None = None
+        self._statuses: dict[str, dict[str, Any]] = {}  # the last one of each room, for clients that connect
+        self._started: dict[str, float] = {}  # by room: Unix time at which the source's clock was 0
         self._stopping = threading.Event()
         self.wants_mel = False
         self.dropped = 0
@@ -109,22 +112,23 @@ class LiveServer:
 
     def handle(self, event: Event, started: float) -> None:
         """Publish an event."""
-        self._started = started
+        self._started[event.room] = started
         self._publish(to_json(event, started))
 
     def publish_status(self, status: Status, started: float | None = None) -> None:
         """Publish a status; `started` is the Unix time at which the source's clock was 0."""
-        message = status_json(status, self._started if started is None else started, time.time())
+        known = self._started.get(status.room) if started is None else started
+        message = status_json(status, known, time.time())
         if self._pause is not None and self._pause.reason:
             message["pause"] = pause_json(self._pause.reason, self._pause.until)
-        self._status = message
+        self._statuses[status.room] = message
         if self._clients:
             self._publish(message)
 
-    def publish_mel(self, columns: Sequence[Sequence[int]]) -> None:
+    def publish_mel(self, columns: Sequence[Sequence[int]], room: str = "") -> None:
         """Publish columns of `MelPicture` to the clients that asked for them."""
         if columns and self.wants_mel:
-            self._publish(mel_json(columns, COLUMNS_PER_S), mel=True)
+            self._publish(mel_json(columns, COLUMNS_PER_S, room), mel=True)
 
     def close(self) -> None:
         """Send what waits, close all connections, and delete the socket."""
@@ -188,8 +192,8 @@ class LiveServer:
         self._clients[client.fileno()] = connection
         self._selector.register(client, selectors.EVENT_READ)
         self._put(connection, self._hello)
-        if self._status is not None:
-            self._put(connection, encode(self._status))
+        for status in list(self._statuses.values()):
+            self._put(connection, encode(status))
 
     def _read(self, connection: Connection) -> None:
         try:

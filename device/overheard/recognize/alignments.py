@@ -50,6 +50,27 @@ class Window:
         starts = np.arange(len(queries.expected)) * step_frames
         return cls(queries, starts, candidates, rows, int(starts[-1]))
 
+    def audible(self) -> Window:
+        """Return the window without its silent segments, which prove nothing."""
+        heard = np.any(self.queries.embeddings != 0, axis=1)
+        if heard.all():
+            return self
+        searched = heard[self.rows]
+        return Window(
+            self.queries.rows(np.flatnonzero(heard)),
+            self.starts[heard],
+            self.candidates.rows(np.flatnonzero(searched)),
+            (np.cumsum(heard) - 1)[self.rows[searched]],
+            self.last_frame,
+        )
+
+    def alike(self, n_frames: int) -> float:
+        """Return the mean cosine of the segments, each of `n_frames`, that share no sound; 0 without any."""
+        apart = np.abs(self.starts[:, None] - self.starts) >= n_frames
+        if not apart.any():
+            return 0.0
+        return float(np.mean((self.queries.embeddings @ self.queries.embeddings.T)[apart]))
+
     def with_more(self, queries: Queries, starts: IntArray) -> Window:
         """Return the window with more queries, which are not searched."""
         order = np.argsort(np.concatenate([self.starts, starts]), kind="stable")

@@ -15,15 +15,18 @@ from overheard.hear.gate import LevelGate
 from overheard.recognize.alignments import Window
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.scoring import Evidence
+from overheard.recognize.speed_plan import SPEEDS
+from overheard.recognize.speed_search import STRICTER
+from overheard.recognize.speeds import SHORTEST_S
 from overheard.recognize.windows import STEP_FRAMES, WINDOW_S
 
 MAX_S = 600.0  # of a recording that is explained
 HOP_S = 2.0  # between windows
 FINE_STEP_FRAMES = 4  # of a short recording, so that some segment is near each one of the track
-SPEEDS = (0.94, 0.97, 1.03, 1.06)  # tried if nothing is accepted
 SHORT_S = 5.0
 NOISY = 0.75  # of the similarity that the sound lets expect
 LITTLE_MARGIN = 0.05
+MOSTLY_DISTINCT = 0.5  # share of the segments; below it, the sound hardly changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Explanation:
     window_s : start and end of this window
     segments : of the best track, along its alignment through the recording
     rival, rival_similarity : the best other recording in the window
-    speed : of the music, if it is accepted at this speed only
+    speed : of the music, as a multiple of the track's own; times are those of the recording
     missing : what would help, in words; empty if it is accepted
     """
 
@@ -58,13 +61,20 @@ class Explanation:
     segments: tuple[Aligned, ...] = ()
     rival: Track | None = None
     rival_similarity: float = 0.0
-    speed: float | None = None
+    speed: float = 1.0
     missing: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
         """Whether the best window is recognized."""
         return self.match is not None and self.match.accepted
+
+    def on_the_recordings_clock(self) -> Explanation:
+        """Return the explanation of a recording that was slowed down, with the times before that."""
+        speed = self.speed
+        segments = (dataclasses.replace(one, at_s=one.at_s / speed) for one in self.segments)
+        start_s, end_s = self.window_s
+        return dataclasses.replace(self, window_s=(start_s / speed, end_s / speed), segments=tuple(segments))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +105,27 @@ def explain(recognizer: Recognizer, waveform: FloatArray) -> Explanation:
         return dataclasses.replace(
             known, missing=(f"level: {level} is below gate.open_db ({limit:g}); play it louder",)
         )
-    window, queries, step = _best_window(recognizer, waveform)
-    if window is None:
-        return dataclasses.replace(known, missing=("nothing in the catalogue lines up with it",))
-    return _explained(recognizer, known, waveform, window, queries, step)
+    found = _explained(recognizer, known, waveform)
+    return found if found.accepted else _at_speed(recognizer, waveform, found) or found
+
+
+def _at_speed(recognizer: Recognizer, waveform: FloatArray, known: Explanation) -> Explanation | None:
+    """Return the explanation without the speed of the music, if its best window is accepted at one."""
+    rate = recognizer.spec.frontend.sample_rate
+    start, end = (round(second * rate) for second in known.window_s)
+    best, lead = 1.0, STRICTER
+    for speed in SPEEDS if end - start >= SHORTEST_S * rate else ():
+        window, _, _ = _best_window(recognizer, _slowed(waveform[start:end], speed))
+        if window is not None and window.match.score - window.match.threshold >= lead:
+            best, lead = speed, window.match.score - window.match.threshold
+    if best == 1.0:
+        return None
+    found = _explained(recognizer, Explanation(known.duration_s, known.loudest_db), _slowed(waveform, best))
+    return dataclasses.replace(found, speed=best).on_the_recordings_clock()
+
+
+def _slowed(waveform: FloatArray, speed: float) -> FloatArray:
+    return np.asarray(soxr.resample(waveform, 1.0, speed), np.float32)
 
 
 def _best_window(recognizer: Recognizer, waveform: FloatArray) -> tuple[_Window | None, Queries, int]:
@@ -124,14 +151,11 @@ def _best_window(recognizer: Recognizer, waveform: FloatArray) -> tuple[_Window 
     return best, queries, step
 
 
-def _explained(
-    recognizer: Recognizer,
-    known: Explanation,
-    waveform: FloatArray,
-    window: _Window,
-    queries: Queries,
-    step: int,
-) -> Explanation:
+def _explained(recognizer: Recognizer, known: Explanation, waveform: FloatArray) -> Explanation:
+    """Explain the best window of a waveform."""
+    window, queries, step = _best_window(recognizer, waveform)
+    if window is None:
+        return dataclasses.replace(known, missing=("nothing in the catalogue lines up with it",))
     n = len(window.queries.expected)
     weigh = recognizer.matcher.weigh
     evidence = weigh(Window.regular(window.queries, window.candidates, np.arange(n), window.step))
@@ -149,10 +173,7 @@ def _explained(
         rival=None if rival is None else recognizer.index.track(rival.track),
         rival_similarity=0.0 if rival is None else rival.similarity,
     )
-    if found.accepted:
-        return found
-    speed = _speed(recognizer, waveform, window)
-    return dataclasses.replace(found, speed=speed, missing=_missing(found, evidence, speed))
+    return found if found.accepted else dataclasses.replace(found, missing=_missing(found, evidence))
 
 
 def _aligned(
@@ -175,30 +196,18 @@ def _aligned(
     )
 
 
-def _speed(recognizer: Recognizer, waveform: FloatArray, window: _Window) -> float | None:
-    """Return the speed at which the window is accepted, if one of a few is tried."""
-    rate = recognizer.spec.frontend.sample_rate
-    start, end = (round(second * rate) for second in window.span_s)
-    part = waveform[start:end]
-    best, score = None, -np.inf
-    for speed in SPEEDS:
-        slowed = soxr.resample(part, rate, rate * speed)
-        found, _, _ = _best_window(recognizer, np.asarray(slowed, np.float32))
-        if found is not None and found.match.accepted and found.match.score > score:
-            best, score = speed, found.match.score
-    return best
-
-
-def _missing(found: Explanation, evidence: Evidence, speed: float | None) -> tuple[str, ...]:
+def _missing(found: Explanation, evidence: Evidence) -> tuple[str, ...]:
     """Return what would help, in words."""
     words = []
-    if speed is not None:
-        words.append(f"speed: it plays at {speed - 1:+.0%}, and is recognized if that is undone")
     if found.duration_s < SHORT_S:
         words.append(f"length: {found.duration_s:.1f} s are few; record 10 s")
     if evidence.expected < NOISY:
         words.append(
             f"noise: in this sound a correct track has a similarity of about {evidence.expected:.2f}"
+        )
+    if evidence.distinct < MOSTLY_DISTINCT:
+        words.append(
+            "change: its seconds are nearly the same, as those of a tone or of noise; they prove little"
         )
     if not words and evidence.similarity - evidence.background < 2 * LITTLE_MARGIN:
         words.append("it is probably not in the catalogue: the nearest track is hardly nearer than any other")

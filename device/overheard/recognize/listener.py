@@ -13,14 +13,18 @@ from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.hear.gate import AllIsMusic, LevelGate
 from overheard.recognize.engine import Engine
 from overheard.recognize.looks import Looks
+from overheard.recognize.opinion import SecondOpinion
 from overheard.recognize.plays import PlayTracker, TrackRules
+from overheard.recognize.quiet import QuietBlocks
 from overheard.recognize.schedule import Schedule
 from overheard.recognize.sound import Stretch
+from overheard.recognize.speed_clock import MusicClock
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings
 
+IDLE_S = 1.0  # as often as the detector decides; while there is no music, nothing else is urgent
 HEARD_FRAMES = 16  # 0.5 s; a longer block is heard in parts
 
 
@@ -48,6 +52,7 @@ class Listener:
     detector : decides which sound is music; all of it without one
     unknown : gives unknown music its id; None if it is not remembered
     schedule : says when to look at the sound; None for regular windows
+    opinion : second opinion on the detector's decisions, for a listener with a schedule
 
     Attributes
     ----------
@@ -64,12 +69,15 @@ class Listener:
         detector: Detector | None = None,
         unknown: UnknownMusic | None = None,
         schedule: Schedule | None = None,
+        opinion: SecondOpinion | None = None,
     ) -> None:
         self._newest_engine = engine
         self._engine = engine()
         self._spec = self._engine.embedder.spec
         self._windows = windows or Windows()
-        self._gate = LevelGate(gate or GateSettings())
+        gate = gate or GateSettings()
+        self._gate = LevelGate(gate)
+        self._quiet = QuietBlocks(gate.open_db, self._spec.frontend.sample_rate)
         self._detector = detector or AllIsMusic()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
@@ -78,7 +86,10 @@ class Listener:
         self._is_music = False
         self._times = StageTimes()
         self._unknown, self._schedule = unknown, schedule
-        self._looks = Looks(self._windows, self._spec, self._times, self._tracker, schedule, unknown)
+        self._clock = MusicClock()  # of tracker, schedule and looks
+        self._looks = Looks(
+            self._windows, self._spec, self._times, self._clock, self._tracker, schedule, unknown, opinion
+        )
         self.any_sound = False
         self._failed = False  # whether the last block raised an exception
         self._clear()
@@ -94,19 +105,20 @@ class Listener:
     @property
     def best(self) -> Match | None:
         """The best match so far, accepted or not."""
-        return self._looks.best
+        best = self._looks.best
+        return None if best is None else self._clock.match(best)
 
     @property
     def now_s(self) -> float:
         """Seconds of sound so far, lost sound included."""
-        return self._n_samples / self._spec.frontend.sample_rate
+        return (self._n_samples + self._quiet.n_held) / self._spec.frontend.sample_rate
 
     def status(self) -> Status:
         """Return what the listener is doing. Any thread may call it."""
         is_open, play, schedule = self._gate.is_open, self._tracker.playing, self._schedule
         next_check_s = None
         if schedule is not None and math.isfinite(schedule.next_check_s) and not schedule.searching:
-            next_check_s = max(0.0, schedule.next_check_s - self.now_s)
+            next_check_s = max(0.0, schedule.next_check_s - self._music_s)
         state = "searching" if next_check_s is None else "unknown music"
         if not self._is_music:
             state = "no music" if is_open else "silence"
@@ -116,12 +128,16 @@ class Listener:
             floor_db=self._gate.floor_db,
             gate_open=is_open,
             music=self._detector.probability if is_open else 0.0,
-            playing=play,
+            playing=None if play is None else self._clock.play(play),
             cpu_s=dict(self._times.cpu_s),
             audio_s=self.now_s,
             lost_s=self._n_lost / self._spec.frontend.sample_rate,
             next_check_s=next_check_s,
         )
+
+    @property
+    def _music_s(self) -> float:
+        return self._clock.music_s(self.now_s)
 
     @property
     def loudest_db(self) -> float:
@@ -130,11 +146,20 @@ class Listener:
 
     def process(self, block: FloatArray) -> list[Event]:
         """Take the next samples, ``(n,)`` float32 at the spec's sample rate; return the events they cause."""
+        if self._schedule is not None:
+            is_quiet = not self._gate.is_open and self._tracker.playing is None
+            block = self._quiet.hold(block, is_quiet)
+            if not len(block):
+                return []
         self._failed = True
         self._follow_engine()
         events = self._process(block)
         self._failed = False
-        return events
+        return self._reported(events)
+
+    def _reported(self, events: list[Event]) -> list[Event]:
+        """Return events of the music's clock as they are on the source's."""
+        return [self._clock.event(event) for event in events]
 
     def _process(self, block: FloatArray) -> list[Event]:
         with self._times.of("gate"):
@@ -143,29 +168,29 @@ class Listener:
         if not is_open:
             events = self._end_stretch()
             self._n_samples += len(block)
-            return events + self._after_music(self._tracker.quiet(self.now_s))
+            return events + self._after_music(self._tracker.quiet(self._music_s))
         if self._stretch is None:
-            self._stretch = Stretch(self._spec, self._times, self.now_s)
+            self._stretch = Stretch(self._spec, self._times, self._music_s)
             self.any_sound = True
         self._n_samples += len(block)
         self._blocks.append(block)
         waiting_s = sum(map(len, self._blocks)) / self._spec.frontend.sample_rate
-        return self._advance() if waiting_s >= self._windows.batch_s else []
+        idle = self._schedule is not None and not self._is_music and self._tracker.playing is None
+        return self._advance() if waiting_s >= (IDLE_S if idle else self._windows.batch_s) else []
 
     def _follow_engine(self) -> None:
         """Use the newest engine. The open play, which has a track and no segments, goes on."""
         engine = self._newest_engine()
         if engine is not self._engine:
             self._engine = engine
-            if self._stretch is not None:
-                self._stretch.forget_candidates()  # have the old catalogue's segment numbers
+            self._looks.forget_candidates()  # have the old catalogue's segment numbers
 
     def gap(self, n_samples: int) -> list[Event]:
         """Account for lost sound: no segment reaches across it."""
         events = self._end_stretch()
-        self._n_samples += n_samples
+        self._n_samples += n_samples + len(self._quiet.rest())  # quiet, which ends with the lost sound
         self._n_lost += n_samples
-        return events + self._tracker.gap(self.now_s)
+        return self._reported(events + self._tracker.gap(self._music_s))
 
     def finish(self) -> list[Event]:
         """End the open play, because the source has ended.
@@ -173,10 +198,11 @@ class Listener:
         After an exception in `process`, the last sound is not matched: the same exception again would hide
         the first.
         """
+        self._n_samples += len(self._quiet.rest())
         events = [] if self._failed else self._end_stretch()
         if self._unknown is not None:
             self._unknown.finish()
-        return events + self._tracker.finish(self.now_s)
+        return self._reported(events + self._tracker.finish(self._music_s))
 
     def _after_music(self, events: list[Event]) -> list[Event]:
         return events if self._unknown is None else self._unknown.other(events)
@@ -185,7 +211,7 @@ class Listener:
         """Look at what has not been looked at yet, and forget the sound."""
         if self._stretch is None:
             return []
-        events = self._advance() + self._looks.finish(self._stretch, self._engine, self.now_s)
+        events = self._advance() + self._looks.finish(self._stretch, self._engine, self._music_s)
         self._clear()
         return events
 
@@ -201,6 +227,7 @@ class Listener:
         for first in range(0, len(frames), at_once or 1):
             some = frames[first : first + at_once]
             with self._times.of("detector"):
-                self._is_music = self._detector.process(some)
-            events += self._looks.advance(self._stretch, self._engine, some, self._is_music)
+                is_music = self._detector.process(some)
+            events += self._looks.advance(self._stretch, self._engine, some, is_music)
+            self._is_music = self._looks.music
         return events

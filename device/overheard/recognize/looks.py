@@ -4,42 +4,50 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from overheard.events import Event, Match, Play
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.change import ChangeDetector
 from overheard.recognize.engine import Engine
+from overheard.recognize.opinion import SecondOpinion, Verdict
 from overheard.recognize.plays import PlayTracker
 from overheard.recognize.schedule import Action, Heard, Schedule
 from overheard.recognize.sound import Stretch
+from overheard.recognize.speed_clock import MusicClock
+from overheard.recognize.speeds import Speeds
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.verify import Verifier
 from overheard.recognize.window_match import Found, WindowMatcher
-from overheard.recognize.windows import Windows
+from overheard.recognize.windows import LOOK_BACK_S, Windows
 
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
-LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
 LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
 NEAR_LOOK_S = 6.0
+ASKED_STEP = 48  # frames between segments that are embedded only for an opinion
 
 
 class Looks:
-    """Looks at one stretch of sound after the other.
+    """Looks at one stretch of sound after the other. Its times are seconds of the music's clock.
 
     Parameters
     ----------
     windows : of searches; all of them are made if there is no schedule
     spec : parameters of the fingerprints
     times : counts the processor time of network, search and match
+    clock : of the music
     tracker : gets the matches
     schedule : says when to look; None for regular windows
     unknown : gets windows of unknown music; None if it is not remembered
+    opinion : on whether there is music; None if the detector alone decides
 
     Attributes
     ----------
     best : the best match so far, accepted or not
+    music : whether there is music, as far as is known
     """
 
     def __init__(
@@ -47,13 +55,16 @@ class Looks:
         windows: Windows,
         spec: FingerprintSpec,
         times: StageTimes,
+        clock: MusicClock,
         tracker: PlayTracker,
         schedule: Schedule | None,
         unknown: UnknownMusic | None,
+        opinion: SecondOpinion | None = None,
     ) -> None:
         self._windows, self._spec, self._tracker = windows, spec, tracker
-        self._schedule, self._unknown = schedule, unknown
+        self._schedule, self._unknown, self._opinion = schedule, unknown, opinion
         self._matcher = WindowMatcher(windows, spec, times)
+        self._speeds = Speeds(windows, spec, times, clock, schedule is not None)
         self._verifier = Verifier(spec, times)
         self._changes = ChangeDetector()
         self._step = windows.step_frames if schedule is None else TICK_FRAMES
@@ -63,33 +74,41 @@ class Looks:
 
     def begin(self) -> None:
         """Begin with a new stretch of sound."""
+        self._stretch: Stretch | None = None  # without the speed of the music
         self._next = 0  # segment that is looked at next
         self._matched = -self._step  # last segment of the last window
         self._end_s = 0.0
         self._verifier.forget()
         self._changes.reset()
         self._changed = False
+        self.music = False
+        if self._opinion is not None:
+            self._opinion.begin()
         if self._schedule is not None:
             self._schedule.reset()
 
     def advance(self, stretch: Stretch, engine: Engine, frames: FloatArray, music: bool) -> list[Event]:
         """Add frames to the stretch and look at them, as far as necessary; `music` says the detector."""
         stretch.add(frames)
+        stretch = self._present(stretch)
         self._changed |= self._schedule is not None and self._changes.add(frames)
+        self.music = music
         events: list[Event] = []
         while self._next <= stretch.last_start:
             if self._schedule is not None:
                 events += self._ask(self._schedule, stretch, engine, music)
             elif self._next - self._matched >= self._hop_frames:
                 events += self._search(stretch, engine)
+            stretch = self._present(stretch)
             self._next += self._step
-        if self._unknown is not None and music:
+        if self._unknown is not None and self.music:
             self._unknown.learn(stretch, engine)
         self._forget(stretch)
         return events
 
     def finish(self, stretch: Stretch, engine: Engine, end_s: float) -> list[Event]:
-        """Look at the rest of a stretch that ends at this second of the source."""
+        """Look at the rest of a stretch that ends at this second."""
+        stretch = self._present(stretch)
         self._end_s = end_s
         self._next -= self._step
         if self._next <= self._matched:
@@ -99,10 +118,34 @@ class Looks:
         play = self._tracker.playing
         return [] if play is None else self._verify(stretch, engine, play)[1]
 
+    def forget_candidates(self) -> None:
+        """Forget the results of searches, because another catalogue is searched from now on."""
+        if self._stretch is not None:
+            self._stretch.forget_candidates()
+
+    def _present(self, sound: Stretch) -> Stretch:
+        """Return the sound without the speed of its music."""
+        play = self._tracker.playing
+        if self._stretch is None:
+            self._stretch = self._speeds.begin(sound, play)
+        self._follow(self._stretch, self._speeds.present(self._stretch, self._next, play))
+        return self._stretch
+
+    def _follow(self, before: Stretch, stretch: Stretch) -> None:
+        """Go on with the same sound at another speed."""
+        if stretch is before:
+            return
+        self._next, self._matched = (
+            stretch.start_at(before.last_frame(start)) for start in (self._next, self._matched)
+        )
+        self._stretch = stretch
+        self._verifier.forget()
+
     def _ask(self, schedule: Schedule, stretch: Stretch, engine: Engine, music: bool) -> list[Event]:
         """Do what the schedule says at this moment."""
         now_s = stretch.at_s(self._next) + self._spec.segment_s
         play = self._tracker.playing
+        self.music = music = self._is_music(stretch, engine, music, now_s)
         heard = Heard(
             now_s,
             music,
@@ -110,6 +153,7 @@ class Looks:
             play is not None,
             self._tracker.settled,
             self._ends_s(play),
+            self._verdict is Verdict.NO_MUSIC,
         )
         self._changed = False
         action = schedule.next(heard)
@@ -122,6 +166,22 @@ class Looks:
         if play is None and not music:
             return self._after_music(self._tracker.quiet(now_s))
         return self._tracker.skip(now_s)
+
+    def _is_music(self, stretch: Stretch, engine: Engine, music: bool, now_s: float) -> bool:
+        """Return whether there is music, as far as is known; embed the newest sound if that is unclear."""
+        opinion = self._opinion
+        if opinion is None or self._tracker.playing is not None:
+            return music
+        if n := opinion.n_due(now_s, music, self._changed):
+            starts = self._next - ASKED_STEP * np.arange(n)[::-1]
+            starts = starts[starts >= max(0, stretch.first_start)]
+            opinion.add(starts, stretch.embed(starts, engine).embeddings)
+            opinion.asked(now_s)
+        return opinion.is_music(music)
+
+    @property
+    def _verdict(self) -> Verdict:
+        return Verdict.UNSURE if self._opinion is None else self._opinion.verdict
 
     def _ends_s(self, play: Play | None) -> float:
         """Return when the open play's track should be over, in seconds of the source."""
@@ -140,16 +200,37 @@ class Looks:
 
     def _search(self, stretch: Stretch, engine: Engine) -> list[Event]:
         """Match the window that ends with the next segment."""
-        found = self._find(stretch, engine)
+        look = self._speeds.look(
+            *(self._find(stretch, engine), stretch, self._next, engine),
+            *(self._tracker.playing is not None, self._onset_s),
+        )
+        self._follow(stretch, look.stretch)
+        found, stretch = look.found, look.stretch
         self._matched = self._next
         if found.match is not None and (self.best is None or found.match.score > self.best.score):
             self.best = found.match
-        events = self._tracker.update(found.match, found.start_s, found.end_s)
+        if self._opinion is not None:
+            self._opinion.add(found.starts + self._next - found.starts[-1], found.queries.embeddings)
+        events = self._tracker.update(found.match, found.start_s, found.end_s, self._surely_music)
         if self._schedule is not None:
             self._learn(self._schedule, found, stretch)
         if self._unknown is None:
             return events
         return self._unknown.window(events, found.queries, found.starts, found.start_s, found.end_s)
+
+    @property
+    def _surely_music(self) -> bool | None:
+        """Whether the sound is music; None if it may be."""
+        if self._opinion is None or not self.music or self._verdict is Verdict.MUSIC:
+            return self.music
+        return None
+
+    @property
+    def _onset_s(self) -> float | None:
+        """When the music began or changed; infinitely long ago if nobody knows, None if it is no music."""
+        if self._schedule is None:
+            return -math.inf
+        return self._schedule.onset_s if self.music else None
 
     def _find(self, stretch: Stretch, engine: Engine) -> Found:
         if self._windows.single:
@@ -177,7 +258,8 @@ class Looks:
         agrees = False
         if play is not None and match is not None and position_s is not None:
             agrees = self._verifier.follow(match, play, position_s, stretch)
-        schedule.searched(found.end_s, found.promising, agrees)
+        promising = found.promising if self._verdict is not Verdict.NO_MUSIC else found.nearly_accepted
+        schedule.searched(found.end_s, promising, agrees)
 
     def _forget(self, stretch: Stretch) -> None:
         """Forget the sound that no window needs any more."""

@@ -137,7 +137,7 @@ class Matcher:
             offset_s=evidence.offset_frames / frames_per_s + first_s,
             score=score,
             threshold=self.scoring.threshold,
-            confidence=float(1 / (1 + np.exp(-self.scoring.log_odds(evidence)))),
+            confidence=self.scoring.probability(evidence),
             margin=evidence.margin,
             similarity=evidence.similarity,
             alternatives=self._alternatives(tracks, best, first_s) if is_accepted else (),
@@ -175,6 +175,7 @@ class Matcher:
 
     def _align(self, window: Window, playing: Playing | None) -> _Aligned | None:
         """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
+        window = window.audible()
         ranked = vote(self.index, self.spec.hop_frames, window.candidates, window.starts[window.rows])
         if not len(ranked.tracks):
             return None
@@ -219,6 +220,7 @@ class Matcher:
             n_segments=float(scores.weights[row].sum()),
             expected=float(window.queries.expected.mean()),
             heard_frames=matched_frames(scores, row, window.last_frame, self.spec.n_frames),
+            alike=window.alike(self.spec.n_frames),
         )
 
     def _number(self, track_id: str, tracks: IntArray) -> int | None:

@@ -212,7 +212,7 @@ class OpenPlay:
         self._lead = max(self._lead, match.score - match.threshold)
         position_s = match.offset_s + match.end_s - match.start_s
         look = (match.score, match.threshold, match.similarity, match.margin)
-        self._looks.append(Look(match.end_s, position_s, *look))
+        self._looks.append(Look(match.end_s, position_s, *look, check=match.check))
         if len(self._looks) > _MAX_LOOKS:
             del self._looks[1::2]
 

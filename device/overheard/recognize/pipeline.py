@@ -18,12 +18,13 @@ from overheard.events import Event, Match, Play, PlayEnded
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.model import Model
-from overheard.hear.detector import DETECTOR_PATH, MusicDetector
-from overheard.hear.gate import AllIsMusic
+from overheard.hear.detector import MusicDetector
 from overheard.recognize.alignments import Window
 from overheard.recognize.engine import Engine
-from overheard.recognize.listener import Detector, Listener
+from overheard.recognize.listener import Listener
 from overheard.recognize.match import Exactly, Matcher
+from overheard.recognize.opinion import SecondOpinion
+from overheard.recognize.opinion_table import load_opinion
 from overheard.recognize.plays import TrackRules
 from overheard.recognize.schedule import Schedule
 from overheard.recognize.scoring import Scoring
@@ -117,9 +118,10 @@ class Recognizer:
             *(lambda: self._engine, self.gate_settings, self.track_settings),
             Windows(step_frames=CLIP_STEP_FRAMES) if scheduled else windows,
             rules,
-            detector=music_detector() if scheduled else None,
+            detector=MusicDetector() if scheduled else None,
             unknown=None if store is None else UnknownMusic(store, self.spec),
             schedule=Schedule() if scheduled else None,
+            opinion=second_opinion(self.model) if scheduled else None,
         )
 
     def identify(self, waveform: FloatArray) -> Identification:
@@ -184,9 +186,10 @@ class Recognizer:
         return window, Exactly(lambda wanted: stretch.embed(wanted, engine))
 
 
-def music_detector() -> Detector:
-    """Return the shipped music detector, or one that takes all sound for music if none is shipped."""
-    return MusicDetector() if DETECTOR_PATH.is_file() else AllIsMusic()
+def second_opinion(model: Model) -> SecondOpinion | None:
+    """Return a second opinion on the music detector; None if there is none for the model's space."""
+    table = load_opinion(model.space.digest)
+    return None if table is None else SecondOpinion(table)
 
 
 def recording_rules(duration_s: float, windows: Windows) -> TrackRules:

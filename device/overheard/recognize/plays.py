@@ -64,7 +64,13 @@ class PlayTracker:
         """Return the position in the open play's track at a second of the source, if it plays on."""
         return None if self._open is None else self._open.alignment_s + at_s
 
-    def update(self, match: Match | None, window_start_s: float, window_end_s: float) -> list[Event]:
+    def update(
+        self,
+        match: Match | None,
+        window_start_s: float,
+        window_end_s: float,
+        music: bool | None = True,
+    ) -> list[Event]:
         """Add the best match of one window of sound and return the resulting events.
 
         Parameters
@@ -74,13 +80,15 @@ class PlayTracker:
         window_start_s, window_end_s : float
             The window in seconds of the source. Windows must be in the order of their ends. Sound between
             them was not looked at, and counts neither for a play nor against it.
+        music : bool or None
+            Whether the sound is music; None if it may be. Only what is music is reported as unknown.
         """
         self._look(window_start_s, window_end_s)
-        self._stretch.sound(window_start_s, window_end_s)
+        self._stretch.sound(window_start_s, window_end_s, music is not False)
         self._remember(match, window_end_s)
         events = [] if match is None else self._take(match)
         events += self._expire(window_end_s)
-        return events + self._unknown(window_end_s)
+        return events + (self._unknown(window_end_s) if music or self._open is not None else [])
 
     def quiet(self, now_s: float) -> list[Event]:
         """Record silence at this second of the source; report `Silence` once and end a play after the gap."""
@@ -276,7 +284,7 @@ class PlayTracker:
     def _close_short_stretch(self) -> list[Event]:
         """Report a play for a sound of one window, which allows no second match, if its match is accepted."""
         pending, stretch = self._pending, self._stretch
-        if pending is None or not stretch.sounding or stretch.n_windows > 1 or self._open is not None:
+        if pending is None or not stretch.is_short_music or self._open is not None:
             return []
         self._pending = None
         events = self._start(pending)

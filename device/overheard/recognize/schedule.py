@@ -30,6 +30,7 @@ class ScheduleRules:
     hopeful_s : searches go on for this long after a match that is promising
     backoff_s : waits between single searches of music that stays unknown; the last one repeats
     unheard_s : waits between single searches of sound that is no music, because the detector may be wrong
+    denied_s : the same where embeddings show too that it is no music
     silence_s : after silence that is longer, the first of these waits comes again
     verify_s : waits between verifications of a play; the last one repeats
     ending_s : a play is verified every `hop_s` from this long before its expected end
@@ -43,6 +44,7 @@ class ScheduleRules:
     hopeful_s: float = 4.0
     backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
     unheard_s: tuple[float, ...] = (4.0, 8.0, 15.0, 30.0, 40.0)
+    denied_s: tuple[float, ...] = (4.0, 16.0, 60.0, 120.0)
     silence_s: float = 60.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0
@@ -61,6 +63,7 @@ class Heard:
     playing : whether a play is open
     settled : whether one track alone explains the play
     ends_s : when the track that plays is expected to end
+    denied : whether embeddings show that there is no music
     """
 
     now_s: float
@@ -69,6 +72,7 @@ class Heard:
     playing: bool = False
     settled: bool = True
     ends_s: float = math.inf
+    denied: bool = False
 
 
 class Schedule:
@@ -82,7 +86,8 @@ class Schedule:
 
     def __init__(self, rules: ScheduleRules | None = None) -> None:
         self._rules = rules or ScheduleRules()
-        self._n_unheard, self._unheard_s = 0, -math.inf  # searches without music, and the next one
+        self._n_unheard, self._rested_s = 0, -math.inf  # waits without music, and when the last one began
+        self._denied = False
         self._last_s = -math.inf  # last moment
         self.reset()
 
@@ -149,6 +154,7 @@ class Schedule:
         started, stopped = heard.playing and not self._playing, self._playing and not heard.playing
         begins, ends = heard.music and not self._music, self._music and not heard.music
         self._music, self._playing = heard.music, heard.playing
+        was_denied, self._denied = self._denied, heard.denied
         was_unheard, self._unheard = self._unheard, not heard.music and not heard.playing
         if now_s > self._last_s + rules.silence_s or heard.music:
             self._n_unheard = 0
@@ -165,6 +171,8 @@ class Schedule:
             if not was_unheard:
                 self._doubted, self._dense_until_s = False, -math.inf
                 self._rest(now_s)
+            elif heard.denied != was_denied:
+                self.next_check_s = max(now_s, self._rest_ends_s())
         elif stopped:
             self._doubted = False
             self._begin(now_s, rules.onset_s)
@@ -186,11 +194,15 @@ class Schedule:
 
     def _rest(self, now_s: float, searched: bool = False) -> None:
         """Wait while there is no music; a pause of the sound does not make the wait shorter."""
-        waits_s = self._rules.unheard_s
         if searched or not self._n_unheard:
-            self._unheard_s = now_s + waits_s[min(self._n_unheard, len(waits_s) - 1)]
+            self._rested_s = now_s
             self._n_unheard += 1
-        self.next_check_s = max(self._unheard_s, now_s if searched else now_s + waits_s[0])
+        soonest_s = now_s if searched else now_s + self._rules.unheard_s[0]
+        self.next_check_s = max(self._rest_ends_s(), soonest_s)
+
+    def _rest_ends_s(self) -> float:
+        waits_s = self._rules.denied_s if self._denied else self._rules.unheard_s
+        return self._rested_s + waits_s[min(self._n_unheard, len(waits_s)) - 1]
 
     def _wait(self, now_s: float, waits_s: tuple[float, ...]) -> None:
         self.next_check_s = now_s + waits_s[min(self._n_waits, len(waits_s) - 1)]

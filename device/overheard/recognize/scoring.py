@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from overheard.errors import REINSTALL, ModelError
 from overheard.fingerprint.json_values import JsonValueError, get_number, get_numbers, get_object
 
 MIN_SEGMENTS = 0.25  # lower limit of Evidence.n_segments in its logarithm
+ALIKE = 0.6  # mean cosine of a window's segments above which they repeat each other
+MAX_ARGUMENT = 500.0  # of the logistic function; beyond it, floats cannot show a difference
+SLOPES = (0.01, 100.0)  # of a confidence; outside, it would be the same for all matches, or a step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Evidence:
     n_segments : number of catalogue segments compared, weighted by 0-1
     expected : cosine to expect from a correct match, judging by the sound quality
     heard_frames : first frame and end (exclusive) of the part of the window that matches
+    alike : mean cosine of the window's segments to each other, of those that share no sound
     """
 
     track: int
@@ -39,11 +44,59 @@ class Evidence:
     n_segments: float
     expected: float
     heard_frames: tuple[int, int]
+    alike: float = 0.0
+
+    @property
+    def distinct(self) -> float:
+        """Share of the segments that counts, 0-1: of a steady tone, all together prove no more than one.
+
+        It is the effective size of a sample whose members are correlated. Music is not affected: its segments
+        are rarely as similar to each other as `ALIKE`.
+        Source: Kish, Survey Sampling, 1965, section 5.4 (design effect of clusters).
+        """
+        correlation = min(max((self.alike - ALIKE) / (1 - ALIKE), 0.0), 1.0)
+        return 1 / (1 + correlation * max(self.n_segments - 1, 0.0))
 
     def features(self) -> tuple[float, ...]:
         """Return the features in the order of :attr:`Scoring.weights`; the last is 1, for the bias."""
-        logarithm = float(np.log(max(self.n_segments, MIN_SEGMENTS)))
+        logarithm = float(np.log(max(self.n_segments * self.distinct, MIN_SEGMENTS)))
         return (self.similarity, self.background, self.margin, logarithm, self.expected, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Confidence:
+    """The probability that a match is right, as a logistic curve of its log-odds between two limits.
+
+    The log-odds rank matches well, but are no probabilities: a few matches, such as those of a passage that
+    two tracks share, are wrong at any log-odds, and flatten the fit for all others. The curve is fitted to
+    the log-odds of the same trials, and the limits take up these few.
+
+    Attributes
+    ----------
+    slope, offset : of the curve's argument; the slope is positive, so that the probability never falls
+    lowest, highest : limits of the probability, 0-1
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+    lowest: float = 0.0
+    highest: float = 1.0
+
+    def of(self, log_odds: float) -> float:
+        """Return the probability, 0-1."""
+        argument = float(np.clip(self.slope * log_odds + self.offset, -MAX_ARGUMENT, MAX_ARGUMENT))
+        return self.lowest + (self.highest - self.lowest) / (1 + math.exp(-argument))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Confidence:
+        """Read and validate the values of a manifest. Raises JsonValueError."""
+        lowest = get_number(values, "lowest", 0.0, 1.0)
+        return cls(
+            slope=get_number(values, "slope", *SLOPES),
+            offset=get_number(values, "offset"),
+            lowest=lowest,
+            highest=get_number(values, "highest", lowest, 1.0),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,20 +115,28 @@ class Scoring:
         Values between the lengths are interpolated.
     threshold : float
         A match with this score or a higher one is accepted.
+    confidence : Confidence
+        Converts log-odds to a probability.
     """
 
     weights: tuple[float, ...] = (36.0, -36.0, 5.0, 1.5, 0.0, -3.0)
     lengths_s: tuple[float, ...] = (2.0, 10.0)
     penalties: tuple[float, ...] = (0.0, 0.0)
     threshold: float = 4.0
+    confidence: Confidence = Confidence()
 
     def log_odds(self, evidence: Evidence) -> float:
         """Return the log-odds that the track is correct."""
         return float(np.dot(self.weights, evidence.features()))
 
+    def probability(self, evidence: Evidence) -> float:
+        """Return the probability that the track is correct, 0-1."""
+        return self.confidence.of(self.log_odds(evidence))
+
     def score(self, evidence: Evidence, length_s: float) -> float:
         """Return the score of evidence from a window of this length, to compare with the threshold."""
-        return self.log_odds(evidence) - float(np.interp(length_s, self.lengths_s, self.penalties))
+        distinct_s = length_s * evidence.distinct
+        return self.log_odds(evidence) - float(np.interp(distinct_s, self.lengths_s, self.penalties))
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], compact: bool = False) -> Scoring:
@@ -110,4 +171,15 @@ class Scoring:
             lengths_s=lengths_s,
             penalties=get_numbers(values, "penalties", len(lengths_s)),
             threshold=get_number(values, "threshold"),
+            confidence=_confidence(values),
         )
+
+
+def _confidence(values: Mapping[str, Any]) -> Confidence:
+    """Return the curve of a calibration; log-odds as they are in a manifest that has none."""
+    if values.get("confidence") is None:
+        return Confidence()
+    try:
+        return Confidence.from_dict(get_object(values, "confidence"))
+    except JsonValueError as error:
+        raise JsonValueError(f"confidence: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +13,26 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.alignments import Window
 from overheard.recognize.engine import Engine
+from overheard.recognize.speed_warp import NORMAL, Speed, slowed
 from overheard.recognize.stages import StageTimes
 
 MAX_EMBEDDED_AT_ONCE = 256  # bounds memory
+
+
+class _Frames:
+    """Log-mel frames ``(n, n_mels)`` in dB; the number of the first one that is kept is `first`."""
+
+    def __init__(self, n_mels: int) -> None:
+        self.kept: FloatArray = np.zeros((0, n_mels), dtype=np.float32)
+        self.first = 0
+
+    def add(self, frames: FloatArray) -> None:
+        self.kept = np.concatenate([self.kept, frames])
+
+    def forget_before(self, number: int) -> None:
+        if number > self.first:
+            self.kept = self.kept[number - self.first :]
+            self.first = number
 
 
 class Stretch:
@@ -24,25 +42,51 @@ class Stretch:
     ----------
     spec : parameters of the fingerprints
     times : counts the processor time of network and search
-    origin_s : where it begins, in seconds of the source
+    origin_s : where it begins, in seconds of the music's clock
     """
 
     def __init__(self, spec: FingerprintSpec, times: StageTimes, origin_s: float = 0.0) -> None:
         self._spec, self._times, self.origin_s = spec, times, origin_s
-        self._frames: FloatArray = np.zeros((0, spec.frontend.n_mels), dtype=np.float32)
-        self._first_frame = 0  # of those that are kept
+        self.speed = NORMAL
+        self._frames = _Frames(spec.frontend.n_mels)
         self._queries: dict[int, Queries] = {}
         self._candidates: dict[int, Candidates] = {}
+
+    def at(self, speed: Speed, frame: float) -> Stretch:
+        """Return the same sound as it would be without this speed; both share their frames.
+
+        Parameters
+        ----------
+        speed : of the music
+        frame : of the sound, which is at the same second of the music's clock in both
+        """
+        other = Stretch(self._spec, self._times, self.origin_s)
+        shift = frame * (self.speed.tempo - speed.tempo)
+        other.origin_s += shift / self._spec.frontend.frames_per_s
+        other.speed, other._frames = speed, self._frames
+        return other
+
+    def second_of(self, frame: float) -> float:
+        """Return when a frame of the sound begins, in seconds of the music's clock."""
+        return self.origin_s + frame * self.speed.tempo / self._spec.frontend.frames_per_s
+
+    def last_frame(self, start: int) -> float:
+        """Return the sound's frame that is the last one of a segment."""
+        return (start + self._spec.n_frames - 1) / self.speed.tempo
+
+    def start_at(self, frame: float) -> int:
+        """Return the segment that ends with a frame of the sound, or just before it."""
+        return math.floor(frame * self.speed.tempo + 1e-6) - self._spec.n_frames + 1
 
     @property
     def first_start(self) -> int:
         """First segment whose frames are kept."""
-        return self._first_frame
+        return math.ceil(self._frames.first * self.speed.tempo - 1e-6)
 
     @property
     def last_start(self) -> int:
         """Last segment that is complete; negative if there is none."""
-        return self._first_frame + len(self._frames) - self._spec.n_frames
+        return self.start_at(self._frames.first + len(self._frames.kept) - 1)
 
     @property
     def searched(self) -> list[int]:
@@ -50,19 +94,18 @@ class Stretch:
         return sorted(self._candidates)
 
     def at_s(self, frame: int) -> float:
-        """Return when a frame begins, in seconds of the source."""
+        """Return when a frame begins, in seconds of the music's clock."""
         return self.origin_s + frame / self._spec.frontend.frames_per_s
 
     def add(self, frames: FloatArray) -> None:
         """Add the next frames ``(n, n_mels)``."""
-        self._frames = np.concatenate([self._frames, frames])
+        self._frames.add(frames)
 
     def forget_before(self, start: int) -> None:
         """Forget the segments before this one."""
-        if start <= self._first_frame:
+        if start <= self.first_start:
             return
-        self._frames = self._frames[start - self._first_frame :]
-        self._first_frame = start
+        self._frames.forget_before(math.floor(start / self.speed.tempo + 1e-6))
         self._queries = {number: each for number, each in self._queries.items() if number >= start}
         self._candidates = {number: each for number, each in self._candidates.items() if number >= start}
 
@@ -77,11 +120,19 @@ class Stretch:
         for first in range(0, len(missing), MAX_EMBEDDED_AT_ONCE):
             some = missing[first : first + MAX_EMBEDDED_AT_ONCE]
             with self._times.of("network"):
-                rows = np.array(some)[:, None] - self._first_frame + np.arange(self._spec.n_frames)
-                queries = engine.embedder.query(self._frames[rows])
+                queries = engine.embedder.query(self._segments(np.array(some)))
             for i, start in enumerate(some):
                 self._queries[start] = queries.rows(slice(i, i + 1))
         return Queries.join([self._queries[start] for start in wanted])
+
+    def _segments(self, starts: IntArray) -> FloatArray:
+        """Return segments, ``(n, n_frames, n_mels)`` in dB."""
+        numbers = starts[:, None] + np.arange(self._spec.n_frames)
+        if self.speed == NORMAL:
+            segments: FloatArray = self._frames.kept[numbers - self._frames.first]
+            return segments
+        positions = numbers / self.speed.tempo - self._frames.first
+        return slowed(self._frames.kept, positions, self.speed.pitch, self._spec.frontend)
 
     def search(self, starts: Sequence[int] | IntArray, engine: Engine, share: float = 1.0) -> Candidates:
         """Return the candidates of segments; each is searched once, see `SegmentIndex` for the share."""

@@ -10,8 +10,8 @@ _LONG_AGO_S = -1e9
 class SoundStretch:
     """Count the sound that no play explains, and remember what has been reported of it.
 
-    Only sound that was looked at counts. A pause that is shorter than the patience with unknown music does
-    not end a stretch.
+    Only sound that was looked at counts, and only music can become unknown music. A pause that is shorter
+    than the patience with unknown music does not end a stretch.
 
     Parameters
     ----------
@@ -29,17 +29,26 @@ class SoundStretch:
         self.end_s = _LONG_AGO_S  # of the last window
         self._silent_from_s: float | None = None
         self._reported = False
-        self._unmatched_s = self._unmatched_from_s = 0.0
+        self._unmatched_s = self._music_s = self._unmatched_from_s = 0.0
+        self._is_music = False
 
-    def sound(self, start_s: float, end_s: float) -> None:
-        """Count a window of sound."""
+    def sound(self, start_s: float, end_s: float, music: bool) -> None:
+        """Count a window of sound, which is music or not."""
         self._silent_from_s = None
         self.n_windows = self.n_windows + 1 if self.sounding else 1
+        self._is_music = music or (self.sounding and self._is_music)
         self.sounding = True
-        if self._unmatched_s <= 0:
+        new_s = max(0.0, end_s - max(start_s, self.end_s))
+        if music and self._music_s <= 0:
             self._unmatched_from_s = max(start_s, self.end_s)
-        self._unmatched_s += max(0.0, end_s - max(start_s, self.end_s))
+        self._unmatched_s += new_s
+        self._music_s += new_s * music
         self.end_s = max(self.end_s, end_s)
+
+    @property
+    def is_short_music(self) -> bool:
+        """Whether music sounds that had a single window, which allows no second match."""
+        return self.sounding and self._is_music and self.n_windows == 1
 
     def silence(self, now_s: float, hop_s: float) -> list[Silence]:
         """Count silence until this second; report it once.
@@ -69,16 +78,16 @@ class SoundStretch:
 
     def explained(self) -> None:
         """Note that a play explains the sound so far."""
-        self._unmatched_s, self._reported = 0.0, False
+        self._unmatched_s, self._music_s, self._reported = 0.0, 0.0, False
 
     def unexplained(self, from_s: float) -> None:
         """Note that a play ended: nothing explains the sound after this second."""
-        self._unmatched_s = max(0.0, self.end_s - from_s)
+        self._unmatched_s = self._music_s = max(0.0, self.end_s - from_s)
         self._unmatched_from_s, self._reported = from_s, False
 
     def unknown(self, extra_s: float) -> list[MusicUnknown]:
         """Report unknown music once per stretch of sound, `extra_s` later than usual."""
-        if self._reported or self._unmatched_s < self._unknown_s + extra_s:
+        if self._reported or self._music_s < self._unknown_s + extra_s:
             return []
         self._reported = True
         return [MusicUnknown(self._unmatched_from_s, self.end_s)]

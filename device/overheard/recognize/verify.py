@@ -159,4 +159,5 @@ class Verifier:
             confidence=0.0,
             margin=0.0,
             similarity=self._similar,
+            check=True,
         )

@@ -19,6 +19,7 @@ from overheard.recognize.sound import Stretch
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window
 
+NEARLY_BELOW = 1.0  # the same where there is surely no music
 PROMISING_BELOW = 4.0  # score under the threshold from which a match may become one that is accepted
 
 
@@ -44,6 +45,11 @@ class Found:
     def promising(self) -> bool:
         """Whether the match is accepted, or would be with a little more sound or less noise."""
         return self.match is not None and self.match.score > self.match.threshold - PROMISING_BELOW
+
+    @property
+    def nearly_accepted(self) -> bool:
+        """Whether the match is accepted, or almost."""
+        return self.match is not None and self.match.score > self.match.threshold - NEARLY_BELOW
 
 
 class WindowMatcher:

@@ -19,6 +19,7 @@ LISTEN_SEARCH_SHARE = 0.35  # the votes of several seconds, and of later windows
 RECORDING_HOP_S = 3.0  # nobody waits for the first result
 RECORDING_STEP_FRAMES = 28
 RECORDING_BATCH_S = 30.0  # saves calls, and so the start of BLAS's threads where it has several
+LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
 SHORT_WINDOW_S = 4.0  # matched too if the whole window is not accepted: the music may just have begun
 MAX_SEARCHED = 24  # query embeddings of a single window that are searched; all of them score the candidates
 MIN_LAST_FRAMES = 8  # a single window has one more segment at its end if this many frames are left

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 from overheard.files import atomic_write, create_folder
 from overheard.service.systemd import Systemd, lingers, set_linger, user_name
-from overheard.service.units import LISTEN, WEB, UnitOptions, enabled_linger, unit
+from overheard.service.units import (
+    LISTEN,
+    SYSTEM_USER,
+    WEB,
+    UnitOptions,
+    drop_in,
+    enabled_linger,
+    unit,
+)
+
+SYSTEM_UNITS = Path("/etc/systemd/system")
 
 
 def units_folder() -> Path:
@@ -37,6 +48,7 @@ class Installation:
         steps = [f"write {units_folder() / name}" for name in self.names]
         if not self.options.data_dir.is_dir():
             steps.append(f"create the folder {self.options.data_dir}")
+        steps += [f"let {LISTEN} write to {folder}, as a sink does" for folder in self.options.writes]
         steps.append(f"start {' and '.join(self.names)} now, and each time you log in")
         if self.linger and not lingers():
             steps.append(
@@ -56,6 +68,8 @@ class Installation:
         new_linger = self.linger and not lingers()
         linger = new_linger or any(_enabled_linger(name) for name in (LISTEN, WEB))
         create_folder(self.options.data_dir, private=True)
+        for folder in self.options.writes:
+            create_folder(folder)
         if self.options.config_dir is not None:
             create_folder(self.options.config_dir)
         for name in self.names:
@@ -88,6 +102,42 @@ def uninstall(systemd: Systemd) -> list[str]:
         set_linger(False)
         done.append("your services no longer run while you are logged out (linger is off, as before)")
     return done
+
+
+def update_system(systemd: Systemd, options: UnitOptions, folder: Path = SYSTEM_UNITS) -> list[str]:
+    """Adapt the services of the Debian package to the settings; return what was done, one line each.
+
+    Parameters
+    ----------
+    systemd : of the system
+    options : as the settings of the system need them
+    folder : of the system's own units
+
+    Raises
+    ------
+    ServiceError
+        If systemd reports an error.
+    """
+    done = []
+    for path in options.writes:
+        if not path.exists():
+            create_folder(path)
+            shutil.chown(path, SYSTEM_USER, SYSTEM_USER)
+            done.append(f"created {path}")
+    for name in (LISTEN, WEB):
+        path, text = folder / f"{name}.d" / "overheard.conf", drop_in(name, options)
+        if text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as file:
+                file.write(text.encode())
+            path.chmod(0o644)
+            done.append(f"wrote {path}")
+        elif path.exists():
+            path.unlink()
+            done.append(f"removed {path}")
+    systemd.call("daemon-reload")
+    systemd.call("--no-block", "try-restart", LISTEN, WEB)
+    return [*done, "the services that run start again with the settings as they are"]
 
 
 def _enabled_linger(name: str) -> bool:

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 
-from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated
+from overheard.events import Event, PlayEnded, PlayStarted, PlayUpdated
 from overheard.sinks.runner import Sink
 from overheard.text import one_line, one_of, shorten
 
@@ -108,13 +108,18 @@ class NotifySink:
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
         self._shown = ""
+        self._playing: dict[str, str] = {}  # by room
 
     def handle(self, event: Event, started: float) -> None:
         """Show a play when it starts and settles, and no longer when it ends."""
         if isinstance(event, PlayStarted | PlayUpdated):
-            self._show(_text(event.play))
+            self._playing[event.room] = _text(event)
         elif isinstance(event, PlayEnded):
-            self._show(_LISTENING)
+            self._playing.pop(event.room, None)
+        else:
+            return
+        plays = "; ".join(self._playing[room] for room in sorted(self._playing))
+        self._show(f"Playing: {plays}" if plays else _LISTENING)
 
     def close(self) -> None:
         """Do nothing: every message is already sent."""
@@ -125,5 +130,7 @@ class NotifySink:
             self._notifier.status(text)
 
 
-def _text(play: Play) -> str:
-    return "Playing: " + one_of(play.track.name, [other.track.name for other in play.alternatives])
+def _text(event: PlayStarted | PlayUpdated) -> str:
+    play = event.play
+    name = one_of(play.track.name, [other.track.name for other in play.alternatives])
+    return f"{name} in {event.room}" if event.room else name

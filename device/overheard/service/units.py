@@ -59,6 +59,7 @@ class UnitOptions:
     sandbox : whether to restrict what the services may do
     config_dir : the folder of the configuration file, which the web page may change
     linger : whether the installation let the user's services run while nobody is logged in
+    writes : further folders that sinks of `listen` write to
     """
 
     command: Sequence[str]
@@ -69,6 +70,7 @@ class UnitOptions:
     sandbox: bool = True
     linger: bool = False
     config_dir: Path | None = None
+    writes: Sequence[Path] = ()
 
 
 def unit(name: str, options: UnitOptions) -> str:
@@ -146,6 +148,8 @@ def _sandbox(name: str, options: UnitOptions) -> Iterator[str]:
         yield from _SANDBOX
         folders = [options.data_dir, *([options.config_dir] if name == WEB and options.config_dir else [])]
         yield f"ReadWritePaths={' '.join(_quoted(str(folder)) for folder in folders)}"
+        if name == LISTEN and options.writes:
+            yield _further_paths(options.writes)
     if name == WEB:  # not `listen`: PortAudio's callback is code that is made while the program runs
         yield "MemoryDenyWriteExecute=yes"
     yield from _NETWORK if name == WEB or options.network else _LOCAL
@@ -153,6 +157,28 @@ def _sandbox(name: str, options: UnitOptions) -> Iterator[str]:
         yield "IPAddressDeny=any"
     elif options.system and name == WEB and not options.exposed:
         yield from ("IPAddressDeny=any", "IPAddressAllow=localhost")
+
+
+def _further_paths(folders: Sequence[Path]) -> str:
+    """Return the line that lets a service write to folders; without one that is missing, it starts too."""
+    return f"ReadWritePaths={' '.join(_quoted(f'-{folder}') for folder in folders)}"
+
+
+def drop_in(name: str, options: UnitOptions) -> str:
+    """Return what a service of the Debian package needs besides its unit; empty if nothing.
+
+    Each sink and input that needs the network opens it for `listen`, and `web.host` for the page.
+    """
+    lines = []
+    if name == LISTEN and options.network:
+        lines += ["PrivateNetwork=no", *_NETWORK, "IPAddressDeny="]
+    if name == LISTEN and options.writes:
+        lines.append(_further_paths(options.writes))
+    if name == WEB and options.exposed:
+        lines.append("IPAddressDeny=")
+    if not lines:
+        return ""
+    return "\n".join(["# Written by `overheard service update`.", "[Service]", *lines, ""])
 
 
 def _quoted(word: str) -> str:

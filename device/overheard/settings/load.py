@@ -16,7 +16,8 @@ from typing import Any
 from overheard.errors import SettingsError
 from overheard.files import expand_user, read_regular
 from overheard.settings.quiet_hours import QuietHours
-from overheard.settings.schema import Settings
+from overheard.settings.rooms import parse_rooms
+from overheard.settings.schema import CHANNELS, LOWEST_RATE, Settings
 from overheard.text import shorten
 
 if sys.version_info >= (3, 11):
@@ -83,8 +84,22 @@ def load(
     settings = _build(Settings, "", values)
     if settings.gate.close_db > settings.gate.open_db:
         raise SettingsError("gate.close_db must not be above gate.open_db")
-    QuietHours.parse(settings.listen.quiet_hours)
+    _check_listen(settings)
     return settings, origins
+
+
+def _check_listen(settings: Settings) -> None:
+    """Raise SettingsError if a setting of `listen` has a form that it may not have."""
+    listen = settings.listen
+    QuietHours.parse(listen.quiet_hours)
+    parse_rooms(listen.rooms)
+    if listen.channel not in CHANNELS:
+        problem = f"listen.channel must be one of {', '.join(CHANNELS)}, not {shorten(listen.channel)!r}"
+        raise SettingsError(problem)
+    if 0 < listen.sample_rate < LOWEST_RATE:
+        raise SettingsError(
+            f"listen.sample_rate must be 0 or at least {LOWEST_RATE}, not {listen.sample_rate}"
+        )
 
 
 def _sources(

@@ -12,10 +12,13 @@ from pathlib import Path
 from overheard.files import expand_user
 from overheard.settings.field import about as _about
 from overheard.settings.field import field as _field
+from overheard.settings.rooms import parse_rooms
 from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
 AUTO = ("", "auto")  # values of `model` for which overheard.fingerprint.choice chooses
+CHANNELS = ("auto", "mix", "left", "right", "difference")  # values of `listen.channel`
+LOWEST_RATE = 8000  # Hz; lower values of `listen.sample_rate` lose what fingerprints are made of
 MODEL_ALIASES = {"large": "overheard"}
 
 
@@ -24,6 +27,11 @@ class ListenSettings:
     """Settings of `overheard listen`."""
 
     input: str = _field("default", 'audio source: "default", "monitor", a device, a file or "-"')
+    rooms: tuple[str, ...] = _field(
+        (), 'inputs to hear at the same time, as in ["kitchen=default", "bath=pulse:NAME"]; instead of input'
+    )
+    channel: str = _field("auto", "channel of a stereo device: auto, mix, left, right or difference")
+    sample_rate: int = _field(0, "sample rate in Hz at which to open a device; 0: its own", 0, 384000)
     history: bool = _field(True, "save plays to history.sqlite in the data folder")
     queue_s: float = _field(10.0, "seconds of audio to buffer while recognition is busy", 1, 600)
     reconnect_max_s: float = _field(
@@ -34,6 +42,11 @@ class ListenSettings:
     )
     quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
     live: bool = _field(True, "let `overheard status` and the web page see what is heard, on a local socket")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What is heard: the inputs of the rooms, or the only one."""
+        return tuple(room.input for room in parse_rooms(self.rooms)) or (self.input,)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,9 +33,11 @@ class Context:
     cover : returns the picture of a track, JPEG or PNG, or None
     recording_id : returns the MusicBrainz id of a track's recording, or ""
     queues : the length of each sink's queue, by the name of the sink
+    rooms : names of the rooms; empty if there is one input without a name
     """
 
     pause: PauseControl | None = None
     cover: Callable[[Track], bytes | None] = lambda _track: None
     recording_id: Callable[[Track], str] = lambda _track: ""
+    rooms: tuple[str, ...] = ()
     queues: Mapping[str, Callable[[], int]] = dataclasses.field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import sqlite3
 import time
@@ -44,6 +45,19 @@ _MAX_ENDED = 4  # ended plays that may go on
 _MAX_KEPT = 10_000  # plays in memory while the file cannot be written: weeks, about 10 MB
 
 
+@dataclasses.dataclass
+class _Heard:
+    """What is heard in one room, or without rooms."""
+
+    source: str  # of the plays that follow
+    open: Entry | None = None  # the play that is heard now
+    ended: deque[Entry] = dataclasses.field(default_factory=lambda: deque(maxlen=_MAX_ENDED))  # may go on
+
+    def going_on(self, play: Play, started: float) -> Entry | None:
+        """Return the entry of the play that goes on, as after a pause."""
+        return next((entry for entry in reversed(self.ended) if entry.goes_on(play, started)), None)
+
+
 class HistorySink:
     """Write a row when a play starts, and update its end while the play continues and when it ends.
 
@@ -56,7 +70,8 @@ class HistorySink:
     path : Path
         The SQLite file; created if it does not exist.
     source : str
-        Name of the audio source, stored with each play until it changes.
+        Name of the audio source, stored with each play until it changes. In rooms, it is the name of the
+        room, followed by the source while that is another one than usual.
     """
 
     name = "history"
@@ -67,8 +82,7 @@ class HistorySink:
         self._db: sqlite3.Connection | None = None
         self._id: FileId | None = None
         self._wal_id: FileId | None = None
-        self._open: Entry | None = None  # the play that is heard now
-        self._ended: deque[Entry] = deque(maxlen=_MAX_ENDED)  # may go on
+        self._heard: dict[str, _Heard] = {}  # by room
         self._unwritten: list[Entry] = []
         self._lost = 0
         self._timeout_s = _BUSY_TIMEOUT_S
@@ -81,34 +95,36 @@ class HistorySink:
 
     def handle(self, event: Event, started: float) -> None:
         """Insert or update the row of a play, and note the source of the plays that follow."""
+        heard = self._heard.get(event.room)
+        if heard is None:
+            heard = self._heard[event.room] = _Heard(event.room or self._source)
         if isinstance(event, SourceChanged):
-            self._source = event.name
-            self._ended.clear()
+            heard.source = event.name
+            if event.room:
+                heard.source = event.room if event.reason == "returned" else f"{event.room}, {event.name}"
+            heard.ended.clear()
         if isinstance(event, MusicUnknown) and event.unknown_id is not None:
-            self._keep(Entry.of_unknown(event, started, self._source))
+            self._keep(Entry.of_unknown(event, started, heard.source))
             self._write()
         if not isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
             return
-        play, entry = event.play, self._open
+        play, entry = event.play, heard.open
         if entry is None or not entry.is_of(play) or (isinstance(event, PlayStarted) and entry.settles(play)):
-            entry = self._open = self._going_on(play, started) or Entry(play, started, self._source)
+            entry = heard.open = heard.going_on(play, started) or Entry(play, started, heard.source)
             entry.update(play, started)
             due = True
         else:
             due = entry.settles(play) or time.monotonic() - self._written_s >= _UPDATE_INTERVAL_S
             entry.update(play, started)
         if isinstance(event, PlayEnded):
-            self._open = None
-            self._ended.append(entry)
+            heard.open = None
+            heard.ended.append(entry)
             entry.explain(event.looks)
             due = True
         if due:
             self._keep(entry)
+            self._keep_open()  # of other rooms, whose end would otherwise be written less often
             self._write()
-
-    def _going_on(self, play: Play, started: float) -> Entry | None:
-        """Return the entry of the play that goes on, as after a pause."""
-        return next((entry for entry in reversed(self._ended) if entry.goes_on(play, started)), None)
 
     def idle(self) -> None:
         """Write what could not be written before, and notice that the file was deleted."""
@@ -116,8 +132,7 @@ class HistorySink:
 
     def close(self) -> None:
         """Write what could not be written before, and close the file."""
-        if self._open is not None:
-            self._keep(self._open)
+        self._keep_open()
         if self._unwritten:
             self._close_file()  # the last attempt has another timeout
             self._timeout_s, self._next_try_s = _CLOSE_TIMEOUT_S, 0.0
@@ -136,6 +151,11 @@ class HistorySink:
         if len(self._unwritten) > _MAX_KEPT:
             del self._unwritten[0]
             self._lost += 1
+
+    def _keep_open(self) -> None:
+        for heard in self._heard.values():
+            if heard.open is not None:
+                self._keep(heard.open)
 
     def _write(self) -> None:
         """Write what is in memory, unless the last failure is too recent."""
@@ -191,10 +211,8 @@ class HistorySink:
             self._db = open_for_writing(self._path, self._timeout_s)
             self._id = file_id(self._path)
             self._wal_id = file_id(companion(self._path, "-wal"))
-            if self._open is not None:  # this file does not have it
-                self._open.row = None
-                self._keep(self._open)
-            for entry in (*self._unwritten, *self._ended):
+            self._keep_open()  # this file does not have them
+            for entry in (*self._unwritten, *(one for heard in self._heard.values() for one in heard.ended)):
                 entry.row = None
         return self._db
 

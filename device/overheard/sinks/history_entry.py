@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from overheard.events import Look, MusicUnknown, Play, Track
+from overheard.sinks.evidence import evidence_json
 from overheard.sinks.jsonl import alternatives_json, iso_utc
 
 _CLOCK_SET_S = 5.0  # a start that moves by more was corrected, by less follows the drift of a sound card
@@ -72,7 +73,7 @@ class Entry:
     def explain(self, looks: Sequence[Look]) -> None:
         """Keep what the play rests on."""
         if looks:
-            self.evidence = json.dumps({"looks": [_look_row(look, self.play.start_s) for look in looks]})
+            self.evidence = evidence_json(looks, self.play.start_s)
 
     @property
     def started_at(self) -> str:
@@ -112,12 +113,6 @@ class Entry:
             *(play.speed, self.evidence, self.unknown_id),
         )
         return tuple(map(_value, values))
-
-
-def _look_row(look: Look, start_s: float) -> list[float]:
-    """Return the numbers of a look, its time in seconds of the play."""
-    values = (look.at_s - start_s, look.position_s, look.score, look.threshold, look.similarity, look.margin)
-    return [round(float(value), 2) for value in values]
 
 
 def _value(value: Value) -> Value:

@@ -32,12 +32,32 @@ class Topics:
         return f"overheard/{self.id}/{name}"
 
 
-def discovery(topics: Topics, name: str, can_pause: bool, cover: bool) -> str:
+def discovery(
+    topics: Topics,
+    name: str,
+    *,
+    can_pause: bool,
+    cover: bool,
+    hears: bool = True,
+    availability: str = "",
+    area: str = "",
+    via: str = "",
+) -> str:
     """Return the message by which Home Assistant discovers the device and its entities.
+
+    Parameters
+    ----------
+    topics, name : of the device
+    can_pause : whether there is a switch for the pause
+    cover : whether there is an image
+    hears : whether there are entities for what plays
+    availability : topic; that of the device by default
+    area : suggested to Home Assistant, such as a room
+    via : id of the device that this one belongs to
 
     Source: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
     """
-    components = _components(topics, can_pause, cover)
+    components = _components(topics, can_pause, cover and hears, hears)
     entity = topics.id.lower().replace("-", "_")
     for key, component in components.items():
         component["unique_id"] = f"{topics.id}_{key}"
@@ -47,26 +67,33 @@ def discovery(topics: Topics, name: str, can_pause: bool, cover: bool) -> str:
         "sw_version": version(),
         "support_url": "https://github.com/overheard/overheard",
     }
-    device = {
+    device = _device(topics, name, area, via)
+    shared = {"availability_topic": availability or topics.own("availability")}
+    return json.dumps({"device": device, "origin": origin, **shared, "components": components})
+
+
+def _device(topics: Topics, name: str, area: str, via: str) -> dict[str, Any]:
+    return {
         "identifiers": [f"overheard_{topics.id}"],
         "name": name,
         "manufacturer": "overheard",
         "model": "Music recognition",
         "sw_version": version(),
+        **({"suggested_area": area} if area else {}),
+        **({"via_device": f"overheard_{via}"} if via else {}),
     }
-    availability = {"availability_topic": topics.own("availability")}
-    return json.dumps({"device": device, "origin": origin, **availability, "components": components})
 
 
-def _components(topics: Topics, can_pause: bool, cover: bool) -> dict[str, dict[str, Any]]:
+def _components(topics: Topics, can_pause: bool, cover: bool, hears: bool) -> dict[str, dict[str, Any]]:
     attributes = {"json_attributes_topic": topics.own("attributes")}
-    components: dict[str, dict[str, Any]] = {
+    about_plays: dict[str, dict[str, Any]] = {
         "title": {"platform": "sensor", "name": "Title", "icon": "mdi:music-note", **attributes},
         "artist": {"platform": "sensor", "name": "Artist", "icon": "mdi:account-music"},
         "album": {"platform": "sensor", "name": "Album", "icon": "mdi:album"},
         "music": {"platform": "binary_sensor", "name": "Music", "device_class": "sound"},
         "event": {"platform": "event", "name": "Play", "event_types": list(EVENT_TYPES)},
     }
+    components = about_plays if hears else {}
     if can_pause:
         pause = {"platform": "switch", "name": "Pause", "icon": "mdi:microphone-off"}
         components["pause"] = {**pause, "command_topic": topics.own("pause/set")}

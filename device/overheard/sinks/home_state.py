@@ -110,5 +110,6 @@ def _attributes(play: Play | None, started: float) -> dict[str, Any]:
         "started_at": iso_utc(started + play.start_s),
         "offset_s": round(play.offset_s, 1),
         "confidence": round(play.confidence, 2),
+        "speed": round(play.speed, 4),
         "alternatives": [other.track.name for other in play.alternatives],
     }

@@ -41,6 +41,8 @@ class JsonLinesSink:
     - ``silence``: ``started_at``, ``start_s``
     - ``source_changed``: ``started_at``, ``start_s``, ``source``, ``before``, ``reason``
 
+    - all: ``room``, if overheard listens in several rooms
+
     `play` has the same form as in `overheard identify --json`. Keys that end in ``_at`` are UTC times, keys
     that end in ``_s`` are seconds on the source's clock.
 
@@ -70,6 +72,8 @@ class JsonLinesSink:
 def to_json(event: Event, started: float) -> dict[str, Any]:
     """Convert an event to JSON types; `started` is the Unix time at which the source's clock was 0."""
     values: dict[str, Any] = {"event": _NAMES[type(event)]}
+    if event.room:
+        values["room"] = event.room
     if isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
         values["started_at"] = iso_utc(started + event.play.start_s)
         values["ended_at"] = iso_utc(started + event.play.end_s)

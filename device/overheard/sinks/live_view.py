@@ -9,12 +9,12 @@ import os
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, Status
 from overheard.sinks.terminal import PlayLines
-from overheard.text import one_line, one_of, short_clock
+from overheard.text import one_line, one_of, short_clock, speed_change
 
 _REDRAW_S = 0.5
 _BAR = 20  # characters
@@ -32,7 +32,7 @@ def suits(stream: TextIO, env: Mapping[str, str] | None = None) -> bool:
 
 
 class LiveView:
-    """Write lines as `TerminalSink` does, and keep a panel of two lines below them.
+    """Write lines as `TerminalSink` does, and keep a panel of two lines below them, or two for each room.
 
     A thread of its own writes, twice a second: neither the events nor the status wait for the terminal.
 
@@ -44,18 +44,28 @@ class LiveView:
         Name of what is heard.
     now : callable
         Returns the Unix time in seconds.
+    rooms : sequence of str
+        Names of the rooms; empty if there are none.
     """
 
     name = "terminal"
 
-    def __init__(self, stream: TextIO, source: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        source: str,
+        now: Callable[[], float] = time.time,
+        rooms: Sequence[str] = (),
+    ) -> None:
         self._stream = stream
         self._source = source
         self._now = now
+        self._rooms = tuple(rooms) or ("",)
         self._lines = PlayLines()
         self._waiting: collections.deque[str] = collections.deque(maxlen=_MAX_WAITING)
-        self._play: tuple[Play, float] | None = None  # with the Unix time of the source's start
-        self._status: Status | None = None
+        # By room; a play with the Unix time of the source's start.
+        self._plays: dict[str, tuple[Play, float]] = {}
+        self._statuses: dict[str, Status] = {}
         self._shown: list[str] = []  # the panel on the screen
         self._hold_s = 0.0  # no redraw before this moment
         self._writing = threading.Lock()
@@ -66,14 +76,14 @@ class LiveView:
     def handle(self, event: Event, started: float) -> None:
         """Note the line of an event, and the play that is heard."""
         if isinstance(event, PlayStarted | PlayUpdated):
-            self._play = (event.play, started)
+            self._plays[event.room] = (event.play, started)
         elif isinstance(event, PlayEnded):
-            self._play = None
+            self._plays.pop(event.room, None)
         self._waiting.extend(self._lines.of(event, started))
 
     def publish_status(self, status: Status) -> None:
         """Note the status."""
-        self._status = status
+        self._statuses[status.room] = status
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Make room for a message of the log, as a filter of its handler."""
@@ -129,31 +139,34 @@ class LiveView:
             self._closing.set()
 
     def _panel(self) -> list[str]:
-        return [self._play_line(), self._status_line()]
+        return [line for room in self._rooms for line in (self._play_line(room), self._status_line(room))]
 
-    def _play_line(self) -> str:
-        if self._play is None:
-            state = self._status.state if self._status is not None else "listening"
-            return {"searching": "listening: sound", "unknown music": "unknown music"}.get(state, state)
-        play, started = self._play
-        at_s = play.offset_s + max(play.end_s, self._now() - started) - play.start_s
+    def _play_line(self, room: str) -> str:
+        where, found = f"{one_line(room)}: " if room else "", self._plays.get(room)
+        if found is None:
+            status = self._statuses.get(room)
+            state = status.state if status is not None else "listening"
+            return where + {"searching": "listening: sound", "unknown music": "unknown music"}.get(
+                state, state
+            )
+        play, started = found
+        at_s = play.position_s(max(play.end_s, self._now() - started))
         name = one_line(one_of(play.track.name, [other.track.name for other in play.alternatives]))
         length_s = play.track.duration_s
         position = short_clock(at_s)
         if length_s > 0:
             position = f"{short_clock(min(at_s, length_s))} / {short_clock(length_s)}"
-        return f"{position}  {play.confidence:>4.0%}  {name}"
+        change = speed_change(play.speed)
+        return f"{where}{position}  {play.confidence:>4.0%}  {name}{change and f'  (speed {change})'}"
 
-    def _status_line(self) -> str:
-        status = self._status
+    def _status_line(self, room: str) -> str:
+        status, name = self._statuses.get(room), one_line(room or self._source)
         if status is None or not math.isfinite(status.level_db):
-            return one_line(self._source)
+            return name
         level = f"{self._bar(1 - status.level_db / _LOWEST_DB)} {status.level_db:.0f} dBFS"
         lost = f"  lost {status.lost_s:.0f} s" if status.lost_s >= 1 else ""
         heard_s = max(status.audio_s, 1.0)
-        return (
-            f"{level}  processor {sum(status.cpu_s.values()) / heard_s:.1%}{lost}  {one_line(self._source)}"
-        )
+        return f"{level}  processor {sum(status.cpu_s.values()) / heard_s:.1%}{lost}  {name}"
 
     def _bar(self, part: float) -> str:
         full = round(_BAR * min(1.0, max(0.0, part)))

@@ -13,7 +13,7 @@ from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, 
 from overheard.sinks.jsonl import to_json
 
 EVENTS = ("play_started", "play_ended", "music_unknown")
-_MAX_RECENT = 8  # plays that may go on
+_MAX_RECENT = 32  # plays that may go on
 _SAME_START_S = 5.0  # the clock may be corrected by less
 _PRIVATE = ("path", "pack")  # of a track: they say where files are on this computer
 
@@ -56,15 +56,18 @@ class Messages:
 
     def _key(self, event: Event, started: float) -> str | None:
         if isinstance(event, MusicUnknown):
-            return _hash(f"unknown {started + event.start_s:.3f}")
+            return _hash(f"unknown {started + event.start_s:.3f}{_of_room(event.room)}")
         if not isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
             return None
         starts_at, tracks = started + event.play.start_s, _tracks(event.play)
         for known in self._recent:
+            if known.room != event.room:
+                continue
             if abs(known.starts_at - starts_at) <= _SAME_START_S and known.tracks & tracks:
                 known.tracks |= tracks
                 return known.key
-        self._recent.append(_Known(starts_at, tracks, play_hash(event.play.track, starts_at)))
+        key = play_hash(event.play.track, starts_at, event.room)
+        self._recent.append(_Known(starts_at, tracks, key, event.room))
         return self._recent[-1].key
 
 
@@ -75,6 +78,7 @@ class _Known:
     starts_at: float  # Unix time
     tracks: set[str]
     key: str
+    room: str
 
 
 def _tracks(play: Play) -> set[str]:
@@ -87,9 +91,13 @@ def delivery_key(message: dict[str, Any]) -> str:
     return f"{message.get('id', '')}-{message.get('event', '')}{end}"
 
 
-def play_hash(track: Track, started_at: float) -> str:
-    """Return a key of a play, from its track and the Unix time at which it started."""
-    return _hash(f"{started_at:.3f} {track.id}")
+def play_hash(track: Track, started_at: float, room: str = "") -> str:
+    """Return a key of a play, from its track, the Unix time at which it started, and its room."""
+    return _hash(f"{started_at:.3f} {track.id}{_of_room(room)}")
+
+
+def _of_room(room: str) -> str:
+    return f" {room}" if room else ""
 
 
 def remove_paths(play: dict[str, Any]) -> None:

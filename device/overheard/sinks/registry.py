@@ -54,7 +54,7 @@ class Kind:
             if package not in _LIBRARIES:
                 raise
             problem = f"{self.name}: {_LIBRARIES[package]} is not installed"
-            raise OverheardError(problem, "pip install 'overheard[sinks]'") from None
+            raise OverheardError(problem, "in a clone of overheard: pip install '.[sinks]'") from None
 
 
 def _host(url: str) -> str:

@@ -6,7 +6,7 @@ import collections
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from overheard.events import Event, PlayUpdated
@@ -72,6 +72,14 @@ class Ticking(Sink, Protocol):
 
 
 @runtime_checkable
+class WatchesLosses(Protocol):
+    """A sink that shows how many events other sinks did not get."""
+
+    def watch_losses(self, lost: Callable[[], Mapping[str, int]]) -> None:
+        """Take a function that returns their numbers by the names of the sinks; any thread may call it."""
+
+
+@runtime_checkable
 class Interruptible(Protocol):
     """A sink that may wait for a reader."""
 
@@ -109,6 +117,7 @@ class SinkRunner:
         stop: threading.Event | None = None,
     ) -> None:
         self._sink = sink
+        self.name = sink.name
         self._max_events = max_events
         self._on_closed = on_closed
         self._then = then
@@ -251,7 +260,7 @@ def _same_play(queued: Event, event: PlayUpdated) -> bool:
     if not isinstance(queued, PlayUpdated):
         return False
     old, new = queued.play, event.play
-    return (old.track.id, old.start_s) == (new.track.id, new.start_s)
+    return (queued.room, old.track.id, old.start_s) == (event.room, new.track.id, new.start_s)
 
 
 def start_runners(sinks: Sequence[Sink], stop: threading.Event) -> tuple[list[SinkRunner], list[SinkRunner]]:
@@ -271,7 +280,15 @@ def start_runners(sinks: Sequence[Sink], stop: threading.Event) -> tuple[list[Si
         SinkRunner(store, on_closed=stop.set, stop=stop, then=others if store is last else ())
         for store in stores
     ]
-    return first or others, first + others
+    runners = first + others
+
+    def lost() -> dict[str, int]:
+        return {runner.name: runner.dropped for runner in runners}
+
+    for sink in sinks:
+        if isinstance(sink, WatchesLosses):
+            sink.watch_losses(lost)
+    return first or others, runners
 
 
 def close_all(runners: Sequence[SinkRunner], timeout_s: float = _CLOSE_TIMEOUT_S) -> None:

@@ -102,7 +102,7 @@ class ScrobbleRule:
         if not self._same(play):
             self._begin(play, started)
             if not isinstance(event, PlayEnded):
-                left_s = play.track.duration_s - play.offset_s - (play.end_s - play.start_s)
+                left_s = (play.track.duration_s - play.position_s(play.end_s)) / play.speed
                 found.append(NowPlaying(play.track, left_s if play.track.duration_s else 2 * ENOUGH_S))
         found += self._hear(play, started)
         if isinstance(event, PlayEnded):
@@ -131,7 +131,7 @@ class ScrobbleRule:
         listening.play_started_at = starts_at
 
     def _hear(self, play: Play, started: float) -> list[NowPlaying | Listened]:
-        now, length_s = self._now, play.end_s - play.start_s
+        now = self._now
         self._play = play
         if now is None:
             return []
@@ -139,7 +139,7 @@ class ScrobbleRule:
             now.started_at += started - self._clock
             self._clock = started
         now.heard_s = self._before_s + play.end_s - self._from_s
-        now.ended_at, now.end_offset_s = started + play.end_s, play.offset_s + length_s
+        now.ended_at, now.end_offset_s = started + play.end_s, play.position_s(play.end_s)
         if now.counted or 0 < play.track.duration_s < self._shortest_s:
             return []
         if now.heard_s < enough_s(play.track.duration_s):

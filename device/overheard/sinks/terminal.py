@@ -7,7 +7,7 @@ from typing import TextIO
 
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated
 from overheard.sinks.lines import LineWriter
-from overheard.text import one_line, one_of, short_clock
+from overheard.text import one_line, one_of, short_clock, speed_change
 
 
 class TerminalSink:
@@ -44,29 +44,29 @@ class PlayLines:
     """Which lines events have: one when a play starts, settles and ends, and when unknown music starts."""
 
     def __init__(self) -> None:
-        self._ambiguous = False  # the line of the open play
+        self._ambiguous: set[str] = set()  # rooms in which the line of the open play is ambiguous
 
     def of(self, event: Event, started: float) -> list[str]:
         """Return the lines of an event: none or one."""
-        line = to_line(event, started)
+        line, room = to_line(event, started), event.room
         if isinstance(event, PlayStarted):
-            self._ambiguous = event.play.ambiguous
-        elif isinstance(event, PlayUpdated) and self._ambiguous and not event.play.ambiguous:
-            self._ambiguous = False
-            line = found_line(event.play, event.play.end_s, started)
+            (self._ambiguous.add if event.play.ambiguous else self._ambiguous.discard)(room)
+        elif isinstance(event, PlayUpdated) and room in self._ambiguous and not event.play.ambiguous:
+            self._ambiguous.discard(room)
+            line = found_line(event.play, event.play.end_s, started, room)
         return [] if line is None else [line]
 
 
 def to_line(event: Event, started: float) -> str | None:
     """Format an event; `started` is the Unix time at which the source's clock was 0."""
     if isinstance(event, PlayStarted):
-        return found_line(event.play, event.play.start_s, started)
+        return found_line(event.play, event.play.start_s, started, event.room)
     if isinstance(event, PlayEnded):
         play = event.play
         duration = short_clock(round(play.end_s - play.start_s))
-        return f"{local_clock(started + play.end_s)}  {_name(play)}  ended after {duration}"
+        return f"{local_clock(started + play.end_s)}  {_in(event.room)}{_name(play)}  ended after {duration}"
     if isinstance(event, MusicUnknown):
-        return f"{local_clock(started + event.start_s)}  {unknown_text(event)}"
+        return f"{local_clock(started + event.start_s)}  {_in(event.room)}{unknown_text(event)}"
     return None
 
 
@@ -79,10 +79,15 @@ def unknown_text(event: MusicUnknown) -> str:
     return f"{name}, heard {event.times_heard} times, first on {first.day} {first:%B %Y}"
 
 
-def found_line(play: Play, at_s: float, started: float) -> str:
-    """Format a play at a second of the source: time, track, position in the track, and confidence."""
-    position = f"(at {short_clock(play.offset_s + at_s - play.start_s)}, {play.confidence:.0%})"
-    return f"{local_clock(started + at_s)}  {_name(play)}  {position}"
+def found_line(play: Play, at_s: float, started: float, room: str = "") -> str:
+    """Format a play at a second of the source: time, room, track, position in it, confidence, speed."""
+    change = speed_change(play.speed)
+    facts = f"at {short_clock(play.position_s(at_s))}, {play.confidence:.0%}{change and f', speed {change}'}"
+    return f"{local_clock(started + at_s)}  {_in(room)}{_name(play)}  ({facts})"
+
+
+def _in(room: str) -> str:
+    return f"{one_line(room)}: " if room else ""
 
 
 def local_clock(unix_time: float) -> str:

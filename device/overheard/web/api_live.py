@@ -11,7 +11,7 @@ from starlette.responses import Response
 from overheard.live.client import LiveClient, NotRunning
 from overheard.sinks.history_pages import Wanted, find_plays
 from overheard.web.operation import ApiError, Call, Operation
-from overheard.web.schemas import DONE, STATUS, TRACK_ID, flag, integer, maybe, number, record
+from overheard.web.schemas import DONE, STATUS, TRACK_ID, flag, integer, many, maybe, number, record
 
 _SMALL, _LARGE = 160, 800  # pixels
 _COVER_AGE_S = 86400
@@ -20,7 +20,12 @@ _COVER_AGE_S = 86400
 def get_status(call: Call) -> Any:
     """Return what `listen` does; and how many streams show it."""
     hub = call.context.hub
-    return {"running": hub.connected, "status": hub.status, "streams": hub.n_streams}
+    return {
+        "running": hub.connected,
+        "status": hub.status,
+        "rooms": list(hub.statuses.values()) if hub.rooms else [],
+        "streams": hub.n_streams,
+    }
 
 
 def pause(call: Call) -> Any:
@@ -59,9 +64,9 @@ def get_cover(call: Call) -> Response:
 
 def _path_of(call: Call, track_id: str) -> str:
     """Return the path of a track's file. Clients only ever give the id."""
-    playing = (call.context.hub.status or {}).get("playing")
-    if playing is not None and playing["track"]["id"] == track_id:
-        return str(playing["track"]["path"])
+    for status in list(call.context.hub.statuses.values()):
+        if status["playing"] is not None and status["playing"]["track"]["id"] == track_id:
+            return str(status["playing"]["track"]["path"])
     rows, _ = find_plays(call.context.settings.history_path, Wanted(None, track_id=track_id), 1)
     return rows[0].path if rows else ""
 
@@ -76,6 +81,7 @@ OPERATIONS = (
             {
                 "running": flag("whether `overheard listen` runs"),
                 "status": maybe(STATUS),
+                "rooms": many(STATUS),
                 "streams": integer("open event streams"),
             }
         ),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
+import dataclasses
 from typing import Any
 
+from overheard.sinks.evidence import stored_looks
 from overheard.sinks.forget import forget
 from overheard.sinks.history_marks import mark_favourite, mark_wrong, read_evidence
 from overheard.sinks.history_pages import SHOWN, Wanted, find_play, find_plays
@@ -14,7 +14,6 @@ from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import DONE, LOOK, PLAY, PLAY_ID, TIME, flag, integer, many, maybe, record, text
 
 _MAX_WORDS = 10
-_LOOK = ("after_s", "position_s", "score", "threshold", "similarity", "margin")  # as the history stores it
 _CURSOR = text("`next` of the page before", 60, pattern=r"^[0-9T:.Z-]{16,40}~[1-9][0-9]{0,17}$")
 
 
@@ -60,25 +59,7 @@ def explain_play(call: Call) -> Any:
     """Return what the recognition of a play was based on: each look at it."""
     _row(call)
     evidence = read_evidence(call.context.settings.history_path, call.path["id"])
-    return {"looks": [dict(zip(_LOOK, look, strict=True)) for look in _looks(evidence)]}
-
-
-def _looks(evidence: str | None) -> list[list[float]]:
-    """Return the looks that are stored; none if they are damaged."""
-    try:
-        values = json.loads(evidence or "{}")
-    except (ValueError, RecursionError):
-        return []
-    looks = values.get("looks") if isinstance(values, dict) else None
-    return [look for look in looks if _is_look(look)] if isinstance(looks, list) else []
-
-
-def _is_look(look: object) -> bool:
-    return (
-        isinstance(look, list)
-        and len(look) == len(_LOOK)
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in look)
-    )
+    return {"looks": [dataclasses.asdict(look) for look in stored_looks(evidence)]}
 
 
 def delete_play(call: Call) -> Any:

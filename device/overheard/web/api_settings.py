@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from overheard import settings as settings_module
 from overheard.settings import Settings
 from overheard.settings.edit import change_setting
 from overheard.web.operation import ApiError, Call, Operation
-from overheard.web.schemas import SETTING, many, record, text
+from overheard.web.schemas import SETTING, flag, many, record, text
 
 # None of these names a file, a program, an address or a device.
 EDITABLE = (
@@ -27,17 +28,27 @@ _VALUE = {
 
 def list_settings(call: Call) -> Any:
     """Return the settings as the file and the environment have them now."""
-    return {"file": str(call.context.config_path), "settings": _settings(call)}
+    path = call.context.config_path
+    return {"file": str(path), "writable": _is_writable(path), "settings": _settings(call)}
+
+
+def _is_writable(path: Path) -> bool:
+    """Return whether a change can be written: beside the file, and then over it."""
+    folder = path.resolve().parent
+    while not folder.exists() and folder != folder.parent:  # it would be created
+        folder = folder.parent
+    return os.access(folder, os.W_OK)
 
 
 def _settings(call: Call) -> list[dict[str, Any]]:
     settings, origins = call.context.load()
+    writable = _is_writable(call.context.config_path)
     defaults = {name: value for name, value, _ in settings_module.fields(Settings())}
     return [
         {
             **{"name": name, "value": _shown(name, value), "default": _plain(defaults[name])},
             **{key: field.metadata[key] for key in ("about", "low", "high")},
-            **{"origin": origins[name], "editable": name in EDITABLE},
+            **{"origin": origins[name], "editable": writable and name in EDITABLE},
         }
         for name, value, field in settings_module.fields(settings)
     ]
@@ -64,7 +75,13 @@ def edit_setting(call: Call) -> Any:
 OPERATIONS = (
     Operation(
         *("GET", "/api/v1/settings", "The settings and where each one comes from", list_settings),
-        answer=record({"file": text("path of the configuration file"), "settings": many(SETTING)}),
+        answer=record(
+            {
+                "file": text("path of the configuration file"),
+                "writable": flag("whether it can be changed here"),
+                "settings": many(SETTING),
+            }
+        ),
         errors=(409,),
     ),
     Operation(

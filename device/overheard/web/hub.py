@@ -82,7 +82,9 @@ class Hub:
 
     Attributes
     ----------
-    status : the last status; None while `listen` does not run, or says nothing
+    statuses : the last status by room, that of the only input by ``""``; empty while `listen` does not run or
+        says nothing
+    rooms : names of the rooms; empty if there are none
     dropped : streams that were ended because they were too far behind
     """
 
@@ -92,13 +94,20 @@ class Hub:
         self._writer: asyncio.StreamWriter | None = None
         self._wanted = False  # whether the picture was asked for
         self._tasks: list[asyncio.Task[None]] = []
-        self.status: dict[str, Any] | None = None
+        self.statuses: dict[str, dict[str, Any]] = {}
+        self.rooms: list[str] = []
         self.dropped = 0
 
     @property
     def connected(self) -> bool:
         """Whether `listen` runs."""
         return self._writer is not None
+
+    @property
+    def status(self) -> dict[str, Any] | None:
+        """The status of the first room in which something plays, or of the first one; None if unknown."""
+        playing = [status for status in self.statuses.values() if status.get("playing")]
+        return next(iter([*playing, *self.statuses.values()]), None)
 
     @property
     def n_streams(self) -> int:
@@ -128,9 +137,9 @@ class Hub:
         if len(self._streams) >= MAX_STREAMS:
             raise TooManyStreams
         stream = Stream(wants_mel)
-        stream.put(b"retry: 2000\n\n" + server_sent("live", {"running": self.connected}))
-        if self.status is not None:
-            stream.put(server_sent("status", self.status))
+        stream.put(b"retry: 2000\n\n" + self._live())
+        for status in self.statuses.values():
+            stream.put(server_sent("status", status))
         self._streams.add(stream)
         self._update_wishes()
         try:
@@ -139,6 +148,9 @@ class Hub:
             stream.end()
             self._streams.discard(stream)
             self._update_wishes()
+
+    def _live(self) -> bytes:
+        return server_sent("live", {"running": self.connected, "rooms": self.rooms})
 
     def _send(self, data: bytes, mel: bool = False) -> None:
         for stream in list(self._streams):
@@ -169,16 +181,16 @@ class Hub:
                 continue
             retry_s = _FIRST_RETRY_S
             self._writer, self._wanted = writer, False
-            self._send(server_sent("live", {"running": True}))
+            self._send(self._live())
             self._update_wishes()
             try:
                 await self._read(reader)
             except (OSError, BadRequest, ValueError) as error:  # ValueError: a line without an end
                 log.debug("live socket: %s", error)
             finally:
-                self._writer, self.status = None, None
+                self._writer, self.statuses, self.rooms = None, {}, []
                 writer.close()
-                self._send(server_sent("live", {"running": False}))
+                self._send(self._live())
             await asyncio.sleep(retry_s)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
@@ -186,15 +198,18 @@ class Hub:
             try:
                 line = await asyncio.wait_for(reader.readline(), _STALE_S)
             except asyncio.TimeoutError:
-                if self.status is not None:
-                    self.status = None
-                    self._send(server_sent("live", {"running": True}))
+                if self.statuses:
+                    self.statuses = {}
+                    self._send(self._live())
                 continue
             if not line:
                 return
             message = decode(line)
             name = message.pop("event", None)
-            if name == "status":
-                self.status = message
+            if name == "hello" and message.get("rooms"):
+                self.rooms = [str(room) for room in message["rooms"]]
+                self._send(self._live())
+            elif name == "status":
+                self.statuses[str(message.get("room", ""))] = message
             if name in _FORWARDED or name in _PICTURES:
                 self._send(server_sent(name, message), name in _PICTURES)

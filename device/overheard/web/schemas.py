@@ -78,6 +78,7 @@ PLAYING = record(
 )
 STATUS = record(
     {
+        "room": text("name of the room; empty if there are no rooms"),
         "state": text("silence, no music, searching, playing, unknown music, paused, or disconnected"),
         "level_db": number("level of the sound in dB of full scale"),
         "floor_db": number("level of the noise in dB of full scale"),
@@ -121,6 +122,7 @@ LOOK = record(
         "threshold": number("lowest accepted score"),
         "similarity": number("to the track, at most 1"),
         "margin": number("how much more similar than the next track"),
+        "check": flag("only this track was compared; score and margin say nothing"),
     }
 )
 UNKNOWN = record(

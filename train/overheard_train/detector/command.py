@@ -1,4 +1,4 @@
-"""``overheard-train detector``: train the music detector, or continue where an interrupted run stopped."""
+"""``overheard-train detector`` and ``opinion``: train what tells music from other sound."""
 
 from __future__ import annotations
 
@@ -26,13 +26,42 @@ def detector_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=positive_int, default=25, help="default: 25")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes for examples (default: 2)")
     parser.add_argument(
+        "--streams", type=_share, default=1.0, help="share of the held-out streams to make (default: 1)"
+    )
+    parser.add_argument(
         "--seed", type=_seed, default=0, help="seed of examples, weights and batches (default: 0)"
     )
     return parser
 
 
+def opinion_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand ``opinion``."""
+    from overheard.recognize.opinion_table import OPINION_PATH
+    from overheard_train.data import add_data_argument
+
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "opinion", help="train the second opinion on music, from embeddings of a model"
+    )
+    add_data_argument(parser)
+    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    default = str(OPINION_PATH).replace("%", "%%")
+    parser.add_argument(
+        "--output", type=Path, default=Path(default), help="file to write (default: %(default)s)"
+    )
+    parser.add_argument("--scenes", type=positive_int, default=1_800, help="scenes of 8 s (default: 1800)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of scenes and weights (default: 0)")
+    return parser
+
+
 def _seed(text: str) -> int:
     return bounded_int(text, 0, 2**32 - 1, "Keras accepts 32-bit seeds only")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share between 0 and 1")
+    return value
 
 
 def run_detector(args: argparse.Namespace) -> int:
@@ -42,9 +71,21 @@ def run_detector(args: argparse.Namespace) -> int:
 
     if args.output.suffix != ".json":
         raise OverheardError(f"the name {args.output} must end in .json")
-    choice = train(args.data, args.output, Options(args.examples, args.epochs, args.seed, args.workers))
+    options = Options(args.examples, args.epochs, args.seed, args.workers, args.streams)
+    choice = train(args.data, args.output, options)
     print(f"{args.output}: {choice.smoothing}")
     print(f"held-out tracks detected in 3 s: {choice.in_time}")
     print(f"share of the time without music that counts as music: {choice.false_share}")
     print(f"false wake-ups per hour: {choice.false_per_hour}")
+    return 0
+
+
+def run_opinion(args: argparse.Namespace) -> int:
+    """Train, write the file, and print what it does on held-out recordings."""
+    from overheard_train.detector.opinion import train_opinion
+
+    facts = train_opinion(args.data, args.model, args.output, args.scenes, args.seed)
+    print(f"{args.output}: shares of held-out sound for which it is certain")
+    for name, each in facts["held_out"].items():
+        print(f"{name}: {each}")
     return 0

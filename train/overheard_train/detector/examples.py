@@ -60,7 +60,7 @@ class Mix:
     """
 
     music: float = 0.5
-    others: tuple[float, ...] = (0.26, 0.28, 0.18, 0.1, 0.18)
+    others: tuple[float, ...] = (0.22, 0.27, 0.17, 0.1, 0.24)
     begin: float = 0.35
     begin_s: tuple[float, float] = (0.5, 6.0)
     end: float = 0.15
@@ -107,13 +107,18 @@ class ExampleMaker:
         self._degradation = Degradation()
 
     def example(self, rng: np.random.Generator) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
-        """Return a random scene, second by second.
+        """Return the features ``(SCENE_S, N_FEATURES)`` float32 and the labels of a random scene."""
+        frames, made = self.scene(rng)
+        return features_by_second(frames), made
+
+    def scene(self, rng: np.random.Generator) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
+        """Return a random scene.
 
         Returns
         -------
-        features : (SCENE_S, N_FEATURES) float32
+        frames : (N_FRAMES, n_mels) float32, dB
         labels : (SCENE_S,) uint8
-            The index of the kind of sound in :data:`KINDS`, or :data:`UNLABELLED`.
+            The index of the kind of sound in :data:`KINDS`, or :data:`UNLABELLED`, for each second.
         """
         mix, kind = self.mix, 0
         if rng.random() >= mix.music:
@@ -128,7 +133,7 @@ class ExampleMaker:
             sound[offset + int(max(end_s, begin_s + 1) * RATE) :] = 0
         snr_db = rng.uniform(*(mix.music_snr_db if kind == 0 else mix.other_snr_db))
         recorded = self.record(sound, snr_db, SCENE_SAMPLES, rng)
-        return features_by_second(log_mel(recorded)), labels(kind, begin_s, max(end_s, begin_s + 1))
+        return log_mel(recorded), labels(kind, begin_s, max(end_s, begin_s + 1))
 
     def record(
         self, sound: FloatArray, snr_db: float, n_samples: int, rng: np.random.Generator
@@ -157,7 +162,7 @@ class ExampleMaker:
         return distort(recorded, self._degradation, rng)
 
     def _background(self, rng: np.random.Generator) -> FloatArray:
-        if rng.random() < 0.12:
+        if rng.random() < 0.2:
             return self._synthetic(rng)
         return self.noise.waveform(self._degradation, rng)
 

@@ -6,11 +6,9 @@ the first is as the catalogue holds it, the others are degraded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from overheard_train.pairs.labels import Batch, Labels, labels_of
+from overheard_train.pairs.labels import Batch, Labels, PairMaker, labels_of
 from overheard_train.registry import find_factory
 
 if TYPE_CHECKING:
@@ -25,19 +23,6 @@ PAIRS = {
     "taught": "overheard_train.pairs.taught:make",
     "white_noise": "overheard_train.pairs.white_noise:make",
 }
-
-
-class PairMaker(Protocol):
-    """Makes batches of pairs."""
-
-    def batch(self, rng: np.random.Generator, n_pairs: int) -> Batch:
-        """Return the segments and labels of a batch.
-
-        Returns
-        -------
-        Normalized segments ``(views * n_pairs, n_frames, n_mels)`` float32, the first rows of all pairs
-        first, and labels ``(views * n_pairs, 2)`` int32, the pair and the track of each row.
-        """
 
 
 def make_pairs(recipe: Recipe, data: Data, split: str = "train", seed: int = 0) -> PairMaker:

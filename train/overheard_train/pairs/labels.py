@@ -1,11 +1,11 @@
-"""Draw the tracks of a batch, and label its rows by pair and track."""
+"""Pair makers and their batches: draw the tracks of a batch, and label its rows by pair and track."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 
 Labels = npt.NDArray[np.int32]
 Batch = tuple[FloatArray, Labels]
+
+
+class PairMaker(Protocol):
+    """Makes batches of pairs."""
+
+    def batch(self, rng: np.random.Generator, n_pairs: int) -> Batch:
+        """Return the segments and labels of a batch.
+
+        Returns
+        -------
+        Normalized segments ``(views * n_pairs, n_frames, n_mels)`` float32, the first rows of all pairs
+        first, and labels ``(views * n_pairs, 2)`` int32, the pair and the track of each row.
+        """
 
 
 def training_music(data: Data, split: str, spec: FingerprintSpec) -> Clips:

@@ -51,9 +51,9 @@ class MprisSink:
     def handle(self, event: Event, started: float) -> None:
         """Note what plays."""
         if isinstance(event, PlayStarted | PlayUpdated):
-            changed = self._player.play(event.play, started)
+            changed = self._player.play(event.play, started, event.room)
         elif isinstance(event, PlayEnded):
-            changed = self._player.stop()
+            changed = self._player.stop(event.room)
         else:
             return
         if changed:

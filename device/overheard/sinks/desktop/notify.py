@@ -39,19 +39,19 @@ class NotifySink:
         self._expire_ms = round(1000 * timeout_s) if timeout_s else -1
         self._bus: DBusConnection | None = None
         self._id = 0
-        self._shown: tuple[float, str] | None = None  # start and track of the play that was shown last
+        self._shown: dict[str, tuple[float, str]] = {}  # by room: start and track of the last play
 
     def handle(self, event: Event, started: float) -> None:
         """Show the track of a play when it starts, and when it becomes another one."""
         if not isinstance(event, PlayStarted | PlayUpdated) or event.play.ambiguous:
             return
         shown = event.play.start_s, event.play.track.id
-        if self._shown != shown:  # a play that goes on after a pause is not shown again
-            self._shown = shown
-            self.show(event.play.track)
+        if self._shown.get(event.room) != shown:  # a play that goes on after a pause is not shown again
+            self._shown[event.room] = shown
+            self.show(event.play.track, event.room)
 
-    def show(self, track: Track) -> None:
-        """Show a track.
+    def show(self, track: Track, room: str = "") -> None:
+        """Show a track, and the room in which it plays.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class NotifySink:
             If there is no desktop that shows notifications.
         """
         # Some desktops take the text for HTML.
-        lines = [track.artist, track.album]
+        lines = [track.artist, track.album, room]
         text = "\n".join(html.escape(shorten(one_line(line), _MAX_TEXT)) for line in lines if line)
         body: tuple[Any, ...] = (
             *("overheard", self._id, "audio-x-generic", shorten(one_line(track.title), _MAX_TEXT), text),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from overheard.events import Play
+from overheard.events import Play, Track
 
 OBJECT = "/org/mpris/MediaPlayer2"
 ROOT, PLAYER = "org.mpris.MediaPlayer2", "org.mpris.MediaPlayer2.Player"
@@ -35,20 +35,28 @@ class Player:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._play: Play | None = None
-        self._started = 0.0
+        self._plays: dict[str, tuple[Play, float]] = {}  # by room, in the order of their starts
 
-    def play(self, play: Play, started: float) -> bool:
-        """Take the newest state of a play; return whether its track is another one than before."""
+    def play(self, play: Play, started: float, room: str = "") -> bool:
+        """Take the newest state of a play; return whether another track is shown than before."""
         with self._lock:
-            before, self._play, self._started = self._play, play, started
-        return before is None or (before.track, before.start_s) != (play.track, play.start_s)
+            before, known = self._shown, self._plays.get(room)
+            if known is None or known[0].start_s != play.start_s:
+                self._plays.pop(room, None)  # it becomes the last one, which is shown
+            self._plays[room] = (play, started)
+            return _identity(before) != _identity(self._shown)
 
-    def stop(self) -> bool:
-        """Note that nothing plays; return whether that is new."""
+    def stop(self, room: str = "") -> bool:
+        """Note that nothing plays in a room; return whether that changes what is shown."""
         with self._lock:
-            before, self._play = self._play, None
-        return before is not None
+            before = self._shown
+            self._plays.pop(room, None)
+            return _identity(before) != _identity(self._shown)
+
+    @property
+    def _shown(self) -> tuple[Play, float] | None:
+        """The play that started last, and the Unix time at which the clock of its source was 0."""
+        return next(reversed(self._plays.values()), None)
 
     def properties(self, interface: str, now: float) -> dict[str, Variant]:
         """Return the properties of an interface, at a Unix time."""
@@ -57,8 +65,8 @@ class Player:
         if interface != PLAYER:
             return {}
         with self._lock:
-            play, started = self._play, self._started
-        position_s = play.offset_s + now - (started + play.start_s) if play else 0.0
+            play, started = self._shown or (None, 0.0)
+        position_s = play.position_s(now - started) if play else 0.0
         if play and play.track.duration_s:
             position_s = min(position_s, play.track.duration_s)
         return {
@@ -73,6 +81,10 @@ class Player:
         """Return the properties whose change is announced."""
         found = self.properties(PLAYER, now)
         return {name: found[name] for name in ("PlaybackStatus", "CanPlay", "Metadata")}
+
+
+def _identity(shown: tuple[Play, float] | None) -> tuple[Track, float] | None:
+    return None if shown is None else (shown[0].track, shown[0].start_s)
 
 
 def _metadata(play: Play | None) -> dict[str, Variant]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pylast
@@ -18,6 +19,8 @@ NAME = "lastfm"
 _SHORTEST_S = 30.0  # https://www.last.fm/api/scrobbling
 _RATE_LIMIT = "29"
 _RATE_LIMIT_WAIT_S = 60.0
+_HTTP: Any = vars(pylast)["httpx"]  # the module that this version of pylast uses
+_MAX_BYTES, _ANSWER_S = 1 << 16, 30.0  # of an answer
 # Codes of errors: the service is broken or busy, or does not accept who asks; https://www.last.fm/api/errorcodes
 _AGAIN = {"8", "11", "16", _RATE_LIMIT}
 _WHO = {
@@ -27,6 +30,41 @@ _WHO = {
     "13": "the shared secret",
     "26": "the API key",
 }
+
+
+class _Limited:
+    """A transport of pylast's HTTP client that limits the bytes of an answer, and the time until its end."""
+
+    def handle_request(self, request: Any) -> Any:
+        """Return the answer to a request.
+
+        Raises
+        ------
+        httpx.ReadError
+            If the answer is longer, takes longer, or is compressed, so that its length is not known.
+        """
+        request.headers["Accept-Encoding"] = "identity"
+        until_s = time.monotonic() + _ANSWER_S
+        with _HTTP.HTTPTransport(verify=pylast.SSL_CONTEXT) as transport:
+            answer = transport.handle_request(request)
+            body = b""
+            for part in answer.stream:
+                body += part
+                if len(body) > _MAX_BYTES or time.monotonic() > until_s:
+                    raise _HTTP.ReadError("the answer does not end")
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise _HTTP.ReadError("the answer is compressed")
+        return _HTTP.Response(answer.status_code, content=body)
+
+    def close(self) -> None:
+        """Do nothing: each request has a connection of its own."""
+
+    def __enter__(self) -> _Limited:
+        """Return the transport."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
 
 
 class Lastfm:
@@ -44,7 +82,7 @@ class Lastfm:
             raise SettingsError("sinks.lastfm.api_key is not set", "get one at https://www.last.fm/api")
         secret = read_secret("sinks.lastfm.secret_file", chosen.secret_file, "OVERHEARD_LASTFM_SECRET")
         session = read_secret("sinks.lastfm.session_file", chosen.session_file, "OVERHEARD_LASTFM_SESSION")
-        self._network = pylast.LastFMNetwork(chosen.api_key, secret, session_key=session)
+        self._network = _network(chosen.api_key, secret, session)
 
     def deliver(self, body: dict[str, Any]) -> float:
         """Send a message of the scrobbler."""
@@ -74,6 +112,13 @@ class Lastfm:
             {"listened_at": None, "artist": "overheard", "title": "Test", "album": "", "duration_s": 0}
         )
         return 'Last.fm shows "Test" by overheard as playing now, for a while'
+
+
+def _network(key: str, secret: str, session: str = "") -> pylast.LastFMNetwork:
+    network = pylast.LastFMNetwork(key, secret, session_key=session)
+    limited: Any = _Limited()
+    network.proxy = {"https://": limited}
+    return network
 
 
 def _settle(error: pylast.WSError) -> None:
@@ -112,7 +157,7 @@ def new_session(settings: Settings, confirm: Any) -> str:
     """
     chosen = settings.sinks.lastfm
     secret = read_secret("sinks.lastfm.secret_file", chosen.secret_file, "OVERHEARD_LASTFM_SECRET")
-    network = pylast.LastFMNetwork(chosen.api_key, secret)
+    network = _network(chosen.api_key, secret)
     generator = pylast.SessionKeyGenerator(network)
     try:
         address = generator.get_web_auth_url()

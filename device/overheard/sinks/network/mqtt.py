@@ -24,8 +24,9 @@ from overheard.settings import Settings
 from overheard.settings.sinks import MqttSettings
 from overheard.sinks.context import Context
 from overheard.sinks.disk_queue import DiskQueue
-from overheard.sinks.home_discovery import Topics, discovery
-from overheard.sinks.home_state import OFFLINE, ONLINE, HomeState
+from overheard.sinks.home_device import devices_of
+from overheard.sinks.home_discovery import Topics
+from overheard.sinks.home_state import OFFLINE, ONLINE
 from overheard.sinks.outbox import queue_path
 from overheard.sinks.secrets import read_secret
 from overheard.text import one_line, shorten
@@ -34,6 +35,7 @@ NAME = "mqtt"
 log = logging.getLogger(__name__)
 
 _KEEPALIVE_S = 30
+_MAX_PACKET_BYTES = 1 << 16  # a broker could announce 256 MB, which would be kept in memory
 _LAST_RETRY_S = 60
 _CLOSE_TIMEOUT_S = 0.5
 _TEST_TIMEOUT_S = 10.0
@@ -41,13 +43,22 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PREFIX = re.compile(r"[^#+\0]{1,200}")
 
 
+class _Client(paho.Client):
+    """A client that ends the connection when the broker announces a large packet."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > _MAX_PACKET_BYTES:
+            raise ConnectionError("the broker sends too much")
+        return super()._sock_recv(bufsize)
+
+
 class MqttSink:
-    """A device of Home Assistant.
+    """A device of Home Assistant, or one for each room.
 
     Parameters
     ----------
     settings : Settings
-    context : with `pause`, there is a switch for it; with `cover`, an image
+    context : with `pause`, there is a switch for it; with `cover`, an image; with `rooms`, several devices
 
     Raises
     ------
@@ -65,10 +76,9 @@ class MqttSink:
             raise SettingsError("sinks.mqtt.discovery_prefix is not valid", 'use "homeassistant"')
         self._context = context
         self._topics = Topics(chosen.discovery_prefix, chosen.id)
-        self._state = HomeState()
-        self._status: Status | None = None
-        self._published: dict[str, str] = {}
-        self._cover_of: str | None = None  # track whose cover was published; None: not known
+        cover = context.cover if chosen.cover else None
+        can_pause = context.pause is not None
+        self._devices = devices_of(self._topics, chosen.name, context.rooms, can_pause, cover)
         self._fresh = threading.Event()  # the broker or Home Assistant has just started
         self._failing = False
         self._notes = DiskQueue(queue_path(settings.data_dir, NAME))
@@ -78,15 +88,16 @@ class MqttSink:
 
     def handle(self, event: Event, started: float) -> None:
         """Publish what the event changes."""
-        message = self._state.follow(event, started)
+        device = self._devices[event.room]
+        message = device.follow(event, started)
         if not isinstance(event, PlayEnded):  # the next play often starts at once
             self._sync()
         if message is not None and self._client.is_connected():
-            self._client.publish(self._topics.own("event"), message)
+            self._client.publish(device.event_topic, message)
 
     def publish_status(self, status: Status) -> None:
         """Take the newest status; the thread that processes the sound calls this."""
-        self._status = status
+        self._devices[status.room].status = status
 
     def tick(self) -> None:
         """Publish what has changed since the last call."""
@@ -105,44 +116,24 @@ class MqttSink:
 
     def _sync(self) -> None:
         """Publish each topic whose text differs from the one that was published last."""
-        status, self._status = self._status, None
-        if status is not None:
-            self._state.update(status)
         if not self._client.is_connected():
             return
         if self._fresh.is_set():
             self._fresh.clear()
-            self._published, self._cover_of = {}, None
-            self._introduce()
+            for device in self._devices.values():
+                self._client.publish(*device.introduction(), retain=True)
+            self._client.publish(self._topics.own("availability"), ONLINE, retain=True)
         pause = self._context.pause
-        for name, text in self._state.topics(pause is not None and pause.is_paused).items():
-            if self._published.get(name) != text:
-                self._publish(name, text)
-                self._published[name] = text
-        self._publish_cover()
-
-    def _introduce(self) -> None:
-        message = discovery(
-            self._topics, self._chosen.name, self._context.pause is not None, self._chosen.cover
-        )
-        self._client.publish(self._topics.discovery, message, retain=True)
-        self._publish("availability", ONLINE)
-
-    def _publish_cover(self) -> None:
-        track = self._state.track
-        if not self._chosen.cover or self._cover_of == (track.id if track else ""):
-            return
-        self._cover_of = track.id if track else ""
-        self._publish("cover", (self._context.cover(track) if track else None) or b"")
-
-    def _publish(self, name: str, payload: str | bytes) -> None:
-        self._client.publish(self._topics.own(name), payload, retain=True)
+        paused = pause is not None and pause.is_paused
+        for device in self._devices.values():
+            for topic, payload in device.changes(paused):
+                self._client.publish(topic, payload, retain=True)
 
     # The connection; the client's own thread calls these
 
     def _new_client(self) -> paho.Client:
         chosen = self._chosen
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"overheard-{chosen.id}")
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=f"overheard-{chosen.id}")
         client.reconnect_delay_set(1, _LAST_RETRY_S)
         client.will_set(self._topics.own("availability"), OFFLINE, qos=1, retain=True)
         _identify(client, chosen)
@@ -225,7 +216,7 @@ def test(settings: Settings, _context: Context) -> str:
         result.append(str(reason) if reason.is_failure else "")
         answered.set()
 
-    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client = _Client(CallbackAPIVersion.VERSION2)
     _identify(client, chosen)
     client.on_connect = on_connect
     client.connect_async(chosen.host, chosen.port, _KEEPALIVE_S)

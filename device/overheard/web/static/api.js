@@ -30,8 +30,9 @@ class Live extends EventTarget {
     super();
     this.reachable = false; // whether the page's server is
     this.running = false; // whether `listen` is
-    this.status = null;
-    this.at = 0; // performance.now() of the status
+    this.rooms = []; // their names; empty if there are none
+    this.room = ""; // the one that is shown, where only one is
+    this.statuses = new Map(); // by room: the status, and performance.now() when it arrived
     this.mel = false;
     this.source = null;
     document.addEventListener("visibilitychange", () => this.connect());
@@ -49,13 +50,16 @@ class Live extends EventTarget {
     const source = (this.source = new EventSource(`/api/v1/events${this.mel ? "?mel=true" : ""}`));
     source.addEventListener("live", (event) => {
       this.reachable = true;
-      this.running = JSON.parse(event.data).running;
-      this.status = null;
+      const { running, rooms } = JSON.parse(event.data);
+      this.running = running;
+      this.rooms = rooms;
+      if (!rooms.includes(this.room)) this.room = rooms[0] ?? "";
+      this.statuses.clear();
       this.changed();
     });
     source.addEventListener("status", (event) => {
-      this.status = JSON.parse(event.data);
-      this.at = performance.now();
+      const status = JSON.parse(event.data);
+      this.statuses.set(status.room, { status, at: performance.now() });
       this.changed();
     });
     for (const name of ["play_started", "play_ended", "music_unknown", "silence", "mel"]) {
@@ -63,7 +67,7 @@ class Live extends EventTarget {
     }
     source.onerror = () => {
       this.reachable = this.running = false;
-      this.status = null;
+      this.statuses.clear();
       this.changed();
       if (source.readyState === EventSource.CLOSED && this.source === source) setTimeout(() => this.source === source && this.connect(), 5000);
     };
@@ -71,25 +75,34 @@ class Live extends EventTarget {
 
   changed() { this.dispatchEvent(new Event("change")); }
 
-  /** The play that is heard, and its position now. */
-  get playing() { return this.status?.playing ?? null; }
+  get status() { return this.statusOf(this.room); }
+  get playing() { return this.playingIn(this.room); }
+  get position() { return this.positionIn(this.room); }
+  get text() { return this.textOf(this.room); }
 
-  get position() {
-    const play = this.playing;
+  statusOf(room) { return this.statuses.get(room)?.status ?? null; }
+
+  /** The play that is heard. */
+  playingIn(room) { return this.statusOf(room)?.playing ?? null; }
+
+  /** Its position now. */
+  positionIn(room) {
+    const play = this.playingIn(room);
     if (!play) return 0;
-    const position = play.position_s + ((performance.now() - this.at) / 1000) * play.speed;
+    const position = play.position_s + ((performance.now() - this.statuses.get(room).at) / 1000) * play.speed;
     return play.duration_s ? Math.min(position, play.duration_s) : position;
   }
 
   /** One line about what happens. */
-  get text() {
+  textOf(room) {
     if (!this.reachable) return "Connecting…";
     if (!this.running) return "Not listening";
-    if (!this.status) return "Waiting for sound";
+    const status = this.statusOf(room);
+    if (!status) return "Waiting for sound";
     return {
       "silence": "Silence", "no music": "No music", "searching": "Listening…", "playing": "Playing now",
       "unknown music": "Unknown music", "paused": "Paused", "disconnected": "Microphone disconnected",
-    }[this.status.state] ?? this.status.state;
+    }[status.state] ?? status.state;
   }
 }
 

@@ -39,9 +39,10 @@ document.addEventListener("click", (event) => {
 addEventListener("popstate", () => show(true));
 
 live.addEventListener("change", () => {
-  document.getElementById("pulse").classList.toggle("on", Boolean(live.status) && live.status.state !== "paused");
-  const play = live.playing;
-  if (play) announce(`Playing ${name(play.track)}`);
+  const heard = live.rooms.length ? live.rooms : [""];
+  document.getElementById("pulse").classList.toggle("on", heard.some((room) => live.statusOf(room) && live.statusOf(room).state !== "paused"));
+  const plays = heard.filter((room) => live.playingIn(room)).map((room) => `${name(live.playingIn(room).track)}${room && ` in ${room}`}`);
+  if (plays.length) announce(`Playing ${plays.join(", ")}`);
   else if (live.reachable) announce(live.text);
 });
 live.connect();

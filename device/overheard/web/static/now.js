@@ -4,6 +4,7 @@ import { api, live } from "./api.js";
 import { cover, el, icon, replace } from "./dom.js";
 import { clock, dayName, duration, length, midnight, name, percent } from "./format.js";
 import { playList } from "./plays.js";
+import { roomCards } from "./rooms.js";
 import { timeline } from "./timeline.js";
 
 export function nowView(signal) {
@@ -47,6 +48,17 @@ export function nowView(signal) {
   }
 
   function update() {
+    hero.className = live.rooms.length ? "rooms" : "hero";
+    if (live.rooms.length) {
+      const key = live.rooms.map((room) => `${room} ${live.textOf(room)} ${live.playingIn(room)?.track.id} ${live.playingIn(room)?.started_at}`).join("\n");
+      if (parts?.key !== key) {
+        parts = roomCards();
+        parts.key = key;
+        replace(hero, parts.nodes);
+      }
+      parts.update();
+      return;
+    }
     const play = live.playing;
     const key = play ? `${play.track.id} ${play.started_at}` : `${live.text} ${plays[0]?.id}`;
     if (parts?.key !== key) {
@@ -61,7 +73,7 @@ export function nowView(signal) {
   for (const event of ["play_started", "play_ended", "music_unknown"]) {
     live.addEventListener(event, () => isToday() && setTimeout(load, 300), { signal });
   }
-  const timer = setInterval(() => { if (live.playing && parts?.update) parts.update(live.playing); }, 1000);
+  const timer = setInterval(() => { if ((live.playing || live.rooms.length) && parts?.update) parts.update(live.playing); }, 1000);
   signal.addEventListener("abort", () => clearInterval(timer));
   update();
   load();

@@ -1,6 +1,6 @@
 // A list of plays, with what can be done with each.
 
-import { api } from "./api.js";
+import { api, live } from "./api.js";
 import { cover, el, icon, replace, svg, toast } from "./dom.js";
 import { clock, length, name, percent } from "./format.js";
 
@@ -34,7 +34,8 @@ function row(play, onChange) {
     onclick: () => change(play, { favourite: !play.favourite }, () => star.setAttribute("aria-pressed", String(play.favourite))),
   }, icon("star"));
   const tag = play.alternatives.length ? `or ${play.alternatives.length} more` : play.label !== null ? "named by you" : null;
-  const by = [play.track.artist, play.track.album].filter(Boolean).join(" · ");
+  const where = live.rooms.find((room) => play.source === room || play.source.startsWith(`${room}, `));
+  const by = [play.track.artist, play.track.album, where].filter(Boolean).join(" · ");
   item.append(
     el("div", { class: "play-row" },
       el("time", { datetime: play.started_at }, clock(started)),
@@ -111,12 +112,9 @@ async function explain(play, box, button) {
   } catch (error) { replace(box, el("p", {}, error.message)); }
 }
 
-// Between two searches, the running play is only compared with its own track. Such a check has no rival, and
-// stands one below the threshold, so that it cannot raise the score of the play.
-const isCheck = (look) => look.margin === 0 && Math.abs(look.threshold - look.score - 1) < 0.015;
-
+// Between two searches, the running play is only compared with its own track. Such a check has no score of its own.
 function evidence(looks) {
-  const searches = looks.filter((look) => !isCheck(look)), checks = looks.length - searches.length;
+  const searches = looks.filter((look) => !look.check), checks = looks.length - searches.length;
   const also = checks ? ` In between, ${checks === 1 ? "a check" : `${checks} checks`} against this track alone showed that it went on.` : "";
   if (!searches.length) return el("p", {}, also.trim());
   const best = searches.reduce((one, other) => (other.score > one.score ? other : one));
@@ -132,7 +130,7 @@ function chart(looks) {
   const x = (look) => 8 + ((width - 16) * look.after_s) / end, y = (score) => height - 8 - ((height - 16) * Math.max(0, score)) / top;
   const line = looks.map((look, i) => `${i ? "L" : "M"}${x(look).toFixed(1)} ${y(look.threshold).toFixed(1)}`).join("");
   const point = (look) => {
-    const check = isCheck(look);
+    const { check } = look;
     const text = check ? `checked after ${length(look.after_s)}` : `after ${length(look.after_s)}: ${look.score.toFixed(1)}`;
     return svg("circle", { class: check ? "check" : look.score >= look.threshold ? "hit" : "miss", cx: x(look), cy: y(check ? look.threshold : look.score), r: check ? 2.5 : 4 }, svg("title", {}, text));
   };

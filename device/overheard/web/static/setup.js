@@ -9,6 +9,7 @@ const IMPORTANT = ["listen.input", "listen.history", "listen.quiet_hours", "hist
 export function setupView(signal) {
   const packs = el("ul", { class: "packs" }), settings = el("dl", { class: "settings" }), others = el("dl", { class: "settings" });
   const note = el("p", { class: "soft" }), file = el("code");
+  const locked = el("p", { class: "lead", hidden: true }, "This page may not change the file, so that nobody can through it. Edit it on the computer that listens, and start overheard again there.");
 
   async function load() {
     try {
@@ -16,6 +17,7 @@ export function setupView(signal) {
       note.textContent = found.selected.length ? `The setting packs selects ${found.selected.join(", ")}; the switches have no effect.` : "overheard recognizes what is in these packs.";
       replace(packs, found.packs.map(pack));
       file.textContent = shown.file;
+      locked.hidden = shown.writable;
       const isMain = ({ name, origin }) => IMPORTANT.includes(name) || origin !== "default";
       replace(settings, shown.settings.filter(isMain).map(setting));
       replace(others, shown.settings.filter((one) => !isMain(one)).map(setting));
@@ -28,7 +30,7 @@ export function setupView(signal) {
   return [
     el("section", { class: "card", "aria-labelledby": "packs" }, el("div", { class: "head" }, el("h2", { id: "packs" }, "Packs"), note), packs),
     el("section", { class: "card", "aria-labelledby": "settings" },
-      el("div", { class: "head" }, el("h2", { id: "settings" }, "Settings"), el("span", { class: "soft" }, file)), settings,
+      el("div", { class: "head" }, el("h2", { id: "settings" }, "Settings"), el("span", { class: "soft" }, file)), locked, settings,
       el("details", {}, el("summary", {}, "All other settings"), others)),
     el("section", { class: "card", "aria-labelledby": "screen" },
       el("div", { class: "head" }, el("h2", { id: "screen" }, "On another screen"), el("a", { class: "button", href: "/now" }, icon("screen"), "Full screen")),

@@ -8,6 +8,7 @@ const SECONDS = 60, LOW_DB = -72, HIGH_DB = -8, LOWEST = -100;
 
 export function soundView(signal) {
   const canvas = el("canvas", { class: "spectrum", role: "img", "aria-label": "Log-mel spectrogram of the last minute; low frequencies at the bottom" });
+  const rooms = el("div", { class: "row", role: "group", "aria-label": "Room" });
   const picture = el("section", { class: "card", "aria-labelledby": "hears" },
     el("div", { class: "head" }, el("h2", { id: "hears" }, "What the microphone hears"), el("span", { class: "soft" }, "last minute")),
     canvas, el("div", { class: "axis", "aria-hidden": "true" }, el("span", {}, "1 minute ago"), el("span", {}, "now")));
@@ -35,7 +36,17 @@ export function soundView(signal) {
     if (held) controls.querySelector("button").focus();
   }
 
+  /** Buttons that choose the room, if there are several. */
+  function chooseRoom() {
+    rooms.hidden = !live.rooms.length;
+    if (rooms.childElementCount !== live.rooms.length) {
+      replace(rooms, live.rooms.map((room) => el("button", { class: "button", type: "button", onclick: () => { live.room = room; live.changed(); } }, room)));
+    }
+    [...rooms.children].forEach((button, i) => button.setAttribute("aria-pressed", String(live.rooms[i] === live.room)));
+  }
+
   function update() {
+    chooseRoom();
     const status = live.status;
     state.textContent = live.text;
     controls.hidden = !live.running;
@@ -63,7 +74,7 @@ export function soundView(signal) {
   live.addEventListener("change", update, { signal });
   spectrum(canvas, signal);
   update();
-  return [picture, el("div", { class: "split" },
+  return [rooms, picture, el("div", { class: "split" },
     el("section", { class: "card", "aria-labelledby": "input" }, el("h2", { id: "input" }, "Input"), state, hint, meter, levelText, facts, controls),
     el("section", { class: "card", "aria-labelledby": "cost" }, el("h2", { id: "cost" }, "Cost"), share, el("p", { class: "soft" }, "of one processor, so far"), stages, costs))];
 }
@@ -80,10 +91,12 @@ function fill(list, facts) {
 
 /** Draw the columns of the picture as they arrive; the newest is at the right. */
 function spectrum(canvas, signal) {
-  let context = null, colours = null;
-  live.addEventListener("mel", ({ detail: { columns, columns_per_s } }) => {
+  let context = null, colours = null, shown = "";
+  live.addEventListener("mel", ({ detail: { room, columns, columns_per_s } }) => {
+    if (room !== live.room) return;
     const bands = columns[0].length, width = SECONDS * columns_per_s;
-    if (canvas.width !== width || canvas.height !== bands) {
+    if (canvas.width !== width || canvas.height !== bands || shown !== room) {
+      shown = room;
       canvas.width = width; canvas.height = bands;
       context = canvas.getContext("2d");
       colours = palette();

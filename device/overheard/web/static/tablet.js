@@ -2,6 +2,7 @@
 (function () {
   "use strict";
   var play = null, at = 0, shown = "", stateText = "Connecting";
+  var plays = {}, where = ""; // the plays of all rooms, and the room of the one that is shown: it started last
   var STATES = {
     "silence": "Silence", "no music": "No music", "searching": "Listening", "playing": "Playing now",
     "unknown music": "Unknown music", "paused": "Paused", "disconnected": "Microphone disconnected"
@@ -19,7 +20,7 @@
     var now = new Date(), key = play ? play.track.id : "";
     put("clock", two(now.getHours()) + ":" + two(now.getMinutes()));
     document.body.className = play ? "" : "idle";
-    put("state", play ? (play.alternatives.length ? "Playing this, or a track with the same passage" : "Playing now") : "Now");
+    put("state", play ? (play.alternatives.length ? "Playing this, or a track with the same passage" : "Playing now") + (where ? " · " + where : "") : "Now");
     put("title", play ? play.track.title : stateText);
     put("artist", play ? play.track.artist : "");
     put("album", play ? play.track.album : "");
@@ -40,8 +41,15 @@
   }
 
   function status(data) {
-    play = data.playing;
-    at = new Date();
+    plays[data.room] = { play: data.playing, at: new Date() };
+    play = null;
+    for (var room in plays) {
+      if (plays[room].play && (!play || plays[room].play.started_at > play.started_at)) {
+        play = plays[room].play;
+        at = plays[room].at;
+        where = room;
+      }
+    }
     stateText = STATES[data.state] || data.state;
     draw();
   }
@@ -51,11 +59,13 @@
     source.addEventListener("status", function (event) { status(JSON.parse(event.data)); });
     source.addEventListener("live", function (event) {
       play = null;
+      plays = {};
       stateText = JSON.parse(event.data).running ? "Waiting for sound" : "Not listening";
       draw();
     });
     source.onerror = function () {
       play = null;
+      plays = {};
       stateText = "Connecting";
       draw();
       if (source.readyState === 2) { source.close(); setTimeout(connect, 5000); }

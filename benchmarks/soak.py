@@ -1,0 +1,217 @@
+"""Let `listen` hear simulated days, faster than time, and measure whether memory, descriptors or files grow.
+
+    python benchmarks/soak.py [--days 7] [--minutes 20] [--quick]
+
+Writes soak.json and soak.md into benchmarks/results. See benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.track_list import TrackEntry
+from overheard.commands import outputs
+from overheard.daemon import Pause, run_listen
+from overheard.demo.room import cafe
+from overheard.demo.synth import Piece, synthesize
+from overheard.errors import OverheardError
+from overheard.fingerprint.embedder import Embedder, fingerprint
+from overheard.fingerprint.model import Model, load_model
+from overheard.hear.resampler import to_int16
+from overheard.hear.source import SAMPLE_RATE, AudioSource, Block
+from overheard.live.client import LiveClient
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.unknown_store import UnknownStore
+from overheard.settings import Settings, load
+from overheard.sinks.history import HistorySink, read_plays
+from overheard.sinks.retention import RetentionSink
+from overheard.sinks.runner import Sink
+from overheard_bench import RESULTS, appliance_report, output
+from overheard_bench.environment import environment, model_facts
+from overheard_bench.process import memory_kb
+from overheard_bench.protocol import CACHE
+
+KEEP_DAYS = 2
+PIECE_S, N_KNOWN, N_UNKNOWN = 60.0, 10, 8
+FIRST_HOUR = 19  # of the first day, so that the first hour has everything
+MUSIC_HOURS = (8, 13, 19, 20)
+QUIET_DBFS = -75.0
+
+
+class Clock:
+    """The simulated time: what has been heard."""
+
+    def __init__(self) -> None:
+        self.now_s = time.time()
+
+    def __call__(self) -> float:
+        """Return the Unix time in seconds."""
+        return self.now_s
+
+
+class Days(AudioSource):
+    """Hours of quiet, and hours with music of the catalogue, other music, talk and quiet.
+
+    Parameters
+    ----------
+    clock : goes on with each second
+    n_hours : until the end
+    measure : called after each hour; returns whether there is time for another one
+    known, unknown : pieces
+    """
+
+    name = "simulated days"
+
+    def __init__(
+        self,
+        clock: Clock,
+        n_hours: int,
+        measure: Callable[[], bool],
+        known: Sequence[Piece],
+        unknown: Sequence[Piece],
+    ) -> None:
+        super().__init__()
+        self._clock, self._n_hours, self._measure = clock, n_hours, measure
+        rng = np.random.default_rng(3)
+        self._known, self._unknown = (
+            [to_int16(np.float32(0.5) * piece.waveform) for piece in p] for p in (known, unknown)
+        )
+        self._talk = to_int16((0.1 * cafe(rng, 120 * SAMPLE_RATE, SAMPLE_RATE)).astype(np.float32))
+        level = 10 ** (QUIET_DBFS / 20)
+        self._quiet = to_int16((level * rng.standard_normal(60 * SAMPLE_RATE)).astype(np.float32))
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield one second after the other, as fast as they are processed."""
+        for hour in range(self._n_hours):
+            sounds = self._music_hour(hour) if (FIRST_HOUR + hour) % 24 in MUSIC_HOURS else []
+            n_left = 3600
+            for sound in sounds:
+                for start in range(0, len(sound), SAMPLE_RATE):
+                    yield self._second(sound[start : start + SAMPLE_RATE])
+                    n_left -= 1
+            for second in range(n_left):
+                start = second % 60 * SAMPLE_RATE
+                yield self._second(self._quiet[start : start + SAMPLE_RATE])
+            if not self._measure():
+                return
+
+    def _music_hour(self, hour: int) -> list[Block]:
+        pause = self._quiet[: 10 * SAMPLE_RATE]
+        known = [self._known[(hour + i) % len(self._known)] for i in range(15)]
+        unknown = [self._unknown[(hour + i) % len(self._unknown)] for i in range(3)]
+        parts = [*known, self._talk, *unknown, self._talk, self._talk]
+        return [sound for part in parts for sound in (part, pause)]
+
+    def _second(self, block: Block) -> Block:
+        self._clock.now_s += 1.0
+        return block
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Listen, measure and write."""
+    args = parse(argv)
+    try:
+        with tempfile.TemporaryDirectory(prefix="overheard-soak-") as folder:
+            result = measure(args, Path(folder), load_model())
+    except OverheardError as error:
+        print(f"soak.py: {error}", file=sys.stderr)
+        return 2
+    output.publish(args.out, "soak", result, appliance_report.soak(result))
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--days", type=float, default=7.0, help="simulated days")
+    parser.add_argument("--minutes", type=float, default=60.0, help="processor time after which it ends")
+    parser.add_argument("--quick", action="store_true", help="two simulated hours, to try the script")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    args = parser.parse_args(argv)
+    args.hours = 2 if args.quick else round(24 * args.days)
+    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    return args
+
+
+def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
+    """Run the session, and return what was measured after each hour."""
+    os.environ.pop("XDG_RUNTIME_DIR", None)  # the live socket belongs to this run
+    chosen = {"data_dir": folder, "sinks.jsonl.enabled": True, "sinks.jsonl.max_mb": 0.02}
+    settings, _ = load(env={}, overrides={**chosen, "sinks.jsonl.keep": 1, "sinks.metrics.enabled": True})
+    known = [synthesize(600 + seed, PIECE_S) for seed in range(N_KNOWN)]
+    unknown = [synthesize(800 + seed, PIECE_S) for seed in range(N_UNKNOWN)]
+    recognizer = Recognizer(model, [open_pack(index(settings, model, known), model.digest)])
+    recognizer.unknown_store = UnknownStore(settings.unknown_path, model)
+    began_s, clock, hours = time.process_time(), Clock(), list[dict[str, float]]()
+    pause, stop = Pause(now=clock, elapsed=clock), threading.Event()
+    forget = outputs.unknown_forgetter(settings, recognizer)
+    retention = RetentionSink(settings.history_path, KEEP_DAYS, forget, clock, clock)
+
+    def hour_over() -> bool:
+        time.sleep(0.3)  # the sinks take what is in their queues
+        retention.idle()
+        with LiveClient(folder / "live.sock") as client:  # somebody opens the page
+            client.first("status", 5.0)
+        hours.append(state(folder))
+        return bool(time.process_time() - began_s < 60 * args.minutes)
+
+    sinks: list[Sink] = [HistorySink(settings.history_path, "simulated")]
+    sinks += outputs.open_enabled_sinks(settings, pause)
+    new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener)
+    monitors: list[Any] = [sink for sink in sinks if hasattr(sink, "publish_status")]
+    source = Days(clock, args.hours, hour_over, known, unknown)
+    del known, unknown  # the source has their samples
+    run_listen(
+        *(settings, source, sinks, stop, lambda: new_listener(""), clock, clock),
+        pause=pause,
+        monitors=monitors,
+    )
+    plays, count = read_plays(settings.history_path)
+    return {
+        **{"quick": args.quick, "hours": hours, "keep_days": KEEP_DAYS, "plays_kept": count},
+        **{"titles": len({play.title for play in plays}), "cpu_s": time.process_time() - began_s},
+        **{"environment": environment(), "model": model_facts(model)},
+    }
+
+
+def index(settings: Settings, model: Model, pieces: Sequence[Piece]) -> Path:
+    """Write a pack of the pieces."""
+    path, embedder = settings.packs_dir / "music.pack", Embedder(model)
+    entries = []
+    for piece in pieces:
+        cells, codes = model.encode_track(fingerprint(embedder, piece.waveform))
+        about = TrackEntry(
+            title=piece.title, path=piece.title, duration_s=PIECE_S, packed_cells=cells, codes=codes
+        )
+        entries.append(dataclasses.replace(about, artist=piece.artist))
+    path.parent.mkdir(parents=True)
+    write_pack(path, "music", model.digest, model.spec, entries)
+    return path
+
+
+def state(folder: Path) -> dict[str, float]:
+    """Return the memory and the descriptors of this process, and the size of what it wrote."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {
+        "resident_kb": memory_kb(os.getpid())["VmRSS"],
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

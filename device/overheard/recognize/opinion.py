@@ -1,0 +1,125 @@
+"""Follow a second opinion on whether there is music, which embeddings give where the music detector is wrong.
+
+The fingerprint network is trained on music in noise, so that its embeddings tell music from everything else
+better than the detector, whose network is small. But an embedding costs as much as many seconds of the
+detector, so that few are made for this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections import deque
+
+from overheard.catalogue.search import IntArray
+from overheard.fingerprint.frontend import FloatArray
+from overheard.recognize.opinion_table import N_HEARD, OpinionTable
+
+HEARD_FRAMES = 256  # 8 s; what is older does not count
+APART_FRAMES = 12  # segments that are nearer to each other say the same
+
+
+class Verdict(enum.Enum):
+    """What the embeddings say."""
+
+    MUSIC = "music"
+    UNSURE = "unsure"
+    NO_MUSIC = "no music"
+
+
+@dataclasses.dataclass(frozen=True)
+class OpinionRules:
+    """When sound is embedded only for an opinion: waits in seconds; the last one of each repeats.
+
+    Attributes
+    ----------
+    onset_s : while the detector hears music
+    unsure_s : while it hears none, and the opinion does not say for certain that there is none
+    denied_s : while both say that there is none
+    first_s : after a stretch of sound begins, or the detector hears music no longer
+    changed_s : after a change of the sound, at the latest
+    """
+
+    onset_s: tuple[float, ...] = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
+    unsure_s: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)
+    denied_s: tuple[float, ...] = (3.0, 6.0, 10.0)
+    first_s: float = 2.5
+    changed_s: float = 3.0
+
+
+class SecondOpinion:
+    """Follows the opinion on one stretch of sound after the other, and says when to ask for more.
+
+    Parameters
+    ----------
+    table : of the model's space
+    rules : OpinionRules
+    """
+
+    def __init__(self, table: OpinionTable, rules: OpinionRules | None = None) -> None:
+        self._table, self._rules = table, rules or OpinionRules()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with a new stretch of sound."""
+        self._heard: deque[tuple[int, float]] = deque(maxlen=N_HEARD)  # segment, log-odds
+        self._music = False  # hears the detector
+        self._n_asked, self._asked_in = 0, ""
+        self._next_s: float | None = None
+
+    @property
+    def log_odds(self) -> float:
+        """Log-odds of music in the last segments that were embedded; 0 without any."""
+        n = len(self._heard)
+        return math.fsum(odds for _, odds in self._heard) / n * float(self._table.gains[n - 1]) if n else 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The opinion on the last segments that were embedded."""
+        odds, table = self.log_odds, self._table
+        if not self._heard or table.no_music < odds < table.music:
+            return Verdict.UNSURE
+        return Verdict.MUSIC if odds >= table.music else Verdict.NO_MUSIC
+
+    def add(self, starts: IntArray, embeddings: FloatArray) -> None:
+        """Learn embeddings ``(n, dim)`` of segments that start at these frames of the stretch, in order."""
+        last = self._heard[-1][0] if self._heard else -APART_FRAMES
+        for start, odds in zip(starts.tolist(), self._table.log_odds(embeddings).tolist(), strict=True):
+            if start >= last + APART_FRAMES:
+                self._heard.append((start, odds))
+                last = start
+        while self._heard and self._heard[0][0] < last - HEARD_FRAMES:
+            self._heard.popleft()
+
+    def n_due(self, now_s: float, music: bool, changed: bool) -> int:
+        """Return how many of the newest segments to embed now; `music` says the detector.
+
+        A single one shows that nothing is new; two are more certain.
+        """
+        begins, ends = music and not self._music, self._music and not music
+        self._music = music
+        if begins:
+            self._heard.clear()  # is about what was before
+            self._next_s = now_s
+        elif self._next_s is None or ends:
+            self._next_s = now_s + self._rules.first_s
+        elif changed:
+            self._next_s = min(self._next_s, now_s + self._rules.changed_s)
+        return 0 if now_s < self._next_s else 2 if music else 1
+
+    def asked(self, now_s: float) -> None:
+        """Note that sound was embedded for :meth:`n_due`."""
+        rules = self._rules
+        denied = self.verdict is Verdict.NO_MUSIC
+        name = "onset_s" if self._music else "denied_s" if denied else "unsure_s"
+        if name != self._asked_in:
+            self._n_asked, self._asked_in = 0, name
+        waits_s = getattr(rules, name)
+        self._next_s = now_s + waits_s[min(self._n_asked, len(waits_s) - 1)]
+        self._n_asked += 1
+
+    def is_music(self, music: bool) -> bool:
+        """Return whether there is music; where the opinion is unsure, the detector's `music` decides."""
+        verdict = self.verdict
+        return music if verdict is Verdict.UNSURE else verdict is Verdict.MUSIC

@@ -1,0 +1,95 @@
+"""Convert between the seconds of the source and those of the music, which may play faster or slower.
+
+Plays are tracked on the clock of the music: there a track plays on with one second per second at any speed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from overheard.events import Event, Match, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated
+from overheard.recognize.speed_warp import NORMAL, Speed
+
+MAX_PACES = 64  # that are remembered
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pace:
+    """A stretch of the music's clock with one speed.
+
+    Attributes
+    ----------
+    from_s : where it begins, on the music's clock
+    music_s, source_s : a moment on both clocks
+    speed : seconds of music per second of the source
+    """
+
+    from_s: float
+    music_s: float
+    source_s: float
+    speed: Speed
+
+
+class MusicClock:
+    """The clock of the music. It starts as the source's and runs like it until the speed changes."""
+
+    def __init__(self) -> None:
+        self._paces = [_Pace(float("-inf"), 0.0, 0.0, NORMAL)]
+
+    @property
+    def speed(self) -> Speed:
+        """The present speed of the music."""
+        return self._paces[-1].speed
+
+    def change(self, at_s: float, speed: Speed, from_s: float | None = None) -> None:
+        """Run at another speed from now on.
+
+        Parameters
+        ----------
+        at_s : second of the music that stays the same moment
+        speed : of the music
+        from_s : second of the music from which on it had this speed already; `at_s` by default
+        """
+        source_s = self.source_s(at_s)
+        first_s = at_s if from_s is None else min(from_s, at_s)
+        self._paces = [*self._paces[-MAX_PACES + 1 :], _Pace(first_s, at_s, source_s, speed)]
+
+    def music_s(self, source_s: float) -> float:
+        """Return the second of the music that is heard at a second of the source, at the present speed."""
+        pace = self._paces[-1]
+        return pace.music_s + (source_s - pace.source_s) * pace.speed.tempo
+
+    def source_s(self, music_s: float) -> float:
+        """Return the second of the source at which a second of the music was heard."""
+        pace = self._pace_at(music_s)
+        return pace.source_s + (music_s - pace.music_s) / pace.speed.tempo
+
+    def _pace_at(self, music_s: float) -> _Pace:
+        return next((pace for pace in reversed(self._paces) if pace.from_s <= music_s), self._paces[0])
+
+    def play(self, play: Play) -> Play:
+        """Return a play of the music's clock with times of the source, and with its speed."""
+        if len(self._paces) == 1:
+            return play
+        start_s, end_s = self.source_s(play.start_s), self.source_s(play.end_s)
+        speed = self._pace_at(play.start_s).speed.tempo
+        return dataclasses.replace(play, start_s=start_s, end_s=end_s, speed=speed)
+
+    def match(self, match: Match) -> Match:
+        """Return a match of the music's clock with times of the source."""
+        start_s, end_s = self.source_s(match.start_s), self.source_s(match.end_s)
+        return dataclasses.replace(match, start_s=start_s, end_s=end_s)
+
+    def event(self, event: Event) -> Event:
+        """Return an event of the music's clock with times of the source."""
+        if len(self._paces) == 1:
+            return event
+        if isinstance(event, PlayStarted | PlayUpdated):
+            return dataclasses.replace(event, play=self.play(event.play))
+        if isinstance(event, PlayEnded):
+            looks = tuple(dataclasses.replace(look, at_s=self.source_s(look.at_s)) for look in event.looks)
+            return PlayEnded(self.play(event.play), looks)
+        if isinstance(event, MusicUnknown):
+            start_s, end_s = self.source_s(event.start_s), self.source_s(event.end_s)
+            return dataclasses.replace(event, start_s=start_s, end_s=end_s)
+        return dataclasses.replace(event, start_s=self.source_s(event.start_s))

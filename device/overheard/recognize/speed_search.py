@@ -1,0 +1,171 @@
+"""Find the speed at which unknown music is recognized."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from overheard.catalogue.search import IntArray
+from overheard.events import Match
+from overheard.fingerprint.spec import FingerprintSpec
+from overheard.recognize.engine import Engine
+from overheard.recognize.sound import Stretch
+from overheard.recognize.speed_warp import Speed
+from overheard.recognize.stages import StageTimes
+from overheard.recognize.window_match import Found, WindowMatcher
+from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_STEP_FRAMES, Windows
+
+# Log-odds that a match at another speed loses. Each of the speeds is another chance of a false positive.
+STRICTER = 3.0
+FASTEST = 1.085  # speed that is found
+CERTAIN_ABOVE = 5.0  # score over the threshold from which no more speeds are tried
+FINE_STEPS = (0.01, 0.005, 0.0025)  # of the speed, one after the other
+MAX_COMPARED = 6  # segments for which the network runs at each speed
+
+
+@dataclasses.dataclass(frozen=True)
+class AtSpeed:
+    """A stretch without the speed of its music, and the best match there, with the stricter score."""
+
+    stretch: Stretch
+    found: Found
+
+    @property
+    def lead(self) -> float:
+        """Score of the match over the threshold."""
+        match = self.found.match
+        return -math.inf if match is None else match.score - match.threshold
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the music is recognized at this speed."""
+        return self.found.match is not None and self.found.match.accepted
+
+
+class SpeedSearch:
+    """Matches sound at other speeds than the present one.
+
+    Parameters
+    ----------
+    windows : of searches; these are as long in the sound, however long that makes them in the track
+    spec : parameters of the fingerprints
+    times : counts the processor time of the matches
+    refined_below : score under the threshold from which the speed is estimated
+    """
+
+    def __init__(
+        self, windows: Windows, spec: FingerprintSpec, times: StageTimes, refined_below: float
+    ) -> None:
+        step = CLIP_STEP_FRAMES if windows.single else RECORDING_STEP_FRAMES
+        longer = dataclasses.replace(windows, length_s=windows.length_s * FASTEST, step_frames=step)
+        self._matcher, self._spec = WindowMatcher(longer, spec, times), spec
+        self._refined_below = refined_below
+
+    def best(
+        self, stretch: Stretch, last: int, engine: Engine, speeds: Iterable[Speed], length_s: float
+    ) -> AtSpeed | None:
+        """Return the best match at one of some speeds, or None, for the window that ends with a segment.
+
+        The speed is then estimated more precisely. It costs a window for each speed, and one more for the
+        estimate.
+
+        Parameters
+        ----------
+        last : the segment
+        length_s : of the window at most; may be infinite
+        """
+        best: AtSpeed | None = None
+        for speed in speeds:
+            found = self._at(stretch, last, engine, speed, length_s)
+            if best is None or found.lead > best.lead:
+                best = found
+            if best.lead >= CERTAIN_ABOVE:
+                break
+        match = None if best is None else best.found.match
+        if best is None or match is None or best.lead < -self._refined_below:
+            return None
+        speed = self._refined(best, match, engine)
+        if speed != best.stretch.speed:
+            again = self._at(stretch, last, engine, speed, length_s)
+            best = max(best, again, key=lambda each: each.lead)
+        return AtSpeed(best.stretch, stricter(best.found))
+
+    def _at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
+        frame = stretch.last_frame(last)
+        view = stretch.at(speed, frame)
+        limit_s = length_s if math.isfinite(length_s) else None
+        return AtSpeed(view, self._matcher.last(view, view.start_at(frame), engine, length_s=limit_s))
+
+    def _refined(self, near: AtSpeed, match: Match, engine: Engine) -> Speed:
+        """Return the speed at which the segments of a match are most similar to those of its track."""
+        number = self._number(near, match, engine)
+        speed, step_by = near.stretch.speed, FINE_STEPS
+        compare = _Comparison(near.stretch, match, number, engine, self._spec)
+        best = compare.similarity(speed)
+        for step in step_by:
+            for factor in (1 + step, 1 - step):
+                other = Speed(speed.tempo * factor, speed.pitch * factor)
+                similarity = compare.similarity(other)
+                if similarity > best:
+                    best, speed = similarity, other
+                    break
+        return speed
+
+    def _number(self, near: AtSpeed, match: Match, engine: Engine) -> int:
+        """Return the number of a match's track, which is among those of the window's candidates."""
+        index = engine.index
+        segments = near.stretch.search(near.stretch.searched, engine).segments.ravel()
+        tracks = np.unique(np.searchsorted(index.first_segment, segments[segments >= 0], side="right") - 1)
+        numbers: list[int] = tracks.tolist()
+        return next(number for number in numbers if index.track(number).id == match.track.id)
+
+
+class _Comparison:
+    """Compares a window with one track where it lies, at different speeds."""
+
+    def __init__(
+        self, stretch: Stretch, match: Match, number: int, engine: Engine, spec: FingerprintSpec
+    ) -> None:
+        self._stretch, self._engine, self._spec = stretch, engine, spec
+        rate = spec.frontend.frames_per_s
+        begin, end = ((second - stretch.origin_s) * rate for second in (match.start_s, match.end_s))
+        middle = (begin + end) / 2
+        self._frame = middle / stretch.speed.tempo  # of the sound, at any speed
+        self._position = match.offset_s * rate + middle - begin  # in the track, there
+        self._span = end - begin  # frames of the track
+        self._first, self._end = engine.index.first_segment[number : number + 2]
+
+    def similarity(self, speed: Speed) -> float:
+        """Return the mean similarity of the window's segments to the track's at a speed."""
+        view = self._stretch.at(speed, self._frame)
+        offset = self._position - self._frame * speed.tempo
+        slots = self._slots(view, offset)
+        if not len(slots):
+            return 0.0
+        starts = np.rint(slots * self._spec.hop_frames - offset).astype(np.int64)
+        embeddings = view.embed(starts, self._engine).embeddings
+        similar = np.diag(self._engine.index.similarities(embeddings, self._first + slots))
+        return float(similar.mean())
+
+    def _slots(self, view: Stretch, offset: float) -> IntArray:
+        """Return the track's segments in the window."""
+        hop, n = self._spec.hop_frames, self._spec.n_frames
+        low = max(view.first_start, self._position - offset - self._span / 2)
+        high = min(view.last_start, self._position - offset + self._span / 2 - n)
+        first, last = int(np.ceil((low + offset) / hop)), int(np.floor((high + offset) / hop))
+        slots = np.arange(max(0, first), min(int(self._end - self._first) - 1, last) + 1)
+        if len(slots) <= MAX_COMPARED:
+            return slots
+        return slots[np.rint(np.linspace(0, len(slots) - 1, MAX_COMPARED)).astype(np.int64)]
+
+
+def stricter(found: Found) -> Found:
+    """Return what was found at another speed, with the score that it is worth."""
+    if found.match is None:
+        return found
+    return dataclasses.replace(
+        found, match=dataclasses.replace(found.match, score=found.match.score - STRICTER)
+    )

@@ -1,0 +1,291 @@
+"""Music that plays too fast or too slow, from the sound to the plays."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.track_list import TrackEntry
+from overheard.demo.room import cafe
+from overheard.demo.synth import synthesize
+from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, Silence, Track
+from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
+from overheard.fingerprint.frontend import FloatArray, log_mel
+from overheard.fingerprint.model import default_model
+from overheard.fingerprint.spec import SPEC
+from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.speed_clock import MusicClock
+from overheard.recognize.speed_plan import SPEEDS, SpeedPlan, SpeedRules
+from overheard.recognize.speed_warp import NORMAL, Speed, slowed
+from overheard.sinks.terminal import to_line
+
+RATE = 8000
+BLOCK = RATE // 4
+SONG_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def songs() -> list[FloatArray]:
+    return [synthesize(seed, SONG_S).waveform for seed in range(300, 304)]
+
+
+@pytest.fixture(scope="module")
+def recognizer(songs: list[FloatArray], tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
+    """Songs 0 to 2 are in the catalogue."""
+    model, path = default_model(), tmp_path_factory.mktemp("packs") / "songs.pack"
+    write_songs(path, songs[:3])
+    return Recognizer(model, [open_pack(path, model.digest)])
+
+
+def write_songs(path: Path, songs: list[FloatArray]) -> None:
+    model, entries = default_model(), []
+    for number, song in enumerate(songs):
+        cells, codes = model.encode_track(fingerprint(Embedder(model), song))
+        entries.append(
+            TrackEntry(
+                title=str(number),
+                artist="",
+                path=f"{number}.wav",
+                duration_s=len(song) / RATE,
+                packed_cells=cells,
+                codes=codes,
+            )
+        )
+    write_pack(path, "songs", model.digest, model.spec, entries)
+
+
+def at_speed(song: FloatArray, speed: float, begin_s: float = 0.0, end_s: float = SONG_S) -> FloatArray:
+    """Play a part of a song at a speed, in a café."""
+    part = song[round(begin_s * RATE) : round(end_s * RATE)]
+    music = part if speed == 1 else soxr.resample(part, RATE * speed, RATE)
+    noise = cafe(np.random.default_rng(3), len(music), RATE)
+    noise *= np.sqrt(np.mean(music**2) / np.mean(noise**2)) * 10 ** (-10 / 20)
+    mixed = music + noise
+    return (0.5 * mixed / np.abs(mixed).max()).astype(np.float32)
+
+
+def hear(recognizer: Recognizer, waveform: FloatArray) -> list[Event]:
+    listener = recognizer.listener()
+    events: list[Event] = []
+    for first in range(0, len(waveform), BLOCK):
+        events += listener.process(waveform[first : first + BLOCK])
+    return events + listener.finish()
+
+
+def ended(events: list[Event]) -> list[Play]:
+    return [event.play for event in events if isinstance(event, PlayEnded)]
+
+
+# Frames
+
+
+@pytest.mark.parametrize("speed", [0.94, 1.06])
+def test_slowed_frames_are_those_of_the_track_at_its_own_speed(songs: list[FloatArray], speed: float) -> None:
+    spec, part = SPEC.frontend, songs[0][: 10 * RATE]
+    original = log_mel(part, spec)
+    faster = log_mel(soxr.resample(part, RATE * speed, RATE).astype(np.float32), spec)
+    positions = np.arange(250) / speed
+    undone = slowed(faster, positions, speed, spec)
+    bands = slice(5, 90)
+
+    def correlation(one: FloatArray) -> float:
+        return float(np.corrcoef(one[:250, bands].ravel(), original[:250, bands].ravel())[0, 1])
+
+    assert correlation(undone) > 0.97
+    assert correlation(faster[:250]) < 0.8
+    assert correlation(slowed(faster, positions, 1.0, spec)) < 0.9  # in time alone
+
+
+def test_bands_above_the_highest_frequency_of_the_sound_are_empty() -> None:
+    frames = np.zeros((4, 96), np.float32)
+    found = slowed(frames, np.arange(4.0), 1.06, SPEC.frontend)
+    assert (found[:, -1] < -90).all()
+    assert (found[:, :90] == 0).all()
+    assert (slowed(frames, np.arange(4.0), 0.94, SPEC.frontend) == 0).all()
+
+
+# Recordings
+
+
+@pytest.mark.parametrize("speed", [0.92, 0.97, 1.04, 1.08])
+def test_a_clip_at_another_speed_is_recognized_with_speed_and_position(
+    recognizer: Recognizer, songs: list[FloatArray], speed: float
+) -> None:
+    found = recognizer.identify(at_speed(songs[1], speed, 20.0, 30.0))
+    (play,) = found.plays
+    assert play.track.title == "1"
+    assert play.speed == pytest.approx(speed, abs=0.006)
+    assert play.position_s(0.0) == pytest.approx(20.0, abs=0.4)
+    assert play.position_s(10.0) == pytest.approx(20.0 + 10 * speed, abs=0.4)
+    assert play.end_s <= found.duration_s
+
+
+def test_a_clip_at_the_tracks_own_speed_costs_nothing_more(
+    recognizer: Recognizer, songs: list[FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = Counter(recognizer, monkeypatch)
+    (play,) = recognizer.identify(at_speed(songs[1], 1.0, 20.0, 30.0)).plays
+    assert play.speed == 1.0
+    known = counter.n
+    assert recognizer.identify(at_speed(songs[3], 1.0, 20.0, 30.0)).plays == ()
+    assert counter.n - known <= 6 * known
+
+
+def test_unknown_music_is_recognized_at_no_speed(recognizer: Recognizer, songs: list[FloatArray]) -> None:
+    for speed in (0.94, 0.97, 1.0, 1.03, 1.06):
+        for begin_s in (0.0, 20.0, 40.0):
+            clip = at_speed(songs[3], speed, begin_s, begin_s + 10)
+            assert recognizer.identify(clip).verdict == "unknown"
+
+
+def test_a_long_recording_at_another_speed_is_one_play(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    found = recognizer.identify(np.concatenate([at_speed(songs[3], 1.0), at_speed(songs[2], 1.05)]))
+    (play,) = found.plays
+    assert play.track.title == "2"
+    assert play.speed == pytest.approx(1.05, abs=0.006)
+    assert play.position_s(60.0) == pytest.approx(0.0, abs=0.8)
+    assert play.end_s == pytest.approx(60 + 60 / 1.05, abs=2.5)
+
+
+# Listening
+
+
+@pytest.mark.parametrize("speed", [0.95, 1.04])
+def test_a_track_at_another_speed_is_one_play(
+    recognizer: Recognizer, songs: list[FloatArray], speed: float
+) -> None:
+    events = hear(recognizer, at_speed(songs[0], speed))
+    (play,) = ended(events)
+    assert play.track.title == "0"
+    assert play.speed == pytest.approx(speed, abs=0.006)
+    assert play.start_s < 45
+    assert play.end_s == pytest.approx(SONG_S / speed, abs=2.5)
+    for at_s in (play.start_s, play.end_s):
+        assert play.position_s(at_s) == pytest.approx(speed * at_s, abs=0.6)
+    started = [event.play for event in events if isinstance(event, PlayStarted)]
+    assert [one.start_s for one in started] == [play.start_s]
+
+
+def test_the_speed_of_the_last_track_is_tried_first(recognizer: Recognizer, songs: list[FloatArray]) -> None:
+    parts = [at_speed(songs[number], 0.95) for number in (0, 1, 2)]
+    evening = [*parts, at_speed(songs[1], 1.0)]
+    plays = ended(hear(recognizer, np.concatenate(evening)))
+    assert [play.track.title for play in plays] == ["0", "1", "2", "1"]
+    assert [play.speed for play in plays] == pytest.approx([0.95, 0.95, 0.95, 1.0], abs=0.006)
+    begins_s = np.cumsum([0, *map(len, evening)]) / RATE
+    for play, begin_s in zip(plays, begins_s, strict=False):
+        assert play.position_s(begin_s) == pytest.approx(0.0, abs=0.8)
+    assert all(play.start_s - begin_s < 13 for play, begin_s in zip(plays[1:], begins_s[1:], strict=False))
+
+
+def test_a_play_at_another_speed_survives_a_pause(recognizer: Recognizer, songs: list[FloatArray]) -> None:
+    music = at_speed(songs[0], 1.04)
+    half = 45 * RATE
+    with_pause = np.concatenate([music[:half], np.zeros(3 * RATE, np.float32), music[half:]])
+    assert {play.track.title for play in ended(hear(recognizer, with_pause))} == {"0"}
+
+
+def test_unknown_music_at_another_speed_stays_unknown(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    events = hear(recognizer, at_speed(songs[3], 1.03))
+    assert [type(event) for event in events] == [MusicUnknown]
+
+
+class Counter:
+    """Counts the segments that the network embeds."""
+
+    def __init__(self, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.n = 0
+        self._query = recognizer.embedder.query
+        monkeypatch.setattr(recognizer.embedder, "query", self.query)
+
+    def query(self, segments: FloatArray) -> Queries:
+        self.n += len(segments)
+        return self._query(segments)
+
+
+# When to compare at which speed
+
+
+def ask(plan: SpeedPlan, *moments_s: float) -> list[float | None]:
+    found = [plan.due(now_s) for now_s in moments_s]
+    return [None if speed is None else speed.tempo for speed in found]
+
+
+def test_unknown_music_is_compared_at_one_speed_after_the_other() -> None:
+    plan = SpeedPlan(SpeedRules(first_s=7, known_first_s=3, hop_s=4, n_saved=4, refill_s=45))
+    plan.onset(100.0)
+    assert ask(plan, 101, 106.9) == [None, None]  # the music may be recognized yet
+    assert ask(plan, 107, 108, 111, 115, 119) == [SPEEDS[0], None, SPEEDS[1], SPEEDS[2], SPEEDS[3]]
+    assert ask(plan, 123, 130, 140) == [None, None, None]  # nothing is left
+    assert ask(plan, 153, 160, 198) == [SPEEDS[0], None, SPEEDS[1]]
+
+
+def test_music_that_changes_often_does_not_cost_more() -> None:
+    plan = SpeedPlan(SpeedRules(first_s=7, n_saved=4, refill_s=45))
+    n = 0
+    for second in range(3600):
+        if second % 20 == 0:
+            plan.onset(float(second))
+        n += plan.due(float(second)) is not None
+    assert n <= 4 + 3600 / 45
+
+
+def test_the_speed_that_was_recognized_last_comes_first_and_early() -> None:
+    plan = SpeedPlan(SpeedRules(first_s=7, known_first_s=3, hop_s=4, n_saved=4, refill_s=45))
+    plan.succeeded(Speed.of(1.043))
+    plan.onset(100.0)
+    assert ask(plan, 102, 103, 105, 107, 111) == [None, 1.043, None, SPEEDS[0], SPEEDS[1]]
+
+
+# The music's clock
+
+TRACK = Track("id", "Alpha", "Ann", "", "", "pack", 200.0)
+
+
+def test_a_clock_converts_between_the_source_and_the_music() -> None:
+    clock = MusicClock()
+    assert clock.music_s(12.5) == clock.source_s(12.5) == 12.5
+    clock.change(20.0, Speed.of(1.05), from_s=10.0)
+    assert clock.music_s(30.0) == pytest.approx(20 + 10 * 1.05)
+    assert clock.source_s(clock.music_s(33.3)) == pytest.approx(33.3)
+    assert clock.source_s(12.0) == pytest.approx(20 - 8 / 1.05)  # it had this speed already
+    assert clock.source_s(8.0) == 8.0
+    clock.change(clock.music_s(40.0), NORMAL)
+    assert clock.music_s(50.0) == pytest.approx(20 + 20 * 1.05 + 10)
+    assert clock.source_s(clock.music_s(50.0)) == pytest.approx(50)
+    assert clock.source_s(30.5) == pytest.approx(30)
+
+
+def test_events_have_the_times_of_the_source_and_the_speed() -> None:
+    clock = MusicClock()
+    play = Play(TRACK, 20.0, 41.0, 62.0, 5.0, 0.9)
+    assert clock.event(PlayEnded(play)) == PlayEnded(play)
+    clock.change(20.0, Speed.of(1.05), from_s=20.0)
+    event = clock.event(PlayEnded(play))
+    assert isinstance(event, PlayEnded)
+    assert (event.play.start_s, event.play.end_s) == (20.0, 40.0)
+    assert event.play.position_s(event.play.end_s) == pytest.approx(62 + 21)
+    assert clock.event(Silence(41.0)) == Silence(40.0)
+    assert clock.event(MusicUnknown(20.0, 41.0)) == MusicUnknown(20.0, 40.0)
+
+
+def test_the_clock_forgets_speeds_of_long_ago() -> None:
+    clock = MusicClock()
+    for number in range(1000):
+        clock.change(float(number), Speed.of(1.03 if number % 2 else 0.97))
+    assert math.isfinite(clock.source_s(1.0))
+    assert clock.source_s(clock.music_s(2000.0)) == pytest.approx(2000)
+
+
+def test_the_terminal_shows_the_speed() -> None:
+    play = Play(TRACK, 10.0, 30.0, 62.0, 5.0, 0.93, speed=1.032)
+    assert (to_line(PlayStarted(play), 0.0) or "").endswith("Ann - Alpha  (at 1:02, 93%, speed +3.2%)")

@@ -1,0 +1,136 @@
+"""`overheard listen` in two rooms with real audio: each room hears the monitor of a null sink of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from test_listen import (
+    SINK,
+    TIMEOUT_S,
+    Listening,
+    listening,
+    music,
+    overheard,
+    pactl,
+    play_into_sink,
+    pulse,
+    python_path,
+    unload_sink,
+)
+
+from overheard.sinks.history import read_plays
+
+__all__ = ["listening", "music", "pulse"]  # fixtures
+
+pytestmark = pytest.mark.slow
+BATH = "overheard_bath"
+LOAD_BATH = ("load-module", "module-null-sink", f"sink_name={BATH}", "rate=48000", "channels=2")
+ROOMS = ("--room", f"kitchen=pulse:{SINK}.monitor", "--room", f"bath=pulse:{BATH}.monitor")
+Start = Callable[..., Listening]
+
+
+@pytest.fixture
+def bath(pulse: dict[str, str]) -> Iterator[str]:
+    pactl(pulse, *LOAD_BATH)
+    yield BATH
+    unload_sink(pulse, BATH)
+
+
+def recorded(env: dict[str, str]) -> set[str]:
+    """Return the names of the sources that are recorded now."""
+    sources = {
+        str(row["index"]): row["name"] for row in json.loads(pactl(env, "-f", "json", "list", "sources"))
+    }
+    streams = json.loads(pactl(env, "-f", "json", "list", "source-outputs"))
+    return {str(sources.get(str(row["source"]))) for row in streams}
+
+
+def until(condition: Callable[[], object], description: str) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < end, description
+        time.sleep(0.1)
+
+
+def started(listen: Listening, room: str) -> list[str]:
+    return [
+        event["play"]["track"]["title"]
+        for event in list(listen.events)
+        if event["event"] == "play_started" and event.get("room") == room
+    ]
+
+
+def test_two_rooms_hear_two_tracks_at_the_same_time(
+    pulse: dict[str, str], music: tuple[Path, list], listening: Start, bath: str, tmp_path: Path
+):
+    data, pieces = music
+    listen = listening(*ROOMS)
+    both = {f"{SINK}.monitor", f"{BATH}.monitor"}
+    until(lambda: recorded(pulse) == both, "both rooms are not recorded")
+    folders = [tmp_path / name for name in ("kitchen", "bath")]
+    for folder in folders:
+        folder.mkdir()
+    players = [
+        play_into_sink(pulse, pieces[0], 10.0, folders[0], SINK),
+        play_into_sink(pulse, pieces[1], 10.0, folders[1], BATH),
+    ]
+    try:
+        listen.wait_for(lambda: started(listen, "kitchen") == [pieces[0].title], "play in the kitchen")
+        listen.wait_for(lambda: started(listen, "bath") == [pieces[1].title], "play in the bath")
+        done = subprocess.run(
+            [*overheard(data), "status", "--json"], env=pulse | python_path(), capture_output=True, text=True
+        )
+        rooms = json.loads(done.stdout)["rooms"]
+        assert {room["room"]: room["state"] for room in rooms} == {"kitchen": "playing", "bath": "playing"}
+    finally:
+        for player in players:
+            player.kill()
+            player.wait()
+    assert listen.stop() == 0
+    assert [line.strip() for line in listen.errors] == [
+        f"overheard: listening to kitchen: pulse:{SINK}.monitor",
+        f"overheard: listening to bath: pulse:{BATH}.monitor",
+    ]
+    rows = read_plays(data / "history.sqlite")[0]
+    assert {(row.source, row.title) for row in rows[-2:]} == {
+        ("kitchen", pieces[0].title),
+        ("bath", pieces[1].title),
+    }
+
+
+def test_a_room_that_loses_its_source_waits_for_it_and_hears_no_other(
+    pulse: dict[str, str], music: tuple[Path, list], listening: Start, tmp_path: Path
+):
+    """The bath is missing at first, comes, goes and comes back; the kitchen hears its music all the time."""
+    _, pieces = music
+    listen = listening(*ROOMS)
+    until(lambda: recorded(pulse) == {f"{SINK}.monitor"}, "the kitchen is not recorded alone")
+    listen.wait_for(
+        lambda: listen.logged("bath: the sound server has no source"), "report of the missing one"
+    )
+    player = play_into_sink(pulse, pieces[2], 5.0, tmp_path, SINK)
+    try:
+        pactl(pulse, *LOAD_BATH)
+        until(lambda: recorded(pulse) == {f"{SINK}.monitor", f"{BATH}.monitor"}, "the bath is not heard")
+        listen.wait_for(
+            lambda: listen.logged("bath: pulse:overheard_bath.monitor is connected"), "connection"
+        )
+        listen.wait_for(lambda: started(listen, "kitchen") == [pieces[2].title], "play in the kitchen")
+        unload_sink(pulse, BATH)
+        listen.wait_for(lambda: listen.logged("bath: pulse:overheard_bath.monitor is gone"), "its loss")
+        time.sleep(8)  # the sound server connects it to the music of the kitchen
+        pactl(pulse, *LOAD_BATH)
+        until(lambda: recorded(pulse) == {f"{SINK}.monitor", f"{BATH}.monitor"}, "the bath does not return")
+    finally:
+        player.kill()
+        player.wait()
+    assert listen.stop() == 0
+    assert started(listen, "bath") == []
+    assert started(listen, "kitchen") == [pieces[2].title]
+    assert not listen.logged("overheard: kitchen"), "nothing happened to the kitchen"
+    unload_sink(pulse, BATH)
