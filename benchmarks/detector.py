@@ -21,7 +21,7 @@ from overheard_bench import RESULTS, detector, detector_report, output
 from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
 from overheard_bench.detector import Heard
 from overheard_bench.detector_sounds import SOUNDS
-from overheard_bench.environment import environment
+from overheard_bench.environment import environment, model_facts
 from overheard_bench.protocol import CACHE
 from overheard_bench.shares import on_every_core
 
@@ -80,6 +80,7 @@ def measure(args: argparse.Namespace, corpus: Corpus) -> dict[str, Any]:
         "detector": {"bytes": len(model.tflite), "smoothing": vars(model.smoothing)},
         "seed": detector.SEED,
         "every": args.every,
+        "model": model_facts(load_model()),
         "environment": environment(),
         "quick": args.quick,
     }

@@ -60,7 +60,8 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
     packs = scenes.open_packs(setup, model)
     recognizers = {name: Recognizer(model, packs, scheduled=name == WITH) for name in (WITH, WITHOUT)}
-    sounds = {scene: scenes.sound(setup, scene, args.seconds) for scene in scenes.SCENES}
+    played = (*scenes.SCENES, *scenes.WITHOUT_MUSIC)
+    sounds = {scene: scenes.sound(setup, scene, args.seconds) for scene in played}
     return {
         "scenes": {
             scene: None if sound is None else listen(recognizers, sound) for scene, sound in sounds.items()

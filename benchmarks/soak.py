@@ -32,6 +32,7 @@ from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_int16
 from overheard.hear.source import SAMPLE_RATE, AudioSource, Block
 from overheard.live.client import LiveClient
+from overheard.process import stop_on_signals
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.unknown_store import UnknownStore
 from overheard.settings import Settings, load
@@ -147,9 +148,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
     """Run the session, and return what was measured after each hour."""
-    os.environ.pop("XDG_RUNTIME_DIR", None)  # the live socket belongs to this run
-    chosen = {"data_dir": folder, "sinks.jsonl.enabled": True, "sinks.jsonl.max_mb": 0.02}
-    settings, _ = load(env={}, overrides={**chosen, "sinks.jsonl.keep": 1, "sinks.metrics.enabled": True})
+    settings = settings_of(folder)
     known = [synthesize(600 + seed, PIECE_S) for seed in range(N_KNOWN)]
     unknown = [synthesize(800 + seed, PIECE_S) for seed in range(N_UNKNOWN)]
     recognizer = Recognizer(model, [open_pack(index(settings, model, known), model.digest)])
@@ -173,17 +172,26 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     monitors: list[Any] = [sink for sink in sinks if hasattr(sink, "publish_status")]
     source = Days(clock, args.hours, hour_over, known, unknown)
     del known, unknown  # the source has their samples
-    run_listen(
-        *(settings, source, sinks, stop, lambda: new_listener(""), clock, clock),
-        pause=pause,
-        monitors=monitors,
-    )
+    with stop_on_signals(stop):  # what was measured so far is written
+        run_listen(
+            *(settings, source, sinks, stop, lambda: new_listener(""), clock, clock),
+            pause=pause,
+            monitors=monitors,
+        )
     plays, count = read_plays(settings.history_path)
     return {
         **{"quick": args.quick, "hours": hours, "keep_days": KEEP_DAYS, "plays_kept": count},
         **{"titles": len({play.title for play in plays}), "cpu_s": time.process_time() - began_s},
         **{"environment": environment(), "model": model_facts(model)},
     }
+
+
+def settings_of(folder: Path) -> Settings:
+    """Return settings with a file of JSON lines and metrics in a folder, and the live socket there too."""
+    os.environ.pop("XDG_RUNTIME_DIR", None)
+    chosen = {"data_dir": folder, "sinks.jsonl.enabled": True, "sinks.jsonl.max_mb": 0.02}
+    settings, _ = load(env={}, overrides={**chosen, "sinks.jsonl.keep": 1, "sinks.metrics.enabled": True})
+    return settings
 
 
 def index(settings: Settings, model: Model, pieces: Sequence[Piece]) -> Path:

@@ -1,8 +1,8 @@
 """Measure how many queries that play too fast or too slow overheard identifies correctly.
 
-    python benchmarks/speeds.py [--pack FILE] [--n 40] [--quick]
+    python benchmarks/speeds.py [--pack FILE] [--n 30] [--quick]
 
-Each query is asked at 17 speeds and 4 tempos. Writes speeds.json, speeds.png and speeds.md into
+Each query is asked at 17 speeds and 2 tempos. Writes speeds.json, speeds.png and speeds.md into
 benchmarks/results. See benchmarks/README.md.
 """
 
@@ -69,8 +69,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--part", choices=PARTS, default="report", help="use calibration to select thresholds"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--n", type=int, default=40, help="positions, each at every speed")
-    parser.add_argument("--n-out", type=int, default=20, help="positions outside the catalogue")
+    parser.add_argument("--n", type=int, default=30, help="positions, each at every speed")
+    parser.add_argument("--n-out", type=int, default=10, help="positions outside the catalogue")
     parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")
     parser.add_argument(
         "--quick", action="store_true", help="two positions and a small catalogue, to try the script"

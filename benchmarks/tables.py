@@ -22,6 +22,7 @@ from overheard_bench import (
     CHECKOUT,
     RESULTS,
     appliance_report,
+    detector_report,
     output,
     reliability,
     report,
@@ -53,6 +54,8 @@ FILES = {  # the results that each block is made from
     "identify_cost": ("identify_cost",),
     "speeds": ("speeds",),
     "scale": ("scale",),
+    "detector": ("detector",),
+    "schedule": ("schedule",),
     "soak": ("soak",),
     "streams": ("streams",),
     "reliability": ("accuracy",),
@@ -60,6 +63,7 @@ FILES = {  # the results that each block is made from
 }
 RENDERERS = {  # those that are not functions of report
     "scale": scale_report.scale,
+    "detector": detector_report.table,
     "soak": appliance_report.soak,
     "streams": appliance_report.streams,
     "reliability": reliability.table,
@@ -87,6 +91,8 @@ KEYS = {  # what a file must contain to be a result
     "sounds": ("sounds", "listen", "overall", "environment", "model"),
     "reliability": ("reliability", "environment", "model"),
     "peers": ("settings", "catalogue", "protocol"),
+    "detector": ("tracks", "without_music", "with_opinion", "cost", "environment", "model"),
+    "schedule": ("scenes", "seconds", "environment", "model"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
 

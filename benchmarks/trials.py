@@ -48,13 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
     parser.add_argument("--pack", type=Path, help="an existing pack of the same tracks, instead of indexing")
     parser.add_argument("--n", type=int, default=60, help="positions per length, each in every condition")
-    parser.add_argument("--full-only", action="store_true", help="skip compact codes")
+    codes = parser.add_mutually_exclusive_group()
+    codes.add_argument("--full-only", action="store_true", help="skip compact codes")
+    codes.add_argument("--compact-only", action="store_true", help="skip full codes; --pack is a compact one")
     args = parser.parse_args(argv)
     try:
         model, corpus = load_model(args.model), Corpus(args.corpus)
-        trials = {"scoring": collect(corpus, model, args.n, compact=False, given=args.pack)}
+        trials = {}
+        if not args.compact_only:
+            trials["scoring"] = collect(corpus, model, args.n, compact=False, given=args.pack)
         if len(model.quantizer.widths) > 1 and not args.full_only:
-            trials["compact_scoring"] = collect(corpus, model, args.n, compact=True)
+            given = args.pack if args.compact_only else None
+            trials["compact_scoring"] = collect(corpus, model, args.n, compact=True, given=given)
         with atomic_write(args.trials) as file:
             facts = {"digest": model.digest, "network": model.network_digest}
             file.write((json.dumps({**facts, "trials": trials}) + "\n").encode())

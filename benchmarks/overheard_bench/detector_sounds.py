@@ -8,7 +8,7 @@ from scipy import signal
 from overheard_bench.corpus import SAMPLE_RATE
 from overheard_bench.render import FloatArray
 from overheard_train.detector import sounds
-from overheard_train.detector.sounds import Maker
+from overheard_train.detector.waves import Maker
 
 VOWELS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))
 BANDWIDTHS_HZ = (80, 100, 140)  # of the formants

@@ -22,6 +22,8 @@ from overheard_bench.corpus import SAMPLE_RATE, Corpus
 from overheard_bench.render import FloatArray
 
 SCENES = ("silence", "talk", "catalogue music", "unknown music")
+WITHOUT_MUSIC = ("babble", "noise")  # more scenes, for the schedule
+TALKERS = 5  # of babble
 SILENCE_DBFS = -75.0  # the noise of a quiet microphone
 LEVEL_DBFS = -20.0  # RMS of talk and music, a usual recording level
 UNKNOWN_SEED, KNOWN_SEED = 9000, 100  # of synthesized pieces
@@ -72,11 +74,20 @@ def sound(setup: Setup, scene: str, seconds: float) -> FloatArray | None:
         return (hiss * 10 ** (SILENCE_DBFS / 20)).astype(np.float32, copy=False)
     if scene == "talk":
         return None if setup.corpus is None else _corpus_sound(setup.corpus, "speech", seconds, rng)
+    if scene in WITHOUT_MUSIC:
+        return None if setup.corpus is None else _without_music(setup.corpus, scene, seconds, rng)
     if scene == "unknown music":
         return _pieces(UNKNOWN_SEED, seconds)
     if setup.known_is_synthesized or setup.corpus is None:
         return _pieces(KNOWN_SEED, seconds)
     return _corpus_sound(setup.corpus, "music", seconds, rng)
+
+
+def _without_music(corpus: Corpus, scene: str, seconds: float, rng: np.random.Generator) -> FloatArray:
+    if scene == "noise":
+        return _corpus_sound(corpus, "noise", seconds, rng)
+    voices = [_corpus_sound(corpus, "speech", seconds, rng) for _ in range(TALKERS)]
+    return _join([np.sum(voices, axis=0, dtype=np.float32)], seconds)
 
 
 def _corpus_sound(corpus: Corpus, kind: str, seconds: float, rng: np.random.Generator) -> FloatArray:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from overheard.events import Match, Track
+from overheard.events import Match, Play, Track
 from overheard.recognize.pipeline import Identification
 from overheard_bench.protocol import Query
 
@@ -87,14 +87,16 @@ def judge(
         right_offset=right_offset,
         twin=outcome == "wrong" and set(others) <= duplicates.get(query.source, frozenset()),
         best=None if best is None else corpus_path(best.track),
-        **_scores(best, None if best is None else (*plays, best)[0].confidence),
+        **_scores(best, plays),
     )
 
 
-def _scores(best: Match | None, confidence: float | None) -> dict[str, float | None]:
+def _scores(best: Match | None, plays: Sequence[Play]) -> dict[str, float | None]:
     """Return score, threshold and confidence of an answer."""
-    score, threshold = (None, None) if best is None else (float(best.score), float(best.threshold))
-    return {"score": score, "threshold": threshold, "confidence": confidence}
+    if best is None:
+        return dict.fromkeys(("score", "threshold", "confidence"))
+    confidence = plays[0].confidence if plays else best.confidence
+    return {"score": float(best.score), "threshold": float(best.threshold), "confidence": float(confidence)}
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:

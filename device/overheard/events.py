@@ -33,6 +33,7 @@ class Alternative:
 
     track: Track
     offset_s: float  # position in this track at the start of the match or play
+    odds: float = 1.0  # that it is this track, relative to the one that fits best
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Play:
     end_s: float
     offset_s: float  # position in the track at start_s
     score: float  # best score so far
-    confidence: float  # 0-1, calibrated; shared with the alternatives
+    confidence: float  # 0-1, calibrated; shared with the alternatives by their odds
     alternatives: tuple[Alternative, ...] = ()  # fit as well as the track, all the time so far
     speed: float = 1.0  # playback speed as a multiple of the track's own
 

@@ -472,3 +472,18 @@ def test_sigterm_ends_listening_though_the_reader_does_not_read(tmp_path: Path):
     assert "json: events lost in total:" in errors[-1]
     assert "were not taken in time" in errors[-1]
     process.communicate()
+
+
+def test_freed_memory_is_returned_now_and_then(monkeypatch: pytest.MonkeyPatch):
+    returned: list[int] = []
+    monkeypatch.setattr("overheard.daemon.session.return_freed_memory", lambda: returned.append(1))
+    listen_to([np.zeros(8000 * 10, np.int16)] * 13)
+    assert len(returned) == 2, "once a minute"
+
+
+def test_memory_is_returned_also_without_glibc(monkeypatch: pytest.MonkeyPatch):
+    from overheard.daemon import memory
+
+    memory.return_freed_memory()
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: object())
+    memory.return_freed_memory()

@@ -301,6 +301,14 @@ def test_confidence_grows_with_the_log_odds_between_its_limits() -> None:
     assert curve.of(-0.6 / 1.7) == pytest.approx((0.001 + 0.99) / 2)
 
 
+def test_a_confidence_follows_a_change_of_the_log_odds() -> None:
+    curve = Confidence(**CURVE)
+    for log_odds in (-4.0, 0.0, 2.5):
+        assert curve.after(curve.of(log_odds), -3.0) == pytest.approx(curve.of(log_odds - 3.0), abs=1e-6)
+    assert 0.001 <= curve.after(0.99, -1000.0) < 0.0011
+    assert Confidence(lowest=0.4, highest=0.4).after(0.4, 2.0) == 0.4
+
+
 def test_a_manifest_without_a_curve_has_the_log_odds_as_confidence() -> None:
     stored = {"weights": [1, 2, 3, 4, 5, 6], "lengths_s": [2, 10], "penalties": [1, 0], "threshold": 4}
     assert Scoring.from_manifest({"scoring": stored}).confidence == Confidence()

@@ -139,7 +139,7 @@ def test_the_cost_of_a_recording_grows_no_faster_than_its_length(
     for length_s in lengths_s:
         assert per_second[length_s]["embedded"] < per_second[15.0]["embedded"]
         assert per_second[length_s]["searched"] < 0.95 * per_second[15.0]["searched"]  # pays for more windows
-        assert per_second[length_s]["matched"] < 0.8
+        assert per_second[length_s]["matched"] < 1.3  # of unknown music, also at other speeds
 
 
 @pytest.mark.parametrize("batch_s", [5.0, 30.0])

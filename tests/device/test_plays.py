@@ -139,6 +139,8 @@ def test_a_slightly_wrong_speed_stays_one_play():
         dataclasses.replace(match(A, end, -10), offset_s=10 + (end - 5) * 1.01) for end in range(5, 180)
     ]
     assert kinds(feed(tracker, matches)) == ["PlayStarted"]
+    assert tracker.playing is not None
+    assert tracker.playing.speed == pytest.approx(1.01, abs=0.001)
 
 
 def test_another_track_takes_over_after_two_matches():
@@ -386,6 +388,17 @@ def test_a_play_that_several_tracks_explain_is_ambiguous_and_stays_so():
     ended = last_play(tracker.finish(8))
     assert ids(ended) == "abc"
     assert ended.ambiguous
+
+
+def test_tracks_that_fit_less_well_take_less_of_the_confidence():
+    found = shared(5, *JINGLE, score=10.0)
+    nearly, hardly = (
+        dataclasses.replace(other, odds=odds)
+        for other, odds in zip(found.alternatives, (0.9, 0.1), strict=True)
+    )
+    (started,) = PlayTracker().update(dataclasses.replace(found, alternatives=(nearly, hardly)), 0, 5)
+    assert isinstance(started, PlayStarted)
+    assert started.play.confidence == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("track", "begin_s"), JINGLE)

@@ -239,6 +239,20 @@ def test_a_stop_and_a_pause_reach_all_rooms():
     assert not thread.is_alive()
 
 
+def test_a_driver_that_hangs_does_not_keep_the_program_from_ending(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("overheard.daemon.rooms._STOP_S", 0.2)
+    stop, hangs = threading.Event(), threading.Event()
+    sources: dict[str, AudioSource] = {
+        KITCHEN: FakeSource([lambda: hangs.wait(TIMEOUT_S)], live=True),
+        BATH: FakeSource([SECOND, stop.set], live=True),
+    }
+    assert of(run(sources, stop=stop).events, BATH) == [PlayStarted(play(1)), PlayEnded(play(1))]
+    assert "kitchen: its input does not stop" in caplog.messages
+    hangs.set()
+
+
 def test_a_room_hears_no_other_source_while_its_own_is_gone(caplog: pytest.LogCaptureFixture):
     gone = Rerouted("pulse:b", "pulse:b", "pulse:a", "gone", away=True)
     back = Rerouted("pulse:a", "pulse:a", "pulse:b", "returned")
@@ -284,7 +298,12 @@ def test_portaudio_restarts_only_between_streams_and_only_if_devices_changed():
     assert system.restarts == 0
     system.there = "cards 0 and 1"
     done = threading.Event()
-    thread = threading.Thread(target=lambda: (shared.refresh(), done.set()))
+
+    def refresh() -> None:
+        shared.refresh()
+        done.set()
+
+    thread = threading.Thread(target=refresh)
     thread.start()
     wait_for(lambda: shared.restarting)
     assert not done.is_set(), "it waits for the open stream"
@@ -465,7 +484,12 @@ def test_the_panel_has_two_lines_for_each_room(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_song_that_two_rooms_hear_counts_once_and_two_songs_count_each(tmp_path: Path):
     sent: list[dict] = []
-    sink = Scrobbler("test", tmp_path, lambda body: sent.append(body) or 0.0, now_playing=False)
+
+    def send(body: dict) -> float:
+        sent.append(body)
+        return 0.0
+
+    sink = Scrobbler("test", tmp_path, send, now_playing=False)
     for length_s in (5.0, 120.0):
         for room, late_s in ((KITCHEN, 0.0), (BATH, 20.0)):  # the bath hears it later, at its later position
             heard = dataclasses.replace(play(late_s + length_s, late_s), offset_s=late_s)

@@ -7,12 +7,13 @@ import stat
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from overheard.hear import route, sound_server
-from overheard.hear.route import Route, watching_route
+from overheard.hear.route import Route, RouteWatch, confirmed, watching_route
 from overheard.hear.sound_server import Connection, SoundServer
-from overheard.hear.source import Rerouted
+from overheard.hear.source import Gap, Rerouted
 
 MIC, SPEAKERS, HDMI = "mic", "speakers.monitor", "hdmi.monitor"
 
@@ -212,3 +213,68 @@ def test_nothing_is_watched_without_pactl(monkeypatch: pytest.MonkeyPatch):
 )
 def test_only_some_events_are_followed(line: bytes, relevant: bool):
     assert sound_server._is_relevant(line) is relevant
+
+
+# Audio while it is not known which source it is from
+
+SECOND = np.ones(8000, np.int16)
+
+
+def test_audio_is_held_back_until_its_source_is_known():
+    watch = RouteWatch()
+
+    def items():
+        yield SECOND
+        watch.notice()  # such as another program that starts to record
+        yield SECOND
+        yield SECOND
+        watch.looked(None)
+        yield SECOND
+
+    assert [len(item) for item in confirmed(items(), watch) if isinstance(item, np.ndarray)] == [
+        8000,
+        0,
+        0,
+        8000,
+        8000,
+        8000,
+    ]
+
+
+def test_audio_of_another_source_is_discarded():
+    watch, change = RouteWatch(), Rerouted("b", "pulse:b", "pulse:a", "gone")
+
+    def items():
+        yield SECOND
+        watch.notice()
+        yield SECOND
+        yield Gap(800)
+        watch.looked(change)
+        yield SECOND
+        yield SECOND
+
+    passed = list(confirmed(items(), watch))
+    assert [item.size for item in passed if isinstance(item, np.ndarray)] == [8000, 0, 0, 8000]
+    assert passed[3:5] == [Gap(8000 + 800 + 8000, slow=False), change]
+
+
+def test_audio_is_not_held_back_for_ever(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(route, "_LONGEST_HELD_S", 0.0)
+    watch = RouteWatch()
+    watch.notice()
+    assert list(confirmed([SECOND], watch)) == [SECOND]
+
+
+def test_a_sign_of_a_change_is_noticed_before_the_look(pactl: Path):
+    """The audio from then on is held back, although the look takes a while."""
+    (pactl / "listsource-outputs").write_text(streams(os.getpid()))
+    script = (pactl / "pactl").read_text()
+    talk = "echo \"Event 'change' on source-output #5\"; exec sleep 60"
+    (pactl / "pactl").write_text(script.replace("exec sleep 60", talk))
+    noticed: list[int] = []
+    server = SoundServer()
+    changes = server.changes(lambda: noticed.append(1))
+    while not noticed:
+        next(changes)
+    server.close()
+    changes.close()

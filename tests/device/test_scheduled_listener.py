@@ -14,7 +14,7 @@ from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.recognize.listener import Listener
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.pipeline import Recognizer, second_opinion
 from overheard.recognize.schedule import Schedule
 
 pytestmark = pytest.mark.slow
@@ -232,6 +232,38 @@ def test_music_after_a_long_quiet_starts_where_it_does_without_a_schedule(
     assert start[0] < 36
     assert start[1].play.start_s == pytest.approx(31, abs=1)
     assert any(isinstance(event, Silence) for _, event in events)
+
+
+@pytest.mark.parametrize("has_opinion", [True, False])
+def test_noise_that_the_detector_takes_for_music_is_not_reported_as_unknown_music(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, has_opinion: bool
+) -> None:
+    counter, opinion = Counter(recognizer, monkeypatch), second_opinion(recognizer.model)
+    assert opinion is not None
+    listener = Listener(
+        lambda: recognizer._engine,
+        detector=Ear((1.0, 60.0)),
+        schedule=Schedule(),
+        opinion=opinion if has_opinion else None,
+    )
+    noise = 0.05 * np.random.default_rng(4).standard_normal(60 * RATE)
+    noise *= 1 + 0.9 * np.sin(2 * np.pi * 0.7 / RATE * np.arange(len(noise)))
+    events = hear(listener, noise.astype(np.float32))
+    assert not any(isinstance(event, PlayStarted) for _, event in events)
+    assert any(isinstance(event, MusicUnknown) for _, event in events) == (not has_opinion)
+    assert (counter.n < 40) == has_opinion
+
+
+def test_music_that_the_detector_does_not_hear_is_heard_by_the_second_opinion(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    opinion = second_opinion(recognizer.model)
+    listener = Listener(lambda: recognizer._engine, detector=Ear(), schedule=Schedule(), opinion=opinion)
+    events = hear(listener, noisy(songs[3]))
+    assert min(at_s for at_s, event in events if isinstance(event, MusicUnknown)) < 30
+    listener = Listener(lambda: recognizer._engine, detector=Ear(), schedule=Schedule(), opinion=opinion)
+    events = hear(listener, noisy(songs[1]))
+    assert min(at_s for at_s, event in events if isinstance(event, PlayStarted)) < 8
 
 
 @pytest.mark.parametrize("hz", [440, 1000])

@@ -92,7 +92,7 @@ def test_a_jingle_alone_is_ambiguous(recognizer: Recognizer, jingle: FloatArray)
         found = recognizer.identify(waveform)
         (play,) = found.plays
         assert titles(play) == ALL
-        assert play.confidence < 0.11
+        assert play.confidence < 0.2
         offsets = {other.track.title: other.offset_s for other in play.alternatives}
         offsets |= {play.track.title: play.offset_s}
         assert offsets.pop(f"episode {N_EPISODES - 1}") == pytest.approx(start_s + 3.0, abs=0.3)

@@ -20,9 +20,12 @@ from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.speed_clock import MusicClock
+from overheard.recognize.speed_drift import Drift
 from overheard.recognize.speed_plan import SPEEDS, SpeedPlan, SpeedRules
 from overheard.recognize.speed_warp import NORMAL, Speed, slowed
 from overheard.sinks.terminal import to_line
+
+pytestmark = pytest.mark.slow
 
 RATE = 8000
 BLOCK = RATE // 4
@@ -137,27 +140,27 @@ def test_a_clip_at_the_tracks_own_speed_costs_nothing_more(
 
 
 def test_unknown_music_is_recognized_at_no_speed(recognizer: Recognizer, songs: list[FloatArray]) -> None:
-    for speed in (0.94, 0.97, 1.0, 1.03, 1.06):
-        for begin_s in (0.0, 20.0, 40.0):
-            clip = at_speed(songs[3], speed, begin_s, begin_s + 10)
-            assert recognizer.identify(clip).verdict == "unknown"
+    for speed, begin_s in ((0.94, 0.0), (1.0, 20.0), (1.03, 40.0)):
+        clip = at_speed(songs[3], speed, begin_s, begin_s + 8)
+        assert recognizer.identify(clip).verdict == "unknown"
 
 
 def test_a_long_recording_at_another_speed_is_one_play(
     recognizer: Recognizer, songs: list[FloatArray]
 ) -> None:
-    found = recognizer.identify(np.concatenate([at_speed(songs[3], 1.0), at_speed(songs[2], 1.05)]))
+    parts = at_speed(songs[3], 1.0, end_s=25), at_speed(songs[2], 1.05, end_s=42)
+    found = recognizer.identify(np.concatenate(parts))
     (play,) = found.plays
     assert play.track.title == "2"
     assert play.speed == pytest.approx(1.05, abs=0.006)
-    assert play.position_s(60.0) == pytest.approx(0.0, abs=0.8)
-    assert play.end_s == pytest.approx(60 + 60 / 1.05, abs=2.5)
+    assert play.position_s(25.0) == pytest.approx(0.0, abs=0.8)
+    assert play.end_s == pytest.approx(25 + 42 / 1.05, abs=2.5)
 
 
 # Listening
 
 
-@pytest.mark.parametrize("speed", [0.95, 1.04])
+@pytest.mark.parametrize("speed", [0.95, 1.06])
 def test_a_track_at_another_speed_is_one_play(
     recognizer: Recognizer, songs: list[FloatArray], speed: float
 ) -> None:
@@ -174,28 +177,30 @@ def test_a_track_at_another_speed_is_one_play(
 
 
 def test_the_speed_of_the_last_track_is_tried_first(recognizer: Recognizer, songs: list[FloatArray]) -> None:
-    parts = [at_speed(songs[number], 0.95) for number in (0, 1, 2)]
-    evening = [*parts, at_speed(songs[1], 1.0)]
+    evening = [at_speed(songs[0], 0.95, 15), at_speed(songs[2], 0.95, 0, 35), at_speed(songs[1], 1.0, 0, 35)]
     plays = ended(hear(recognizer, np.concatenate(evening)))
-    assert [play.track.title for play in plays] == ["0", "1", "2", "1"]
-    assert [play.speed for play in plays] == pytest.approx([0.95, 0.95, 0.95, 1.0], abs=0.006)
+    assert [play.track.title for play in plays] == ["0", "2", "1"]
+    assert [play.speed for play in plays] == pytest.approx([0.95, 0.95, 1.0], abs=0.006)
     begins_s = np.cumsum([0, *map(len, evening)]) / RATE
-    for play, begin_s in zip(plays, begins_s, strict=False):
-        assert play.position_s(begin_s) == pytest.approx(0.0, abs=0.8)
-    assert all(play.start_s - begin_s < 13 for play, begin_s in zip(plays[1:], begins_s[1:], strict=False))
+    for play, begin_s, position_s in zip(plays, begins_s, (15, 0, 0), strict=False):
+        assert play.position_s(begin_s) == pytest.approx(position_s, abs=0.8)
+    assert plays[1].start_s - begins_s[1] < 5
+    assert plays[2].start_s - begins_s[2] < 13
 
 
 def test_a_play_at_another_speed_survives_a_pause(recognizer: Recognizer, songs: list[FloatArray]) -> None:
     music = at_speed(songs[0], 1.04)
-    half = 45 * RATE
-    with_pause = np.concatenate([music[:half], np.zeros(3 * RATE, np.float32), music[half:]])
-    assert {play.track.title for play in ended(hear(recognizer, with_pause))} == {"0"}
+    half, end = 25 * RATE, 38 * RATE
+    with_pause = np.concatenate([music[:half], np.zeros(3 * RATE, np.float32), music[half:end]])
+    plays = ended(hear(recognizer, with_pause))
+    assert {play.track.title for play in plays} == {"0"}
+    assert plays[-1].end_s == pytest.approx(41, abs=2.5)
 
 
 def test_unknown_music_at_another_speed_stays_unknown(
     recognizer: Recognizer, songs: list[FloatArray]
 ) -> None:
-    events = hear(recognizer, at_speed(songs[3], 1.03))
+    events = hear(recognizer, at_speed(songs[3], 1.03, end_s=30))
     assert [type(event) for event in events] == [MusicUnknown]
 
 
@@ -210,6 +215,32 @@ class Counter:
     def query(self, segments: FloatArray) -> Queries:
         self.n += len(segments)
         return self._query(segments)
+
+
+# The drift of an alignment
+
+
+def drifting(speed: float, length_s: float, jump_s: float = 0.0) -> Drift:
+    drift = Drift()
+    for at_s in np.arange(100.0, 100.0 + length_s, 5.0):
+        jumped = jump_s if at_s > 100 + length_s / 2 else 0.0
+        alignment = round((20.0 + (speed - 1) * (at_s - 100)) * 8) / 8 + jumped  # an eighth of a second
+        drift.add(float(at_s), alignment)
+    return drift
+
+
+@pytest.mark.parametrize("speed", [0.995, 1.005, 1.012])
+def test_a_turntable_that_is_slightly_off_shows_in_the_drift(speed: float) -> None:
+    assert drifting(speed, 180.0).speed == pytest.approx(speed, abs=0.001)
+
+
+def test_a_short_play_a_jump_and_noise_are_no_drift() -> None:
+    assert Drift().speed == 1.0
+    assert drifting(1.005, 40.0).speed == 1.0
+    assert drifting(1.0, 180.0).speed == 1.0
+    assert drifting(1.001, 180.0).speed == 1.0
+    assert drifting(1.0, 240.0, jump_s=30.0).speed == 1.0
+    assert drifting(1.0, 80.0, jump_s=0.125).speed == 1.0
 
 
 # When to compare at which speed

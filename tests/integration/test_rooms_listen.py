@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_listen import (
     SINK,
@@ -134,3 +136,40 @@ def test_a_room_that_loses_its_source_waits_for_it_and_hears_no_other(
     assert started(listen, "kitchen") == [pieces[2].title]
     assert not listen.logged("overheard: kitchen"), "nothing happened to the kitchen"
     unload_sink(pulse, BATH)
+
+
+@pytest.mark.parametrize(
+    ("channel", "opposite", "heard"),
+    [
+        ("left", False, True),
+        ("right", False, False),
+        ("mix", True, False),
+        ("difference", True, True),
+        ("auto", True, True),
+    ],
+)
+def test_the_channel_is_that_of_the_sound_server(
+    pulse: dict[str, str], tmp_path: Path, channel: str, opposite: bool, heard: bool
+):
+    """A tone on the left channel alone, or with opposite signs on both."""
+    tone = (8000 * np.sin(np.arange(48000 * 20) / 10)).astype(np.int16)
+    stereo = np.stack([tone, -tone if opposite else 0 * tone], axis=1)
+    with wave.open(str(tmp_path / "tone.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(48000)
+        file.writeframes(stereo.tobytes())
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[listen]\ninput = "pulse:{SINK}.monitor"\nchannel = "{channel}"\nsample_rate = 48000\n'
+    )
+    player = subprocess.Popen(["paplay", f"--device={SINK}", str(tmp_path / "tone.wav")], env=pulse)
+    try:
+        command = [*overheard(tmp_path), "--config", str(config), "doctor", "--json"]
+        done = subprocess.run(command, env=pulse | python_path(), capture_output=True, text=True)
+    finally:
+        player.kill()
+        player.wait()
+    (check,) = [one for one in json.loads(done.stdout)["checks"] if one["name"] == "microphone"]
+    level_db = check["data"]["level_db"]
+    assert (level_db is not None and level_db > -30) == heard, check

@@ -26,6 +26,7 @@ from overheard.sinks.runner import Sink, close_all, start_runners
 log = logging.getLogger(__name__)
 
 _WAIT_S = 0.2  # between two looks whether the threads have ended
+_STOP_S = 10.0  # for all of them to end after a stop; a driver may hang
 
 
 class InTurn:
@@ -149,11 +150,14 @@ def _run(threads: Sequence[_RoomThread], stop: threading.Event, close: Callable[
     """Run the threads until all have ended, and raise what a bug has raised in one of them."""
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        if stop.wait(_WAIT_S):
-            close()
-            for thread in threads:
-                thread.join(_WAIT_S)
+    while any(thread.is_alive() for thread in threads) and not stop.wait(_WAIT_S):
+        pass
+    close()
+    until_s = time.monotonic() + _STOP_S
+    for thread in threads:
+        thread.join(max(0.0, until_s - time.monotonic()))
+        if thread.is_alive():
+            log.warning("%s: its input does not stop", thread.room)
     failures = [thread.failure for thread in threads if thread.failure is not None]
     for failure in failures:
         if not isinstance(failure, AudioError):

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from overheard.daemon.memory import return_freed_memory
 from overheard.daemon.status import StatusReport
 from overheard.events import Event, SourceChanged
 from overheard.hear.gate import QuietReport
@@ -29,6 +30,7 @@ _MAX_DRIFT_S = 2.0
 _JUMP_S = 5.0
 _FULL_SINK_WAIT_S = 4.0  # a file is read faster than a slow sink works, so reading waits while the sink works
 _LOSS_REPORT_INTERVAL_S = 60.0
+_TRIM_SAMPLES = 60 * SAMPLE_RATE  # of audio, between two returns of memory to the system
 _CHANGES = {
     "gone": "{0.before} is gone, hearing {0.source} instead",
     "moved": "hearing {0.source} instead of {0.before}",
@@ -127,6 +129,7 @@ class Session:
         self._started = 0.0  # Unix time
         self._began_s = 0.0  # the same moment on the clock that nobody sets
         self._n_samples = 0
+        self._n_until_trim = _TRIM_SAMPLES
         self.lost = LostAudio(room)
 
     def process(self, item: Block | Gap | Rerouted) -> None:
@@ -166,6 +169,10 @@ class Session:
         if self._listener is None:
             self._listener = self._begin(item.size)
         self._n_samples += item.size
+        self._n_until_trim -= item.size
+        if self._n_until_trim <= 0:
+            self._n_until_trim = _TRIM_SAMPLES
+            return_freed_memory()
         samples = to_float(item)
         if self._live and (problem := self._health.process(item, self._can_be_silent)):
             self._warn(f"{self._source_name} {problem}")

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from overheard.errors import AudioError
 from overheard.hear.devices import error_text, find_device, load_portaudio
 from overheard.hear.portaudio import PORTAUDIO
 from overheard.hear.resampler import Resampler
-from overheard.hear.route import Route, watching_route
+from overheard.hear.route import Route, confirmed, watching_route
 from overheard.hear.sound_server import tagged
 from overheard.hear.source import EMPTY_BLOCK, SAMPLE_RATE, AudioSource, Block, DeviceLost, Gap, Rerouted
 from overheard.process import environment
@@ -121,7 +121,7 @@ class MicrophoneSource(AudioSource):
         self.name = spec if spec == "monitor" or spec.startswith("pulse:") else self._device_name
         self._route = Route(spec, self.name)
 
-    def blocks(self) -> Iterator[Block | Gap | Rerouted]:
+    def blocks(self) -> Generator[Block | Gap | Rerouted, None, None]:
         """Open the device; four times a second, yield the audio that arrived."""
         refresh, closed_s = self._again, 0.0
         while not self._closed.is_set():
@@ -129,10 +129,8 @@ class MicrophoneSource(AudioSource):
             if closed_s:
                 yield Gap(round((time.monotonic() - closed_s) * SAMPLE_RATE), slow=False)
             try:
-                with watching_route(self._route, self._tag) as changes:
-                    for item in self._read(stream, queue, channels):
-                        yield item
-                        yield from changes()
+                with watching_route(self._route, self._tag) as watch:
+                    yield from confirmed(self._read(stream, queue, channels), watch)
             finally:
                 with PORTAUDIO.closing():
                     _close(stream)

@@ -6,11 +6,12 @@ import collections
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from overheard.hear.sound_server import Connection, SoundServer
-from overheard.hear.source import Rerouted
+from overheard.hear.source import EMPTY_BLOCK, Block, Gap, Rerouted
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ _RETRY_S = 5.0  # after the sound server ended
 _FIRST_LOOKS = 3  # a device that does not use the sound server is recognized by them
 _FIRST_LOOK_S = 0.5
 _STOP_S = 1.0
+_LONGEST_HELD_S = 10.0  # of audio; a sound server that hangs delivers none anyway
 
 
 class Route:
@@ -77,34 +79,81 @@ class Route:
         return Rerouted(*names, reason, away=now.source != self._home)
 
 
+class RouteWatch:
+    """What a thread that watches a stream has seen: changes, and whether it is still looking.
+
+    Calling it returns the changes since the last call.
+    """
+
+    def __init__(self) -> None:
+        self._changes: collections.deque[Rerouted] = collections.deque(maxlen=100)
+        self._n_noticed = self._n_looked = 0
+
+    def __call__(self) -> list[Rerouted]:
+        """Return the changes since the last call."""
+        return [self._changes.popleft() for _ in range(len(self._changes))]
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the sound server has announced something, and nobody knows yet what it means."""
+        return self._n_noticed != self._n_looked
+
+    def notice(self) -> None:
+        """Note that something may have changed. Only the thread calls this and what follows."""
+        self._n_noticed += 1
+
+    def looked(self, change: Rerouted | None) -> None:
+        """Note what a look has shown."""
+        if change is not None:
+            self._changes.append(change)
+        self._n_looked = self._n_noticed
+
+
 @contextlib.contextmanager
-def watching_route(route: Route, tag: str = "") -> Iterator[Callable[[], list[Rerouted]]]:
-    """Watch a stream that has been opened; yield a function that returns the changes since its last call.
+def watching_route(route: Route, tag: str = "") -> Iterator[RouteWatch]:
+    """Watch a stream that has been opened.
 
     A thread asks the sound server, so that the reader of the stream never waits. Without `pactl`, and for
     devices that do not use the sound server, nothing happens. `tag` names the stream, as in `SoundServer`.
     """
-    changes: collections.deque[Rerouted] = collections.deque(maxlen=100)
-
-    def take() -> list[Rerouted]:
-        return [changes.popleft() for _ in range(len(changes))]
-
+    watch = RouteWatch()
     if not SoundServer.available():
-        yield take
+        yield watch
         return
     server = SoundServer(tag)
-    thread = threading.Thread(
-        target=_watch, args=(server, route, changes.append), name="sound server", daemon=True
-    )
+    thread = threading.Thread(target=_watch, args=(server, route, watch), name="sound server", daemon=True)
     thread.start()
     try:
-        yield take
+        yield watch
     finally:
         server.close()
         thread.join(_STOP_S)
 
 
-def _watch(server: SoundServer, route: Route, report: Callable[[Rerouted], None]) -> None:
+def confirmed(items: Iterable[Block | Gap], watch: RouteWatch) -> Iterator[Block | Gap | Rerouted]:
+    """Pass on what a stream delivers, and the changes of its source.
+
+    While it is not known which source the stream records, the audio is held back. If it turns out to be
+    another one, what was held back may be from either, and is discarded.
+    """
+    held: list[Block | Gap] = []
+    since_s = time.monotonic()
+    for item in items:
+        held.append(item)
+        if watch.unsure and time.monotonic() - since_s < _LONGEST_HELD_S:
+            yield EMPTY_BLOCK
+            continue
+        changes = watch()
+        n_samples = sum(one.n_samples if isinstance(one, Gap) else one.size for one in held)
+        if changes and n_samples:
+            yield Gap(n_samples, slow=False)
+        else:
+            yield from held
+        yield from changes
+        held, since_s = [], time.monotonic()
+
+
+def _watch(server: SoundServer, route: Route, watch: RouteWatch) -> None:
     for _ in range(_FIRST_LOOKS):
         if server.connection() is not None:
             break
@@ -113,10 +162,9 @@ def _watch(server: SoundServer, route: Route, report: Callable[[Rerouted], None]
     else:
         return
     while True:
-        for _ in server.changes():
-            change = _look(server, route)
-            if change is not None:
-                report(change)
+        for _ in server.changes(watch.notice):
+            watch.looked(_look(server, route))
+        watch.looked(None)
         if server.wait(_RETRY_S):
             return
 

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -113,16 +113,17 @@ class SoundServer:
         """Connect a stream to another source; return whether the sound server did so."""
         return self._run("move-source-output", str(stream), source) is not None
 
-    def changes(self) -> Iterator[None]:
+    def changes(self, notice: Callable[[], object] = lambda: None) -> Generator[None, None, None]:
         """Yield when a stream or a source may have changed, at first at once.
 
-        It ends when the sound server has ended, or with `close`.
+        It ends when the sound server has ended, or with `close`. `notice` is called at once for each sign of
+        a change; the iterator waits for the end of a burst of them.
         """
         process = self._start(["sh", "-c", _SUBSCRIBE])
         if process is None or process.stdout is None:
             return
         with process:  # at its end, this closes standard input, which ends the shell, and that ends pactl
-            yield from _bursts(process.stdout.fileno(), self._closed)
+            yield from _bursts(process.stdout.fileno(), self._closed, notice)
 
     def _list(self, kind: str) -> list[dict[str, Any]]:
         rows = self._json("list", kind)
@@ -173,7 +174,9 @@ class SoundServer:
             return process
 
 
-def _bursts(events: int, closed: threading.Event) -> Iterator[None]:
+def _bursts(
+    events: int, closed: threading.Event, notice: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Yield at once, and then after each burst of relevant events of `pactl subscribe`.
 
     The first event shows that no later one is missed; connecting to the sound server, as each look does,
@@ -192,9 +195,11 @@ def _bursts(events: int, closed: threading.Event) -> Iterator[None]:
             return
         *lines, rest = (rest + data).split(b"\n")
         rest = rest[-_MAX_LINE_BYTES:]
+        relevant = any(map(_is_relevant, lines))
+        if relevant:
+            notice()
         if due_s is None or not connected:
-            relevant = not connected or any(map(_is_relevant, lines))
-            due_s = time.monotonic() + _BURST_S if relevant else None
+            due_s = time.monotonic() + _BURST_S if relevant or not connected else None
         connected = True
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-from overheard.events import Match, Track
+from overheard.events import Alternative, Match, Track
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +81,12 @@ class Reading:
     Attributes
     ----------
     alignment_s : position in the track at second 0 of the source; it is constant while the track plays on
+    odds : that it is this track, relative to the one that fits best
     """
 
     track: Track
     alignment_s: float
+    odds: float = 1.0
 
     def clip(self, end_s: float) -> float:
         """Limit a second of the source to the end of the track."""
@@ -118,8 +120,14 @@ def realigned(match: Match, track_id: str, alignment: float, drift_s: float) -> 
 
 def readings_of(match: Match) -> Readings:
     """Return the track of a match and its alternatives."""
-    rows = [(match.track, match.offset_s), *((other.track, other.offset_s) for other in match.alternatives)]
-    return {track.id: Reading(track, offset_s - match.start_s) for track, offset_s in rows}
+    rows = [Alternative(match.track, match.offset_s), *match.alternatives]
+    return {row.track.id: Reading(row.track, row.offset_s - match.start_s, row.odds) for row in rows}
+
+
+def first_share(readings: Readings) -> float:
+    """Return how much of the confidence in one of these tracks, 0-1, belongs to the first."""
+    odds = [reading.odds for reading in readings.values()]
+    return odds[0] / sum(odds)
 
 
 def common(readings: Readings, others: Readings, drift_s: float) -> Readings:

@@ -214,8 +214,11 @@ class SharedPassages:
         self._index, self._hop = index, spec.hop_frames
         self._same: dict[tuple[int, int, int], bool] = {}
 
-    def alternatives(self, aligned: AlignedTracks, best: int) -> list[tuple[int, int]]:
-        """Return numbers and offsets of the other recordings that fit the window as well as the best row."""
+    def alternatives(self, aligned: AlignedTracks, best: int) -> list[tuple[int, int, float]]:
+        """Return the other recordings that fit the window as well as the best row.
+
+        Each has its number, its offset, and by how much less similar it is.
+        """
         # A track that fits as well has about the same similarity: the others need not be compared.
         n_segments = float(aligned.weights[best].sum())
         lead = (aligned.similarity[best] - aligned.similarity) * n_segments
@@ -227,7 +230,8 @@ class SharedPassages:
                 continue
             seen.add(track)
             if self.fits(aligned, best, row) and not self.same_recording(aligned, best, row):
-                found.append((track, int(aligned.offsets[row])))
+                less = float(aligned.similarity[best] - aligned.similarity[row])
+                found.append((track, int(aligned.offsets[row]), max(0.0, less)))
         return found
 
     def same_recording(self, aligned: AlignedTracks, one: int, other: int) -> bool:

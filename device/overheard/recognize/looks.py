@@ -140,6 +140,8 @@ class Looks:
         )
         self._stretch = stretch
         self._verifier.forget()
+        if self._opinion is not None:
+            self._opinion.begin()  # the segments have other numbers now
 
     def _ask(self, schedule: Schedule, stretch: Stretch, engine: Engine, music: bool) -> list[Event]:
         """Do what the schedule says at this moment."""

@@ -150,7 +150,8 @@ class Matcher:
         found = self._passages.alternatives(tracks, best)
         frames_per_s = self.spec.frontend.frames_per_s
         return tuple(
-            Alternative(self.index.track(number), offset / frames_per_s + first_s) for number, offset in found
+            Alternative(self.index.track(number), offset / frames_per_s + first_s, self.scoring.odds(less))
+            for number, offset, less in found
         )
 
     def weigh(

@@ -13,9 +13,11 @@ from overheard.recognize.agreement import (
     alignment_s,
     alignments_of,
     common,
+    first_share,
     readings_of,
     realigned,
 )
+from overheard.recognize.speed_drift import Drift
 
 _MAX_LOOKS = 24
 
@@ -43,6 +45,7 @@ class OpenPlay:
         self._over_s = self._end_of_track_s()
         self._looks: list[Look] = []
         self._lead = -math.inf  # of the best match over the threshold
+        self._drift = Drift()
         self._note(match)
         first, *others = [
             Alternative(each.track, max(0.0, start_s + each.alignment_s)) for each in readings.values()
@@ -53,7 +56,7 @@ class OpenPlay:
             end_s=max(start_s, self._reading.clip(match.end_s)),
             offset_s=first.offset_s,
             score=match.score,
-            confidence=match.confidence / len(readings),
+            confidence=match.confidence * first_share(readings),
             alternatives=tuple(others),
         )
 
@@ -111,6 +114,8 @@ class OpenPlay:
         self._fit(match)
         self.hear(match)
         self.agreed_s = self.heard_s
+        self._drift.add(match.end_s, self.alignment_s)
+        self.play = dataclasses.replace(self.play, speed=self._drift.speed)
 
     def hear(self, match: Match) -> None:
         """Count the match's sound to the play."""
@@ -123,7 +128,7 @@ class OpenPlay:
             self.play,
             end_s=max(self.play.end_s, reading.clip(self.heard_s)),
             score=max(self.play.score, match.score),
-            confidence=self.confidence / len(self.readings),
+            confidence=self.confidence * first_share(self.readings),
         )
 
     def hold(self, match: Match) -> None:

@@ -84,6 +84,8 @@ class SecondOpinion:
 
     def add(self, starts: IntArray, embeddings: FloatArray) -> None:
         """Learn embeddings ``(n, dim)`` of segments that start at these frames of the stretch, in order."""
+        if self._heard and len(starts) and starts[-1] < self._heard[-1][0]:
+            self._heard.clear()  # the frames are counted differently: the music has another speed
         last = self._heard[-1][0] if self._heard else -APART_FRAMES
         for start, odds in zip(starts.tolist(), self._table.log_odds(embeddings).tolist(), strict=True):
             if start >= last + APART_FRAMES:

@@ -16,6 +16,7 @@ from overheard.fingerprint.json_values import JsonValueError, get_number, get_nu
 MIN_SEGMENTS = 0.25  # lower limit of Evidence.n_segments in its logarithm
 ALIKE = 0.6  # mean cosine of a window's segments above which they repeat each other
 MAX_ARGUMENT = 500.0  # of the logistic function; beyond it, floats cannot show a difference
+TINY = 1e-12  # keeps the log-odds of a probability finite
 SLOPES = (0.01, 100.0)  # of a confidence; outside, it would be the same for all matches, or a step
 
 
@@ -87,6 +88,16 @@ class Confidence:
         argument = float(np.clip(self.slope * log_odds + self.offset, -MAX_ARGUMENT, MAX_ARGUMENT))
         return self.lowest + (self.highest - self.lowest) / (1 + math.exp(-argument))
 
+    def after(self, probability: float, log_odds: float) -> float:
+        """Return a probability, 0-1, after its log-odds have changed by this much."""
+        width = self.highest - self.lowest
+        if width <= 0:
+            return probability
+        share = min(max((probability - self.lowest) / width, TINY), 1 - TINY)
+        argument = math.log(share / (1 - share)) + self.slope * log_odds
+        argument = min(max(argument, -MAX_ARGUMENT), MAX_ARGUMENT)
+        return self.lowest + width / (1 + math.exp(-argument))
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Confidence:
         """Read and validate the values of a manifest. Raises JsonValueError."""
@@ -132,6 +143,10 @@ class Scoring:
     def probability(self, evidence: Evidence) -> float:
         """Return the probability that the track is correct, 0-1."""
         return self.confidence.of(self.log_odds(evidence))
+
+    def odds(self, less: float) -> float:
+        """Return the odds that it is another track of a shared passage, which is this much less similar."""
+        return math.exp(-max(0.0, min(self.weights[0] * less, MAX_ARGUMENT)))
 
     def score(self, evidence: Evidence, length_s: float) -> float:
         """Return the score of evidence from a window of this length, to compare with the threshold."""

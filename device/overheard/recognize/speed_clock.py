@@ -72,7 +72,7 @@ class MusicClock:
         if len(self._paces) == 1:
             return play
         start_s, end_s = self.source_s(play.start_s), self.source_s(play.end_s)
-        speed = self._pace_at(play.start_s).speed.tempo
+        speed = play.speed * self._pace_at(play.start_s).speed.tempo
         return dataclasses.replace(play, start_s=start_s, end_s=end_s, speed=speed)
 
     def match(self, match: Match) -> Match:

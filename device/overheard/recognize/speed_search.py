@@ -12,6 +12,7 @@ from overheard.catalogue.search import IntArray
 from overheard.events import Match
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.engine import Engine
+from overheard.recognize.scoring import Scoring
 from overheard.recognize.sound import Stretch
 from overheard.recognize.speed_warp import Speed
 from overheard.recognize.stages import StageTimes
@@ -91,7 +92,7 @@ class SpeedSearch:
         if speed != best.stretch.speed:
             again = self._at(stretch, last, engine, speed, length_s)
             best = max(best, again, key=lambda each: each.lead)
-        return AtSpeed(best.stretch, stricter(best.found))
+        return AtSpeed(best.stretch, stricter(best.found, engine.matcher.scoring))
 
     def _at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
         frame = stretch.last_frame(last)
@@ -162,10 +163,12 @@ class _Comparison:
         return slots[np.rint(np.linspace(0, len(slots) - 1, MAX_COMPARED)).astype(np.int64)]
 
 
-def stricter(found: Found) -> Found:
-    """Return what was found at another speed, with the score that it is worth."""
-    if found.match is None:
+def stricter(found: Found, scoring: Scoring) -> Found:
+    """Return what was found at another speed, with the score and the confidence that it is worth."""
+    match = found.match
+    if match is None:
         return found
+    confidence = scoring.confidence.after(match.confidence, -STRICTER)
     return dataclasses.replace(
-        found, match=dataclasses.replace(found.match, score=found.match.score - STRICTER)
+        found, match=dataclasses.replace(match, score=match.score - STRICTER, confidence=confidence)
     )

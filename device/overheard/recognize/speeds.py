@@ -89,7 +89,7 @@ class Speeds:
         if playing or onset_s is None:
             return here
         if stretch.speed != NORMAL:
-            return AtSpeed(stretch, stricter(found))
+            return AtSpeed(stretch, stricter(found, engine.matcher.scoring))
         speeds = self._due(found, found.end_s if was_playing else onset_s)
         if here.accepted or not speeds:
             return here

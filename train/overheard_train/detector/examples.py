@@ -16,7 +16,8 @@ from overheard.hear.resampler import to_float
 from overheard.hear.texture import COLUMNS, LEAD_FRAMES, POOLED_FRAMES, Texture
 from overheard_train.data.cache import Clips
 from overheard_train.detector.held_out import part_of, share_of
-from overheard_train.detector.sounds import RATE, SOUNDS
+from overheard_train.detector.sounds import SOUNDS
+from overheard_train.detector.waves import RATE
 from overheard_train.pairs.degradation import Degradation
 from overheard_train.pairs.noise import NoiseMaker
 from overheard_train.pairs.responses import (

@@ -22,7 +22,8 @@ def shaped(rng: np.random.Generator, n: int, n_bands: int, spread_db: float) -> 
     hz = np.maximum(scipy.fft.rfftfreq(n, 1 / RATE), 40)
     gains_db = np.interp(np.log(hz), np.log(edges), rng.normal(0, spread_db, n_bands))
     noise: Times = scipy.fft.irfft(spectrum * 10 ** (gains_db / 20), n)
-    return noise / np.sqrt(np.mean(noise**2))
+    noise /= np.sqrt(np.mean(noise**2))
+    return noise
 
 
 def slow(rng: np.random.Generator, n: int, per_s: float, deviation: float) -> Times:

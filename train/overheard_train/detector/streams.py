@@ -11,7 +11,7 @@ import numpy as np
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.hear.resampler import to_float
 from overheard_train.detector.examples import ExampleMaker, features_by_second, make
-from overheard_train.detector.sounds import RATE
+from overheard_train.detector.waves import RATE
 
 if TYPE_CHECKING:
     from overheard_train.data import Data

@@ -4,7 +4,7 @@ import { api } from "./api.js";
 import { el, icon, replace, toast } from "./dom.js";
 import { bytes } from "./format.js";
 
-const IMPORTANT = ["listen.input", "listen.history", "listen.quiet_hours", "history.keep_days", "packs", "model", "gate.open_db", "gate.close_db", "unknown.remember", "web.host", "web.port", "data_dir"];
+const IMPORTANT = ["listen.input", "listen.rooms", "listen.history", "listen.quiet_hours", "history.keep_days", "packs", "model", "gate.open_db", "gate.close_db", "unknown.remember", "web.host", "web.port", "data_dir"];
 
 export function setupView(signal) {
   const packs = el("ul", { class: "packs" }), settings = el("dl", { class: "settings" }), others = el("dl", { class: "settings" });
