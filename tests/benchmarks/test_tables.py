@@ -100,6 +100,17 @@ RESULTS: dict[str, Any] = {
         "reference_s": 15,
     },
     "scale": ORIGIN | scale_fakes.result(),
+    "speeds": ORIGIN | {
+        "rows": [
+            {
+                "kind": "speed", "percent": 3, "n": 30, "right_percent": 90.0, "right_interval": [74.4, 96.5],
+                "wrong": 1, "speed_error_percent": 0.12, "position_error_s": None,
+                "out_named": 0, "out_n": 10,
+            }
+        ],
+        "out_n": 10, "out_named": 0, "out_named_percent": 0.0, "out_named_interval": [0.0, 27.8],
+        "out_normal": {"n": 10, "named": 0},
+    },
     "soak": ORIGIN | {
         "hours": [
             {"resident_kb": 102400 + 512 * hour, "descriptors": 19, "threads": 7, "files": 13, "bytes": 9e5}
@@ -176,6 +187,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "| search for one segment, median, CPU ms | 5 | 10 (2.0x) | 20 (4.0x) |",
         "| `overheard`, `--compact` | 87.5 | 87.5 (82-91) | 2.0 | 735 | 3.9 MB | 2026-11-23, abc |",
         "| 80-90% | 9 | 84.2 | 88.9 (56-98) | 9 |", "0.0234 for all best matches",
+        "| speed +3% | 90 (74-96) | 1 | 0.12 |  | 0 of 10 |",
         "| tone | 1 of 36 | 0 of 6 | 2 of 6 | 77 |", "Of 36 clips, 1 are recognized (2.8%).",
         "| `overheard-tiny` | 87.5 | 87.5 (82-91) | 2.0 | 1,650 | 0.3 MB | 2026-11-23, abc |",
     ):  # fmt: skip
@@ -185,7 +197,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 6), ("4567", 4.0, 12)]
+    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 7), ("4567", 4.0, 13)]
 )
 def test_results_of_another_model_are_marked(
     page: Path, digest: str, threshold: float, n_outdated: int

@@ -32,7 +32,7 @@ class SpeedRules:
     first_s: float = 7.0
     known_first_s: float = 3.0
     hop_s: float = 4.0
-    n_saved: int = 2 * len(SPEEDS)
+    n_saved: int = len(SPEEDS)
     refill_s: float = 60.0
     follow_s: float = 8.0
     refined_below: float = 1.5

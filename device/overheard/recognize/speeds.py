@@ -88,8 +88,9 @@ class Speeds:
         """
         here = AtSpeed(stretch, found)
         was_playing, self._was_playing = self._was_playing, playing
-        if playing or onset_s is None:
+        if playing or (onset_s is None and not found.promising):
             return here
+        onset_s = -math.inf if onset_s is None else onset_s
         if stretch.speed != NORMAL:
             return AtSpeed(stretch, stricter(found, engine.matcher.scoring))
         speeds = self._due(found, found.end_s if was_playing else onset_s)
