@@ -8,13 +8,15 @@ Writes soak.json and soak.md into benchmarks/results. See benchmarks/README.md.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import dataclasses
+import multiprocessing
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,28 +72,16 @@ class Days(AudioSource):
     clock : goes on with each second
     n_hours : until the end
     measure : called after each hour; returns whether there is time for another one
-    known, unknown : pieces
+    sounds : of `prepare`
     """
 
     name = "simulated days"
 
     def __init__(
-        self,
-        clock: Clock,
-        n_hours: int,
-        measure: Callable[[], bool],
-        known: Sequence[Piece],
-        unknown: Sequence[Piece],
+        self, clock: Clock, n_hours: int, measure: Callable[[], bool], sounds: Mapping[str, list[Block]]
     ) -> None:
         super().__init__()
-        self._clock, self._n_hours, self._measure = clock, n_hours, measure
-        rng = np.random.default_rng(3)
-        self._known, self._unknown = (
-            [to_int16(np.float32(0.5) * piece.waveform) for piece in p] for p in (known, unknown)
-        )
-        self._talk = to_int16((0.1 * cafe(rng, 120 * SAMPLE_RATE, SAMPLE_RATE)).astype(np.float32))
-        level = 10 ** (QUIET_DBFS / 20)
-        self._quiet = to_int16((level * rng.standard_normal(60 * SAMPLE_RATE)).astype(np.float32))
+        self._clock, self._n_hours, self._measure, self._sounds = clock, n_hours, measure, sounds
 
     def blocks(self) -> Iterator[Block]:
         """Yield one second after the other, as fast as they are processed."""
@@ -104,20 +94,21 @@ class Days(AudioSource):
                     n_left -= 1
             for second in range(n_left):
                 start = second % 60 * SAMPLE_RATE
-                yield self._second(self._quiet[start : start + SAMPLE_RATE])
+                yield self._second(self._sounds["quiet"][0][start : start + SAMPLE_RATE])
             if not self._measure():
                 return
 
     def _music_hour(self, hour: int) -> list[Block]:
-        pause = self._quiet[: 10 * SAMPLE_RATE]
-        known = [self._known[(hour + i) % len(self._known)] for i in range(15)]
-        unknown = [self._unknown[(hour + i) % len(self._unknown)] for i in range(3)]
-        parts = [*known, self._talk, *unknown, self._talk, self._talk]
+        (talk,), (quiet,) = self._sounds["talk"], self._sounds["quiet"]
+        pause = quiet[: 10 * SAMPLE_RATE]
+        known = [self._sounds["known"][(hour + i) % N_KNOWN] for i in range(15)]
+        unknown = [self._sounds["unknown"][(hour + i) % N_UNKNOWN] for i in range(3)]
+        parts = [*known, talk, *unknown, talk, talk]
         return [sound for part in parts for sound in (part, pause)]
 
     def _second(self, block: Block) -> Block:
         self._clock.now_s += 1.0
-        return block
+        return np.array(block)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     try:
         with tempfile.TemporaryDirectory(prefix="overheard-soak-") as folder:
-            result = measure(args, Path(folder), load_model())
+            result = measure(args, Path(folder, "data"), load_model())
     except OverheardError as error:
         print(f"soak.py: {error}", file=sys.stderr)
         return 2
@@ -149,9 +140,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
     """Run the session, and return what was measured after each hour."""
     settings = settings_of(folder)
-    known = [synthesize(600 + seed, PIECE_S) for seed in range(N_KNOWN)]
-    unknown = [synthesize(800 + seed, PIECE_S) for seed in range(N_UNKNOWN)]
-    recognizer = Recognizer(model, [open_pack(index(settings, model, known), model.digest)])
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(prepare, settings).result()  # its large arrays do not belong to the memory of a listener
+    recognizer = Recognizer(model, [open_pack(settings.packs_dir / "music.pack", model.digest)])
     recognizer.unknown_store = UnknownStore(settings.unknown_path, model)
     began_s, clock, hours = time.process_time(), Clock(), list[dict[str, float]]()
     pause, stop = Pause(now=clock, elapsed=clock), threading.Event()
@@ -170,8 +161,7 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     sinks += outputs.open_enabled_sinks(settings, pause)
     new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener)
     monitors: list[Any] = [sink for sink in sinks if hasattr(sink, "publish_status")]
-    source = Days(clock, args.hours, hour_over, known, unknown)
-    del known, unknown  # the source has their samples
+    source = Days(clock, args.hours, hour_over, load_sounds(settings))
     with stop_on_signals(stop):  # what was measured so far is written
         run_listen(
             *(settings, source, sinks, stop, lambda: new_listener(""), clock, clock),
@@ -194,19 +184,48 @@ def settings_of(folder: Path) -> Settings:
     return settings
 
 
-def index(settings: Settings, model: Model, pieces: Sequence[Piece]) -> Path:
+def prepare(settings: Settings) -> None:
+    """Make the sounds, and index those that are to be recognized."""
+    rng = np.random.default_rng(3)
+    known = [synthesize(600 + seed, PIECE_S) for seed in range(N_KNOWN)]
+    unknown = [synthesize(800 + seed, PIECE_S) for seed in range(N_UNKNOWN)]
+    level = 10 ** (QUIET_DBFS / 20)
+    sounds = {
+        **{f"known-{i}": np.float32(0.5) * piece.waveform for i, piece in enumerate(known)},
+        **{f"unknown-{i}": np.float32(0.5) * piece.waveform for i, piece in enumerate(unknown)},
+        "talk-0": (0.1 * cafe(rng, 120 * SAMPLE_RATE, SAMPLE_RATE)).astype(np.float32),
+        "quiet-0": (level * rng.standard_normal(60 * SAMPLE_RATE)).astype(np.float32),
+    }
+    sounds_folder(settings).mkdir()
+    for name, samples in sounds.items():
+        np.save(sounds_folder(settings) / f"{name}.npy", to_int16(samples))
+    index(settings, load_model(), known)
+
+
+def sounds_folder(settings: Settings) -> Path:
+    """Return the folder of the sounds."""
+    return settings.data_dir.with_name(f"{settings.data_dir.name}-sounds")
+
+
+def load_sounds(settings: Settings) -> dict[str, list[Block]]:
+    """Map the sounds of `prepare` into memory, by kind."""
+    found: dict[str, list[Block]] = {}
+    for path in sorted(sounds_folder(settings).glob("*.npy")):
+        found.setdefault(path.stem.partition("-")[0], []).append(np.load(path, mmap_mode="r"))
+    return found
+
+
+def index(settings: Settings, model: Model, pieces: Sequence[Piece]) -> None:
     """Write a pack of the pieces."""
-    path, embedder = settings.packs_dir / "music.pack", Embedder(model)
-    entries = []
+    embedder, entries = Embedder(model), []
     for piece in pieces:
         cells, codes = model.encode_track(fingerprint(embedder, piece.waveform))
         about = TrackEntry(
             title=piece.title, path=piece.title, duration_s=PIECE_S, packed_cells=cells, codes=codes
         )
         entries.append(dataclasses.replace(about, artist=piece.artist))
-    path.parent.mkdir(parents=True)
-    write_pack(path, "music", model.digest, model.spec, entries)
-    return path
+    settings.packs_dir.mkdir(parents=True)
+    write_pack(settings.packs_dir / "music.pack", "music", model.digest, model.spec, entries)
 
 
 def state(folder: Path) -> dict[str, float]:

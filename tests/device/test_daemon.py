@@ -485,5 +485,7 @@ def test_memory_is_returned_also_without_glibc(monkeypatch: pytest.MonkeyPatch):
     from overheard.daemon import memory
 
     memory.return_freed_memory()
+    memory.keep_large_arrays_apart()
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: object())
     memory.return_freed_memory()
+    memory.keep_large_arrays_apart()

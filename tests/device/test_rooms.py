@@ -67,7 +67,12 @@ def test_rooms_are_validated(tmp_path: Path):
         Room("Küche", "default"),
         Room("living room", "stream:http://a/?b=c"),
     )
+    both = parse_rooms(["kitchen=left@pulse:usb", "bath=right@pulse:usb", "hall=a@b.wav"])
+    assert [(room.input, room.channel) for room in both] == [
+        *(("pulse:usb", "left"), ("pulse:usb", "right"), ("a@b.wav", "")),
+    ]
     for texts in (
+        ["a=left@pulse:usb", "b=left@pulse:usb"],
         ["kitchen"],
         ["kitchen="],
         ["=default"],

@@ -138,6 +138,34 @@ def test_a_room_that_loses_its_source_waits_for_it_and_hears_no_other(
     unload_sink(pulse, BATH)
 
 
+def test_two_rooms_share_a_stereo_card(
+    pulse: dict[str, str], music: tuple[Path, list], listening: Start, tmp_path: Path
+):
+    """One track on the left channel, another one on the right."""
+    _, pieces = music
+    source = f"pulse:{SINK}.monitor"
+    listen = listening("--room", f"kitchen=left@{source}", "--room", f"bath=right@{source}")
+    until(lambda: len(pactl(pulse, "list", "short", "source-outputs").splitlines()) == 2, "not two streams")
+    both = [(16384 * piece.waveform[80000:]).astype(np.int16) for piece in (pieces[0], pieces[3])]
+    write_stereo(tmp_path / "both.wav", both, 8000)
+    player = subprocess.Popen(["paplay", f"--device={SINK}", str(tmp_path / "both.wav")], env=pulse)
+    try:
+        listen.wait_for(lambda: started(listen, "kitchen") == [pieces[0].title], "play in the kitchen")
+        listen.wait_for(lambda: started(listen, "bath") == [pieces[3].title], "play in the bath")
+    finally:
+        player.kill()
+        player.wait()
+    assert listen.stop() == 0
+
+
+def write_stereo(path: Path, channels: list, rate: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.stack(channels, axis=1).tobytes())
+
+
 @pytest.mark.parametrize(
     ("channel", "opposite", "heard"),
     [
@@ -153,12 +181,7 @@ def test_the_channel_is_that_of_the_sound_server(
 ):
     """A tone on the left channel alone, or with opposite signs on both."""
     tone = (8000 * np.sin(np.arange(48000 * 20) / 10)).astype(np.int16)
-    stereo = np.stack([tone, -tone if opposite else 0 * tone], axis=1)
-    with wave.open(str(tmp_path / "tone.wav"), "wb") as file:
-        file.setnchannels(2)
-        file.setsampwidth(2)
-        file.setframerate(48000)
-        file.writeframes(stereo.tobytes())
+    write_stereo(tmp_path / "tone.wav", [tone, -tone if opposite else 0 * tone], 48000)
     config = tmp_path / "config.toml"
     config.write_text(
         f'[listen]\ninput = "pulse:{SINK}.monitor"\nchannel = "{channel}"\nsample_rate = 48000\n'

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from overheard.commands.check import Check, failed
 from overheard.errors import AudioError
 from overheard.settings import Settings
-from overheard.settings.rooms import parse_rooms
+from overheard.settings.rooms import Room, parse_rooms
 
 if TYPE_CHECKING:
     from overheard.fingerprint.frontend import FloatArray
@@ -26,23 +26,24 @@ def check_microphone(settings: Settings) -> list[Check]:
     """Record a second from each configured input, and check its level."""
     rooms = parse_rooms(settings.listen.rooms)
     if not rooms:
-        return [_check(settings.listen.input, settings)]
+        return [_check(Room("", settings.listen.input), settings)]
     return [
         dataclasses.replace(check, detail=f"{room.name}: {check.detail}")
         for room in rooms
-        for check in [_check(room.input, settings)]
+        for check in [_check(room, settings)]
     ]
 
 
-def _check(spec: str, settings: Settings) -> Check:
+def _check(room: Room, settings: Settings) -> Check:
     from overheard.hear.file import FileSource
-    from overheard.hear.open import open_source
+    from overheard.hear.open import open_room
 
+    spec = room.input
     if spec == "-":
         return Check("microphone", True, "not checked: the input is standard input")
     remedy = "choose an input that `overheard devices` lists, with --input or the setting listen.input"
     try:
-        source = open_source(spec, settings)
+        source = open_room(room, settings)
         if isinstance(source, FileSource):
             return Check("microphone", True, f"not checked: the input is the file {spec}")
         level_db, peak = measure(source)

@@ -90,7 +90,7 @@ def open_inputs(args: argparse.Namespace, settings: Settings) -> Inputs:
         If none can be opened.
     """
     from overheard.hear.awaited import AwaitedSource
-    from overheard.hear.open import open_source
+    from overheard.hear.open import open_room, open_source
 
     rooms = chosen_rooms(args, settings)
     if not rooms:
@@ -98,7 +98,7 @@ def open_inputs(args: argparse.Namespace, settings: Settings) -> Inputs:
         return Inputs({"": source})
     sources = {}
     for room in rooms:
-        open_it = functools.partial(open_source, room.input, settings, args.realtime)
+        open_it = functools.partial(open_room, room, settings, args.realtime)
         sources[room.name] = AwaitedSource(room.input, open_it)
     failures = [source.failure for source in sources.values() if source.failure is not None]
     if len(failures) == len(sources):

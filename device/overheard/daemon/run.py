@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from overheard.daemon.memory import keep_large_arrays_apart
 from overheard.daemon.pause import Pause
 from overheard.daemon.session import Listener, Session, elapsed_s, in_room
 from overheard.daemon.status import Monitor, StatusReport
@@ -44,8 +45,7 @@ def run_listen(
     sinks : each receives every event, in its own thread; those that store events before those that print
     stop_event : set by a signal handler, or by a sink whose reader is gone
     new_listener : returns a listener whose clock starts at 0, such as `Recognizer.listener`
-    now : returns the Unix time in seconds
-    elapsed : returns seconds that go on while the computer sleeps
+    now, elapsed : return the Unix time in seconds, and seconds that go on while the computer sleeps
     pause : while it is paused, a live source is closed, and what other sources deliver is discarded
     monitors : receive the status about once a second
     on_audio : called for each block that arrives, and several times a second during a pause
@@ -55,6 +55,7 @@ def run_listen(
     AudioError
         If the source cannot be opened or read.
     """
+    keep_large_arrays_apart()
     first, runners = start_runners(sinks, stop_event)
     session = Session(settings, source, first, new_listener, (now, elapsed), StatusReport(monitors))
     reader = Reader(source, session, stop_event, pause or Pause(settings.listen.quiet_hours), on_audio)

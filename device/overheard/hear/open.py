@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from overheard.hear.file import FileSource
 from overheard.hear.source import AudioSource
 from overheard.hear.stream import PREFIX, StreamSource
 from overheard.settings import Settings
+from overheard.settings.rooms import Room
 
 _FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")  # names of devices may contain a dot, as in "2.0"
 
@@ -54,6 +56,13 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
     if "/" in spec and not spec.startswith("pulse:"):
         raise AudioError(f"{spec}: no such audio file", "check the path")
     return _open_device(spec, settings)
+
+
+def open_room(room: Room, settings: Settings, realtime: bool = False) -> AudioSource:
+    """Create the audio source of a room; see `open_source`."""
+    channel = room.channel or settings.listen.channel
+    chosen = dataclasses.replace(settings, listen=dataclasses.replace(settings.listen, channel=channel))
+    return open_source(room.input, chosen, realtime)
 
 
 def _open_device(spec: str, settings: Settings) -> AudioSource:

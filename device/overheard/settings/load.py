@@ -16,8 +16,8 @@ from typing import Any
 from overheard.errors import SettingsError
 from overheard.files import expand_user, read_regular
 from overheard.settings.quiet_hours import QuietHours
-from overheard.settings.rooms import parse_rooms
-from overheard.settings.schema import CHANNELS, LOWEST_RATE, Settings
+from overheard.settings.rooms import CHANNELS, parse_rooms
+from overheard.settings.schema import LOWEST_RATE, Settings
 from overheard.text import shorten
 
 if sys.version_info >= (3, 11):

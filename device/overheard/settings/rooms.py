@@ -10,20 +10,22 @@ from overheard.errors import SettingsError
 from overheard.text import shorten
 
 MAX_ROOMS = 8
+CHANNELS = ("auto", "mix", "left", "right", "difference")  # values of the setting ``listen.channel``
 _NAME = re.compile(r"[^\W_]([\w .'-]{0,38}[\w.'-])?")
 _EXAMPLE = "such as kitchen=pulse:NAME; `overheard devices` lists the inputs"
 
 
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """A room and the input that hears it."""
+    """A room, the input that hears it, and its channel; empty: as the setting ``listen.channel`` says."""
 
     name: str
     input: str
+    channel: str = ""
 
 
 def parse_rooms(texts: Sequence[str], origin: str = "listen.rooms") -> tuple[Room, ...]:
-    """Parse rooms of the form ``NAME=INPUT``.
+    """Parse rooms of the form ``NAME=INPUT`` or ``NAME=CHANNEL@INPUT``.
 
     Parameters
     ----------
@@ -38,14 +40,16 @@ def parse_rooms(texts: Sequence[str], origin: str = "listen.rooms") -> tuple[Roo
     Examples
     --------
     >>> parse_rooms(["kitchen=default", "living room=stream:http://a/?b=c"])[1]
-    Room(name='living room', input='stream:http://a/?b=c')
+    Room(name='living room', input='stream:http://a/?b=c', channel='')
+    >>> parse_rooms(["bath=right@pulse:usb"])
+    (Room(name='bath', input='pulse:usb', channel='right'),)
     """
     rooms = tuple(_parse(text, origin) for text in texts)
     if len(rooms) > MAX_ROOMS:
         raise SettingsError(f"{origin}: there are {len(rooms)} rooms", f"at most {MAX_ROOMS} are possible")
     for what, values in (
         ("room", [room.name.casefold() for room in rooms]),
-        ("input", [room.input for room in rooms]),
+        ("input", [f"{room.channel}@{room.input}".lstrip("@") for room in rooms]),
     ):
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
@@ -61,4 +65,5 @@ def _parse(text: str, origin: str) -> Room:
     if not _NAME.fullmatch(name):
         problem = f"{origin}: {shorten(name, 60)!r} is no name of a room"
         raise SettingsError(problem, "use up to 40 letters, digits, spaces, and . ' _ -")
-    return Room(name, spec)
+    channel, at, rest = spec.partition("@")
+    return Room(name, rest, channel) if at and rest and channel in CHANNELS else Room(name, spec)

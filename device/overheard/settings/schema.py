@@ -17,7 +17,6 @@ from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
 AUTO = ("", "auto")  # values of `model` for which overheard.fingerprint.choice chooses
-CHANNELS = ("auto", "mix", "left", "right", "difference")  # values of `listen.channel`
 LOWEST_RATE = 8000  # Hz; lower values of `listen.sample_rate` lose what fingerprints are made of
 MODEL_ALIASES = {"large": "overheard"}
 
