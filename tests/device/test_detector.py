@@ -12,9 +12,13 @@ import pytest
 from overheard.demo.synth import synthesize
 from overheard.errors import ModelError
 from overheard.fingerprint.frontend import log_mel
+from overheard.fingerprint.model import default_model
 from overheard.fingerprint.runtime import Network, available_runtimes
+from overheard.hear import detector
 from overheard.hear.detector import DETECTOR_PATH, Judge, MusicDetector, load_detector
 from overheard.hear.texture import COLUMNS, HISTORY, N_FEATURES, RANGE_DB, Texture, textures
+from overheard.recognize import pipeline
+from overheard.recognize.pipeline import Recognizer
 
 RATE = 8000
 SECOND_FRAMES = 32
@@ -207,3 +211,17 @@ def test_missing_files_and_text_that_is_not_json_are_refused(copy: Path):
     copy.with_suffix(".tflite").unlink()
     with pytest.raises(ModelError, match="cannot read"):
         MusicDetector(copy)
+
+
+def test_a_listener_refuses_to_listen_without_the_detectors_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    recognizer = Recognizer(default_model(), [])
+    load_detector.cache_clear()
+    for module in (detector, pipeline):  # wherever it is looked for
+        monkeypatch.setattr(module, "DETECTOR_PATH", tmp_path / "none.json", raising=False)
+    try:
+        with pytest.raises(ModelError, match="cannot read the detector's file"):
+            recognizer.listener()
+    finally:
+        load_detector.cache_clear()

@@ -278,3 +278,16 @@ def test_a_steady_tone_is_neither_a_track_nor_unknown_music(hz: int) -> None:
     ]
     events += listener.finish()
     assert not [event for event in events if isinstance(event, PlayStarted | MusicUnknown)]
+
+
+def test_what_the_detector_hears_is_not_music_before_the_second_opinion(recognizer: Recognizer) -> None:
+    opinion = second_opinion(recognizer.model)
+    detector = Ear((0.0, 60.0))
+    listener = Listener(lambda: recognizer._engine, detector=detector, schedule=Schedule(), opinion=opinion)
+    noise = (0.05 * np.random.default_rng(4).standard_normal(10 * RATE)).astype(np.float32)
+    states = set()
+    for first in range(0, len(noise), BLOCK):
+        listener.process(noise[first : first + BLOCK])
+        states.add(listener.status().state)
+    assert detector.probability
+    assert states == {"no music"}

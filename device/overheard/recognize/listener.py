@@ -97,7 +97,7 @@ class Listener:
     def _clear(self) -> None:
         self._frontend.reset()
         self._detector.reset()
-        self._is_music = False
+        self._detected = self._is_music = False  # by the detector, and with the second opinion
         self._blocks: list[FloatArray] = []  # wait for the front-end
         self._stretch: Stretch | None = None  # present sound
         self._looks.begin()
@@ -175,7 +175,7 @@ class Listener:
         self._n_samples += len(block)
         self._blocks.append(block)
         waiting_s = sum(map(len, self._blocks)) / self._spec.frontend.sample_rate
-        idle = self._schedule is not None and not self._is_music and self._tracker.playing is None
+        idle = self._schedule is not None and not (self._detected or self._is_music or self._tracker.playing)
         return self._advance() if waiting_s >= (IDLE_S if idle else self._windows.batch_s) else []
 
     def _follow_engine(self) -> None:
@@ -227,7 +227,7 @@ class Listener:
         for first in range(0, len(frames), at_once or 1):
             some = frames[first : first + at_once]
             with self._times.of("detector"):
-                is_music = self._detector.process(some)
-            events += self._looks.advance(self._stretch, self._engine, some, is_music)
+                self._detected = self._detector.process(some)
+            events += self._looks.advance(self._stretch, self._engine, some, self._detected)
             self._is_music = self._looks.music
         return events

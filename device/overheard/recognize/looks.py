@@ -92,7 +92,8 @@ class Looks:
         stretch.add(frames)
         stretch = self._present(stretch)
         self._changed |= self._schedule is not None and self._changes.add(frames)
-        self.music = music
+        if self._opinion is None:
+            self.music = music  # else it is asked first, when there is a segment to embed
         events: list[Event] = []
         while self._next <= stretch.last_start:
             if self._schedule is not None:
