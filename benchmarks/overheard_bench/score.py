@@ -95,8 +95,12 @@ def _scores(best: Match | None, plays: Sequence[Play]) -> dict[str, float | None
     """Return score, threshold and confidence of an answer."""
     if best is None:
         return dict.fromkeys(("score", "threshold", "confidence"))
-    confidence = plays[0].confidence if plays else best.confidence
-    return {"score": float(best.score), "threshold": float(best.threshold), "confidence": float(confidence)}
+    confidence: float | None = plays[0].confidence if plays else best.confidence
+    return {
+        "score": float(best.score),
+        "threshold": float(best.threshold),
+        "confidence": None if confidence is None else float(confidence),
+    }
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:

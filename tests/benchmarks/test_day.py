@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from overheard.demo.synth import synthesize
 from overheard.events import Track
+from overheard.fingerprint.model import default_model
 from overheard.hear.detector import MusicDetector
 from overheard_bench import day, day_report, detector, detector_report
 from overheard_bench.corpus import SAMPLE_RATE, Part
@@ -102,12 +104,28 @@ def test_what_the_detector_hears_is_timed_from_the_beginning(monkeypatch: pytest
     assert without["wake_ups_per_hour"] == pytest.approx(800, rel=0.01)
 
 
+def test_a_listener_with_the_second_opinion_hears_talk_and_music():
+    both = detector.WithOpinion(default_model())
+    music = both.hear(synthesize(5, 40.0).waveform, "clean", "")
+    assert music.delay_s is not None
+    assert music.delay_s <= 3
+    assert music.music_s > 35
+    assert music.unknown == 1
+    hiss = np.random.default_rng(1).standard_normal(20 * SAMPLE_RATE, dtype=np.float32)
+    noise = both.hear(hiss * np.float32(0.05), "noise", "direct")
+    assert (noise.music_s, noise.wake_ups, noise.unknown) == (0, 0, 0)
+
+
 def test_the_detectors_tables_are_rendered():
     heard = detector.Heard("clean", "", 100.0, 90.0, 1, None)
-    result = {
+    alone = {
         "tracks": {"clean": detector.summary_of_tracks([heard])},
         "without_music": {"talk": detector.summary_without_music([heard])},
         "synthetic": {"hum": detector.summary_without_music([heard])},
+    }
+    result = {
+        **alone,
+        "with_opinion": alone,
         "cost": {"ms_per_s": 0.1, "frontend_ms_per_s": 0.3, "ratio": 0.33},
         "detector": {"bytes": 7000},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_a_track_list_has_times():
         "1:40:30 Gamma",
     ]
     assert list(formats.tracklist([], 100.0)) == ["0:00:00 Unknown"]
+
+
+def test_a_cue_sheet_has_speeds_that_differ():
+    faster = dataclasses.replace(PLAYS[0], speed=1.032)
+    lines = list(formats.cue("mix.wav", [faster, PLAYS[1]], 6000.0))
+    assert lines[3:6] == ['    TITLE "Alpha"', '    PERFORMER "Ann"', "    REM SPEED +3.2%"]
+    assert sum("SPEED" in line for line in lines) == 1
+    (sheet,) = parse_cue("\n".join(lines).encode())
+    assert [track.title for track in sheet.tracks] == ["Alpha", "Be'ta"]
 
 
 def test_overheard_reads_the_cue_sheets_that_it_writes():

@@ -9,11 +9,22 @@ import numpy as np
 import pytest
 
 from overheard.errors import OverheardError
+from overheard.fingerprint.model import default_model
 from overheard.hear.detector import Judge, MusicDetector, load_detector
 from overheard.hear.texture import N_FEATURES
+from overheard.recognize.opinion_table import load_opinion
 from overheard_train import cli
 from overheard_train.data import Data, open_data
-from overheard_train.detector import examples, held_out, network, store, streams, threshold, train
+from overheard_train.detector import (
+    examples,
+    held_out,
+    network,
+    opinion,
+    store,
+    streams,
+    threshold,
+    train,
+)
 from overheard_train.detector.sounds import SOUNDS
 
 ALL_KINDS = (*threshold.STREAMS, *threshold.SNR_DB)
@@ -166,6 +177,40 @@ def test_the_command_writes_a_detector_that_loads(
     facts = json.loads(output.read_text())
     assert facts["training"]["epochs"] == 2
     assert set(facts["held_out"]["in_time"]) == set(threshold.SNR_DB)
+
+
+def test_the_command_writes_a_second_opinion_that_loads(
+    data: Data,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setenv("OVERHEARD_CACHE_DIR", str(data.cache_dir))
+    monkeypatch.setattr(opinion, "ROOMS", (4, 2))
+    monkeypatch.setattr(opinion, "N_HELD_OUT", 12)
+    output = tmp_path / "opinion.json"
+    arguments = ["opinion", "--data", str(corpus), "--output", str(output), "--scenes", "24"]
+    assert cli.main(arguments) == 0
+    assert "segments" in capsys.readouterr().out
+    table = load_opinion(default_model().space.digest, output)
+    assert table is not None
+    assert table.hidden.shape == (default_model().spec.dim, opinion.HIDDEN)
+
+    def make_again(*_args: object) -> None:
+        raise AssertionError("the scenes are in the cache")
+
+    monkeypatch.setattr(opinion, "make_embedded", make_again)
+    assert cli.main([*arguments[:-1], "24", "--seed", "0"]) == 0
+
+
+def test_more_segments_count_more_if_they_are_independent():
+    rng = np.random.default_rng(3)
+    is_music = rng.random(4000) < 0.5
+    evidence = np.where(is_music, 1.0, -1.0) + rng.normal(0, np.sqrt(2), (8, 4000))  # log-odds of each
+    one, all_ = (opinion.gain_of(evidence[:n].mean(axis=0), is_music) for n in (1, 8))
+    assert one == pytest.approx(1, rel=0.15)
+    assert all_ > 4
 
 
 def test_a_wrong_suffix_is_a_one_line_error(capsys: pytest.CaptureFixture[str]):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from overheard_train.pairs import Batch, PairMaker
+from overheard_train.pairs.labels import Batch, PairMaker
 from overheard_train.reuse import Reuse
 
 

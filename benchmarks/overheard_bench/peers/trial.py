@@ -59,6 +59,7 @@ class Play:
     track: str
     offset_s: float
     start_s: float = 0.0
+    confidence: float | None = None  # peers have none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Best:
     track: str
     score: float
     threshold: float
+    confidence: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -140,6 +140,7 @@ class Looks:
         )
         self._stretch = stretch
         self._verifier.forget()
+        self._tracker.speed_changed()
         if self._opinion is not None:
             self._opinion.begin()  # the segments have other numbers now
 

@@ -101,6 +101,11 @@ class PlayTracker:
         """Record that nobody looked at the sound until this second, to save power; a play goes on."""
         return []
 
+    def speed_changed(self) -> None:
+        """Forget the matches that started no play: they were made at another speed of the music."""
+        self._pending = None
+        self._recent.clear()
+
     def gap(self, now_s: float) -> list[Event]:
         """Record that the audio until this second of the source was lost; end a play after the gap."""
         self._stretch.lost()

@@ -32,15 +32,20 @@ class SpeedRules:
     first_s: float = 7.0
     known_first_s: float = 3.0
     hop_s: float = 4.0
-    n_saved: int = len(SPEEDS)
+    n_saved: int = 2 * len(SPEEDS)
     refill_s: float = 60.0
     follow_s: float = 8.0
     refined_below: float = 1.5
 
 
-# Nobody waits for the first result, and a recording may be short.
+# A recording may be short: of 16 s, there are four windows of more than 6 s.
 RECORDING_SPEED_RULES = SpeedRules(
-    first_s=0.0, known_first_s=0.0, hop_s=3.0, refill_s=15.0, refined_below=4.0
+    first_s=6.0,
+    known_first_s=0.0,
+    hop_s=1.0,
+    n_saved=len(SPEEDS),
+    refill_s=15.0,
+    refined_below=4.0,
 )
 
 

@@ -48,6 +48,8 @@ class Speeds:
 
     def begin(self, stretch: Stretch, play: Play | None) -> Stretch:
         """Return a new stretch of sound without the speed of the play that is open."""
+        if not self._scheduled:
+            self._plan.onset(stretch.origin_s)
         speed = self._clock.speed
         if speed == NORMAL:
             return stretch

@@ -148,7 +148,9 @@ def runs(table: OpinionTable, scenes: Embedded, n: int) -> tuple[FloatArray, npt
 
 
 def gain_of(odds: FloatArray, is_music: npt.NDArray[np.bool_]) -> float:
-    """Return the factor of the log-odds that makes the decisions most likely."""
+    """Return the factor of the log-odds that makes the decisions most likely; 1 without any."""
+    if not len(odds):
+        return 1.0
     factors = np.geomspace(0.3, 6, 60)
     signs = np.where(is_music, 1.0, -1.0)
     losses = [np.mean(np.logaddexp(0, -signs * factor * odds)) for factor in factors]
@@ -160,6 +162,8 @@ def shares(table: OpinionTable, scenes: Embedded) -> dict[str, Any]:
     found = {}
     for n in (1, 2, 4, N_HEARD):
         odds, is_music = runs(table, scenes, n)
+        if is_music.all() or not is_music.any():
+            continue
         odds = odds * table.gains[n - 1]
         found[f"{n} segments"] = {
             "music_as_music": round(float(np.mean(odds[is_music] >= table.music)), 4),
