@@ -25,7 +25,7 @@ import numpy as np
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands import outputs
-from overheard.daemon import Pause, run_listen
+from overheard.daemon import Pause, keep_large_arrays_apart, run_listen
 from overheard.demo.room import cafe
 from overheard.demo.synth import Piece, synthesize
 from overheard.errors import OverheardError
@@ -139,6 +139,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:
     """Run the session, and return what was measured after each hour."""
+    keep_large_arrays_apart()
     settings = settings_of(folder)
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         pool.submit(prepare, settings).result()  # its large arrays do not belong to the memory of a listener

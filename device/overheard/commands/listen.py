@@ -64,12 +64,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
     from overheard.commands import outputs
     from overheard.commands.inputs import open_inputs
-    from overheard.daemon import Monitor, Pause
+    from overheard.daemon import Monitor, Pause, keep_large_arrays_apart
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
     from overheard.recognize.unknown_store import UnknownStore
     from overheard.service.notify import notifying
 
+    keep_large_arrays_apart()
     inputs = open_inputs(args, settings)
     stop_event = threading.Event()
     with quiet_drivers() if inputs.live and not args.verbose else contextlib.nullcontext():

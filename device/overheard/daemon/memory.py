@@ -8,13 +8,16 @@ import logging
 log = logging.getLogger(__name__)
 
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
-# NumPy asks for huge pages for arrays from this size on. In the heap, smaller data would use them later, and
-# each byte would keep 2 MiB.
-_LARGE_BYTES = 1 << 22
+# Windows are matched in arrays of some MB. In the heap, smaller data would lie between them later, and keep
+# their memory; from 4 MB on, NumPy asks for huge pages, of which each byte keeps 2 MiB.
+_LARGE_BYTES = 1 << 20
 
 
 def keep_large_arrays_apart() -> None:
-    """Let each large array have memory of its own, which is returned to the system when it is freed."""
+    """Let each large array have memory of its own, which is returned to the system when it is freed.
+
+    Call it before models and packs are opened.
+    """
     _call("mallopt", _MMAP_THRESHOLD, _LARGE_BYTES)
 
 

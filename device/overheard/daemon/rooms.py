@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from overheard.daemon.memory import keep_large_arrays_apart
 from overheard.daemon.pause import Pause
 from overheard.daemon.run import Reader
 from overheard.daemon.session import Listener, Session, elapsed_s, in_room
@@ -96,7 +95,6 @@ def run_rooms(
     AudioError
         If no source could be read.
     """
-    keep_large_arrays_apart()
     first, runners = start_runners(sinks, stop_event)
     lock, pause, threads = threading.Lock(), pause or Pause(settings.listen.quiet_hours), []
     for room, source in sources.items():

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from overheard.daemon.memory import keep_large_arrays_apart
 from overheard.daemon.pause import Pause
 from overheard.daemon.session import Listener, Session, elapsed_s, in_room
 from overheard.daemon.status import Monitor, StatusReport
@@ -55,7 +54,6 @@ def run_listen(
     AudioError
         If the source cannot be opened or read.
     """
-    keep_large_arrays_apart()
     first, runners = start_runners(sinks, stop_event)
     session = Session(settings, source, first, new_listener, (now, elapsed), StatusReport(monitors))
     reader = Reader(source, session, stop_event, pause or Pause(settings.listen.quiet_hours), on_audio)
