@@ -33,11 +33,12 @@ class SoundStretch:
         self._is_music = False
 
     def sound(self, start_s: float, end_s: float, music: bool) -> None:
-        """Count a window of sound, which is music or not."""
-        self._silent_from_s = None
-        self.n_windows = self.n_windows + 1 if self.sounding else 1
-        self._is_music = music or (self.sounding and self._is_music)
-        self.sounding = True
+        """Count a window of sound, which is music or not. Other sound does not end a silence."""
+        if music or self.sounding:
+            self._silent_from_s = None
+            self.n_windows = self.n_windows + 1 if self.sounding else 1
+            self._is_music = music or (self.sounding and self._is_music)
+            self.sounding = True
         new_s = max(0.0, end_s - max(start_s, self.end_s))
         if music and self._music_s <= 0:
             self._unmatched_from_s = max(start_s, self.end_s)
