@@ -60,6 +60,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=day.SEED, help="seed of the scenes (default: %(default)s)"
     )
+    parser.add_argument("--pack", type=Path, help="an existing pack of the catalogue, instead of indexing")
     parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")
     parser.add_argument("--quick", action="store_true", help="a few minutes, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
@@ -74,7 +75,11 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model) -> dict[str,
     part = corpora.load_part(args.part)
     paths = [*part.known, *part.left_out] if args.quick else catalogue.catalogue_paths(corpus)
     paths = [path for path in paths if path not in part.left_out]
-    pack = catalogue.build_pack(corpus, model, paths[:6] if args.quick else paths, CACHE, args.jobs)
+    if args.pack is None:
+        pack = catalogue.build_pack(corpus, model, paths[:6] if args.quick else paths, CACHE, args.jobs)
+    else:
+        pack = open_pack(args.pack, model.digest)
+        catalogue.check_holds(pack, corpus, catalogue.catalogue_paths(corpus))
     began = time.perf_counter()
     share = functools.partial(
         listen_share, args.corpus, args.part, model.path, pack.path, args.hours, args.seed, args.quick

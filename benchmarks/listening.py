@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from overheard.catalogue.pack import open_pack
+from overheard.catalogue.pack import Pack, open_pack
 from overheard.errors import OverheardError
 from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.model import Model, load_model
@@ -82,6 +82,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--part", choices=PARTS, default="report", help="use calibration to select the rules of plays"
     )
+    parser.add_argument("--pack", type=Path, help="an existing pack of the catalogue, instead of indexing")
     parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")
     parser.add_argument(
         "--conditions", nargs="+", choices=PLAYED_AS, default=list(PLAYED_AS), help="default: all"
@@ -98,9 +99,7 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model) -> dict[str,
     part = corpora.load_part(args.part)
     tracks = [path for path in part.known if len(corpus.load(path)) >= MIN_TRACK_S * SAMPLE_RATE]
     tracks = tracks[:2] if args.quick else tracks
-    everything = catalogue.catalogue_paths(corpus)
-    others = sorted(set(everything) - with_near_duplicates(part.known))
-    packs = [catalogue.build_pack(corpus, model, paths, CACHE, args.jobs) for paths in (everything, others)]
+    packs = with_and_without(args, corpus, model, with_near_duplicates(part.known))
     share = functools.partial(
         play_share,
         args.corpus,
@@ -122,6 +121,19 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model) -> dict[str,
         "environment": environment(),
         "quick": args.quick,
     }
+
+
+def with_and_without(
+    args: argparse.Namespace, corpus: Corpus, model: Model, paths: Collection[str]
+) -> list[Pack]:
+    """Return a pack of the catalogue, and one without these tracks."""
+    everything = catalogue.catalogue_paths(corpus)
+    others = sorted(set(everything) - set(paths))
+    if args.pack is None:
+        return [catalogue.build_pack(corpus, model, part, CACHE, args.jobs) for part in (everything, others)]
+    whole = open_pack(args.pack, model.digest)
+    catalogue.check_holds(whole, corpus, everything)
+    return [whole, catalogue.without(whole, corpus, model, paths, CACHE / f"listening-{args.part}.pack")]
 
 
 def with_near_duplicates(paths: Collection[str]) -> set[str]:

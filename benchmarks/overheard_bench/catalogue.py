@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from overheard.catalogue import layers
-from overheard.catalogue.pack import Pack, open_pack
+from overheard.catalogue.pack import Pack, open_pack, write_pack
 from overheard.catalogue.search import SegmentIndex
 from overheard.files import link_files
 from overheard.fingerprint.model import Model, load_model
@@ -62,6 +62,15 @@ def build_pack(
         pack
     )  # without hidden tracks, a track has the same number in the pack and in the catalogue
     return open_pack(pack, model.digest)
+
+
+def without(pack: Pack, corpus: Corpus, model: Model, paths: Collection[str], target: Path) -> Pack:
+    """Write a copy of a pack without these tracks of the corpus, and return it."""
+    corpus_path = corpus_path_finder(corpus)
+    kept = [entry for entry in pack.entries() if corpus_path(entry) not in paths]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_pack(target, target.stem, model.digest, model.spec, kept)
+    return open_pack(target, model.digest)
 
 
 def path_finder(paths: Collection[str]) -> Callable[[HasPath], str]:
