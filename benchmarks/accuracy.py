@@ -24,11 +24,12 @@ from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard_bench import RESULTS, catalogue, output, plots, reliability, report, score
+from overheard_bench import catalogue, output, plots, reliability, report, score
 from overheard_bench import corpus as corpora
-from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
+from overheard_bench.corpus import PARTS, Corpus
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.exhaustive import ExhaustiveCatalogue
+from overheard_bench.options import catalogue_parser, results_folder
 from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
 from overheard_bench.render import CONDITIONS
 from overheard_bench.shares import on_every_core_in_order
@@ -75,10 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
-    parser.add_argument("--pack", type=Path, help="an existing pack of the same tracks, instead of indexing")
+    parser = catalogue_parser(__doc__)
     parser.add_argument("--compact", action="store_true", help="use compact codes")
     parser.add_argument(
         "--part", choices=PARTS, default="report", help="use calibration to select thresholds"
@@ -100,7 +98,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.quick:
         args.n = 2
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

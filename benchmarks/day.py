@@ -21,12 +21,13 @@ from overheard.events import MusicUnknown, PlayEnded, PlayStarted, PlayUpdated
 from overheard.fingerprint.model import Model, load_model
 from overheard.recognize.listener import Listener
 from overheard.recognize.pipeline import Recognizer
-from overheard_bench import RESULTS, catalogue, day, day_report, output
+from overheard_bench import catalogue, day, day_report, output
 from overheard_bench import corpus as corpora
-from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
+from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.day import HeardPlay, Outcome, Scene
 from overheard_bench.detector import WholeTracks
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.options import catalogue_parser, results_folder
 from overheard_bench.protocol import CACHE
 from overheard_bench.render import FloatArray
 from overheard_bench.shares import on_every_core
@@ -50,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser = catalogue_parser(__doc__)
     parser.add_argument(
         "--part", choices=PARTS, default="report", help="recordings to play (default: report)"
     )
@@ -60,13 +59,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=day.SEED, help="seed of the scenes (default: %(default)s)"
     )
-    parser.add_argument("--pack", type=Path, help="an existing pack of the catalogue, instead of indexing")
     parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")
     parser.add_argument("--quick", action="store_true", help="a few minutes, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
     args.hours = QUICK_HOURS if args.quick else args.hours
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

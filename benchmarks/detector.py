@@ -17,12 +17,12 @@ from typing import Any
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import load_model
 from overheard.hear.detector import DETECTOR_PATH, MusicDetector, load_detector
-from overheard_bench import RESULTS, detector, detector_report, output
+from overheard_bench import detector, detector_report, output
 from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
 from overheard_bench.detector import Heard
 from overheard_bench.detector_sounds import SOUNDS
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.protocol import CACHE
+from overheard_bench.options import results_folder
 from overheard_bench.shares import on_every_core
 
 REPEATS = 8
@@ -54,7 +54,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few sounds, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import RESULTS, output, report, scenes  # first: BLAS gets one thread, as in commands
+from overheard_bench import output, report, scenes  # first: BLAS gets one thread, as in commands
 
 # isort: split
 from overheard.errors import OverheardError
@@ -25,7 +25,7 @@ from overheard.fingerprint.model import Model, load_model
 from overheard.recognize.pipeline import Recognizer
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.protocol import CACHE
+from overheard_bench.options import results_folder
 
 LENGTHS_S = (5, 10, 15, 17, 20, 25, 30, 45, 60, 120)
 REFERENCE_S = 15
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.quick:
         args.repeats = 1
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     try:
         with tempfile.TemporaryDirectory(prefix="overheard-identify-cost-") as folder:
             result = measure(args, Path(folder), load_model(args.model))

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from overheard_bench import (  # first: one BLAS thread
-    RESULTS,
     indexing,
     output,
     plots,
@@ -39,7 +38,7 @@ from overheard.recognize.match import Matcher
 from overheard.recognize.pipeline import Recognizer
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.protocol import CACHE
+from overheard_bench.options import results_folder
 from overheard_bench.score import target
 from overheard_bench.stopwatch import Method, Stopwatch
 
@@ -84,7 +83,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.quick:
         args.seconds, args.pieces = 20, 1
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

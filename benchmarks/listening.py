@@ -24,10 +24,11 @@ from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
 from overheard.recognize.pipeline import Recognizer
-from overheard_bench import RESULTS, catalogue, output, plots, report
+from overheard_bench import catalogue, output, plots, report
 from overheard_bench import corpus as corpora
-from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus, seeded
+from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus, seeded
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.options import catalogue_parser, results_folder
 from overheard_bench.protocol import CACHE
 from overheard_bench.render import CONDITIONS, PREROLL_S, FloatArray, Renderer, loop, unit_power
 from overheard_bench.shares import on_every_core
@@ -76,13 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser = catalogue_parser(__doc__)
     parser.add_argument(
         "--part", choices=PARTS, default="report", help="use calibration to select the rules of plays"
     )
-    parser.add_argument("--pack", type=Path, help="an existing pack of the catalogue, instead of indexing")
     parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")
     parser.add_argument(
         "--conditions", nargs="+", choices=PLAYED_AS, default=list(PLAYED_AS), help="default: all"
@@ -90,7 +88,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="two tracks, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

@@ -21,9 +21,10 @@ from overheard.catalogue.pack import Pack, open_pack
 from overheard.errors import ModelError, OverheardError
 from overheard.fingerprint.model import Model, load_model
 from overheard.settings import MODELS_DIR
-from overheard_bench import RESULTS, catalogue, output, score
+from overheard_bench import catalogue, output, score
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.options import results_folder
 from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
 from overheard_bench.shares import on_every_core
 
@@ -67,7 +68,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.quick:
         args.n = 2
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     shipped = [name for name in ORDER if (MODELS_DIR / f"{name}.json").exists()]
     args.models = [_manifest(name) for name in args.models or shipped]
     args.indexers = [_manifest(name) for name in args.indexers] if args.indexers else args.models

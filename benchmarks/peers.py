@@ -18,13 +18,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import RESULTS, catalogue, output
+from overheard_bench import catalogue, output
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
+from overheard_bench.options import results_folder
 from overheard_bench.peers import PEERS, report, results, trial
 from overheard_bench.peers.base import Peer, PeerError
 from overheard_bench.peers.command import find_command
-from overheard_bench.protocol import CACHE, LENGTHS_S, VERSION, Query, render_queries
+from overheard_bench.protocol import LENGTHS_S, VERSION, Query, render_queries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +69,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.quick:
         args.n = 2
     args.n_out = args.n if args.n_out is None else args.n_out
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

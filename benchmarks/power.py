@@ -19,11 +19,11 @@ from typing import Any
 from overheard.demo.synth import write_wav
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import Model, load_model
-from overheard_bench import RESULTS, output, plots, process, report, scenes
+from overheard_bench import output, plots, process, report, scenes
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.meters import Meter, find_meters
-from overheard_bench.protocol import CACHE
+from overheard_bench.options import results_folder
 
 WARM_UP_S = 12.0  # the longest query window is full after it
 
@@ -56,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args.warm_up = WARM_UP_S
     if args.quick:
         args.seconds, args.pairs, args.warm_up = 4.0, 1, 1.0
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

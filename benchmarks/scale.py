@@ -23,11 +23,12 @@ from overheard.errors import OverheardError
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard_bench import RESULTS, catalogue, output, scale_packs, scale_report
+from overheard_bench import catalogue, output, scale_packs, scale_report
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.distractors import Donors
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.options import results_folder
 from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
 from overheard_bench.render import CONDITIONS
 from overheard_bench.scale_accuracy import Questions
@@ -98,7 +99,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.quick:
         args.sizes, args.exhaustive, args.n, args.seconds = SIZES[:1], (), 1, 2
         args.floats, args.no_validation = (), True
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import RESULTS, output, report, scenes  # first: BLAS gets one thread, as in commands
+from overheard_bench import output, report, scenes  # first: BLAS gets one thread, as in commands
 
 # isort: split
 from overheard.errors import OverheardError
@@ -26,7 +26,7 @@ from overheard.fingerprint.model import Model, load_model
 from overheard.recognize.pipeline import Recognizer
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.protocol import CACHE
+from overheard_bench.options import results_folder
 
 BLOCK = SAMPLE_RATE // 4
 WITH, WITHOUT = "with the schedule", "without it"
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.quick:
         args.seconds = 6
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     try:
         with tempfile.TemporaryDirectory(prefix="overheard-schedule-") as folder:
             result = measure(args, Path(folder), load_model(args.model))

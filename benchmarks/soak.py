@@ -41,10 +41,10 @@ from overheard.settings import Settings, load
 from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.retention import RetentionSink
 from overheard.sinks.runner import Sink
-from overheard_bench import RESULTS, appliance_report, output
+from overheard_bench import appliance_report, output
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.options import results_folder
 from overheard_bench.process import memory_kb
-from overheard_bench.protocol import CACHE
 
 KEEP_DAYS = 2
 PIECE_S, N_KNOWN, N_UNKNOWN = 60.0, 10, 8
@@ -133,7 +133,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
     args.hours = 2 if args.quick else round(24 * args.days)
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

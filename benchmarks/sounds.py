@@ -18,10 +18,11 @@ from overheard.errors import OverheardError
 from overheard.events import MusicUnknown, PlayStarted
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
-from overheard_bench import RESULTS, catalogue, output, sounds_report, synthetic
+from overheard_bench import catalogue, output, sounds_report, synthetic
 from overheard_bench import corpus as corpora
-from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
+from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.options import catalogue_parser, results_folder
 from overheard_bench.protocol import CACHE
 from overheard_bench.render import Renderer
 from overheard_bench.shares import on_every_core
@@ -59,10 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
-    parser.add_argument("--pack", type=Path, help="an existing pack of the same tracks, instead of indexing")
+    parser = catalogue_parser(__doc__)
     parser.add_argument(
         "--part", choices=PARTS, default="report", help="whose rooms and microphones are used"
     )
@@ -72,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

@@ -14,15 +14,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from overheard_bench import RESULTS, catalogue, output, plots, report, speeds  # first: BLAS gets one thread
+from overheard_bench import catalogue, output, plots, report, speeds  # first: BLAS gets one thread
 
 # isort: split
 from overheard.catalogue.pack import open_pack
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import load_model
 from overheard_bench import corpus as corpora
-from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
+from overheard_bench.corpus import PARTS, Corpus
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.options import catalogue_parser, results_folder
 from overheard_bench.protocol import CACHE
 from overheard_bench.shares import on_every_core
 
@@ -61,10 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
-    parser.add_argument("--pack", type=Path, help="an existing pack of the same tracks, instead of indexing")
+    parser = catalogue_parser(__doc__)
     parser.add_argument(
         "--part", choices=PARTS, default="report", help="use calibration to select thresholds"
     )
@@ -79,7 +77,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.quick:
         args.n = args.n_out = 2
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

@@ -28,10 +28,10 @@ from typing import Any
 from overheard.demo.synth import synthesize, write_wav
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import load_model
-from overheard_bench import RESULTS, appliance_report, output
+from overheard_bench import appliance_report, output
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.options import results_folder
 from overheard_bench.process import cpu_ns, environment_of, memory_kb
-from overheard_bench.protocol import CACHE
 
 SINK, START_S, PIECE_S = "streams", 60.0, 120.0
 SLOW_BUFFER = 2048  # bytes that the kernel keeps for a client that does not read
@@ -110,7 +110,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.quick:
         args.seconds, args.streams, args.slow = 5.0, 20, 2
-    args.out = args.out or (CACHE / "quick" if args.quick else RESULTS)
+    args.out = results_folder(args.out, args.quick)
     return args
 
 

@@ -12,7 +12,6 @@ microphones are from the calibration part. Nothing of the report part is used.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import itertools
@@ -29,7 +28,8 @@ from overheard.fingerprint.model import Model, load_model
 from overheard.recognize.pipeline import Recognizer
 from overheard_bench import CHECKOUT, catalogue
 from overheard_bench import corpus as corpora
-from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
+from overheard_bench.corpus import Corpus
+from overheard_bench.options import catalogue_parser
 from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
 from overheard_bench.shares import on_every_core
 
@@ -42,11 +42,8 @@ Trial = tuple[
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Ask and write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = catalogue_parser(__doc__)
     parser.add_argument("trials", type=Path, metavar="TRIALS.json", help="the file to write")
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
-    parser.add_argument("--pack", type=Path, help="an existing pack of the same tracks, instead of indexing")
     parser.add_argument("--n", type=int, default=60, help="positions per length, each in every condition")
     codes = parser.add_mutually_exclusive_group()
     codes.add_argument("--full-only", action="store_true", help="skip compact codes")
