@@ -120,6 +120,11 @@ def one_line(text: str) -> str:
     return _escape(" ".join(text.split()))
 
 
+def in_room(room: str, text: str) -> str:
+    """Return a text with the room that it is about, if there are several."""
+    return f"{one_line(room)}: {text}" if room else text
+
+
 def _escape(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from overheard.errors import SettingsError
 from overheard.settings import Settings
 from overheard.settings.rooms import Room, parse_rooms
+from overheard.text import in_room
 
 if TYPE_CHECKING:
     from overheard.daemon import Listener
@@ -44,8 +45,7 @@ class Inputs:
 
     def announcements(self) -> list[str]:
         """Return what to tell the user about them."""
-        names = [f"{room}: {source.name}" if room else source.name for room, source in self._sources.items()]
-        return [f"listening to {name}" for name in names]
+        return [f"listening to {in_room(room, source.name)}" for room, source in self._sources.items()]
 
     def run(
         self,

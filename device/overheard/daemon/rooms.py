@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from overheard.daemon.pause import Pause
 from overheard.daemon.run import Reader
-from overheard.daemon.session import Listener, Session, elapsed_s, in_room
+from overheard.daemon.session import Listener, Session, elapsed_s
 from overheard.daemon.status import Monitor, ReportsStatus, StatusReport
 from overheard.errors import AudioError
 from overheard.events import Event, Status
 from overheard.hear.source import AudioSource
 from overheard.settings import Settings
 from overheard.sinks.runner import Sink, close_all, start_runners
+from overheard.text import in_room
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from overheard.daemon.pause import Pause
-from overheard.daemon.session import Listener, Session, elapsed_s, in_room
+from overheard.daemon.session import Listener, Session, elapsed_s
 from overheard.daemon.status import Monitor, StatusReport
 from overheard.hear.source import AudioSource, DeviceLost
 from overheard.settings import Settings
 from overheard.sinks.runner import Sink, SinkRunner, close_all, start_runners
+from overheard.text import in_room
 
 log = logging.getLogger(__name__)
 

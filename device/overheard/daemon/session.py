@@ -20,6 +20,7 @@ from overheard.hear.resampler import to_float
 from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, Gap, Rerouted
 from overheard.settings import Settings
 from overheard.sinks.runner import SinkRunner
+from overheard.text import in_room
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +92,6 @@ class LostAudio:
         self._reported = self._n_samples
         text = f"recognition is too slow: {self._n_samples / SAMPLE_RATE:.1f} s of audio lost {extent}"
         log.warning("%s", in_room(self._room, text))
-
-
-def in_room(room: str, text: str) -> str:
-    """Return a message with the room that it is about, if there are several."""
-    return f"{room}: {text}" if room else text
 
 
 class Session:

@@ -83,7 +83,6 @@ class Listener:
         self._tracker = PlayTracker(track, rules)
         self._n_samples = 0  # so far, lost sound included
         self._n_lost = 0
-        self._is_music = False
         self._times = StageTimes()
         self._unknown, self._schedule = unknown, schedule
         self._clock = MusicClock()  # of tracker, schedule and looks
@@ -97,7 +96,7 @@ class Listener:
     def _clear(self) -> None:
         self._frontend.reset()
         self._detector.reset()
-        self._detected = self._is_music = False  # by the detector, and with the second opinion
+        self._detected = False  # music, by the detector alone
         self._blocks: list[FloatArray] = []  # wait for the front-end
         self._stretch: Stretch | None = None  # present sound
         self._looks.begin()
@@ -120,7 +119,7 @@ class Listener:
         if schedule is not None and math.isfinite(schedule.next_check_s) and not schedule.searching:
             next_check_s = max(0.0, schedule.next_check_s - self._music_s)
         state = "searching" if next_check_s is None else "unknown music"
-        if not self._is_music:
+        if not self._looks.music:
             state = "no music" if is_open else "silence"
         return Status(
             state=state if play is None else "playing",
@@ -163,7 +162,7 @@ class Listener:
 
     def _process(self, block: FloatArray) -> list[Event]:
         with self._times.of("gate"):
-            is_music = self._schedule is None or self._is_music or self._tracker.playing is not None
+            is_music = self._schedule is None or self._looks.music or self._tracker.playing is not None
             is_open = self._gate.process(block, is_music)
         if not is_open:
             events = self._end_stretch()
@@ -175,7 +174,9 @@ class Listener:
         self._n_samples += len(block)
         self._blocks.append(block)
         waiting_s = sum(map(len, self._blocks)) / self._spec.frontend.sample_rate
-        idle = self._schedule is not None and not (self._detected or self._is_music or self._tracker.playing)
+        idle = self._schedule is not None and not (
+            self._detected or self._looks.music or self._tracker.playing
+        )
         return self._advance() if waiting_s >= (IDLE_S if idle else self._windows.batch_s) else []
 
     def _follow_engine(self) -> None:
@@ -229,5 +230,4 @@ class Listener:
             with self._times.of("detector"):
                 self._detected = self._detector.process(some)
             events += self._looks.advance(self._stretch, self._engine, some, self._detected)
-            self._is_music = self._looks.music
         return events

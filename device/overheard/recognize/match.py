@@ -182,7 +182,7 @@ class Matcher:
             return None
         number = position = None
         if playing is not None and playing.position_s is not None:
-            number = self._number(playing.track_id, ranked.tracks)
+            number = self.number_among(playing.track_id, ranked.tracks)
             position = round(playing.position_s * self.spec.frontend.frames_per_s)
         chosen = ranked.chosen(np.arange(len(ranked.tracks)) < MAX_HYPOTHESES).also(number, position)
         scores, best, runner_up, copies = self._compare(window, chosen)
@@ -224,8 +224,8 @@ class Matcher:
             alike=window.alike(self.spec.n_frames),
         )
 
-    def _number(self, track_id: str, tracks: IntArray) -> int | None:
-        """Return the number of a track if it is among these."""
+    def number_among(self, track_id: str, tracks: IntArray) -> int | None:
+        """Return the number of a track if it is among these ``(n,)``."""
         known = self.number(track_id)
         if known is not None and known in tracks:  # saves the metadata of all of them
             return known

@@ -65,7 +65,8 @@ class SecondOpinion:
         """Begin with a new stretch of sound."""
         self._heard: deque[tuple[int, float]] = deque(maxlen=N_HEARD)  # segment, log-odds
         self._music = False  # hears the detector
-        self._n_asked, self._asked_in = 0, ""
+        self._n_asked = 0
+        self._waits_s: tuple[float, ...] = ()  # of the rules, in the present state
         self._next_s: float | None = None
 
     @property
@@ -114,10 +115,9 @@ class SecondOpinion:
         """Note that sound was embedded for :meth:`n_due`."""
         rules = self._rules
         denied = self.verdict is Verdict.NO_MUSIC
-        name = "onset_s" if self._music else "denied_s" if denied else "unsure_s"
-        if name != self._asked_in:
-            self._n_asked, self._asked_in = 0, name
-        waits_s = getattr(rules, name)
+        waits_s = rules.onset_s if self._music else rules.denied_s if denied else rules.unsure_s
+        if waits_s is not self._waits_s:
+            self._n_asked, self._waits_s = 0, waits_s
         self._next_s = now_s + waits_s[min(self._n_asked, len(waits_s) - 1)]
         self._n_asked += 1
 

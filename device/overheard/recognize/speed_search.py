@@ -102,11 +102,12 @@ class SpeedSearch:
 
     def _refined(self, near: AtSpeed, match: Match, engine: Engine) -> Speed:
         """Return the speed at which the segments of a match are most similar to those of its track."""
-        number = self._number(near, match, engine)
-        speed, step_by = near.stretch.speed, FINE_STEPS
+        speed, number = near.stretch.speed, self._number(near, match, engine)
+        if number is None:
+            return speed
         compare = _Comparison(near.stretch, match, number, engine, self._spec)
         best = compare.similarity(speed)
-        for step in step_by:
+        for step in FINE_STEPS:
             for factor in (1 + step, 1 - step):
                 other = Speed(speed.tempo * factor, speed.pitch * factor)
                 similarity = compare.similarity(other)
@@ -115,13 +116,12 @@ class SpeedSearch:
                     break
         return speed
 
-    def _number(self, near: AtSpeed, match: Match, engine: Engine) -> int:
+    def _number(self, near: AtSpeed, match: Match, engine: Engine) -> int | None:
         """Return the number of a match's track, which is among those of the window's candidates."""
-        index = engine.index
         segments = near.stretch.search(near.stretch.searched, engine).segments.ravel()
-        tracks = np.unique(np.searchsorted(index.first_segment, segments[segments >= 0], side="right") - 1)
-        numbers: list[int] = tracks.tolist()
-        return next(number for number in numbers if index.track(number).id == match.track.id)
+        first = engine.index.first_segment
+        tracks = np.searchsorted(first, segments[segments >= 0], side="right") - 1
+        return engine.matcher.number_among(match.track.id, tracks)
 
 
 class _Comparison:

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, Status
 from overheard.sinks.terminal import PlayLines
-from overheard.text import one_line, one_of, short_clock, speed_change
+from overheard.text import in_room, one_line, one_of, short_clock, speed_change
 
 _REDRAW_S = 0.5
 _BAR = 20  # characters
@@ -142,13 +142,11 @@ class LiveView:
         return [line for room in self._rooms for line in (self._play_line(room), self._status_line(room))]
 
     def _play_line(self, room: str) -> str:
-        where, found = f"{one_line(room)}: " if room else "", self._plays.get(room)
+        found = self._plays.get(room)
         if found is None:
             status = self._statuses.get(room)
             state = status.state if status is not None else "listening"
-            return where + {"searching": "listening: sound", "unknown music": "unknown music"}.get(
-                state, state
-            )
+            return in_room(room, "listening: sound" if state == "searching" else state)
         play, started = found
         at_s = play.position_s(max(play.end_s, self._now() - started))
         name = one_line(one_of(play.track.name, [other.track.name for other in play.alternatives]))
@@ -157,7 +155,8 @@ class LiveView:
         if length_s > 0:
             position = f"{short_clock(min(at_s, length_s))} / {short_clock(length_s)}"
         change = speed_change(play.speed)
-        return f"{where}{position}  {play.confidence:>4.0%}  {name}{change and f'  (speed {change})'}"
+        speed = f"  (speed {change})" if change else ""
+        return in_room(room, f"{position}  {play.confidence:>4.0%}  {name}{speed}")
 
     def _status_line(self, room: str) -> str:
         status, name = self._statuses.get(room), one_line(room or self._source)

@@ -16,8 +16,6 @@ from overheard.sinks.scrobble import Listened, NowPlaying, ScrobbleRule
 INTERVAL_S = 1.0  # between two calls, which the services ask for
 _SAME_BEGIN_S = 10.0  # two rooms hear the same playing if the track began at the same time in both
 _MAX_BEGINS = 100
-_SAME_BEGIN_S = 10.0  # two rooms hear the same playing if the track began at the same time in both
-_MAX_BEGINS = 100
 RecordingId = Callable[[Track], str]
 
 

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated
 from overheard.sinks.lines import LineWriter
-from overheard.text import one_line, one_of, short_clock, speed_change
+from overheard.text import in_room, one_line, one_of, short_clock, speed_change
 
 
 class TerminalSink:
@@ -64,9 +64,11 @@ def to_line(event: Event, started: float) -> str | None:
     if isinstance(event, PlayEnded):
         play = event.play
         duration = short_clock(round(play.end_s - play.start_s))
-        return f"{local_clock(started + play.end_s)}  {_in(event.room)}{_name(play)}  ended after {duration}"
+        return (
+            f"{local_clock(started + play.end_s)}  {in_room(event.room, _name(play))}  ended after {duration}"
+        )
     if isinstance(event, MusicUnknown):
-        return f"{local_clock(started + event.start_s)}  {_in(event.room)}{unknown_text(event)}"
+        return f"{local_clock(started + event.start_s)}  {in_room(event.room, unknown_text(event))}"
     return None
 
 
@@ -83,11 +85,7 @@ def found_line(play: Play, at_s: float, started: float, room: str = "") -> str:
     """Format a play at a second of the source: time, room, track, position in it, confidence, speed."""
     change = speed_change(play.speed)
     facts = f"at {short_clock(play.position_s(at_s))}, {play.confidence:.0%}{change and f', speed {change}'}"
-    return f"{local_clock(started + at_s)}  {_in(room)}{_name(play)}  ({facts})"
-
-
-def _in(room: str) -> str:
-    return f"{one_line(room)}: " if room else ""
+    return f"{local_clock(started + at_s)}  {in_room(room, _name(play))}  ({facts})"
 
 
 def local_clock(unix_time: float) -> str:
