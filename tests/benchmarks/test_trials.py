@@ -5,34 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import trials
-from overheard.catalogue.pack import open_pack, write_pack
-from overheard.catalogue.track_list import TrackEntry
+from indexed_songs import RATE, write_songs
+from overheard.catalogue.pack import open_pack
 from overheard.demo.synth import synthesize
-from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.model import default_model
 from overheard.recognize.pipeline import Recognizer
 from overheard_bench.protocol import Query
 
-RATE = 8000
 SONG_S = 12.0
 
 
 def test_a_left_out_track_has_one_trial_and_a_known_one_two(tmp_path: Path) -> None:
     model, songs = default_model(), [synthesize(seed, SONG_S).waveform for seed in (310, 311, 312)]
-    entries = []
-    for number, song in enumerate(songs[:2]):
-        cells, codes = model.encode_track(fingerprint(Embedder(model), song))
-        entries.append(
-            TrackEntry(
-                title=str(number),
-                artist="",
-                path=f"{number}.wav",
-                duration_s=SONG_S,
-                packed_cells=cells,
-                codes=codes,
-            )
-        )
-    write_pack(tmp_path / "songs.pack", "songs", model.digest, model.spec, entries)
+    write_songs(tmp_path / "songs.pack", songs[:2])
     recognizer = Recognizer(model, [open_pack(tmp_path / "songs.pack", model.digest)])
     clips = [song[4 * RATE : 7 * RATE + 77] for song in songs]
     known, unknown = (

@@ -5,36 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overheard.catalogue.pack import open_pack, shipped_packs_dir, write_pack
-from overheard.catalogue.track_list import TrackEntry
+from indexed_songs import RATE, SONG_S, Counter, recognizer, songs
+from overheard.catalogue.pack import open_pack, shipped_packs_dir
 from overheard.demo.room import cafe
-from overheard.demo.synth import synthesize
 from overheard.events import Event, MusicUnknown, PlayEnded, PlayStarted, Silence
-from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.recognize.listener import Listener
 from overheard.recognize.pipeline import Recognizer, second_opinion
 from overheard.recognize.schedule import Schedule
 
+__all__ = ["recognizer", "songs"]  # fixtures
+
 pytestmark = pytest.mark.slow
 
-RATE = 8000
 BLOCK = RATE // 4
-SONG_S = 60.0
-
-
-class Counter:
-    """Counts the segments that the network embeds."""
-
-    def __init__(self, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.n = 0
-        self._query = recognizer.embedder.query
-        monkeypatch.setattr(recognizer.embedder, "query", self.query)
-
-    def query(self, segments: FloatArray) -> Queries:
-        self.n += len(segments)
-        return self._query(segments)
 
 
 class Ear:
@@ -53,32 +38,6 @@ class Ear:
 
     def reset(self) -> None:
         self._n_frames = 0
-
-
-@pytest.fixture(scope="module")
-def songs() -> list[FloatArray]:
-    return [synthesize(seed, SONG_S).waveform for seed in range(300, 304)]
-
-
-@pytest.fixture(scope="module")
-def recognizer(songs: list[FloatArray], tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
-    """Songs 0 to 2 are in the catalogue."""
-    model, path = default_model(), tmp_path_factory.mktemp("packs") / "songs.pack"
-    entries = []
-    for number, song in enumerate(songs[:3]):
-        cells, codes = model.encode_track(fingerprint(Embedder(model), song))
-        entries.append(
-            TrackEntry(
-                title=str(number),
-                artist="",
-                path=f"{number}.wav",
-                duration_s=SONG_S,
-                packed_cells=cells,
-                codes=codes,
-            )
-        )
-    write_pack(path, "songs", model.digest, model.spec, entries)
-    return Recognizer(model, [open_pack(path, model.digest)])
 
 
 def noisy(*parts: FloatArray, snr_db: float = 8.0) -> FloatArray:

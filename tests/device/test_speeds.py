@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 import soxr
 
-from overheard.catalogue.pack import open_pack, write_pack
-from overheard.catalogue.track_list import TrackEntry
+from indexed_songs import RATE, SONG_S, Counter, recognizer, songs
 from overheard.commands.history import to_text
 from overheard.commands.identify import play_text
 from overheard.demo.room import cafe
-from overheard.demo.synth import synthesize
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, Silence, Track
-from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
 from overheard.fingerprint.frontend import FloatArray, log_mel
-from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.speed_clock import MusicClock
@@ -29,41 +25,11 @@ from overheard.recognize.speed_warp import NORMAL, Speed, slowed
 from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.terminal import found_line, to_line
 
+__all__ = ["recognizer", "songs"]  # fixtures
+
 pytestmark = pytest.mark.slow
 
-RATE = 8000
 BLOCK = RATE // 4
-SONG_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def songs() -> list[FloatArray]:
-    return [synthesize(seed, SONG_S).waveform for seed in range(300, 304)]
-
-
-@pytest.fixture(scope="module")
-def recognizer(songs: list[FloatArray], tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
-    """Songs 0 to 2 are in the catalogue."""
-    model, path = default_model(), tmp_path_factory.mktemp("packs") / "songs.pack"
-    write_songs(path, songs[:3])
-    return Recognizer(model, [open_pack(path, model.digest)])
-
-
-def write_songs(path: Path, songs: list[FloatArray]) -> None:
-    model, entries = default_model(), []
-    for number, song in enumerate(songs):
-        cells, codes = model.encode_track(fingerprint(Embedder(model), song))
-        entries.append(
-            TrackEntry(
-                title=str(number),
-                artist="",
-                path=f"{number}.wav",
-                duration_s=len(song) / RATE,
-                packed_cells=cells,
-                codes=codes,
-            )
-        )
-    write_pack(path, "songs", model.digest, model.spec, entries)
 
 
 def at_speed(song: FloatArray, speed: float, begin_s: float = 0.0, end_s: float = SONG_S) -> FloatArray:
@@ -217,19 +183,6 @@ def test_unknown_music_at_another_speed_stays_unknown(
 ) -> None:
     events = hear(recognizer, at_speed(songs[3], 1.03, end_s=30))
     assert [type(event) for event in events] == [MusicUnknown]
-
-
-class Counter:
-    """Counts the segments that the network embeds."""
-
-    def __init__(self, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.n = 0
-        self._query = recognizer.embedder.query
-        monkeypatch.setattr(recognizer.embedder, "query", self.query)
-
-    def query(self, segments: FloatArray) -> Queries:
-        self.n += len(segments)
-        return self._query(segments)
 
 
 # The drift of an alignment
