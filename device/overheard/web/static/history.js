@@ -5,7 +5,7 @@ import { el, replace } from "./dom.js";
 import { dayName, midnight } from "./format.js";
 import { playList } from "./plays.js";
 
-const PAGE = 60;
+const PAGE = 60, MOST = 500; // plays of a request
 const FILTERS = [["plays", "All", "No plays yet. They appear here as soon as overheard listen recognizes music."],
   ["favourites", "Favourites", "No favourites yet. The star behind a play makes it one."],
   ["unknown", "Unknown music", "No unknown music without a name."],
@@ -29,9 +29,11 @@ export function historyView(signal) {
   }, label));
   let shown = "plays", waiting = 0, next = null, plays = [], newest = 0;
 
-  async function load(fresh) {
+  /** Load the first page, the next one, or again as many plays as are shown. */
+  async function load(fresh, again = false) {
     const mine = ++newest;
-    const query = new URLSearchParams({ limit: PAGE, show: shown });
+    const limit = again ? Math.min(MOST, Math.max(PAGE, plays.length)) : PAGE;
+    const query = new URLSearchParams({ limit, show: shown });
     if (search.value.trim()) query.set("q", search.value);
     if (!fresh && next) query.set("before", next);
     try {
@@ -53,13 +55,15 @@ export function historyView(signal) {
     }
     const nothing = search.value.trim() ? "Nothing in the history matches." : FILTERS.find(([key]) => key === shown)[2];
     replace(list, plays.length
-      ? [...days].map(([day, found]) => el("section", { "aria-label": dayName(new Date(day)) }, el("h2", { class: "day" }, dayName(new Date(day))), playList(found, { onChange: () => load(true) })))
+      ? [...days].map(([day, found]) => el("section", { "aria-label": dayName(new Date(day)) }, el("h2", { class: "day" }, dayName(new Date(day))), playList(found, { onChange: () => load(true, true) })))
       : el("p", { class: "empty" }, nothing));
     more.hidden = !next;
     count.textContent = `${plays.length} plays shown`;
   }
 
-  live.addEventListener("play_ended", () => { if (plays.length <= PAGE && scrollY < 200 && !list.contains(document.activeElement)) setTimeout(() => load(true), 300); }, { signal });
+  for (const event of ["play_ended", "returned"]) {
+    live.addEventListener(event, () => { if (plays.length <= PAGE && scrollY < 200 && !list.contains(document.activeElement)) setTimeout(() => load(true), 300); }, { signal });
+  }
   load(true);
   return [
     el("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
