@@ -98,7 +98,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         limit = 0 if args.since is not None or args.json or args.csv or args.m3u8 else _DEFAULT_LIMIT
     rows, count = read_plays(settings.history_path, since, 0 if args.room else limit, args.hidden)
     if args.room:
-        rows = [row for row in rows if row.source == args.room or row.source.startswith(f"{args.room}, ")]
+        rows = [row for row in rows if row.is_in(args.room)]
         rows, count = rows[-limit:] if limit else rows, len(rows)
     if args.json:
         for row in rows:

@@ -51,6 +51,10 @@ class PlayRow:
         """Whether lists leave it out: it is wrong, or music that nobody has named."""
         return self.wrong or (self.unknown_id is not None and self.label is None)
 
+    def is_in(self, room: str) -> bool:
+        """Return whether it was heard in a room; after a change of the source, the room comes first."""
+        return self.source == room or self.source.startswith(f"{room}, ")
+
 
 _NAMES = tuple(field.name for field in dataclasses.fields(PlayRow))  # of the columns too
 
