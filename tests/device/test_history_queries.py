@@ -29,14 +29,12 @@ def track(title: str, artist: str = "Ann", album: str = "First") -> Track:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Alpha twice, Beta by Bob once and longer, three rows that do not count, and unknown music an hour ago."""
+    """Alpha twice, Beta by Bob once and longer, two plays that do not count, unknown music an hour ago."""
     path = tmp_path / "data" / "history.sqlite"
     sink = HistorySink(path, "")
 
-    def write(
-        heard: Track, hours_ago: float, length_s: float, other: Track | None = None, room: str = ""
-    ) -> None:
-        alternatives = () if other is None else (Alternative(other, 0.0),)
+    def write(heard: Track, hours_ago: float, length_s: float, other: str = "", room: str = "") -> None:
+        alternatives = (Alternative(track(other), 0.0),) if other else ()
         play = Play(heard, 0.0, length_s, 5.0, 5.0, 0.93, alternatives)
         sink.handle(PlayStarted(play, room=room), NOW - hours_ago * HOUR_S)
         sink.handle(PlayEnded(play, room=room), NOW - hours_ago * HOUR_S)
@@ -44,7 +42,7 @@ def path(tmp_path: Path) -> Path:
     write(track("Alpha"), 50, 100.0)
     write(track("Alpha"), 3, 100.0, room="kitchen")
     write(track("Beta", "Bob", ""), 2, 300.0, room="bath")
-    write(track("Gamma"), 2.5, 60.0, other=track("Delta"))
+    write(track("Gamma"), 2.5, 60.0, other="Delta")
     write(track("Wrong"), 1, 60.0)
     sink.handle(MusicUnknown(0.0, 30.0, 7, 1, NOW), NOW - HOUR_S)
     sink.close()

@@ -120,10 +120,8 @@ def _sound(kind: str, args: argparse.Namespace, settings: Settings, room: Room |
     else:
         source = open_room(room, settings)
     seconds = _SECONDS[kind]
-    print(
-        f"{one_line(in_room(room.name if room else '', source.name))}: {_ASK[kind].format(length(seconds))} ...",
-        flush=True,
-    )
+    name = one_line(in_room(room.name if room else "", source.name))
+    print(f"{name}: {_ASK[kind].format(length(seconds))} ...", flush=True)
     return _record(source, seconds)
 
 

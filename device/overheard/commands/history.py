@@ -32,8 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show which music was played, and when",
         description="Show the plays that `overheard listen` recorded, in local time, the latest last. "
         "Columns: start, length, confidence, artist, title and album.",
-        epilog="examples: overheard history --since yesterday; overheard history --at 20:15; overheard history "
-        "--top artists --since 7d",
+        epilog="examples: overheard history --since yesterday; overheard history --at 20:15; "
+        "overheard history --top artists --since 7d",
     )
     parser.add_argument(
         "--since",

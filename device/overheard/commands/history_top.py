@@ -63,8 +63,8 @@ def _text(shown: list[Count], counts: list[Count], kind: str) -> list[str]:
     plays, heard_s = sum(count.plays for count in counts), sum(count.heard_s for count in counts)
     more = len(counts) - len(shown)
     hint = f"; --limit 0 shows {more:,} more" if more else ""
-    total = f"{plural(len(counts), kind.removesuffix('s'))}, {plural(plays, 'play')}, {short_clock(round(heard_s))}"
-    return [*lines, "", f"{total} of music{hint}"]
+    total = f"{plural(len(counts), kind.removesuffix('s'))}, {plural(plays, 'play')}"
+    return [*lines, "", f"{total}, {short_clock(round(heard_s))} of music{hint}"]
 
 
 def _name(count: Count) -> str:

@@ -11,6 +11,8 @@ from overheard.history.pages import SHOWN
 _BY = {"tracks": ("artist", "title"), "artists": ("artist",), "albums": ("artist", "album")}
 BY = tuple(_BY)
 _COLUMNS = ("artist", "title", "album", "started_at", "ended_at", "source", "alternatives")
+_HEARD_S = "86400 * max(0, coalesce(julianday(ended_at) - julianday(started_at), 0))"
+_ORDER = "ORDER BY 4 DESC, 5 DESC, 1, 2, 3 LIMIT ?"
 _MARKS = ("wrong", "unknown_id", "label")
 
 
@@ -57,15 +59,7 @@ def count_plays(
     HistoryError
         If the file cannot be read, is damaged, is not a history, or was written by a newer version.
     """
-    keys = _BY[by]
-    conditions = [SHOWN["plays"], "alternatives IS NULL", "ended_at >= ?", "started_at < ?"]
-    conditions += [f"{key} != ''" for key in keys if by != "tracks"]
-    values: list[str | int] = [since or "", until or "~"]
-    if room is not None:
-        conditions.append("(source = ? OR substr(source, 1, length(?) + 2) = ? || ', ')")
-        values += [room] * 3
-    shown = ", ".join(name if name in keys else "''" for name in ("artist", "title", "album"))
-    heard = "sum(max(0, coalesce(julianday(ended_at) - julianday(started_at), 0))) * 86400"
+    where, values = _conditions(by, since, until, room)
     with explained(path):
         if not path.exists():
             return []
@@ -73,10 +67,24 @@ def count_plays(
         if not version(db):
             return []
         plays = f"SELECT {columns_of(db, (*_COLUMNS, *_MARKS))} FROM plays"  # noqa: S608
-        rows = db.execute(
-            f"SELECT {shown}, count(*), {heard}, max(started_at) FROM ({plays}) "  # noqa: S608
-            f"WHERE {' AND '.join(conditions)} GROUP BY {', '.join(keys)} "
-            "ORDER BY 4 DESC, 5 DESC, 1, 2, 3 LIMIT ?",
-            (*values, limit or -1),
-        ).fetchall()
-    return [Count(*map(str, row[:3]), row[3], round(row[4], 3), str(row[5])) for row in rows]
+        query = f"SELECT {_shown(by)} FROM ({plays}) WHERE {where} GROUP BY {', '.join(_BY[by])} {_ORDER}"  # noqa: S608
+        rows = db.execute(query, (*values, limit or -1)).fetchall()
+    return [
+        Count(str(artist), str(title), str(album), plays, round(heard_s, 3), str(last_at))
+        for artist, title, album, plays, heard_s, last_at in rows
+    ]
+
+
+def _conditions(by: str, since: str | None, until: str | None, room: str | None) -> tuple[str, list[str]]:
+    conditions = [SHOWN["plays"], "alternatives IS NULL", "ended_at >= ?", "started_at < ?"]
+    conditions += [f"{key} != ''" for key in _BY[by] if by != "tracks"]
+    values = [since or "", until or "~"]
+    if room is not None:  # after a change of the source, the room comes first
+        conditions.append("(source = ? OR substr(source, 1, length(?) + 2) = ? || ', ')")
+        values += [room] * 3
+    return " AND ".join(conditions), values
+
+
+def _shown(by: str) -> str:
+    names = [name if name in _BY[by] else "''" for name in ("artist", "title", "album")]
+    return ", ".join([*names, "count(*)", f"sum({_HEARD_S})", "max(started_at)"])
