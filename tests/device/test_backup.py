@@ -18,7 +18,7 @@ import pytest
 from test_daemon import play
 from test_retention import add, titles
 
-from overheard.backup.archive import default_path, rotate, write_backup
+from overheard.backup.archive import copy_of_history, default_path, rotate, write_backup
 from overheard.backup.encryption import CHUNK_BYTES, MAGIC, BackupError, EncryptedReader, EncryptedWriter
 from overheard.backup.restore import is_encrypted, restore, unpacked
 from overheard.cli import main
@@ -330,6 +330,13 @@ def test_a_backup_on_a_full_disk_leaves_nothing(
         write_backup(tmp_path / "b", data, config)
     assert not list(tmp_path.glob("b*"))
     assert not list(data.data_dir.glob(".backup*"))
+
+
+def test_a_kill_while_the_backup_is_written_leaves_no_copy_of_the_history(data: Settings):
+    """`overheard history forget` does not know copies."""
+    with copy_of_history(data.history_path) as copy:
+        assert not list(data.data_dir.glob(".backup*"))
+        assert copy.read(16) == b"SQLite format 3\0"
 
 
 def test_an_empty_installation_has_an_empty_backup(tmp_path: Path):

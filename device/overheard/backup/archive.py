@@ -139,11 +139,12 @@ def copy_of_history(path: Path) -> Iterator[IO[bytes]]:
     HistoryError
         If the history cannot be read, or the disk is full.
     """
-    with explained(path), tempfile.TemporaryDirectory(prefix=".backup-", dir=path.parent) as folder:
-        copy = Path(folder) / "copy"
-        with open_for_reading(path) as source, contextlib.closing(sqlite3.connect(copy)) as target:
-            source.backup(target)  # one transaction: what others write meanwhile is not in it
-            target.execute("PRAGMA journal_mode = DELETE")
-            target.execute("VACUUM")
-        with copy.open("rb") as file:
-            yield file
+    with contextlib.ExitStack() as stack:
+        with explained(path), tempfile.TemporaryDirectory(prefix=".backup-", dir=path.parent) as folder:
+            copy = Path(folder) / "copy"
+            with open_for_reading(path) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+                source.backup(target)  # one transaction: what others write meanwhile is not in it
+                target.execute("PRAGMA journal_mode = DELETE")
+                target.execute("VACUUM")
+            file = stack.enter_context(copy.open("rb"))
+        yield file  # it has no name any more, so that a kill leaves nothing that `forget` does not know
