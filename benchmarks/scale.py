@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,13 +118,14 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     sizes = [facts(path, n) for path, n in zip(paths, drawn, strict=True)]
     call = call_directly if args.quick else in_process
     timed = call(times, paths, model.path, sounds)
+    print(json.dumps(timed), file=sys.stderr)
     for size, path, size_times in zip(sizes, paths, timed, strict=True):
         donors = Donors.of_pack(base, model.quantizer, scale_packs.donor_numbers(base, corpus))
         album = [*scale_packs.drawn(donors, model, ALBUM, args.seed, first=size["drawn"])]
         size["costs"] = costs(path, model.path, sounds, album, call) | size_times
         size["derived_bytes"] = size["costs"].pop("derived_bytes")
         size |= accuracy(args, questions, path, size["drawn"])
-        print(f"{size['tracks']} tracks measured", file=sys.stderr)
+        print(json.dumps(size), file=sys.stderr)  # the rest may take an hour
     for size in sizes:
         size["ratios"] = ratios(size["costs"], sizes[0]["costs"])
     result: dict[str, Any] = {"sizes": sizes, "paper": on_paper(sizes)}
