@@ -6,10 +6,12 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from overheard.catalogue.made_for import digest_of_model, digest_of_pack, is_earlier
 from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack, pack_error, shipped_packs_dir
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.pack_state import load_state
 from overheard.errors import PackError
+from overheard.fingerprint import choice
 from overheard.fingerprint.hubness import PACKED_CELLS
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 LABELLED = "labelled"  # pack with the unknown music that the user named
+WAITS = "{path}: is for the newest model; it is searched when most of your music has been indexed again"
 MAKE_A_PACK = "make one: overheard index FOLDER"
 
 
@@ -144,6 +147,12 @@ def present_packs(settings: Settings, names: Iterable[str] | None = None) -> lis
     return [path for path in named if path.suffix == PACK_SUFFIX]
 
 
+def waits(path: Path, model: Model, settings: Settings) -> bool:
+    """Return whether a pack is for the newest model, while most packs are still searched with another."""
+    newest = choice.model_path(settings)
+    return is_earlier(model, settings) and digest_of_pack(path) == digest_of_model(newest)
+
+
 def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = None) -> list[Pack]:
     """Open packs for one model.
 
@@ -167,7 +176,8 @@ def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = N
         except PackError as error:
             if selected:
                 raise
-            log.warning("skipped: %s", error)
+            waiting = WAITS.format(path=path) if waits(path, model, settings) else str(error)
+            log.warning("skipped: %s", waiting)
             reason = error
     if not packs and reason is not None:
         raise reason

@@ -167,7 +167,7 @@ def _forget_unknown(settings: Settings, since: str | None) -> None:
     """Forget the fingerprints of the unknown music that was heard since then, or of all."""
     if not settings.unknown_path.exists():
         return
-    from overheard.fingerprint.choice import open_model
+    from overheard.catalogue.searching_model import open_model
     from overheard.recognize.unknown_store import UnknownStore
 
     store = UnknownStore(settings.unknown_path, open_model(settings))

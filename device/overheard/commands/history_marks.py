@@ -58,7 +58,7 @@ def run_unknown(settings: Settings) -> int:
 
 def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     """Name unknown music in the history, and move it from the store to the catalogue."""
-    from overheard.fingerprint.choice import open_model
+    from overheard.catalogue.searching_model import open_model
     from overheard.history.marks import label_unknown
     from overheard.recognize.unknown_store import UnknownStore, add_labelled
 

@@ -17,7 +17,12 @@ from overheard.recognize.sound import Stretch
 from overheard.recognize.speed.warp import Speed
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.window_match import Found, WindowMatcher
-from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_STEP_FRAMES, Windows
+from overheard.recognize.windows import (
+    CLIP_STEP_FRAMES,
+    LISTEN_SEARCH_SHARE,
+    RECORDING_STEP_FRAMES,
+    Windows,
+)
 
 # Log-odds that a match at another speed loses. Each of the speeds is another chance of a false positive.
 STRICTER = 3.0
@@ -61,7 +66,12 @@ class SpeedSearch:
         self, windows: Windows, spec: FingerprintSpec, times: StageTimes, refined_below: float
     ) -> None:
         step = CLIP_STEP_FRAMES if windows.single else RECORDING_STEP_FRAMES
-        longer = dataclasses.replace(windows, length_s=windows.length_s * FASTEST, step_frames=step)
+        longer = dataclasses.replace(
+            windows,
+            length_s=windows.length_s * FASTEST,
+            step_frames=step,
+            search_share=min(windows.search_share, LISTEN_SEARCH_SHARE),  # there are many windows
+        )
         self._matcher, self._spec = WindowMatcher(longer, spec, times), spec
         self._refined_below = refined_below
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from overheard.fingerprint.choice import open_model
+from overheard.catalogue.searching_model import open_model
 from overheard.history.marks import UnknownRow, label_unknown, read_unknown
 from overheard.recognize.unknown_store import UnknownStore, add_labelled
 from overheard.text import clean
