@@ -33,13 +33,13 @@ from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_int16
 from overheard.hear.source import SAMPLE_RATE, AudioSource, Block
+from overheard.history.retention import RetentionSink
+from overheard.history.writer import HistorySink, read_plays
 from overheard.live.client import LiveClient
 from overheard.process import stop_on_signals
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.unknown_store import UnknownStore
 from overheard.settings import Settings, load
-from overheard.sinks.history import HistorySink, read_plays
-from overheard.sinks.retention import RetentionSink
 from overheard.sinks.runner import Sink
 from overheard_bench import appliance_report, output
 from overheard_bench.environment import environment, model_facts

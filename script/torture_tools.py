@@ -21,7 +21,7 @@ from overheard.demo.synth import Piece, synthesize, write_wav
 from overheard.fingerprint.model import DEFAULT_MODEL
 from overheard.hear.resampler import to_int16
 from overheard.hear.source import SAMPLE_RATE
-from overheard.sinks.history import read_plays
+from overheard.history.writer import read_plays
 
 EXCERPT_S, PAUSE_S = 8.0, 4.0
 SETTINGS = "[track]\ngap_s = 2.0\n"  # so that each excerpt is a play

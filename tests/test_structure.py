@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 DEVICE = ROOT / "device" / "overheard"
 SOURCES = ("device", "export", "train", "benchmarks")
 
-BASE = {"errors", "text", "events", "settings", "files", "process", "version"}
+BASE = {"errors", "text", "events", "event_json", "settings", "files", "process", "version"}
 # What each part of `overheard` may import besides itself and BASE; a dotted name allows that module alone.
 MAY_IMPORT: dict[str, set[str]] = {
     "fingerprint": set(),
@@ -24,19 +24,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     "updates": {"fingerprint", "catalogue"},
     "recognize": {"hear", "fingerprint", "catalogue"},
     "index": {"hear", "fingerprint", "catalogue"},
-    "sinks": set(),
-    "live": {"fingerprint", "sinks.jsonl"},
-    "web": {"hear", "fingerprint", "catalogue", "sinks", "live", "recognize.unknown_store"},
+    "history": set(),
+    "sinks": {"history"},
+    "live": {"fingerprint"},
+    "web": {"hear", "fingerprint", "catalogue", "history", "live", "recognize.unknown_store"},
     "daemon": {"hear", "sinks"},
     "service": {"sinks"},
-    "backup": {"sinks"},
-    "demo": {"hear", "fingerprint", "catalogue", "recognize", "index", "sinks", "daemon"},
+    "backup": {"history"},
+    "demo": {"hear", "fingerprint", "catalogue", "recognize", "index", "history", "daemon"},
     "commands": {
-        *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "sinks", "daemon", "demo"),
-        *("live", "web", "service", "backup"),
+        *("hear", "fingerprint", "catalogue", "updates", "recognize", "index", "history", "sinks", "daemon"),
+        *("demo", "live", "web", "service", "backup"),
     },
     "cli": {"commands"},
     "__main__": {"cli"},
+}
+# What a folder within a part may import of that part, besides itself.
+WITHIN: dict[str, set[str]] = {
+    "recognize.matching": set(),
+    "recognize.speed": set(),
+    "recognize.plays": {"recognize.speed"},
 }
 # Which of the project's other packages a source root may name, in imports and in what it runs as a program.
 ABOVE = {
@@ -90,6 +97,18 @@ def test_a_module_imports_only_what_its_folder_may(module: str) -> None:
             continue
         assert part not in BASE, f"{module} is a base module and imports {other}"
         assert MAY_IMPORT[part] & {part_of(other), target}, f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("folder", WITHIN)
+def test_a_folder_within_a_part_imports_only_what_it_may(folder: str) -> None:
+    part = part_of(f"overheard.{folder}")
+    names = [name for name in modules("device") if name.startswith(f"overheard.{folder}.")]
+    assert names
+    for name in names:
+        for other in imports(ALL[name]):
+            target = other.removeprefix("overheard.")
+            allowed = any(target == to or target.startswith(f"{to}.") for to in {folder, *WITHIN[folder]})
+            assert part_of(other) != part or allowed, f"{name} imports {other}"
 
 
 def test_no_modules_import_each_other() -> None:

@@ -22,7 +22,7 @@ import av
 import numpy as np
 
 from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, Status, Track
-from overheard.sinks.history import HistorySink
+from overheard.history.writer import HistorySink
 
 TIMEOUT_S = 60.0  # for a busy machine
 DEVICE = Path(__file__).resolve().parents[1] / "device"

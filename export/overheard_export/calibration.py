@@ -26,7 +26,7 @@ from overheard.errors import ModelError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.json_values import JsonValueError, parse_object
 from overheard.fingerprint.model import load_model
-from overheard.recognize.scoring import MAX_ARGUMENT
+from overheard.recognize.matching.scoring import MAX_ARGUMENT
 from overheard_train.checkout import CHECKOUT
 
 Floats = npt.NDArray[np.float64]

@@ -24,9 +24,9 @@ from overheard.backup.restore import is_encrypted, restore, unpacked
 from overheard.cli import main
 from overheard.errors import OverheardError
 from overheard.events import PlayEnded, PlayStarted
+from overheard.history.forget import forget
+from overheard.history.writer import HistorySink
 from overheard.settings import Settings
-from overheard.sinks.forget import forget
-from overheard.sinks.history import HistorySink
 
 NOW = 1.8e9
 

@@ -19,7 +19,7 @@ from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.recognize.calibrate import FalseRate, caution_for, gate_levels
-from overheard.recognize.plays import PlayTracker
+from overheard.recognize.plays.tracker import PlayTracker
 from overheard.settings import TrackSettings
 
 RATE = 8000

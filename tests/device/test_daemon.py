@@ -25,9 +25,9 @@ from overheard.daemon import run_listen
 from overheard.errors import AudioError
 from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated, SourceChanged, Status, Track
 from overheard.hear.source import AudioSource, DeviceLost, Gap, Rerouted
+from overheard.history.writer import HistorySink, read_plays
 from overheard.process import stop_on_signals
 from overheard.settings import ListenSettings, Settings
-from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.runner import Sink
 from overheard.sinks.terminal import TerminalSink
 
@@ -382,7 +382,7 @@ LISTEN_UNTIL_SIGNAL = """
 import signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit SIG_IGN
 sys.path[:0] = [{tests!r}, *{paths!r}]
-from overheard.sinks.history import HistorySink
+from overheard.history.writer import HistorySink
 from test_daemon import *
 def sound():
     for _ in range(3):
@@ -413,7 +413,7 @@ def test_a_signal_writes_the_end_of_the_open_play(tmp_path: Path, number: signal
 MANY_PLAYS = """
 import itertools, sys, threading
 sys.path[:0] = [{tests!r}, *{paths!r}]
-from overheard.sinks.history import HistorySink
+from overheard.history.writer import HistorySink
 from overheard.sinks.jsonl import JsonLinesSink
 from test_daemon import *
 class Busy(FakeListener):

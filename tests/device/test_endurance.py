@@ -31,12 +31,12 @@ from overheard.events import (
     Track,
 )
 from overheard.hear.source import DeviceLost, Gap, Rerouted
+from overheard.history.retention import RetentionSink
+from overheard.history.writer import HistorySink, read_plays
 from overheard.live.client import LiveClient
 from overheard.live.server import LiveServer
 from overheard.service.notify import Notifier, NotifySink
-from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.jsonl import JsonLinesSink
-from overheard.sinks.retention import RetentionSink
 from overheard.sinks.runner import Sink
 from overheard.sinks.terminal import TerminalSink
 
@@ -161,7 +161,7 @@ import sys, threading
 sys.path[:0] = [{tests!r}, *{paths!r}]
 from overheard.daemon import Pause
 from overheard.hear.source import DeviceLost
-from overheard.sinks.history import HistorySink
+from overheard.history.writer import HistorySink
 from test_daemon import *
 pause = Pause()
 def ready():

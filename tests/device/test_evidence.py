@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from overheard.events import Look
-from overheard.sinks.evidence import StoredLook, evidence_json, stored_looks
+from overheard.history.evidence import StoredLook, evidence_json, stored_looks
 
 
 def test_searches_and_checks_are_told_apart() -> None:

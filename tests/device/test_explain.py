@@ -18,9 +18,9 @@ from overheard.demo.synth import synthesize
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
+from overheard.history.writer import HistorySink
 from overheard.recognize.explain import explain
 from overheard.recognize.pipeline import Recognizer
-from overheard.sinks.history import HistorySink
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from overheard.commands import formats
 from overheard.commands.formats import Entry
 from overheard.events import Play, PlayEnded, PlayStarted, Track
 from overheard.hear.cue import parse_cue
-from overheard.sinks.history import HistorySink
+from overheard.history.writer import HistorySink
 
 
 def track(title: str, artist: str = "Ann", path: str | None = None) -> Track:

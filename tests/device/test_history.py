@@ -18,11 +18,11 @@ import pytest
 from overheard import cli
 from overheard.commands.history import parse_since, to_cells, to_text
 from overheard.errors import OverheardError
+from overheard.event_json import iso_utc
 from overheard.events import Alternative, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Track
-from overheard.sinks import history
-from overheard.sinks.history import HistorySink, read_plays
-from overheard.sinks.history_marks import label_unknown, mark_favourite, mark_wrong, read_unknown
-from overheard.sinks.jsonl import iso_utc
+from overheard.history import writer as history
+from overheard.history.marks import label_unknown, mark_favourite, mark_wrong, read_unknown
+from overheard.history.writer import HistorySink, read_plays
 
 T0 = datetime.datetime(2026, 11, 23, 20, 0, tzinfo=datetime.timezone.utc).timestamp()
 

@@ -19,12 +19,12 @@ import pytest
 
 from overheard import cli
 from overheard.errors import OverheardError
+from overheard.event_json import iso_utc
 from overheard.events import Play, PlayEnded, PlayStarted, PlayUpdated, Track
-from overheard.sinks import history
-from overheard.sinks.forget import forget
-from overheard.sinks.history import HistorySink, read_plays
-from overheard.sinks.history_file import HistoryError
-from overheard.sinks.jsonl import iso_utc
+from overheard.history import writer as history
+from overheard.history.file import HistoryError
+from overheard.history.forget import forget
+from overheard.history.writer import HistorySink, read_plays
 
 T0 = datetime.datetime(2026, 11, 23, 20, 0, tzinfo=datetime.timezone.utc).timestamp()
 
@@ -429,7 +429,7 @@ def test_forget_all_deletes_a_damaged_history(path: Path):
 
 
 def test_forget_reports_a_reader_that_keeps_the_log(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("overheard.sinks.forget._TIMEOUT_S", 0.1)
+    monkeypatch.setattr("overheard.history.forget._TIMEOUT_S", 0.1)
     sink = HistorySink(path, "mic")
     hear(sink, 1)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:

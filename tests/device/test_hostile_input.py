@@ -21,8 +21,8 @@ from overheard.commands.index import check_shipped
 from overheard.errors import PackError, SettingsError
 from overheard.events import Play, PlayEnded, PlayStarted, Track
 from overheard.hear.devices import InputDevice
+from overheard.history.writer import HistorySink
 from overheard.settings import Settings, load
-from overheard.sinks.history import HistorySink
 from overheard.text import LogFormatter, spreadsheet_cell
 
 if sys.version_info >= (3, 11):

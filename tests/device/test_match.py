@@ -12,10 +12,10 @@ from overheard.events import Track
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.model import default_model
 from overheard.fingerprint.spec import SPEC
-from overheard.recognize.alignments import Window
-from overheard.recognize.match import Matcher, Playing
+from overheard.recognize.matching.alignments import Window
+from overheard.recognize.matching.match import Matcher, Playing
+from overheard.recognize.matching.scoring import Confidence, Evidence, Scoring
 from overheard.recognize.pipeline import Recognizer
-from overheard.recognize.scoring import Confidence, Evidence, Scoring
 from overheard_bench.exhaustive import ExhaustiveCatalogue
 
 STEP = 4

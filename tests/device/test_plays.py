@@ -20,7 +20,7 @@ from overheard.events import (
     Silence,
     Track,
 )
-from overheard.recognize.plays import PlayTracker, TrackRules
+from overheard.recognize.plays.tracker import PlayTracker, TrackRules
 from overheard.settings import TrackSettings
 
 A = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)

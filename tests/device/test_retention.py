@@ -15,11 +15,11 @@ from overheard.commands import listen
 from overheard.commands.outputs import unknown_forgetter
 from overheard.events import Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.model import default_model
+from overheard.history.retention import RetentionSink
+from overheard.history.writer import HistorySink, read_plays
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.unknown_store import Unknown, UnknownStore
 from overheard.settings import Settings, load
-from overheard.sinks.history import HistorySink, read_plays
-from overheard.sinks.retention import RetentionSink
 from overheard.sinks.runner import Store
 
 DAY = 86400.0

@@ -32,9 +32,9 @@ from overheard.events import (
 from overheard.hear.awaited import AwaitedSource
 from overheard.hear.portaudio import SharedPortAudio
 from overheard.hear.source import AudioSource, DeviceLost, Gap, Rerouted
+from overheard.history.writer import HistorySink, read_plays
 from overheard.settings import load
 from overheard.settings.rooms import MAX_ROOMS, Room, parse_rooms
-from overheard.sinks.history import HistorySink, read_plays
 from overheard.sinks.live_view import LiveView
 from overheard.sinks.messages import Messages
 from overheard.sinks.metrics import Metrics

@@ -16,6 +16,7 @@ from typing import TextIO
 import pytest
 
 from overheard.commands import identify
+from overheard.event_json import to_json
 from overheard.events import (
     Alternative,
     Event,
@@ -29,7 +30,7 @@ from overheard.events import (
     Track,
 )
 from overheard.recognize.pipeline import Identification
-from overheard.sinks.jsonl import JsonLinesSink, to_json
+from overheard.sinks.jsonl import JsonLinesSink
 from overheard.sinks.lines import LineWriter
 from overheard.sinks.runner import SinkClosed, SinkRunner
 from overheard.sinks.terminal import TerminalSink, to_line

@@ -17,12 +17,12 @@ from overheard.demo.room import cafe
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, Silence, Track
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.spec import SPEC
+from overheard.history.writer import HistorySink, read_plays
 from overheard.recognize.pipeline import Recognizer
-from overheard.recognize.speed_clock import MusicClock
-from overheard.recognize.speed_drift import Drift
-from overheard.recognize.speed_plan import SPEEDS, SpeedPlan, SpeedRules
-from overheard.recognize.speed_warp import NORMAL, Speed, slowed
-from overheard.sinks.history import HistorySink, read_plays
+from overheard.recognize.speed.clock import MusicClock
+from overheard.recognize.speed.drift import Drift
+from overheard.recognize.speed.plan import SPEEDS, SpeedPlan, SpeedRules
+from overheard.recognize.speed.warp import NORMAL, Speed, slowed
 from overheard.sinks.terminal import found_line, to_line
 
 __all__ = ["recognizer", "songs"]  # fixtures

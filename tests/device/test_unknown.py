@@ -18,10 +18,10 @@ from overheard.events import Event, MusicUnknown, PlayEnded
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
+from overheard.history.writer import HistorySink, read_plays
 from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.unknown_store import Unknown, UnknownStore
 from overheard.settings import Settings
-from overheard.sinks.history import HistorySink, read_plays
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import pytest
 
 from overheard.errors import ModelError
 from overheard.fingerprint.model import load_model
-from overheard.recognize.scoring import Confidence
+from overheard.recognize.matching.scoring import Confidence
 from overheard_export import calibration, cli
 from overheard_export.calibration import Trial
 

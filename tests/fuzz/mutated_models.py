@@ -26,7 +26,7 @@ from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.json_values import JsonValueError
 from overheard.fingerprint.model import PARTS, Model, digest_of, load_model, quality_digest
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.scoring import Scoring
+from overheard.recognize.matching.scoring import Scoring
 from overheard.settings import MODELS_DIR
 from overheard.text import one_line
 

@@ -24,7 +24,7 @@ import pytest
 from overheard.demo.synth import synthesize, write_wav
 from overheard.errors import ModelError
 from overheard.fingerprint.model import load_model
-from overheard.sinks.history import read_plays
+from overheard.history.writer import read_plays
 
 pytestmark = pytest.mark.slow
 

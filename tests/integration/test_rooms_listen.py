@@ -25,7 +25,7 @@ from test_listen import (
     unload_sink,
 )
 
-from overheard.sinks.history import read_plays
+from overheard.history.writer import read_plays
 
 __all__ = ["listening", "music", "pulse"]  # fixtures
 

@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
+from overheard.event_json import to_json
 from overheard.events import Play, PlayEnded, PlayStarted, Track
-from overheard.sinks.history import HistorySink
-from overheard.sinks.jsonl import to_json
+from overheard.history.writer import HistorySink
 
 SCRIPT = Path(__file__).parents[2] / "script" / "torture.py"
 

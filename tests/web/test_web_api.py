@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
+from overheard.event_json import iso_utc
 from overheard.events import PlayEnded, PlayStarted, Track
+from overheard.history.writer import read_plays
 from overheard.live.server import LiveServer
-from overheard.sinks.history import read_plays
-from overheard.sinks.jsonl import iso_utc
 from overheard.web.api import OPERATIONS, openapi
 from overheard.web.values import InvalidValue, check
 from web_fakes import PLAY, STATUS, TIMEOUT_S, TRACK, WebServer, png, web_server, write_history, write_mp3

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from overheard.events import MusicUnknown, Play, PlayStarted, Track
+from overheard.history.writer import read_plays
 from overheard.live.server import LiveServer
-from overheard.sinks.history import read_plays
 from web_fakes import PLAY, STATUS, TRACK, WebServer, png, web_server, write_history, write_mp3
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -2,5 +2,5 @@
 
 Input: the data folder, the configuration file, a passphrase.
 Output: a tar archive, encrypted or not; on restoring, the files again.
-May import: sinks, and the base modules.
+May import: history, and the base modules.
 """

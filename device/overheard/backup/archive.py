@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from overheard.backup.encryption import EncryptedWriter
+from overheard.event_json import iso_utc
 from overheard.files import atomic_write, create_folder
+from overheard.history.file import explained, open_for_reading
 from overheard.settings import Settings
-from overheard.sinks.history_file import explained, open_for_reading
-from overheard.sinks.jsonl import iso_utc
 
 FORMAT = 1
 MANIFEST, HISTORY, CONFIG = "manifest.json", "history.sqlite", "config.toml"

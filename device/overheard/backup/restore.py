@@ -17,8 +17,7 @@ from typing import IO, Any, BinaryIO, cast
 from overheard.backup.archive import CONFIG, FORMAT, HISTORY, MANIFEST, SMALL_FILES
 from overheard.backup.encryption import MAGIC, BackupError, EncryptedReader
 from overheard.files import atomic_write, create_folder, open_regular, sync_folder
-from overheard.settings import Settings, load
-from overheard.sinks.history_file import (
+from overheard.history.file import (
     HistoryDamaged,
     check_version,
     explained,
@@ -26,6 +25,7 @@ from overheard.sinks.history_file import (
     open_for_reading,
     open_for_writing,
 )
+from overheard.settings import Settings, load
 
 _PACK_FILE = re.compile(r"packs/[^/\0]+\.(pack|layers/[^/\0]+)")
 _STAGING = ".restore"

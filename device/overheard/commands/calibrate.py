@@ -116,8 +116,8 @@ def _record(source: AudioSource, seconds: float) -> FloatArray:
 
 def _wrong_scores(settings: Settings) -> list[float]:
     """Return the best scores over the threshold of the plays that are marked as wrong."""
-    from overheard.sinks.history import read_plays
-    from overheard.sinks.history_marks import read_evidence
+    from overheard.history.marks import read_evidence
+    from overheard.history.writer import read_plays
 
     rows, _ = read_plays(settings.history_path, hidden=True)
     scores = []

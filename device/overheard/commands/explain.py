@@ -99,9 +99,9 @@ def to_text(found: Explanation) -> list[str]:
 
 
 def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
-    from overheard.sinks.evidence import stored_looks
-    from overheard.sinks.history import read_plays
-    from overheard.sinks.history_marks import read_evidence
+    from overheard.history.evidence import stored_looks
+    from overheard.history.marks import read_evidence
+    from overheard.history.writer import read_plays
 
     rows, _ = read_plays(settings.history_path, hidden=True)
     row = next((one for one in rows if one.id == number), None)

@@ -19,7 +19,7 @@ from overheard.settings import Settings
 from overheard.text import one_line, one_of, plural, short_clock, shorten, speed_change, spreadsheet_cell
 
 if TYPE_CHECKING:
-    from overheard.sinks.history import PlayRow
+    from overheard.history.writer import PlayRow
 
 _DEFAULT_LIMIT = 50  # about a screen and a half; --since, --json and --csv print all
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -82,7 +82,7 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print or delete the plays."""
-    from overheard.sinks.history import PlayRow, read_plays
+    from overheard.history.writer import PlayRow, read_plays
 
     if args.action == "forget":
         return run_forget(args, settings)
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def run_forget(args: argparse.Namespace, settings: Settings) -> int:
     """Delete the plays that the arguments select."""
-    from overheard.sinks.forget import forget
+    from overheard.history.forget import forget
 
     since = None if args.forget_since is None else to_utc(args.forget_since)
     if not (args.all or since or args.ids):  # argparse takes an empty list for an argument on Python 3.10
@@ -144,7 +144,7 @@ def _forget_unknown(settings: Settings, since: str | None) -> None:
 
 def to_utc(when: str) -> str:
     """Convert the argument of ``--since`` to ISO 8601 in UTC."""
-    from overheard.sinks.jsonl import iso_utc
+    from overheard.event_json import iso_utc
 
     return iso_utc(parse_since(when, datetime.datetime.now().astimezone()).timestamp())
 
@@ -208,7 +208,7 @@ def _to_cell(value: str | float) -> str | float:
 
 def _names(row: PlayRow) -> list[str]:
     """Return the names of the other recordings that a play may be."""
-    from overheard.sinks.history_rows import alternative_name
+    from overheard.history.rows import alternative_name
 
     return [alternative_name(other) or "" for other in row.alternatives]
 

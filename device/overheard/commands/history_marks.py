@@ -42,7 +42,7 @@ def add_parsers(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_unknown(settings: Settings) -> int:
     """Print the unknown music of the history."""
-    from overheard.sinks.history_marks import read_unknown
+    from overheard.history.marks import read_unknown
 
     rows = read_unknown(settings.history_path)
     for row in rows:
@@ -59,8 +59,8 @@ def run_unknown(settings: Settings) -> int:
 def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     """Name unknown music in the history, and move it from the store to the catalogue."""
     from overheard.fingerprint.choice import open_model
+    from overheard.history.marks import label_unknown
     from overheard.recognize.unknown_store import UnknownStore, add_labelled
-    from overheard.sinks.history_marks import label_unknown
 
     artist, dash, title = (part.strip() for part in name.partition(" - "))
     artist, title = (artist, title) if dash else ("", artist)
@@ -88,7 +88,7 @@ def run_name(settings: Settings, unknown_id: int, name: str) -> int:
 
 def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:
     """Mark plays as wrong, or take the mark back."""
-    from overheard.sinks.history_marks import mark_wrong
+    from overheard.history.marks import mark_wrong
 
     count = mark_wrong(settings.history_path, sorted(set(ids)), not undo)
     print(f"{plural(count, 'play')} {'not wrong any more' if undo else 'marked as wrong'}")

@@ -14,8 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from overheard.commands.arguments import add_pack_option
 from overheard.errors import AudioError
+from overheard.event_json import alternatives_json, play_json, track_json
 from overheard.settings import Settings
-from overheard.sinks.jsonl import alternatives_json, play_json, track_json
 from overheard.text import clock, one_line, one_of, short_clock, size, speed_change
 
 if TYPE_CHECKING:

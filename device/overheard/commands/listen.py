@@ -109,10 +109,10 @@ def open_sinks(
     rooms: Sequence[str] = (),
 ) -> list[Sink]:
     """Open the sinks that the arguments and settings ask for; `source` is the name of the only input."""
-    from overheard.sinks.history import HistorySink
+    from overheard.history.retention import RetentionSink
+    from overheard.history.writer import HistorySink
     from overheard.sinks.jsonl import JsonLinesSink
     from overheard.sinks.live_view import LiveView, suits
-    from overheard.sinks.retention import RetentionSink
     from overheard.sinks.terminal import TerminalSink
 
     sinks: list[Sink] = []

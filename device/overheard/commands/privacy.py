@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def written(settings: Settings) -> list[dict[str, Any]]:
     """Return what the data folder contains: kind, path, number of files, bytes, and how long it is kept."""
-    from overheard.sinks.history_file import damaged_files
+    from overheard.history.file import damaged_files
 
     data = settings.data_dir
     days = settings.history.keep_days

@@ -24,13 +24,13 @@ from overheard.events import Event
 from overheard.fingerprint.choice import model_path
 from overheard.fingerprint.frontend import FloatArray
 from overheard.hear.file import FileSource
+from overheard.history.writer import HistorySink
 from overheard.index.run import index
 from overheard.index.worker import ModelFingerprinter
 from overheard.process import processors, stop_on_signals
 from overheard.recognize.listener import Listener
 from overheard.recognize.open import open_recognizer
 from overheard.settings import Settings
-from overheard.sinks.history import HistorySink
 from overheard.text import short_clock
 
 PACK = "demo"

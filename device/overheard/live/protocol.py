@@ -13,8 +13,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from overheard.event_json import iso_utc, play_json
 from overheard.events import Play, Status
-from overheard.sinks.jsonl import iso_utc, play_json
 
 VERSION = 1
 MAX_REQUEST_BYTES = 1024

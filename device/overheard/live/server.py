@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from overheard.event_json import to_json
 from overheard.events import Event, Status
 from overheard.live.connection import Connection, ConnectionGone, TooFast
 from overheard.live.picture import COLUMNS_PER_S
@@ -32,7 +33,6 @@ from overheard.live.protocol import (
     status_json,
 )
 from overheard.live.socket_file import SocketFile
-from overheard.sinks.jsonl import to_json
 
 log = logging.getLogger(__name__)
 

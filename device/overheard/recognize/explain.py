@@ -12,10 +12,10 @@ from overheard.events import Match, Track
 from overheard.fingerprint.embedder import Queries, query_waveform
 from overheard.fingerprint.frontend import FloatArray
 from overheard.hear.gate import LevelGate
-from overheard.recognize.alignments import Window
+from overheard.recognize.matching.alignments import Window
+from overheard.recognize.matching.scoring import Evidence
 from overheard.recognize.pipeline import Recognizer
-from overheard.recognize.scoring import Evidence
-from overheard.recognize.speed_plan import SPEEDS
+from overheard.recognize.speed.plan import SPEEDS
 from overheard.recognize.speed_search import STRICTER
 from overheard.recognize.speeds import SHORTEST_S
 from overheard.recognize.windows import STEP_FRAMES, WINDOW_S

@@ -11,14 +11,14 @@ import numpy as np
 from overheard.events import Event, Match, Status
 from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.hear.gate import AllIsMusic, LevelGate
-from overheard.recognize.engine import Engine
 from overheard.recognize.looks import Looks
+from overheard.recognize.matching.engine import Engine
 from overheard.recognize.opinion import SecondOpinion
-from overheard.recognize.plays import PlayTracker, TrackRules
+from overheard.recognize.plays.tracker import PlayTracker, TrackRules
 from overheard.recognize.quiet import QuietBlocks
 from overheard.recognize.schedule import Schedule
 from overheard.recognize.sound import Stretch
-from overheard.recognize.speed_clock import MusicClock
+from overheard.recognize.speed.clock import MusicClock
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.windows import Windows

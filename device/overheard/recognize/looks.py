@@ -10,12 +10,12 @@ from overheard.events import Event, Match, Play
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.change import ChangeDetector
-from overheard.recognize.engine import Engine
+from overheard.recognize.matching.engine import Engine
 from overheard.recognize.opinion import SecondOpinion, Verdict
-from overheard.recognize.plays import PlayTracker
+from overheard.recognize.plays.tracker import PlayTracker
 from overheard.recognize.schedule import Action, Heard, Schedule
 from overheard.recognize.sound import Stretch
-from overheard.recognize.speed_clock import MusicClock
+from overheard.recognize.speed.clock import MusicClock
 from overheard.recognize.speeds import Speeds
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.unknown import UnknownMusic

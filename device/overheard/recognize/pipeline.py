@@ -19,15 +19,15 @@ from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.model import Model
 from overheard.hear.detector import MusicDetector
-from overheard.recognize.alignments import Window
-from overheard.recognize.engine import Engine
 from overheard.recognize.listener import Listener
-from overheard.recognize.match import Exactly, Matcher
+from overheard.recognize.matching.alignments import Window
+from overheard.recognize.matching.engine import Engine
+from overheard.recognize.matching.match import Exactly, Matcher
+from overheard.recognize.matching.scoring import Scoring
 from overheard.recognize.opinion import SecondOpinion
 from overheard.recognize.opinion_table import load_opinion
-from overheard.recognize.plays import TrackRules
+from overheard.recognize.plays.tracker import TrackRules
 from overheard.recognize.schedule import Schedule
-from overheard.recognize.scoring import Scoring
 from overheard.recognize.sound import Stretch
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.unknown import UnknownMusic

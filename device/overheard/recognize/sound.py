@@ -11,9 +11,9 @@ from overheard.catalogue.search import Candidates, IntArray
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.alignments import Window
-from overheard.recognize.engine import Engine
-from overheard.recognize.speed_warp import NORMAL, Speed, slowed
+from overheard.recognize.matching.alignments import Window
+from overheard.recognize.matching.engine import Engine
+from overheard.recognize.speed.warp import NORMAL, Speed, slowed
 from overheard.recognize.stages import StageTimes
 
 MAX_EMBEDDED_AT_ONCE = 256  # bounds memory

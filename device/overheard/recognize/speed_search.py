@@ -11,10 +11,10 @@ import numpy as np
 from overheard.catalogue.search import IntArray
 from overheard.events import Match
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.engine import Engine
-from overheard.recognize.scoring import Scoring
+from overheard.recognize.matching.engine import Engine
+from overheard.recognize.matching.scoring import Scoring
 from overheard.recognize.sound import Stretch
-from overheard.recognize.speed_warp import Speed
+from overheard.recognize.speed.warp import Speed
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.window_match import Found, WindowMatcher
 from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_STEP_FRAMES, Windows

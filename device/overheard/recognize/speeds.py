@@ -6,12 +6,12 @@ import math
 
 from overheard.events import Play
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.engine import Engine
+from overheard.recognize.matching.engine import Engine
 from overheard.recognize.sound import Stretch
-from overheard.recognize.speed_clock import MusicClock
-from overheard.recognize.speed_plan import RECORDING_SPEED_RULES, SPEEDS, SpeedPlan
+from overheard.recognize.speed.clock import MusicClock
+from overheard.recognize.speed.plan import RECORDING_SPEED_RULES, SPEEDS, SpeedPlan
+from overheard.recognize.speed.warp import NORMAL, Speed
 from overheard.recognize.speed_search import AtSpeed, SpeedSearch, stricter
-from overheard.recognize.speed_warp import NORMAL, Speed
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.window_match import Found
 from overheard.recognize.windows import LOOK_BACK_S, Windows

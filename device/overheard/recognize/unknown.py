@@ -12,7 +12,7 @@ from overheard.errors import PackError
 from overheard.events import Event, MusicUnknown, PlayStarted, Silence
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.engine import Engine
+from overheard.recognize.matching.engine import Engine
 from overheard.recognize.sound import Stretch
 from overheard.recognize.unknown_store import Unknown, UnknownStore
 

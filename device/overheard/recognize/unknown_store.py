@@ -23,9 +23,9 @@ from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.json_values import JsonValueError, get_integer, parse_object
 from overheard.fingerprint.model import Model
-from overheard.recognize.alignments import Window
-from overheard.recognize.match import Matcher
-from overheard.recognize.scoring import Scoring
+from overheard.recognize.matching.alignments import Window
+from overheard.recognize.matching.match import Matcher
+from overheard.recognize.matching.scoring import Scoring
 
 log = logging.getLogger(__name__)
 

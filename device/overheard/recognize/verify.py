@@ -10,7 +10,7 @@ from overheard.catalogue.search import IntArray
 from overheard.events import Match, Play
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.engine import Engine
+from overheard.recognize.matching.engine import Engine
 from overheard.recognize.sound import Stretch
 from overheard.recognize.stages import StageTimes
 

@@ -13,8 +13,8 @@ from overheard.catalogue.search import IntArray
 from overheard.events import Match, Play
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.engine import Engine
-from overheard.recognize.match import Embed, Exactly, Playing
+from overheard.recognize.matching.engine import Engine
+from overheard.recognize.matching.match import Embed, Exactly, Playing
 from overheard.recognize.sound import Stretch
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window

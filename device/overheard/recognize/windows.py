@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from overheard.catalogue.search import IntArray
-from overheard.recognize.agreement import TrackRules
+from overheard.recognize.plays.agreement import TrackRules
 
 STEP_FRAMES = 16  # 0.5 s, half the catalogue's hop
 CLIP_STEP_FRAMES = (

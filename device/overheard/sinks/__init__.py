@@ -1,5 +1,5 @@
-"""Deliver events to the terminal, to JSON lines and to the history, each sink in its own thread.
+"""Deliver events to the terminal and to other programs, each sink in its own thread.
 
-Input: events, and the Unix time at which the source started. Output: text, JSON lines, and a SQLite file.
-May import: the base modules.
+Input: events, and the Unix time at which the source started. Output: text, JSON lines, messages.
+May import: the base modules, and `history`, for the form of its files.
 """

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from overheard.files import create_folder
-from overheard.sinks.history_file import HistoryDamaged, HistoryError, explained, move_aside
+from overheard.history.file import HistoryDamaged, HistoryError, explained, move_aside
 from overheard.text import plural
 
 log = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from overheard.event_json import iso_utc
 from overheard.events import (
     Event,
     MusicUnknown,
@@ -16,7 +17,6 @@ from overheard.events import (
     Status,
     Track,
 )
-from overheard.sinks.jsonl import iso_utc
 
 ONLINE, OFFLINE = "online", "offline"
 UNKNOWN = "None"  # what Home Assistant takes for an unknown state

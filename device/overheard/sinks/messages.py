@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from overheard.errors import SettingsError
+from overheard.event_json import to_json
 from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Track
-from overheard.sinks.jsonl import to_json
 
 EVENTS = ("play_started", "play_ended", "music_unknown")
 _MAX_RECENT = 32  # plays that may go on

@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from overheard.history.pages import Wanted, find_plays
 from overheard.live.client import LiveClient, NotRunning
-from overheard.sinks.history_pages import Wanted, find_plays
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import DONE, STATUS, TRACK_ID, flag, integer, many, maybe, number, record
 

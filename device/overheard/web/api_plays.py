@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from overheard.sinks.evidence import stored_looks
-from overheard.sinks.forget import forget
-from overheard.sinks.history_marks import mark_favourite, mark_wrong, read_evidence
-from overheard.sinks.history_pages import SHOWN, Wanted, find_play, find_plays
-from overheard.sinks.history_rows import PlayRow
+from overheard.history.evidence import stored_looks
+from overheard.history.forget import forget
+from overheard.history.marks import mark_favourite, mark_wrong, read_evidence
+from overheard.history.pages import SHOWN, Wanted, find_play, find_plays
+from overheard.history.rows import PlayRow
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import DONE, LOOK, PLAY, PLAY_ID, TIME, flag, integer, many, maybe, record, text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from overheard.fingerprint.choice import open_model
+from overheard.history.marks import UnknownRow, label_unknown, read_unknown
 from overheard.recognize.unknown_store import UnknownStore, add_labelled
-from overheard.sinks.history_marks import UnknownRow, label_unknown, read_unknown
 from overheard.text import clean
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import UNKNOWN, flag, integer, many, record, text

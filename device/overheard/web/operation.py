@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from overheard.errors import OverheardError
-from overheard.sinks.history_file import HistoryError
+from overheard.history.file import HistoryError
 from overheard.web.values import InvalidValue, Schema, check, convert, parse_query
 
 if TYPE_CHECKING:

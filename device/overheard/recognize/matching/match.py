@@ -17,8 +17,8 @@ from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
 from overheard.events import Alternative, Match
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.alignments import Window, exact_starts, score_alignments
-from overheard.recognize.copies import (
+from overheard.recognize.matching.alignments import Window, exact_starts, score_alignments
+from overheard.recognize.matching.copies import (
     MANY_COPIES,
     AlignedTracks,
     SharedPassages,
@@ -29,8 +29,8 @@ from overheard.recognize.copies import (
     repeats,
     row_at,
 )
-from overheard.recognize.hypotheses import Hypotheses, vote
-from overheard.recognize.scoring import Evidence, Scoring
+from overheard.recognize.matching.hypotheses import Hypotheses, vote
+from overheard.recognize.matching.scoring import Evidence, Scoring
 
 MAX_HYPOTHESES = 48  # alignments that are scored again; bounds the cost of a window
 N_EXACT = 2  # alignments at whose segments the network runs

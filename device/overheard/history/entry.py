@@ -7,9 +7,9 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
+from overheard.event_json import alternatives_json, iso_utc
 from overheard.events import Look, MusicUnknown, Play, Track
-from overheard.sinks.evidence import evidence_json
-from overheard.sinks.jsonl import alternatives_json, iso_utc
+from overheard.history.evidence import evidence_json
 
 _CLOCK_SET_S = 5.0  # a start that moves by more was corrected, by less follows the drift of a sound card
 _COLUMNS = (

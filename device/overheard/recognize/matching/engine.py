@@ -6,7 +6,7 @@ import dataclasses
 
 from overheard.catalogue.search import SegmentIndex
 from overheard.fingerprint.embedder import Embedder
-from overheard.recognize.match import Matcher
+from overheard.recognize.matching.match import Matcher
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from overheard.events import Event, Match, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated
-from overheard.recognize.speed_warp import NORMAL, Speed
+from overheard.recognize.speed.warp import NORMAL, Speed
 
 MAX_PACES = 64  # that are remembered
 

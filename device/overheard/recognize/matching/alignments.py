@@ -14,8 +14,8 @@ from overheard.catalogue.search import Candidates, IntArray, SegmentIndex
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.recognize.copies import AlignedTracks
-from overheard.recognize.hypotheses import Hypotheses
+from overheard.recognize.matching.copies import AlignedTracks
+from overheard.recognize.matching.hypotheses import Hypotheses
 
 REFINE_FRAMES = 16  # an alignment is scored at offsets up to half the catalogue's hop to either side
 REFINE_STEP_FRAMES = 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from overheard.recognize.speed_warp import Speed
+from overheard.recognize.speed.warp import Speed
 
 # From 8% too slow to 8% too fast, music is within 1.7% of one of these or of the track's own speed.
 SPEEDS = (1.032, 0.968, 1.065, 0.935)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from overheard.errors import OverheardError
+from overheard.event_json import iso_utc
 from overheard.events import Event
-from overheard.sinks.forget import forget
-from overheard.sinks.history_file import damaged_files, explained
-from overheard.sinks.jsonl import iso_utc
+from overheard.history.file import damaged_files, explained
+from overheard.history.forget import forget
 from overheard.text import plural
 
 log = logging.getLogger(__name__)

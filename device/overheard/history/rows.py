@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from overheard.sinks.history_file import HistoryError, columns_of, explained, open_for_reading, version
+from overheard.history.file import HistoryError, columns_of, explained, open_for_reading, version
 from overheard.text import plural
 
 log = logging.getLogger(__name__)

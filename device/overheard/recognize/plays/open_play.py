@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from overheard.events import Alternative, Look, Match, Play, PlayEnded
-from overheard.recognize.agreement import (
+from overheard.recognize.plays.agreement import (
     Reading,
     Readings,
     TrackRules,
@@ -17,7 +17,7 @@ from overheard.recognize.agreement import (
     readings_of,
     realigned,
 )
-from overheard.recognize.speed_drift import Drift
+from overheard.recognize.speed.drift import Drift
 
 _MAX_LOOKS = 24
 

@@ -6,7 +6,7 @@ import math
 from collections import deque
 
 from overheard.events import Event, Match, Play, PlayStarted, PlayUpdated
-from overheard.recognize.agreement import (
+from overheard.recognize.plays.agreement import (
     TrackRules,
     agree,
     alignment_s,
@@ -14,8 +14,8 @@ from overheard.recognize.agreement import (
     readings_of,
     realigned,
 )
-from overheard.recognize.open_play import OpenPlay, first_heard_s
-from overheard.recognize.stretch import SoundStretch
+from overheard.recognize.plays.open_play import OpenPlay, first_heard_s
+from overheard.recognize.plays.stretch import SoundStretch
 from overheard.settings import TrackSettings
 
 __all__ = ["PlayTracker", "TrackRules", "alignment_s"]

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from overheard.sinks.history_file import (
+from overheard.history.file import (
     HistoryError,
     explained,
     open_for_reading,

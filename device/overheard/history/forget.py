@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from overheard.sinks.history_file import (
+from overheard.history.file import (
     HistoryDamaged,
     HistoryError,
     companion,

@@ -19,8 +19,8 @@ from overheard.events import (
     PlayUpdated,
     SourceChanged,
 )
-from overheard.sinks.history_entry import Entry
-from overheard.sinks.history_file import (
+from overheard.history.entry import Entry
+from overheard.history.file import (
     FileId,
     HistoryDamaged,
     HistoryError,
@@ -30,7 +30,7 @@ from overheard.sinks.history_file import (
     move_aside,
     open_for_writing,
 )
-from overheard.sinks.history_rows import PlayRow, read_plays, recover
+from overheard.history.rows import PlayRow, read_plays, recover
 from overheard.text import plural
 
 __all__ = ["HistorySink", "PlayRow", "read_plays"]
