@@ -2,7 +2,7 @@
 
     mutated_models.py FIRST [--seconds S | --count N]
 
-A number always gives the same mutation, so that a failure can be repeated with ``mutated_models.py NUMBER --count 1``.
+A number always gives the same mutation, so that ``mutated_models.py NUMBER --count 1`` repeats a failure.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     mutated_packs.py FIRST [--seconds S | --count N]
 
-A number always gives the same mutation, so that a failure can be repeated with ``mutated_packs.py NUMBER --count 1``.
+A number always gives the same mutation, so that ``mutated_packs.py NUMBER --count 1`` repeats a failure.
 """
 
 from __future__ import annotations
@@ -167,7 +167,10 @@ def replace_somewhere(values: Any, rng: random.Random) -> None:
         del values[key]
     else:
         # A copy, because the next replacement may be inside this value.
-        values[key] = copy.deepcopy(rng.chdef main() -> None:
+        values[key] = copy.deepcopy(rng.choice(HOSTILE))
+
+
+def main() -> None:
     """Do with each mutation what `listen` and `packs` do with a pack."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "music.pack"
