@@ -3,8 +3,8 @@
     script/fuzz --attacks [KIND...]
 
 A fault is a traceback, a crash, output that is not safe to print, an altered track, or an error without a
-message. A hang is more than 5 s of processor time, or no answer within a minute. A run of all kinds without a fault
-writes its table to docs/attacks-output.txt.
+message. A hang is more than 5 s of processor time, or no answer within a minute. A run of all kinds without
+a fault writes its table to docs/attacks-output.txt.
 """
 
 from __future__ import annotations
@@ -96,12 +96,12 @@ HEADER = f"{'mutated':<14}" + "".join(
 
 
 def drawn(strategy: st.SearchStrategy[Value], count: int) -> list[Value]:
-    """Return values of a strategy, the same in each run."""
-    values: list[Value] = []
+    """Return different values of a strategy, the same in each run."""
+    values: dict[str, Value] = {}
 
     @seed(0)
     @settings(
-        max_examples=2 * count,
+        max_examples=4 * count,
         deadline=None,
         database=None,
         phases=[Phase.generate],
@@ -109,11 +109,10 @@ def drawn(strategy: st.SearchStrategy[Value], count: int) -> list[Value]:
     )
     @given(strategy)
     def collect(value: Value) -> None:
-        values.append(value)
+        values.setdefault(repr(value), value)
 
-    while len(values) < count:
-        collect()
-    return values[:count]
+    collect()
+    return list(values.values())[:count]
 
 
 def called(calls: Iterable[Call]) -> Iterator[Attempt]:
