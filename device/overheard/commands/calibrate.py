@@ -31,9 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "calibrate",
         help="choose settings for your room",
-        description="Listen to a minute of quiet, a minute of talk, and some tracks of your collection, and "
-        "print settings for the gate, and for the caution that keeps false plays rare. Recordings may be "
-        "given as files instead. Nothing is stored.",
+        description="Listen to a minute of quiet, a minute of talk, and two minutes of music from your "
+        "collection. Then print the settings for the level gate, and track.caution, which keeps false "
+        "positives rare. You can pass recordings instead. Nothing is stored.",
         epilog="example: overheard calibrate --false-per-day 0.5",
     )
     parser.add_argument("--input", metavar="INPUT", help="as for `overheard listen`")
@@ -42,10 +42,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             f"--{kind}", metavar="FILE", help=f"a recording, instead of {seconds:g} s from the input"
         )
     parser.add_argument(
-        "--false-per-day", type=float, default=1.0, metavar="N", help="false plays to accept (default: 1)"
+        "--false-per-day",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="false positives to accept per day (default: 1)",
     )
     parser.add_argument(
-        "--hours", type=float, default=6.0, metavar="H", help="hours of talk in a day (default: 6)"
+        "--hours", type=float, default=6.0, metavar="H", help="hours of talk per day (default: 6)"
     )
     add_pack_option(parser)
 

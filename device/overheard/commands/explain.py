@@ -21,15 +21,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "explain",
         help="explain why something was recognized, or why not",
-        description="Explain why a play of the history or a recording was recognized: how similar its "
-        "segments are, where they lie in the track, how near the next track is. For what was not recognized, "
-        "show the nearest track and what is missing.",
+        description="Explain why a play of the history or a recording was recognized: how similar the "
+        "matched segments are, where they are in the track, and how similar the second-best track is. For "
+        "a recording that is not recognized, show the best match and the reason.",
         epilog="examples: overheard explain 17, overheard explain recording.wav --picture why.svg",
     )
     parser.add_argument(
         "what", metavar="PLAY|FILE", help="id of a play, as in `overheard history --json`, or an audio file"
     )
-    parser.add_argument("--picture", type=Path, metavar="OUT.svg", help="also draw it into this file")
+    parser.add_argument("--picture", type=Path, metavar="OUT.svg", help="also draw a picture into this file")
     add_pack_option(parser)
 
 

@@ -28,8 +28,8 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_files(actions)
     remove = actions.add_parser(
         "remove",
-        help="delete packs that you made",
-        description="Delete packs that you made.",
+        help="delete packs",
+        description="Delete packs that you made or downloaded.",
         epilog="example: overheard packs remove music",
     )
     remove.add_argument("names", nargs="+", metavar="NAME", help="the packs")

@@ -23,8 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "status",
         help="show what a running `overheard listen` hears now",
-        description="Ask a running `overheard listen` of the same user and data folder what it hears and "
-        "what it has cost so far. Exit code: 0 if one runs, 1 if none does, 2 if it does not answer.",
+        description="Ask a running `overheard listen` of the same user and data folder what it hears, and "
+        "show its processor time. Exit code: 0 it runs, 1 it does not run, 2 it does not answer.",
         epilog="example: overheard status --json",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
