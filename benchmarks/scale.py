@@ -65,12 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument(
-        "--corpus",
-        type=Path,
-        default=DEFAULT_CORPUS,
-        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
-    )
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
     parser.add_argument(
         "--pack",
@@ -79,21 +74,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of drawn tracks")
     parser.add_argument(
-        "--exhaustive",
-        type=int,
-        nargs="*",
-        default=(0, *SIZES[:2]),
-        help="numbers of drawn tracks at which all codes are searched too",
+        "--exhaustive", type=int, nargs="*", default=(0, *SIZES[:2]), help="of these, search all codes too"
     )
     parser.add_argument(
         "--floats",
         type=int,
         nargs="*",
         default=(0, SIZES[0]),
-        help="numbers of drawn tracks at which all float embeddings are searched too",
+        help="of these, search all float embeddings too",
     )
     parser.add_argument("--part", choices=PARTS, default="report", help="use calibration for development")
-    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (default: 1)")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=10, help="positions per length, each in every condition")
     parser.add_argument("--seconds", type=int, default=20, help="seconds of listening to each scene")
     parser.add_argument("--make", type=int, metavar="N", help="only write a pack with N drawn tracks")

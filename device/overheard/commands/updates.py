@@ -23,15 +23,12 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = actions.add_parser(
         "subscribe",
         help="subscribe to a repository of packs, and trust its key",
-        description="Subscribe to a repository of packs, and trust its key. `overheard packs update` "
-        "downloads the packs.",
+        description="Trust the key of a repository. `overheard packs update` downloads its packs.",
         epilog="example: overheard packs subscribe https://example.org/packs",
     )
     parser.add_argument("url", metavar="URL", help="http or https URL, or path of a folder")
     parser.add_argument(
-        "--key",
-        metavar="FINGERPRINT",
-        help="fingerprint of the key, as the publisher shows it; without it, the command asks",
+        "--key", metavar="FINGERPRINT", help="fingerprint of the key; without it, the command asks"
     )
     parser.add_argument(
         "--pack",
@@ -46,8 +43,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = actions.add_parser(
         "unsubscribe",
         help="end a subscription",
-        description="End a subscription, and forget the key of the repository. Packs that you downloaded "
-        "stay.",
+        description="End a subscription, and forget its key. Packs that you downloaded stay.",
     )
     parser.add_argument("url", metavar="URL", help="as for subscribe")
     parser.set_defaults(run_action=run_unsubscribe)
@@ -55,9 +51,8 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = actions.add_parser(
         "update",
         help="download what is new in your subscriptions",
-        description="Download what is new in the repositories that you subscribed to. Only this command "
-        "and `subscribe` download anything. Exit code: 0 all packs are up to date, 1 a pack or a "
-        "repository could not be updated.",
+        description="Download what is new in the repositories that you subscribed to. Exit code: 0 all "
+        "packs are up to date, 1 a pack or a repository could not be updated.",
     )
     parser.add_argument("url", nargs="?", metavar="URL", help="update from this repository only")
     parser.add_argument("--check", action="store_true", help="show what is new, without downloading packs")
