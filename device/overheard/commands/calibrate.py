@@ -114,7 +114,7 @@ def _record(source: AudioSource, seconds: float) -> FloatArray:
         if sum(map(len, blocks)) >= wanted or time.monotonic() > deadline:
             source.close()  # this ends the loop
     if sum(map(len, blocks)) < wanted / 2:
-        raise AudioError(f"{source.name} delivers too little sound", "reconnect it, or choose another input")
+        raise AudioError(f"{source.name} delivers too little audio", "reconnect it, or choose another input")
     return np.concatenate(blocks)[:wanted]
 
 

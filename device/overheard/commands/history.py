@@ -129,7 +129,9 @@ def run_forget(args: argparse.Namespace, settings: Settings) -> int:
         _forget_unknown(settings, args.forget_since)
     print(f"{plural(count, 'play')} deleted")
     if args.ids and count < len(set(args.ids)):
-        raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
+        raise OverheardError(
+            "there is no play with the other ids", "`overheard history --json` prints the ids"
+        )
     return 0
 
 

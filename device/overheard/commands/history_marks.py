@@ -93,7 +93,9 @@ def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:
     count = mark_wrong(settings.history_path, sorted(set(ids)), not undo)
     print(f"{plural(count, 'play')} {'not wrong any more' if undo else 'marked as wrong'}")
     if count < len(set(ids)):
-        raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
+        raise OverheardError(
+            "there is no play with the other ids", "`overheard history --json` prints the ids"
+        )
     return 0
 
 
