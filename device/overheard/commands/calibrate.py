@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     wrong = _wrong_scores(settings)
     caution = caution_for(bound, args.false_per_day, wrong)
     print(f"quiet  {'digital silence' if levels is None else f'the gate opens at {levels[0]:.0f} dBFS'}")
-    print(f"talk   best score {bound.highest:+.1f} over the threshold in {length(talk_s)}")
+    print(f"talk   highest score {bound.highest:+.1f} relative to the threshold, in {length(talk_s)}")
     print(f"music  {sum(score >= caution for score in music)} of {plural(len(music), 'window')} recognized")
     if wrong:
         print(f"wrong  {plural(len(wrong), 'play')} of your history marked as wrong")

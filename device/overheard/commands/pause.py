@@ -44,5 +44,5 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
     with LiveClient(socket_path(settings)) as client:
         client.request({"do": "pause", "for_s": args.for_s})
-    print("paused; `overheard resume` goes on" if args.for_s is None else "paused")
+    print("paused; `overheard resume` ends the pause" if args.for_s is None else "paused")
     return 0

@@ -83,7 +83,7 @@ def run_install(args: argparse.Namespace, settings: Settings) -> int:
     installation = Installation(options, (LISTEN,) if args.no_web else (LISTEN, WEB), not args.no_linger)
     print("This will:", *(f"  - {one_line(step)}" for step in installation.steps()), sep="\n")
     if not sandbox and not args.no_sandbox:
-        print("The services are not restricted: systemd cannot create name spaces for users here.")
+        print("The services are not restricted: systemd cannot create namespaces for users here.")
     if not args.yes and not confirmed():
         print("nothing was changed")
         return 1

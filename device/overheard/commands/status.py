@@ -85,8 +85,8 @@ def to_text(status: dict[str, Any]) -> list[str]:
     )
     lines.append(f"music:     {status['music']:.0%}")
     if status["next_check_s"] is not None:
-        lines.append(f"next:      looks again in {status['next_check_s']:.0f} s")
-    lost = f", {status['lost_s']:.1f} s lost" if status["lost_s"] else ", nothing lost"
+        lines.append(f"next:      searches again in {status['next_check_s']:.0f} s")
+    lost = f", {status['lost_s']:.1f} s lost" if status["lost_s"] else ", no audio lost"
     lines.append(f"heard:     {length(status['audio_s'])}{lost}")
     return [*lines, f"cost:      {_cost(status['cpu_s'], status['audio_s'])}"]
 
