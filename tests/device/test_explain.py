@@ -132,7 +132,7 @@ def test_a_file_is_explained_in_words_and_as_a_picture(
     assert f", {piece(1).title}" in out
     assert picture.read_text().count("<circle") >= 18
     assert cli.main(["explain", str(save(tmp_path / "b.wav", cut(2, 4.0, 24.0)))]) == 1
-    assert "missing" in capsys.readouterr().out
+    assert "  reason " in capsys.readouterr().out
     assert cli.main(["explain", str(file), "--picture", "why.png"]) == 2
 
 

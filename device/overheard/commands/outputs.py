@@ -62,7 +62,9 @@ def open_live(settings: Settings, pause: Pause, rooms: Sequence[str] = ()) -> Li
     try:
         return LiveServer(socket_path(settings), version(), pause, rooms)
     except (OverheardError, OSError) as error:
-        tell(f"overheard: `overheard status` and the web page do not see this one: {one_line(str(error))}")
+        tell(
+            f"overheard: `overheard status` and the web page do not see this process: {one_line(str(error))}"
+        )
         return None
 
 

@@ -189,7 +189,7 @@ def load_detector(path: Path | None = None) -> DetectorModel:
         if get_integer(sidecar, "manifest_version") != MANIFEST_VERSION:
             raise ModelError(f"{path} is not the sidecar of a detector of version {MANIFEST_VERSION}", remedy)
         if get_string(sidecar, "spec_digest") != spec_digest():
-            raise ModelError(f"{path} is of another front-end", remedy)
+            raise ModelError(f"{path} was trained with another front-end", remedy)
         if get_string(sidecar, "digest") != digest_of(tflite):
             raise ModelError(
                 f"{path} does not match the network beside it (modified or partly copied)", remedy

@@ -155,7 +155,7 @@ def _explained(recognizer: Recognizer, known: Explanation, waveform: FloatArray)
     """Explain the best window of a waveform."""
     window, queries, step = _best_window(recognizer, waveform)
     if window is None:
-        return dataclasses.replace(known, missing=("nothing in the catalogue lines up with it",))
+        return dataclasses.replace(known, missing=("no track of the catalogue matches at any position",))
     n = len(window.queries.expected)
     weigh = recognizer.matcher.weigh
     evidence = weigh(Window.regular(window.queries, window.candidates, np.arange(n), window.step))
@@ -200,17 +200,19 @@ def _missing(found: Explanation, evidence: Evidence) -> tuple[str, ...]:
     """Return what would help, in words."""
     words = []
     if found.duration_s < SHORT_S:
-        words.append(f"length: {found.duration_s:.1f} s are few; record 10 s")
+        words.append(f"length: {found.duration_s:.1f} s are too short; record 10 s")
     if evidence.expected < NOISY:
         words.append(
-            f"noise: in this sound a correct track has a similarity of about {evidence.expected:.2f}"
+            f"noise: even a correct track has a similarity of only about {evidence.expected:.2f} here"
         )
     if evidence.distinct < MOSTLY_DISTINCT:
         words.append(
-            "change: its seconds are nearly the same, as those of a tone or of noise; they prove little"
+            "variation: its seconds are nearly identical, as in a tone or in noise, so they are weak evidence"
         )
     if not words and evidence.similarity - evidence.background < 2 * LITTLE_MARGIN:
-        words.append("it is probably not in the catalogue: the nearest track is hardly nearer than any other")
+        words.append(
+            "it is probably not in the catalogue: the best match is hardly more similar than other tracks"
+        )
     if not words and evidence.margin < LITTLE_MARGIN:
-        words.append("lead: another track is nearly as similar")
-    return tuple(words) or ("similarity: it is too low for the length of the recording; record more of it",)
+        words.append("margin: another track is nearly as similar")
+    return tuple(words) or ("similarity: too low for the length of the recording; record more of it",)

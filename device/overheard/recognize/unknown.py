@@ -90,7 +90,7 @@ class UnknownMusic:
         try:
             self._store.put(piece, Queries.join(self._learned).embeddings)
         except (PackError, OSError) as error:
-            log.warning("unknown music: it is not remembered: %s", error)
+            log.warning("unknown music: cannot be stored, so it is not remembered: %s", error)
 
     def _forget(self) -> None:
         self._piece, self._stretch, self._learned, self._stored = None, None, [], False
@@ -108,7 +108,7 @@ class UnknownMusic:
                 piece = dataclasses.replace(known, times=known.times + 1, last_heard=now)
                 self._store.put(piece)
         except (PackError, OSError) as error:
-            log.warning("unknown music: it is not remembered: %s", error)
+            log.warning("unknown music: cannot be stored, so it is not remembered: %s", error)
             return event
         self._piece, self._stored, self._from_s = piece, known is not None, start_s
         return dataclasses.replace(

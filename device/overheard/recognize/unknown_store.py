@@ -210,7 +210,7 @@ class UnknownStore:
             self._entries = {Unknown.of(entry).unknown_id: entry for entry in pack.entries()}
             self._matcher = self._matcher_for(pack)
         except (PackError, ValueError) as error:
-            log.warning("unknown music: %s; what was heard before is forgotten", error)
+            log.warning("unknown music: %s. Earlier unknown music is forgotten", error)
 
     def _matcher_for(self, pack: Pack) -> Matcher:
         model = self._model
