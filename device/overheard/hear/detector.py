@@ -1,4 +1,4 @@
-"""Decide from log-mel frames whether there is music, so that the fingerprint network rests without it."""
+"""Detect music in log-mel frames, so that the fingerprint network need not run without music."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ MAX_FILE_BYTES = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Smoothing:
-    """How the network's outputs become a decision.
+    """Parameters of the decision: a running sum of the network's outputs, with hysteresis.
 
-    Evidence is a sum of log-odds between 0 and `ceiling`: a clear case is decided after one second, a
-    weak one after several.
+    The evidence is a sum of log-odds, kept between 0 and `ceiling`: a clear case is decided after one second,
+    a weak one after several.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Smoothing:
 
 @dataclasses.dataclass(frozen=True)
 class DetectorModel:
-    """The network of the detector, and what belongs to it.
+    """The network of the detector, the scaling of its input, and the smoothing of its output.
 
     Attributes
     ----------

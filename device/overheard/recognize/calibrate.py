@@ -1,4 +1,4 @@
-"""Estimate how many false plays a room causes, and how much caution keeps them rare."""
+"""Estimate the false positives per day in a room, and the setting `track.caution` that keeps them rare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_CAUTION = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class FalseRate:
-    """False plays a day to expect at most, with `CONFIDENCE`, in sound like a recording without music.
+    """Upper bound (with `CONFIDENCE`) of the false positives per day in sound like a recording without music.
 
     Attributes
     ----------
