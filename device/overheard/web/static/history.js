@@ -7,9 +7,9 @@ import { playList } from "./plays.js";
 
 const PAGE = 60;
 const FILTERS = [["plays", "All", "No plays yet. They appear here as soon as overheard listen recognizes music."],
-  ["favourites", "Favourites", "No favourites yet. Mark a play with its star."],
+  ["favourites", "Favourites", "No favourites yet. The star behind a play makes it one."],
   ["unknown", "Unknown music", "No unknown music without a name."],
-  ["wrong", "Wrong", "No plays are marked as wrong."]];
+  ["wrong", "Wrong", "Nothing is marked as wrong."]];
 
 export function historyView(signal) {
   const list = el("div", { "aria-live": "off" });
@@ -51,7 +51,7 @@ export function historyView(signal) {
       const day = midnight(new Date(play.started_at)).getTime();
       days.set(day, [...(days.get(day) ?? []), play]);
     }
-    const nothing = search.value.trim() ? "No play matches the search." : FILTERS.find(([key]) => key === shown)[2];
+    const nothing = search.value.trim() ? "Nothing in the history matches." : FILTERS.find(([key]) => key === shown)[2];
     replace(list, plays.length
       ? [...days].map(([day, found]) => el("section", { "aria-label": dayName(new Date(day)) }, el("h2", { class: "day" }, dayName(new Date(day))), playList(found, { onChange: () => load(true) })))
       : el("p", { class: "empty" }, nothing));
