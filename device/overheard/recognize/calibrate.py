@@ -77,7 +77,13 @@ def gate_levels(quiet: FloatArray, sample_rate: int) -> tuple[float, float] | No
 
 
 def window_scores(recognizer: Recognizer, waveform: FloatArray) -> list[float]:
-    """Return the best score over the threshold of each window of a recording, `HOP_S` apart."""
+    """Return the best score of each window minus the threshold, in log-odds.
+
+    Parameters
+    ----------
+    recognizer : model and catalogue
+    waveform : (n,) float32 in [-1, 1]; its windows end `HOP_S` apart
+    """
     spec = recognizer.spec
     if len(waveform) < spec.segment_samples:
         return []

@@ -114,7 +114,7 @@ class Stretch:
         self._candidates = {}
 
     def embed(self, starts: Sequence[int] | IntArray, engine: Engine) -> Queries:
-        """Return the queries of segments whose frames are kept; each is embedded once."""
+        """Return the queries of segments ``(n,)``, whose frames must be in memory; each is embedded once."""
         wanted = [int(start) for start in starts]
         missing = sorted({start for start in wanted if start not in self._queries})
         for first in range(0, len(missing), MAX_EMBEDDED_AT_ONCE):
@@ -135,7 +135,7 @@ class Stretch:
         return slowed(self._frames.kept, positions, self.speed.pitch, self._spec.frontend)
 
     def search(self, starts: Sequence[int] | IntArray, engine: Engine, share: float = 1.0) -> Candidates:
-        """Return the candidates of segments; each is searched once. For `share`, see `SegmentIndex`."""
+        """Return the candidates of segments ``(n,)``, each searched once. For `share`, see `SegmentIndex`."""
         wanted = [int(start) for start in starts]
         missing = sorted({start for start in wanted if start not in self._candidates})
         if missing:

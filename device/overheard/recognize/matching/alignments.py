@@ -46,7 +46,7 @@ class Window:
 
     @classmethod
     def regular(cls, queries: Queries, candidates: Candidates, rows: IntArray, step_frames: int) -> Window:
-        """Return a window whose segments start `step_frames` apart; it ends with the last one."""
+        """Return a window with a segment every `step_frames`; `rows` ``(m,)`` of them have candidates."""
         starts = np.arange(len(queries.expected)) * step_frames
         return cls(queries, starts, candidates, rows, int(starts[-1]))
 
@@ -72,7 +72,7 @@ class Window:
         return float(np.mean((self.queries.embeddings @ self.queries.embeddings.T)[apart]))
 
     def with_more(self, queries: Queries, starts: IntArray) -> Window:
-        """Return the window with additional queries, for which there are no candidates."""
+        """Return the window with k more queries, which start at frames ``(k,)`` and have no candidates."""
         order = np.argsort(np.concatenate([self.starts, starts]), kind="stable")
         new_rows = np.argsort(order)[self.rows]
         joined = Queries.join([self.queries, queries]).rows(order)
@@ -116,7 +116,14 @@ def score_alignments(
 
 
 def exact_starts(aligned: AlignedTracks, window: Window, n_alignments: int) -> IntArray:
-    """Return the frames at which segments of the best alignments begin, but no query segment does."""
+    """Return the frames ``(k,)`` at which segments of the best alignments begin, but no query segment does.
+
+    Parameters
+    ----------
+    aligned : scored alignments of the window
+    window : the window
+    n_alignments : number of best alignments
+    """
     best = np.argsort(-aligned.similarity, kind="stable")
     _, first = np.unique(np.stack([aligned.tracks, aligned.offsets])[:, best], axis=1, return_index=True)
     rows = best[np.sort(first)[:n_alignments]]
