@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--detector",
         type=Path,
         default=DETECTOR_PATH,
-        help="sidecar of a detector (default: the shipped one)",
+        help="manifest of a detector (default: the shipped one)",
     )
     parser.add_argument("--every", type=int, default=1, help="play every n-th track only (default: 1)")
     parser.add_argument("--quick", action="store_true", help="a few sounds, to try the script")

@@ -41,7 +41,7 @@ def add_pack_option(parser: argparse.ArgumentParser) -> None:
 
 
 def confirmed() -> bool:
-    """Ask the user whether to go on.
+    """Ask the user for a confirmation.
 
     Raises
     ------

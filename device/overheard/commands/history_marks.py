@@ -87,7 +87,7 @@ def run_name(settings: Settings, unknown_id: int, name: str) -> int:
 
 
 def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:
-    """Mark plays as wrong, or take the mark back."""
+    """Mark plays as wrong, or remove the mark."""
     from overheard.history.marks import mark_wrong
 
     count = mark_wrong(settings.history_path, sorted(set(ids)), not undo)

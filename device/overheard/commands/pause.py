@@ -1,4 +1,4 @@
-"""`overheard pause`: let a running `overheard listen` hear nothing for a while."""
+"""`overheard pause`: pause a running `overheard listen`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`overheard resume`: let a paused `overheard listen` go on."""
+"""`overheard resume`: end the pause of a running `overheard listen`."""
 
 from __future__ import annotations
 

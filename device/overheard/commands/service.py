@@ -93,7 +93,7 @@ def run_install(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def run_update(args: argparse.Namespace, settings: Settings) -> int:
-    """Give the services of the Debian package what the settings of the system need, and start them again."""
+    """Adapt the services of the Debian package to the system's settings, and restart them."""
     from overheard import settings as settings_module
     from overheard.service.install import update_system
     from overheard.service.systemd import ServiceError, Systemd

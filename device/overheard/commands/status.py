@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Print the status; return 1 if nothing listens."""
+    """Print the status; return 1 if `overheard listen` does not run."""
     from overheard.live.address import socket_path
     from overheard.live.client import LiveClient, NotRunning
 

@@ -1,4 +1,4 @@
-"""Load the table that tells music from other sound by the embeddings of one space."""
+"""Load the small network that computes the log-odds of music from embeddings of one space."""
 
 from __future__ import annotations
 

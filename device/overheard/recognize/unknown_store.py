@@ -1,4 +1,4 @@
-"""Keep the fingerprints of unknown music in a pack of its own, so that it is recognized when it returns."""
+"""Store the fingerprints of unknown music in a separate pack, to recognize the music when it plays again."""
 
 from __future__ import annotations
 
