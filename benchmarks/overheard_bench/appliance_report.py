@@ -17,22 +17,12 @@ def soak(result: Result) -> str:
             f"{number + 1} h",
             f"{hours[number]['resident_kb'] / 1024:.1f}",
             f"{100 * (hours[number]['resident_kb'] / first - 1):+.1f}%",
-            f"{hours[number]['anonymous_kb'] / 1024:.1f}",
             *(f"{hours[number][name]:.0f}" for name in ("descriptors", "threads", "files")),
             f"{hours[number]['bytes'] / 1000:.0f}",
         ]
         for number in shown
     ]
-    header = [
-        "after",
-        "resident MB",
-        "change",
-        "without files MB",
-        "descriptors",
-        "threads",
-        "files",
-        "kB on disk",
-    ]
+    header = ["after", "resident MB", "change", "descriptors", "threads", "files", "kB on disk"]
     most = max(hour["resident_kb"] for hour in hours)
     texts = (
         f"{len(hours)} simulated hours in {result['cpu_s'] / 60:.1f} minutes of processor time;",

@@ -113,10 +113,7 @@ RESULTS: dict[str, Any] = {
     },
     "soak": ORIGIN | {
         "hours": [
-            {
-                **{"resident_kb": 102400 + 512 * hour, "anonymous_kb": 51200},
-                **{"descriptors": 19, "threads": 7, "files": 13, "bytes": 9e5},
-            }
+            {"resident_kb": 102400 + 512 * hour, "descriptors": 19, "threads": 7, "files": 13, "bytes": 9e5}
             for hour in range(25)
         ],
         "plays_kept": 30, "keep_days": 2, "cpu_s": 90.0,

@@ -15,6 +15,7 @@ from overheard.commands import history_marks, history_top
 from overheard.commands.arguments import whole_number
 from overheard.commands.when import FORMS, parse_when, to_utc
 from overheard.errors import OverheardError
+from overheard.event_json import local_time
 from overheard.settings import Settings
 from overheard.text import one_line, one_of, plural, short_clock, speed_change, spreadsheet_cell
 
@@ -217,7 +218,7 @@ def to_text(rows: list[PlayRow], count: int, where: str = "") -> list[str]:
     if not rows:
         return [f"no plays {where}" if where else "no plays yet; `overheard listen` records them"]
     lines: list[str] = []
-    for day, plays in itertools.groupby(rows, key=lambda row: _local(row.started_at).date()):
+    for day, plays in itertools.groupby(rows, key=lambda row: local_time(row.started_at).date()):
         lines += ["", f"{day:%A} {day.day} {day:%B %Y}"] if lines else [f"{day:%A} {day.day} {day:%B %Y}"]
         lines += [_row_text(row) for row in plays]
     total = short_clock(round(sum(_length_s(row) for row in rows)))
@@ -233,13 +234,8 @@ def _row_text(row: PlayRow) -> str:
     album += f"  [speed {change}]" if change else ""
     album += "  [wrong]" if row.wrong else ""
     length = short_clock(round(_length_s(row)))
-    return f"  {_local(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"
-
-
-def _local(when: str) -> datetime.datetime:
-    # Python 3.10 cannot parse the Z.
-    return datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).astimezone()
+    return f"  {local_time(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"
 
 
 def _length_s(row: PlayRow) -> float:
-    return (_local(row.ended_at) - _local(row.started_at)).total_seconds()
+    return (local_time(row.ended_at) - local_time(row.started_at)).total_seconds()

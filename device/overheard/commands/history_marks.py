@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Sequence
 
 from overheard.errors import OverheardError
+from overheard.event_json import local_time
 from overheard.settings import Settings
 from overheard.text import one_line, plural
 
@@ -46,7 +47,7 @@ def run_unknown(settings: Settings) -> int:
 
     rows = read_unknown(settings.history_path)
     for row in rows:
-        first, last = (_local(when) for when in (row.first_at, row.last_at))
+        first, last = (local_time(when) for when in (row.first_at, row.last_at))
         times = "heard once" if row.times == 1 else f"heard {row.times} times, first on {_day(first)}"
         print(f"  {row.unknown_id:>5}  {last:%Y-%m-%d %H:%M}  {times}")
     if rows:
@@ -97,10 +98,6 @@ def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:
             "there is no play with the other ids", "`overheard history --json` prints the ids"
         )
     return 0
-
-
-def _local(when: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).astimezone()
 
 
 def _day(when: datetime.datetime) -> str:

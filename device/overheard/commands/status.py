@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 from typing import TYPE_CHECKING, Any
 
 from overheard.errors import OverheardError
+from overheard.event_json import local_time
 from overheard.settings import Settings
 from overheard.text import length, one_line, one_of, plural, short_clock, speed_change
 
@@ -94,7 +94,7 @@ def to_text(status: dict[str, Any]) -> list[str]:
 def _pause(pause: dict[str, Any]) -> str:
     if pause["until"] is None:
         return f"{pause['reason']}, until `overheard resume`"
-    until = datetime.datetime.fromisoformat(pause["until"].replace("Z", "+00:00")).astimezone()
+    until = local_time(pause["until"])
     return f"{pause['reason']}, until {until:%H:%M}"
 
 

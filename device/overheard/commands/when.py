@@ -6,6 +6,7 @@ import datetime
 import re
 
 from overheard.errors import OverheardError
+from overheard.event_json import iso_utc
 from overheard.text import shorten
 
 FORMS = (
@@ -65,6 +66,4 @@ def _parse(text: str, now: datetime.datetime) -> datetime.datetime:
 
 def to_utc(when: str, flag: str = "--since", later_s: float = 0.0) -> str:
     """Convert a text to ISO 8601 in UTC, some seconds later."""
-    from overheard.event_json import iso_utc
-
     return iso_utc(parse_when(when, datetime.datetime.now().astimezone(), flag).timestamp() + later_s)
