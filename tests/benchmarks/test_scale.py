@@ -17,6 +17,7 @@ from overheard.fingerprint.model import load_model
 from overheard_bench import scale_accuracy, scale_packs, scale_paper, scale_report, scale_targets, scenes
 from overheard_bench.corpus import DEFAULT_CORPUS
 from overheard_bench.distractors import WORD_GROUPS, Donors, draw_track
+from overheard_bench.pieces import Pieces
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,14 @@ def test_the_tables_show_costs_with_their_ratios():
     assert "| 466 drawn tracks of the same lengths | 90.0 | 89.5 | 1.2 |" in text
 
 
+def test_measured_pieces_are_kept(tmp_path):
+    first = Pieces(tmp_path, "commit", {"n": 4})
+    assert first.get("a", lambda: {"x": 1.5}) == {"x": 1.5}
+    again = Pieces(tmp_path, "commit", {"n": 4})
+    assert again.get("a", lambda: pytest.fail("was measured already")) == {"x": 1.5}
+    assert Pieces(tmp_path, "commit", {"n": 5}).get("a", lambda: 2) == 2
+
+
 def test_targets_compare_large_catalogues_with_the_one_alone():
     found = {each["target"]: each for each in scale_targets.targets(scale_fakes.with_large()["sizes"])}
     ratio = found["100,000 tracks: unknown clip of 5 s: search and match, times"]
@@ -166,4 +175,6 @@ def test_a_quick_run_measures_a_thousand_tracks(tmp_path, monkeypatch):
     assert own >= listen - 25
     assert set(thousand["accuracy"]["by_length"]) == {"all", "2", "3", "5", "10"}
     assert not [*(tmp_path / "cache").glob("measured-*")]
+    pieces = json.loads(next((tmp_path / "cache" / "scale").glob("pieces-*.json")).read_text())
+    assert set(pieces) >= {"times", "own 1000", "listen 1000", "costs 1000", "accuracy 1000"}
     assert "| bytes per track, pack |" in scale_report.scale(result)
