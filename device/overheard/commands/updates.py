@@ -51,8 +51,8 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = actions.add_parser(
         "update",
         help="download new packs of the repositories that you subscribed to",
-        description="Download what is new in the repositories that you subscribed to. This command and "
-        "`subscribe` are the only ones that use the network.",
+        description="Download what is new in the repositories that you subscribed to. Of the actions of "
+        "`overheard packs`, only this one and `subscribe` use the network.",
     )
     parser.add_argument("url", nargs="?", metavar="URL", help="update from this repository only")
     parser.add_argument("--check", action="store_true", help="say what is new, and download no pack")
