@@ -103,7 +103,7 @@ def _read(cue: Path) -> list[CueSheet]:
 
 
 def _mentioned(folder: str, cues: list[str]) -> dict[str, str]:
-    """Return the cue sheet that mentions each audio file, by its name in lower case with and without suffix."""
+    """Return the cue sheet that mentions each audio file, by its name in lower case, also without suffix."""
     found: dict[str, str] = {}
     for name in cues[:_MAX_READ]:
         try:
