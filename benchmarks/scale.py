@@ -13,6 +13,7 @@ import argparse
 import functools
 import itertools
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from overheard.errors import OverheardError
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard_bench import catalogue, output, report, scale_packs, scale_report
+from overheard_bench import album, catalogue, output, report, scale_packs, scale_report
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.distractors import Donors
@@ -43,6 +44,7 @@ from overheard_train.checkout import commit
 
 SIZES = (1_000, 10_000, 100_000)
 ALBUM = 12  # tracks
+UNCHANGED = 10_000  # files that are scanned
 CLIP_S, CLIP_CONDITION = 5, "mic5"
 EXHAUSTIVE = {"codes": "exhaustive", "floats": "floats"}  # searches, and the options with their sizes
 HEARD_S = 30  # of each track of a scene
@@ -125,8 +127,8 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
         n = size["drawn"]
         size["compared"] = compared(args, questions, path, n, pieces)
         donors = Donors.of_pack(base, model.quantizer, scale_packs.donor_numbers(base, corpus))
-        album = [*scale_packs.drawn(donors, model, ALBUM, args.seed, first=n)]
-        measure_costs = functools.partial(costs, path, model.path, sounds, album, call)
+        more = [*scale_packs.drawn(donors, model, ALBUM, args.seed, first=n)]
+        measure_costs = functools.partial(costs, path, model.path, sounds, more, call)
         size["costs"] = pieces.get(f"costs {n}", measure_costs) | size_times
         size["derived_bytes"] = size["costs"].pop("derived_bytes")
     for size, path in zip(sizes, paths, strict=True):
@@ -135,11 +137,13 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     for size in sizes:
         size["ratios"] = ratios(size["costs"], sizes[0]["costs"])
     result: dict[str, Any] = {"sizes": sizes, "paper": on_paper(sizes)}
+    if not args.quick:
+        result["index"] = pieces.get("index", functools.partial(indexing, paths[-1], model))
     if not args.no_validation:
         compare = functools.partial(validate, questions, base, corpus, model, args.seed, CACHE)
         result["validation"] = pieces.get("validation", compare)
     return result | {
-        "targets": targets(sizes),
+        "targets": targets(sizes, result.get("index")),
         "model": model_facts(model),
         "environment": environment(),
         "protocol": {"part": args.part, "seed": args.seed, "n_per_length": args.n},
@@ -166,6 +170,15 @@ def compared(
     with own_speed_only():
         asks = {name: functools.partial(questions.ask, path, name) for name in searches}
         return {name: pieces.get(f"{name} {n_drawn}", ask) for name, ask in asks.items()}
+
+
+def indexing(path: Path, model: Model) -> dict[str, Any]:
+    """Measure `overheard index` with an album more in a pack, and with files that are all unchanged."""
+    with tempfile.TemporaryDirectory(prefix="overheard-scale-") as folder:
+        return {
+            "album": album.add_album(path, Path(folder, "album")),
+            "scan": album.scan_unchanged(Path(folder, "scan"), model, UNCHANGED),
+        }
 
 
 def sounds_of(args: argparse.Namespace, corpus: Corpus, queries: Sequence[Query]) -> Sounds:

@@ -129,6 +129,7 @@ def test_larger_catalogues_are_extrapolated_from_the_two_largest():
 def test_the_tables_show_costs_with_their_ratios():
     text = scale_report.scale(scale_fakes.result())
     assert "| known clip of 5 s: all, CPU ms | 10 | 20 (2.0x) | 40 (4.0x) |" in text
+    assert "| MB written | 0.3 |  |" in text
     assert "| mapped MB after listening | unknown | unknown | unknown |" in text
     assert "own speed only, exhaustive search of the codes | 91.0 |  |  |" in text
     assert "own speed only, search of `listen` | 89.5 | 89.5 | 89.5 |" in text
@@ -150,7 +151,10 @@ def test_targets_compare_large_catalogues_with_the_one_alone():
     assert found["10,000 tracks: `listen`, unknown music: search and match, times"]["met"]
     lost = found["10,000 tracks: search of `listen`: points below exhaustive search"]
     assert (lost["measured"], lost["met"]) == (1.5, False)
-    assert found["100,000 tracks: add 12 tracks, written_mb"]["met"]
+    assert found["100,000 tracks: peak resident MB"]["met"]
+    index = {each["target"]: each["met"] for each in scale_targets.targets([], scale_fakes.index())}
+    assert index["`overheard index`, an album: written_mb"]
+    assert not index["`overheard index`, 10,000 unchanged files: wall_s"]
     assert not any("anonymous" in name for name in found if name.startswith("10,000"))
 
 
