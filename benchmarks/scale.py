@@ -10,9 +10,10 @@ benchmarks/README.md.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
-import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from overheard.errors import OverheardError
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard_bench import catalogue, output, report, scale_packs, scale_report
+from overheard_bench import album, catalogue, output, report, scale_packs, scale_report
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.distractors import Donors
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder
+from overheard_bench.pieces import Pieces
 from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
 from overheard_bench.render import CONDITIONS
 from overheard_bench.scale_accuracy import Questions
@@ -38,9 +40,11 @@ from overheard_bench.scale_paper import on_paper, ratios
 from overheard_bench.scale_targets import targets
 from overheard_bench.scale_times import Sounds, own_speed_only, times
 from overheard_bench.scale_validation import validate
+from overheard_train.checkout import commit
 
 SIZES = (1_000, 10_000, 100_000)
 ALBUM = 12  # tracks
+UNCHANGED = 10_000  # files that are scanned
 CLIP_S, CLIP_CONDITION = 5, "mic5"
 EXHAUSTIVE = {"codes": "exhaustive", "floats": "floats"}  # searches, and the options with their sizes
 HEARD_S = 30  # of each track of a scene
@@ -113,26 +117,33 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     """Measure the catalogue alone, and with each number of drawn tracks."""
     queries = [*render(args)]
     questions, sounds = Questions(corpus, model, base, queries), sounds_of(args, corpus, queries)
+    pieces = Pieces(CACHE / "scale", commit(), model.digest, model.network_digest, base.path, vars(args))
     drawn = [0, *sorted(args.sizes)]
     paths = [scale_packs.scale_pack(base, corpus, model, n, args.seed, CACHE) for n in drawn]
     sizes = [facts(path, n) for path, n in zip(paths, drawn, strict=True)]
     call = call_directly if args.quick else in_process
-    timed = call(times, paths, model.path, sounds)
-    print(json.dumps(timed), file=sys.stderr)
+    timed = pieces.get("times", lambda: call(times, paths, model.path, sounds))
     for size, path, size_times in zip(sizes, paths, timed, strict=True):
+        n = size["drawn"]
+        size["compared"] = compared(args, questions, path, n, pieces)
         donors = Donors.of_pack(base, model.quantizer, scale_packs.donor_numbers(base, corpus))
-        album = [*scale_packs.drawn(donors, model, ALBUM, args.seed, first=size["drawn"])]
-        size["costs"] = costs(path, model.path, sounds, album, call) | size_times
+        more = [*scale_packs.drawn(donors, model, ALBUM, args.seed, first=n)]
+        measure_costs = functools.partial(costs, path, model.path, sounds, more, call)
+        size["costs"] = pieces.get(f"costs {n}", measure_costs) | size_times
         size["derived_bytes"] = size["costs"].pop("derived_bytes")
-        size |= accuracy(args, questions, path, size["drawn"])
-        print(json.dumps(size), file=sys.stderr)  # the rest may take an hour
+    for size, path in zip(sizes, paths, strict=True):
+        ask = functools.partial(questions.ask, path)
+        size["accuracy"] = pieces.get(f"accuracy {size['drawn']}", ask)
     for size in sizes:
         size["ratios"] = ratios(size["costs"], sizes[0]["costs"])
     result: dict[str, Any] = {"sizes": sizes, "paper": on_paper(sizes)}
+    if not args.quick:
+        result["index"] = pieces.get("index", functools.partial(indexing, paths[-1], model))
     if not args.no_validation:
-        result["validation"] = validate(questions, base, corpus, model, args.seed, CACHE)
+        compare = functools.partial(validate, questions, base, corpus, model, args.seed, CACHE)
+        result["validation"] = pieces.get("validation", compare)
     return result | {
-        "targets": targets(sizes),
+        "targets": targets(sizes, result.get("index")),
         "model": model_facts(model),
         "environment": environment(),
         "protocol": {"part": args.part, "seed": args.seed, "n_per_length": args.n},
@@ -150,14 +161,24 @@ def render(args: argparse.Namespace) -> list[Query]:
     ]
 
 
-def accuracy(args: argparse.Namespace, questions: Questions, path: Path, n_drawn: int) -> dict[str, Any]:
-    """Return the accuracy with a pack, and that of other searches, which are compared at one speed."""
-    asked = {"accuracy": questions.ask(path)}
+def compared(
+    args: argparse.Namespace, questions: Questions, path: Path, n_drawn: int, pieces: Pieces
+) -> dict[str, Any]:
+    """Return the accuracy with a pack of different searches, which are compared at the tracks' own speed."""
     searches = ["own", "listen"]
     searches += [name for name in ("codes", "floats") if n_drawn in getattr(args, EXHAUSTIVE[name])]
     with own_speed_only():
-        compared = {name: questions.ask(path, name) for name in searches}
-    return asked | {"compared": compared}
+        asks = {name: functools.partial(questions.ask, path, name) for name in searches}
+        return {name: pieces.get(f"{name} {n_drawn}", ask) for name, ask in asks.items()}
+
+
+def indexing(path: Path, model: Model) -> dict[str, Any]:
+    """Measure `overheard index` with an album more in a pack, and with files that are all unchanged."""
+    with tempfile.TemporaryDirectory(prefix="overheard-scale-") as folder:
+        return {
+            "album": album.add_album(path, Path(folder, "album")),
+            "scan": album.scan_unchanged(Path(folder, "scan"), model, UNCHANGED),
+        }
 
 
 def sounds_of(args: argparse.Namespace, corpus: Corpus, queries: Sequence[Query]) -> Sounds:

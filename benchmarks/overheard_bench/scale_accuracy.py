@@ -145,10 +145,9 @@ class Questions:
     """
 
     def __init__(self, corpus: Corpus, model: Model, base: Pack, queries: Sequence[Query]) -> None:
-        self._corpus, self._model, self._queries = corpus, model, queries
+        self._corpus, self._model, self._base, self._queries = corpus, model, base, queries
         self._embedder = RememberingEmbedder(model)
         self._embeddings: dict[str, FloatArray] = {}
-        self._asked: list[FloatArray] = []
         self._find = catalogue.corpus_path_finder(corpus)
         self._duplicates, self._copies = corpora.near_duplicates(), catalogue.aliases(base, self._find)
 
@@ -158,22 +157,25 @@ class Questions:
         Parameters
         ----------
         search : the pack's "own", as deep as clips need it, or as deep as "listen" does; or exhaustive search
-            of "codes" or "floats". Before that of codes, the same queries need another one.
+            of "codes" or "floats", at the tracks' own speed only
         """
         pack = open_pack(pack_path, self._model.digest)
-        recognizer = Recognizer(self._model, [pack])
-        recognizer.embedder = self._embedder
         whole = Catalogue([pack], self._model.quantizer, self._model.cohort)
         index: SegmentIndex
         if search == "codes":
-            index = ExhaustiveCodes(whole, self._model, np.concatenate(self._asked))
+            index = ExhaustiveCodes(whole, self._model, self._searched())
         elif search == "floats":
             index = self._floats(pack)
         else:
-            index = wrapped = WrappedIndex(whole, LISTEN_SEARCH_SHARE if search == "listen" else 1.0)
-            self._asked = wrapped.asked
-        recognizer.search([pack], index)
-        return _tables(self.answers(recognizer))
+            index = WrappedIndex(whole, LISTEN_SEARCH_SHARE if search == "listen" else 1.0)
+        return _tables(self._answers(pack, index))
+
+    def _searched(self) -> FloatArray:
+        """Return the embeddings that a search gets, ``(n, dim)``; they are the same with each pack."""
+        whole = Catalogue([self._base], self._model.quantizer, self._model.cohort)
+        index = WrappedIndex(whole)
+        self._answers(self._base, index)
+        return np.concatenate(index.asked)
 
     def _floats(self, pack: Pack) -> ExhaustiveCatalogue:
         """Return the float embeddings of a pack's tracks; drawn ones have only those of their codes."""
@@ -195,8 +197,11 @@ class Questions:
             self._embeddings[path] = fingerprint(Embedder(self._model), waveform)
         return self._embeddings[path]
 
-    def answers(self, recognizer: Recognizer) -> list[score.Answer]:
+    def _answers(self, pack: Pack, index: SegmentIndex) -> list[score.Answer]:
         """Return the judged answers to all queries."""
+        recognizer = Recognizer(self._model, [pack], index=index)
+        recognizer.embedder = self._embedder
+        recognizer.search([pack], index)
         return [
             score.judge(
                 query, recognizer.identify(query.waveform), self._find, self._duplicates, self._copies

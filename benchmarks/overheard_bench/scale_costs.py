@@ -102,7 +102,7 @@ def remembering(pack: Path, model_path: Path, sounds: Sounds) -> Costs:
         listener = recognizer.listener()
         for block in seconds_of(sound)[:REMEMBERED_S]:
             listener.process(block)
-    names = {"resident_mb": "VmRSS", "anonymous_mb": "RssAnon", "mapped_mb": "RssFile"}
+    names = {"resident_mb": "VmRSS", "anonymous_mb": "RssAnon", "mapped_mb": "RssFile", "peak_mb": "VmHWM"}
     return {name: _mb(field) for name, field in names.items()}
 
 

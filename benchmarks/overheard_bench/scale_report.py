@@ -41,6 +41,7 @@ AMOUNTS = {
     "resident MB after listening": ("memory", "resident_mb"),
     "anonymous MB after listening": ("memory", "anonymous_mb"),
     "mapped MB after listening": ("memory", "mapped_mb"),
+    "resident MB until then, peak": ("memory", "peak_mb"),
 }
 SEARCHES = {
     "own": "search of a clip",
@@ -55,6 +56,7 @@ def scale(result: Result) -> str:
     sizes = result["sizes"]
     parts = [markdown(["drawn tracks", *(f"{size['drawn']:,}" for size in sizes)], _costs(sizes))]
     parts += [markdown(["drawn tracks", *(f"{size['drawn']:,}" for size in sizes)], _accuracy(sizes))]
+    parts += [_index(result["index"])] if "index" in result else []
     parts += [_validation(result["validation"])] if "validation" in result else []
     return "\n".join([*parts, _paper(result["paper"])])
 
@@ -123,6 +125,26 @@ def _accuracy(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 values = [size["accuracy"]["by_length"][length][field] for size in sizes]
                 rows.append([f"{label}, {name}", *(f"{value:.1f}" for value in values)])
     return rows
+
+
+def _index(found: Mapping[str, Any]) -> str:
+    album, scan = found["album"], found["scan"]
+    header = [
+        "`overheard index`",
+        f"12 new tracks in a pack of {album['tracks'] - album['added']:,}",
+        f"{scan['unchanged']:,} unchanged files",
+    ]
+    labels = {
+        "cpu_s": "CPU s, besides decoding and fingerprinting",
+        "wall_s": "s, on a busy machine",
+        "peak_resident_mb": "peak resident MB",
+        "written_mb": "MB written",
+    }
+    rows = [
+        [label, *("" if each[name] is None else f"{each[name]:.3g}" for each in (album, scan))]
+        for name, label in labels.items()
+    ]
+    return markdown(header, rows)
 
 
 def _validation(found: Mapping[str, Any]) -> str:

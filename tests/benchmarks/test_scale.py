@@ -17,6 +17,7 @@ from overheard.fingerprint.model import load_model
 from overheard_bench import scale_accuracy, scale_packs, scale_paper, scale_report, scale_targets, scenes
 from overheard_bench.corpus import DEFAULT_CORPUS
 from overheard_bench.distractors import WORD_GROUPS, Donors, draw_track
+from overheard_bench.pieces import Pieces
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +129,19 @@ def test_larger_catalogues_are_extrapolated_from_the_two_largest():
 def test_the_tables_show_costs_with_their_ratios():
     text = scale_report.scale(scale_fakes.result())
     assert "| known clip of 5 s: all, CPU ms | 10 | 20 (2.0x) | 40 (4.0x) |" in text
+    assert "| MB written | 0.3 |  |" in text
     assert "| mapped MB after listening | unknown | unknown | unknown |" in text
     assert "own speed only, exhaustive search of the codes | 91.0 |  |  |" in text
     assert "own speed only, search of `listen` | 89.5 | 89.5 | 89.5 |" in text
     assert "| 466 drawn tracks of the same lengths | 90.0 | 89.5 | 1.2 |" in text
+
+
+def test_measured_pieces_are_kept(tmp_path):
+    first = Pieces(tmp_path, "commit", {"n": 4})
+    assert first.get("a", lambda: {"x": 1.5}) == {"x": 1.5}
+    again = Pieces(tmp_path, "commit", {"n": 4})
+    assert again.get("a", lambda: pytest.fail("was measured already")) == {"x": 1.5}
+    assert Pieces(tmp_path, "commit", {"n": 5}).get("a", lambda: 2) == 2
 
 
 def test_targets_compare_large_catalogues_with_the_one_alone():
@@ -141,7 +151,10 @@ def test_targets_compare_large_catalogues_with_the_one_alone():
     assert found["10,000 tracks: `listen`, unknown music: search and match, times"]["met"]
     lost = found["10,000 tracks: search of `listen`: points below exhaustive search"]
     assert (lost["measured"], lost["met"]) == (1.5, False)
-    assert found["100,000 tracks: add 12 tracks, written_mb"]["met"]
+    assert found["100,000 tracks: peak resident MB"]["met"]
+    index = {each["target"]: each["met"] for each in scale_targets.targets([], scale_fakes.index())}
+    assert index["`overheard index`, an album: written_mb"]
+    assert not index["`overheard index`, 10,000 unchanged files: wall_s"]
     assert not any("anonymous" in name for name in found if name.startswith("10,000"))
 
 
@@ -166,4 +179,6 @@ def test_a_quick_run_measures_a_thousand_tracks(tmp_path, monkeypatch):
     assert own >= listen - 25
     assert set(thousand["accuracy"]["by_length"]) == {"all", "2", "3", "5", "10"}
     assert not [*(tmp_path / "cache").glob("measured-*")]
+    pieces = json.loads(next((tmp_path / "cache" / "scale").glob("pieces-*.json")).read_text())
+    assert set(pieces) >= {"times", "own 1000", "listen 1000", "costs 1000", "accuracy 1000"}
     assert "| bytes per track, pack |" in scale_report.scale(result)

@@ -361,6 +361,22 @@ def test_merged_packs_contain_each_track_once(data: Path, capsys: pytest.Capture
     assert len(open_pack(path).layers) == 1
 
 
+def test_two_packs_of_one_name_are_both_used(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = make(data, "a", [entry("1", seed=1)])
+    other = tmp_path / "usb" / "a.pack"
+    other.parent.mkdir()
+    write_pack(other, "a", MODEL.digest, MODEL.spec, [entry("2", seed=2)])
+    for number, names in enumerate((["a", str(other)], [str(other), "a"])):
+        assert overheard("packs", "merge", *names, "--into", f"all{number}") == 0
+        titles = [track.title for track in open_pack(data / "packs" / f"all{number}.pack").tracks]
+        assert sorted(titles) == ["1", "2"]
+    capsys.readouterr()
+    assert overheard("packs", "browse", "--pack", "a", str(other), str(own)) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3  # with the heading
+
+
 def test_packs_of_different_models_or_lengths_are_not_merged(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

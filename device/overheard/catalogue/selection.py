@@ -67,7 +67,7 @@ def enabled_packs(settings: Settings, known: Mapping[str, Path] | None = None) -
 
 
 def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Path]:
-    """Return packs by name.
+    """Return packs by name; by path if another one has the same name.
 
     Parameters
     ----------
@@ -85,13 +85,12 @@ def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict
     wanted = tuple(names or settings.packs)
     chosen: dict[str, Path] = {}
     for name in wanted:
-        if name in known:
-            chosen[name] = known[name]
-        elif name.endswith(PACK_SUFFIX) and Path(name).is_file():
-            chosen[Path(name).stem] = Path(name)
-        else:
+        path = known.get(name) or Path(name)
+        if name not in known and not (name.endswith(PACK_SUFFIX) and path.is_file()):
             existing = f"choose one of {', '.join(known)}" if known else MAKE_A_PACK
             raise PackError(f"no pack named {name}", existing)
+        same_name = chosen.get(path.stem, path)
+        chosen[path.stem if same_name.resolve() == path.resolve() else str(path)] = path
     if not wanted and not known:
         raise PackError("there is no pack to search", MAKE_A_PACK)
     chosen = chosen or enabled_packs(settings, known)

@@ -122,9 +122,7 @@ def newest_index(
     name = f"index.{version}.json"
     signed = _signed(source, name, MAX_INDEX_BYTES)
     if signed is None:
-        raise UpdateError(
-            f"{source.url}/{name} does not exist", "the repository may be changing; try again later"
-        )
+        raise UpdateError(f"{source.url}/{name} does not exist", _CHANGING)
     _require(source, signed, root.index, name)
     index = _parsed(Index.parse, source, name, signed[0])
     if (index.version, index.repository) != (version, root.repository):

@@ -143,9 +143,7 @@ class WebSource:
         wanted = {"Range": f"bytes={offset}-"} if offset else {}
         with self._get(address, wanted) as (response, connection):
             if response.status in _GONE:
-                raise UpdateError(
-                    f"{address} does not exist", "the repository may be changing; try again later"
-                )
+                raise UpdateError(f"{address} does not exist", _CHANGING)
             _check_status(response, address, {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
             start = _start_of(response, offset, size)
             if start is None or response.length != size - start:
