@@ -96,7 +96,7 @@ def attempts(worker: str, *, count: int | None = None, seconds: float = 0.0) -> 
     number = 0
     while count is None or number < count:
         amount = ("--seconds", seconds) if count is None else ("--count", count - number)
-        command = [sys.executable, Path(__file__).with_name(worker), number, *amount]
+        command = [sys.executable, Path(__file__).parent / worker, number, *amount]
         process = subprocess.Popen(
             [str(word) for word in command],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
