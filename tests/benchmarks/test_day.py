@@ -37,7 +37,9 @@ def test_correct_late_split_and_false_plays_are_counted():
         play("b", 120, 125, 126),  # another track in this scene
         play("a", 170, 180, 175),  # its own track, in another scene
     ]
-    outcomes, wrong = judged(plays, [(30.0, 45.0), (158.0, 173.0)])  # the second reaches back into the scene before
+    outcomes, wrong = judged(
+        plays, [(30.0, 45.0), (158.0, 173.0)]
+    )  # the second reaches back into the scene before
     known = outcomes[1]
     assert (known.correct_plays, known.correct_s, known.delay_s, known.is_late) == (2, 45.0, 25.0, True)
     assert [place for _, place in wrong] == ["known mic5", "unknown"]

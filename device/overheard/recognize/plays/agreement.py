@@ -29,7 +29,7 @@ class TrackRules:
     confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
         windows have the same errors
     onset_confirm_s : the same just after an onset
-    confirm_drift_s : alignments of the two differ by at most this much: a recording keeps its alignment, while
+    confirm_drift_s : alignments of the two differ by at most this much: a recording keeps its alignment,
         similar music fits here and there
     confirm_share : of the matches from the first to the second, at least this share agrees with the second
     agree_s : a second match confirms a first only if it ends at most this much later
@@ -157,7 +157,7 @@ def agree(first: Match, second: Match, drift_s: float) -> bool:
 def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) -> list[Match]:
     """Return the earlier matches, in order, that agree exactly with a match, and since which most others do.
 
-    There are none unless the last of them is one, and accepted: of two windows in a row, one may be an accident.
+    There are none unless the last of them is one, and accepted: a single window may match by accident.
     """
     agreeing = [agree(one, match, rules.confirm_drift_s) for one in earlier]
     if not earlier or not agreeing[-1] or not earlier[-1].accepted:
