@@ -15,9 +15,6 @@ from overheard.hear.gate import LevelGate
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.scoring import Evidence
 from overheard.recognize.pipeline import Recognizer
-from overheard.recognize.speed.plan import SPEEDS
-from overheard.recognize.speed_search import STRICTER
-from overheard.recognize.speeds import SHORTEST_S
 from overheard.recognize.windows import STEP_FRAMES, WINDOW_S
 
 MAX_S = 600.0  # of a recording that is explained
@@ -110,18 +107,17 @@ def explain(recognizer: Recognizer, waveform: FloatArray) -> Explanation:
 
 
 def _at_speed(recognizer: Recognizer, waveform: FloatArray, known: Explanation) -> Explanation | None:
-    """Return the explanation at the speed at which the best window is accepted; None if there is none."""
+    """Return the explanation at the speed at which the best window is recognized; None if there is none."""
     rate = recognizer.spec.frontend.sample_rate
     start, end = (round(second * rate) for second in known.window_s)
-    best, lead = 1.0, STRICTER
-    for speed in SPEEDS if end - start >= SHORTEST_S * rate else ():
-        window, _, _ = _best_window(recognizer, _slowed(waveform[start:end], speed))
-        if window is not None and window.match.score - window.match.threshold >= lead:
-            best, lead = speed, window.match.score - window.match.threshold
-    if best == 1.0:
+    plays = recognizer.identify(waveform[start:end]).plays
+    if not plays or plays[0].speed == 1.0:
         return None
-    found = _explained(recognizer, Explanation(known.duration_s, known.loudest_db), _slowed(waveform, best))
-    return dataclasses.replace(found, speed=best).on_the_recordings_clock()
+    speed = plays[0].speed
+    found = _explained(
+        recognizer, Explanation(known.duration_s, known.loudest_db), _slowed(waveform, speed)
+    )
+    return dataclasses.replace(found, speed=speed).on_the_recordings_clock()
 
 
 def _slowed(waveform: FloatArray, speed: float) -> FloatArray:

@@ -43,8 +43,8 @@ class ScheduleRules:
     hop_s: float = 0.75
     hopeful_s: float = 4.0
     backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
-    unheard_s: tuple[float, ...] = (4.0, 8.0, 15.0, 30.0, 40.0)
-    denied_s: tuple[float, ...] = (4.0, 16.0, 60.0, 120.0)
+    unheard_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
+    denied_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
     silence_s: float = 60.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0

@@ -91,7 +91,7 @@ class SpeedSearch:
         """
         best: AtSpeed | None = None
         for speed in speeds:
-            found = self._at(stretch, last, engine, speed, length_s)
+            found = self.at(stretch, last, engine, speed, length_s)
             if best is None or found.lead > best.lead:
                 best = found
             if best.lead >= CERTAIN_ABOVE:
@@ -101,11 +101,12 @@ class SpeedSearch:
             return None
         speed = self._refined(best, match, engine)
         if speed != best.stretch.speed:
-            again = self._at(stretch, last, engine, speed, length_s)
+            again = self.at(stretch, last, engine, speed, length_s)
             best = max(best, again, key=lambda each: each.lead)
         return AtSpeed(best.stretch, stricter(best.found, engine.matcher.scoring))
 
-    def _at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
+    def at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
+        """Return the best match at a speed, with its score as it is; parameters as of :meth:`best`."""
         frame = stretch.last_frame(last)
         view = stretch.at(speed, frame)
         limit_s = length_s if math.isfinite(length_s) else None

@@ -9,6 +9,7 @@ from overheard.events import Event, Match, Play, PlayStarted, PlayUpdated
 from overheard.recognize.plays.agreement import (
     TrackRules,
     agree,
+    agreeing_since,
     alignment_s,
     narrowed,
     readings_of,
@@ -195,10 +196,8 @@ class PlayTracker:
             return True
         latest_s = match.end_s - rules.confirm_after(searched_s)
         return lead >= rules.confirm_above and any(
-            self._may_be_confirmed(earlier)
-            and earlier.end_s <= latest_s
-            and agree(earlier, match, rules.drift_s)
-            for earlier in self._recent
+            self._may_be_confirmed(earlier) and earlier.end_s <= latest_s
+            for earlier in agreeing_since(match, list(self._recent)[:-1], rules)
         )
 
     def _may_be_confirmed(self, earlier: Match) -> bool:

@@ -55,6 +55,10 @@ class MusicClock:
         first_s = at_s if from_s is None else min(from_s, at_s)
         self._paces = [*self._paces[-MAX_PACES + 1 :], _Pace(first_s, at_s, source_s, speed)]
 
+    def since(self, music_s: float) -> None:
+        """Learn from which second of the music on it has had the present speed."""
+        self._paces[-1] = dataclasses.replace(self._paces[-1], from_s=music_s)
+
     def music_s(self, source_s: float) -> float:
         """Return the second of the music that is heard at a second of the source, at the present speed."""
         pace = self._paces[-1]
