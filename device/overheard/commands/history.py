@@ -36,11 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="examples: overheard history --since yesterday; overheard history --at 20:15; "
         "overheard history --top artists --since 7d",
     )
-    parser.add_argument(
-        "--since",
-        metavar="WHEN",
-        help=f"show plays since WHEN: {FORMS}",
-    )
+    parser.add_argument("--since", metavar="WHEN", help=f"show plays since WHEN: {FORMS}")
     parser.add_argument("--until", metavar="WHEN", help="show plays that started before WHEN")
     parser.add_argument(
         "--at", metavar="WHEN", help="show what played within 5 minutes of WHEN, also unknown music"

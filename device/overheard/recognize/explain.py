@@ -114,9 +114,7 @@ def _at_speed(recognizer: Recognizer, waveform: FloatArray, known: Explanation) 
     if not plays or plays[0].speed == 1.0:
         return None
     speed = plays[0].speed
-    found = _explained(
-        recognizer, Explanation(known.duration_s, known.loudest_db), _slowed(waveform, speed)
-    )
+    found = _explained(recognizer, Explanation(known.duration_s, known.loudest_db), _slowed(waveform, speed))
     return dataclasses.replace(found, speed=speed).on_the_recordings_clock()
 
 
