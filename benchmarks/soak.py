@@ -123,7 +123,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--days", type=float, default=7.0, help="simulated days")
-    parser.add_argument("--minutes", type=float, default=60.0, help="processor time after which it ends")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="end after this processor time in minutes (default: 60)"
+    )
     parser.add_argument("--quick", action="store_true", help="two simulated hours, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)

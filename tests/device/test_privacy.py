@@ -261,7 +261,7 @@ def test_pause_and_resume_reach_a_running_listen_and_privacy_shows_it(
 def test_a_pause_has_a_length_that_makes_sense(text: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["pause", f"--for={text}"])
-    assert "must be like 45s, 30m, 2h or 1d" in capsys.readouterr().err
+    assert "must be a time such as 45s, 30m, 2h or 1d" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("word", ["pause", "resume"])

@@ -165,7 +165,7 @@ def test_search_finds_plays(page: Any) -> None:
     page.get_by_role("searchbox").fill("alph")
     until(page, "document.querySelectorAll('.plays > li').length === 2")
     page.get_by_role("searchbox").fill("nothing like it")
-    page.get_by_text("Nothing in the history matches.").wait_for()
+    page.get_by_text("No play matches the search.").wait_for()
 
 
 def test_the_most_played_tracks_come_first(page: Any) -> None:

@@ -31,9 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "calibrate",
         help="choose settings for your room",
-        description="Listen to a minute of quiet, a minute of talk, and some tracks of your collection, and "
-        "print settings for the gate, and for the caution that keeps false plays rare. Recordings may be "
-        "given as files instead. Nothing is stored.",
+        description="Listen to a minute of quiet, a minute of talk, and two minutes of music from your "
+        "collection. Then print the settings for the level gate, and track.caution, which keeps false "
+        "positives rare. You can pass recordings instead. Nothing is stored.",
         epilog="example: overheard calibrate --false-per-day 0.5",
     )
     where = parser.add_mutually_exclusive_group()
@@ -44,10 +44,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             f"--{kind}", metavar="FILE", help=f"a recording, instead of {seconds:g} s from the input"
         )
     parser.add_argument(
-        "--false-per-day", type=float, default=1.0, metavar="N", help="false plays to accept (default: 1)"
+        "--false-per-day",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="false positives to accept per day (default: 1)",
     )
     parser.add_argument(
-        "--hours", type=float, default=6.0, metavar="H", help="hours of talk in a day (default: 6)"
+        "--hours", type=float, default=6.0, metavar="H", help="hours of talk per day (default: 6)"
     )
     add_pack_option(parser)
 
@@ -70,7 +74,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     wrong = _wrong_scores(settings, room)
     caution = caution_for(bound, args.false_per_day, wrong)
     print(f"quiet  {'digital silence' if levels is None else f'the gate opens at {levels[0]:.0f} dBFS'}")
-    print(f"talk   best score {bound.highest:+.1f} over the threshold in {length(talk_s)}")
+    print(f"talk   highest score {bound.highest:+.1f} relative to the threshold, in {length(talk_s)}")
     print(f"music  {sum(score >= caution for score in music)} of {plural(len(music), 'window')} recognized")
     if wrong:
         print(f"wrong  {plural(len(wrong), 'play')} of your history marked as wrong")
@@ -140,7 +144,7 @@ def _record(source: AudioSource, seconds: float) -> FloatArray:
         if sum(map(len, blocks)) >= wanted or time.monotonic() > deadline:
             source.close()  # this ends the loop
     if sum(map(len, blocks)) < wanted / 2:
-        raise AudioError(f"{source.name} delivers too little sound", "reconnect it, or choose another input")
+        raise AudioError(f"{source.name} delivers too little audio", "reconnect it, or choose another input")
     return np.concatenate(blocks)[:wanted]
 
 

@@ -31,16 +31,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "history",
         help="show which music was played, and when",
-        description="Show the plays that `overheard listen` recorded, in local time, the latest last. "
+        description="Show the plays that `overheard listen` recorded, in local time, the newest last. "
         "Columns: start, length, confidence, artist, title and album.",
         epilog="examples: overheard history --since yesterday; overheard history --at 20:15; "
         "overheard history --top artists --since 7d",
     )
-    parser.add_argument(
-        "--since",
-        metavar="WHEN",
-        help=f"show plays since WHEN: {FORMS}",
-    )
+    parser.add_argument("--since", metavar="WHEN", help=f"show plays since WHEN: {FORMS}")
     parser.add_argument("--until", metavar="WHEN", help="show plays that started before WHEN")
     parser.add_argument(
         "--at", metavar="WHEN", help="show what played within 5 minutes of WHEN, also unknown music"
@@ -56,9 +52,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         f"{_DEFAULT_LIMIT}, or all with --since, --until and --at; {history_top.DEFAULT_LIMIT} with --top)",
     )
     parser.add_argument(
-        "--all", dest="hidden", action="store_true", help="also plays that are wrong, and unknown music"
+        "--all",
+        dest="hidden",
+        action="store_true",
+        help="also show plays that you marked as wrong, and unknown music without a name",
     )
-    parser.add_argument("--room", metavar="NAME", help="only plays that were heard in this room")
+    parser.add_argument("--room", metavar="NAME", help="show only plays in this room")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
@@ -72,12 +71,12 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
     forget = actions.add_parser(
         "forget",
         help="delete plays; see `overheard history forget --help`",
-        description="Delete plays from the history, and overwrite them in the file. `overheard listen` may "
-        "go on. A play that is heard now is deleted too. `overheard history --json` prints the ids.",
+        description="Delete plays from the history, and overwrite them in the file. `overheard listen` can "
+        "keep running. The open play is deleted too. `overheard history --json` prints the ids.",
         epilog="example: overheard history forget --since 2h",
     )
     which = forget.add_mutually_exclusive_group(required=True)
-    which.add_argument("--all", action="store_true", help="delete all plays, and damaged histories")
+    which.add_argument("--all", action="store_true", help="delete all plays, and damaged history files")
     which.add_argument(
         "--since",
         dest="forget_since",
@@ -160,7 +159,9 @@ def run_forget(args: argparse.Namespace, settings: Settings) -> int:
         _forget_unknown(settings, args.forget_since)
     print(f"{plural(count, 'play')} deleted")
     if args.ids and count < len(set(args.ids)):
-        raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
+        raise OverheardError(
+            "there is no play with the other ids", "`overheard history --json` prints the ids"
+        )
     return 0
 
 
@@ -168,7 +169,7 @@ def _forget_unknown(settings: Settings, since: str | None) -> None:
     """Forget the fingerprints of the unknown music that was heard since then, or of all."""
     if not settings.unknown_path.exists():
         return
-    from overheard.fingerprint.choice import open_model
+    from overheard.catalogue.searching_model import open_model
     from overheard.recognize.unknown_store import UnknownStore
 
     store = UnknownStore(settings.unknown_path, open_model(settings))

@@ -18,10 +18,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "privacy",
-        help="show what is open, written and sent",
+        help="show what overheard opens, writes and sends",
         description="Show which files, sockets and devices a running `overheard listen` of this user has "
         "open, what overheard has written and how long it keeps it, and which settings send something to "
-        "others. The first part is what the kernel says, not what overheard says about itself.",
+        "others. The first part comes from the kernel, not from overheard itself.",
         epilog="example: overheard privacy",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")

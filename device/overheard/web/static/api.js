@@ -13,7 +13,7 @@ export async function api(method, path, body, options = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The page's server cannot be reached.");
+    throw new ApiError("Cannot connect to overheard web.");
   }
   if (response.status === 401) location.assign("/login");
   const answer = await response.json().catch(() => ({}));

@@ -7,9 +7,9 @@ import { playList } from "./plays.js";
 
 const PAGE = 60, MOST = 500; // plays of a request
 const FILTERS = [["plays", "All", "No plays yet. They appear here as soon as overheard listen recognizes music."],
-  ["favourites", "Favourites", "No favourites yet. The star behind a play makes it one."],
+  ["favourites", "Favourites", "No favourites yet. Mark a play with its star."],
   ["unknown", "Unknown music", "No unknown music without a name."],
-  ["wrong", "Wrong", "Nothing is marked as wrong."],
+  ["wrong", "Wrong", "No plays are marked as wrong."],
   ["top", "Most played", "Nothing has been played yet."]];
 
 export function historyView(signal) {

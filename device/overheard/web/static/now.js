@@ -131,7 +131,7 @@ function playing(play) {
 }
 
 function idle(plays) {
-  const hint = !live.reachable ? "The page connects again by itself."
+  const hint = !live.reachable ? "The page reconnects automatically."
     : !live.running ? "Start it with overheard listen, or install the service."
     : live.status?.pause ? (live.status.pause.until ? `Until ${clock(new Date(live.status.pause.until))}.` : "Until you resume it under Sound.")
     : "";
