@@ -155,7 +155,7 @@ def test_reading_a_file_that_is_not_a_history_raises_an_error(path: Path):
     path.unlink()
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE other (x)")
-    with pytest.raises(OverheardError, match="not a history"):
+    with pytest.raises(OverheardError, match="a database of another program"):
         read_plays(path)
     path.unlink()
     os.mkfifo(path)

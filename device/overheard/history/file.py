@@ -53,7 +53,7 @@ CREATE INDEX plays_started_at ON plays (started_at);
 _PERMISSIONS = "check the permissions of the file and of its folder"
 _DISK_FULL = ("the disk is full", "free some space")
 _READ_ONLY = ("it is read-only", f"{_PERMISSIONS}, and whether the disk is mounted read-only")
-_NOT_A_HISTORY = ("a database, but not a history of overheard", "move it away")
+_NOT_A_HISTORY = ("a database of another program", "move it away")
 # Part of SQLite's message, the problem, the remedy. Python 3.10 does not give the error's code.
 _SQLITE_CAUSES = (
     ("locked", "locked by another program", "close the program that has it open, or wait until it is done"),
