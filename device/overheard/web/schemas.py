@@ -53,7 +53,7 @@ NAME = text("name of the pack", 200, minLength=1)
 TIME = text(
     "time in UTC, such as 2026-11-28T21:14:03Z",
     40,
-    pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?Z$",
+    pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?Z$",
 )
 
 ERROR = record({"error": record({"problem": text(), "remedy": maybe(text())})})
