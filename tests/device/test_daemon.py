@@ -218,6 +218,27 @@ def test_a_lost_device_is_logged_once_and_reopened(caplog: pytest.LogCaptureFixt
     ]
 
 
+@pytest.mark.parametrize(("steady_s", "waits"), [(3600.0, [1, 2, 4, 8, 16]), (0.0, [1, 1, 1, 1, 1])])
+def test_a_device_that_is_lost_at_once_each_time_is_opened_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch, steady_s: float, waits: list[int]
+):
+    """As a server that ends each connection; one that was connected for a while is opened again soon."""
+
+    class Stop(threading.Event):
+        waited: ClassVar[list[float]] = []
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waited.append(timeout or 0.0)
+            return False
+
+    Stop.waited.clear()
+    monkeypatch.setattr("overheard.daemon.run._FIRST_RETRY_S", 1.0)
+    monkeypatch.setattr("overheard.daemon.run._STEADY_S", steady_s)
+    source = FakeSource([SECOND, DeviceLost("gone")] * 5, live=True)
+    run_listen(Settings(), source, [ListSink()], Stop(), FakeListener)
+    assert Stop.waited == waits
+
+
 HISS = np.random.default_rng(0).integers(-10, 10, 8000).astype(np.int16)  # -75 dBFS
 MUSIC = np.random.default_rng(0).integers(-10000, 10000, 8000).astype(np.int16)
 

@@ -7,6 +7,7 @@ import dataclasses
 import http.server
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -90,6 +91,18 @@ def test_a_station_is_heard_and_lost_when_it_ends(server: Server, mp3: bytes):
     assert np.abs(np.concatenate(blocks)).max() > 1000
     with pytest.raises(DeviceLost):  # again, as the daemon does after a pause of seconds
         list(source.blocks())
+
+
+def test_a_file_is_read_at_normal_speed_and_not_again_and_again(
+    server: Server, mp3: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    """Otherwise, it is loaded every second, and the times of its plays overlap."""
+    monkeypatch.setattr("overheard.hear.stream._AHEAD_S", 7.0)
+    server.answer = station(mp3)
+    source, began_s = StreamSource(url(server)), time.monotonic()
+    with pytest.raises(DeviceLost):
+        list(source.blocks())
+    assert time.monotonic() - began_s >= 2.5  # 10 s less 7, and what a coder leaves out
 
 
 def test_a_station_that_stalls_is_lost(server: Server, mp3: bytes, monkeypatch: pytest.MonkeyPatch):

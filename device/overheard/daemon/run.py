@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,9 @@ from overheard.text import in_room
 log = logging.getLogger(__name__)
 
 _FIRST_RETRY_S = 1.0  # until the first attempt to reopen a lost device; doubles with each attempt
+# A device that was connected for a shorter time is not back: a server that ends each connection is not to be
+# asked every second.
+_STEADY_S = 10.0
 _PAUSE_POLL_S = 0.25  # how soon listening goes on after a pause
 
 
@@ -94,6 +98,7 @@ class Reader:
         self._on_audio = on_audio or (lambda: None)
         self._lost = False
         self._retry_s = _FIRST_RETRY_S
+        self._arrived_s = math.inf  # when the device began to deliver audio, since it was opened
         self._paused = False  # as reported
 
     def run(self, longest_retry_s: float) -> None:
@@ -106,6 +111,9 @@ class Reader:
                 if self._read():
                     return
             except DeviceLost as error:
+                if time.monotonic() - self._arrived_s >= _STEADY_S:
+                    self._retry_s = _FIRST_RETRY_S
+                self._arrived_s = math.inf
                 if not self._lost:
                     self._warn(f"{error.problem}; waiting for it to return")
                 log.debug("%s; next attempt in %.0f s", error.problem, self._retry_s)
@@ -132,9 +140,10 @@ class Reader:
 
     def _arrived(self) -> None:
         """Note that the device delivers audio."""
+        self._arrived_s = min(self._arrived_s, time.monotonic())
         if self._lost:
             self._warn(f"{self._source.name} is connected again")
-            self._retry_s, self._lost = _FIRST_RETRY_S, False
+            self._lost = False
         self._on_audio()
 
     def _warn(self, text: str) -> None:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from overheard.errors import AudioError
 from overheard.hear.pipe import decoded
-from overheard.hear.source import AudioSource, Block, DeviceLost
+from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, DeviceLost
 
 PREFIX = "stream:"
 _OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 10.0, 15.0
+# Stations send some seconds at once. A file would be read within seconds, and then again and again: what is
+# further ahead of time than this waits, so that the file plays at normal speed.
+_AHEAD_S = 30.0
 # What a URL of each kind may open, also through a playlist or a redirection: never a local file.
 _PROTOCOLS = {
     "http": "http,https,tcp,tls,crypto",
@@ -71,10 +75,13 @@ class StreamSource(AudioSource):
         self._again = False
 
     def blocks(self) -> Iterator[Block]:
-        """Connect, and yield audio as it arrives."""
+        """Connect, and yield audio as it arrives; from a file, not much faster than time."""
+        began_s, heard_s = time.monotonic(), 0.0
         try:
             for block in decoded(self._audio, self._closed):
                 self._again = self._again or block.size > 0
+                heard_s += block.size / SAMPLE_RATE
+                self._closed.wait(max(0.0, began_s + heard_s - _AHEAD_S - time.monotonic()))
                 yield block
         except AudioError as error:
             # The decoder's message contains the URL.
