@@ -386,6 +386,15 @@ def test_a_cover_is_a_small_jpeg_of_the_picture_in_the_tags(web: WebServer, tmp_
     assert (again.status, again.body) == (304, b"")
 
 
+def test_a_cover_appears_when_the_disk_of_the_file_is_connected(web: WebServer) -> None:
+    music = web.data_dir / "later.mp3"
+    later = dataclasses.replace(TRACK, id="1a" * 6, path=str(music))
+    write_history(web.data_dir, [(later, BASE)])
+    assert web.get(f"/api/v1/covers/{later.id}").status == 404
+    write_mp3(music, png())
+    assert web.get(f"/api/v1/covers/{later.id}").status == 200
+
+
 @pytest.mark.parametrize(
     "picture",
     [

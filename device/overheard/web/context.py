@@ -33,8 +33,11 @@ class Covers:
         with self._lock:
             key = (path, size)
             if key not in self._covers:
-                self._covers[key] = read_cover(path, size)
-                self._bytes += len(self._covers[key] or b"")
+                cover = read_cover(path, size)
+                if cover is None and not Path(path).exists():
+                    return None  # its disk may be connected later
+                self._covers[key] = cover
+                self._bytes += len(cover or b"")
             self._covers.move_to_end(key)
             while len(self._covers) > _MAX_COVERS or self._bytes > _MAX_COVER_BYTES:
                 _, oldest = self._covers.popitem(last=False)
