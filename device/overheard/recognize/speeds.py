@@ -1,4 +1,4 @@
-"""Follow music that plays faster or slower than its track: at which speed to look at the sound."""
+"""Follow the speed of the music: try other speeds for unknown music, and keep the one of the open play."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORTEST_S = 4.0  # of a recording that is compared at other speeds
 
 
 class Speeds:
-    """The speed of the music. It is the track's own, until unknown music is recognized at another one.
+    """The present speed of the music: normal, until unknown music is recognized at another speed.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Speeds:
         self._left_s: float | None = None  # start of the last play at another speed
 
     def begin(self, stretch: Stretch, play: Play | None) -> Stretch:
-        """Return a new stretch of sound without the speed of the play that is open."""
+        """Return a new stretch of sound, corrected for the speed of the open play."""
         if not self._scheduled:
             self._plan.onset(stretch.origin_s)
         speed = self._clock.speed
@@ -60,9 +60,9 @@ class Speeds:
         return stretch
 
     def present(self, stretch: Stretch, last: int, play: Play | None) -> Stretch:
-        """Return the stretch without the speed of the music at its segment `last`.
+        """Return the stretch, corrected for the speed of the music at its segment `last`.
 
-        The speed is the track's own again if no play has started in time, and when the play is over.
+        The correction ends with the play, or if no play starts in time.
         """
         if stretch.speed == NORMAL:
             if self._left_s is not None and play is not None and play.start_s > self._left_s:
@@ -84,11 +84,11 @@ class Speeds:
     def look(
         self, found: Found, stretch: Stretch, last: int, engine: Engine, playing: bool, onset_s: float | None
     ) -> AtSpeed:
-        """Return what was found, or what is found at another speed if the music is unknown.
+        """Return the match of a window, or one at another speed if the music is unknown.
 
         Parameters
         ----------
-        found : in the window that ends with segment `last` of the stretch
+        found : result for the window that ends with segment `last` of the stretch, at the present speed
         playing : whether a play is open
         onset_s : when the music began or changed; None if it is not music, -inf if that is not known
         """

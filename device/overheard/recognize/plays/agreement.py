@@ -1,4 +1,4 @@
-"""Decide whether matches of different windows agree: the same track plays on, or one of several does."""
+"""Decide whether matches of different windows agree on a track and its alignment."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from overheard.events import Alternative, Match, Track
 class TrackRules:
     """Constants of the play tracker, tuned together with the matcher. What users set is in `TrackSettings`.
 
-    The threshold of a match is made for one query. A day of listening asks thousands, so one match that
-    barely reaches the threshold does not start a play. The values were chosen by trials: see
+    The threshold of a match is made for one query. A day of listening consists of thousands, so one match
+    that barely reaches the threshold does not start a play. The values were chosen by trials: see
     docs/experiments.md.
 
     Attributes
@@ -37,7 +37,7 @@ class TrackRules:
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
     restart_s : a track that begins again at most this much before or after its end is a new play
     shortest_s : a play starts when this much of it was heard; a shorter one was a mistake
-    telling_s : a shorter match does not tell tracks apart that share its passage
+    telling_s : a shorter match cannot distinguish tracks that share its passage
     resume_s : a play that ended goes on if its track goes on within this time, as after a pause
     rewind_s : the position in the track may differ by this much after a pause
     jump_s : a start that differs by more is corrected, when an alignment explains the play better
@@ -81,7 +81,7 @@ class TrackRules:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A track that explains a match, and how it lies in time.
+    """One possible interpretation of a match: a track and its alignment.
 
     Attributes
     ----------
