@@ -114,7 +114,7 @@ def test_little_is_embedded_while_the_detector_hears_no_music(
     counter = Counter(recognizer, monkeypatch)
     listener = Listener(lambda: recognizer._engine, detector=Ear(), schedule=Schedule())
     hear(listener, noisy(songs[3]))
-    assert counter.n < 40
+    assert counter.n < 45  # five searches in a minute
     assert listener.status().state == "no music"
 
 
