@@ -40,6 +40,7 @@ MIN_TRACK_S = 15.0  # shorter tracks are effects and jingles
 WITHOUT_MUSIC = ("noise", "talk", "babble")
 STRETCH_S = 120  # length of one piece of noise or talk
 TALKERS = 5  # of babble
+N_SLOWEST = 10  # tracks whose delays are listed
 LEVEL = np.float32(0.1)  # RMS of noise and talk: -20 dBFS
 
 
@@ -272,6 +273,12 @@ def summary_known(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "tracks_named": len(delays),
         "named_after_s_median": round(statistics.median(delays), 2) if delays else None,
         "named_after_s_p90": round(float(np.quantile(delays, 0.9)), 2) if delays else None,
+        "slowest": dict(
+            sorted(
+                ((one.track, round(one.named_after_s, 2)) for one in outcomes if one.named_after_s is not None),
+                key=lambda item: -item[1],
+            )[:N_SLOWEST]
+        ),
         "tracks_split": sum(one.n_right > 1 for one in outcomes),
         "tracks_unknown_and_named": sum(one.n_unknown > 0 and one.n_right > 0 for one in outcomes),
         "shortest_play_s": round(min(shortest), 2) if shortest else None,
