@@ -355,7 +355,7 @@ def test_merged_packs_contain_each_track_once(data: Path, capsys: pytest.Capture
     assert [track.id for track in merged.tracks] == [one.id, two.id, three.id]
     assert dict(FileHashes(data / "packs" / "all.pack").load()) == {"/3.flac": FileHash(3, 3, "ab" * 16)}
     assert overheard("packs", "merge", "b", "--into", "all") == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert overheard("packs", "merge", "a", "b", "--into", "a") == 0  # into one of them
     assert [track.title for track in open_pack(path).tracks] == ["1", "2", "3"]
     assert len(open_pack(path).layers) == 1

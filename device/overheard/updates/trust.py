@@ -63,7 +63,7 @@ def first_root(source: Source, pinned: str | None) -> Root:
         raise UpdateError(f"{source.url} has no root document", "check the address")
     raise UpdateError(
         f"no key of {source.url} has the fingerprint {pinned}",
-        "ask its publisher for the fingerprint; if it is right, somebody else answers at this address",
+        "ask its publisher for the fingerprint; if yours is right, this address belongs to somebody else",
     )
 
 

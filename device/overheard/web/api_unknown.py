@@ -30,7 +30,7 @@ def name_unknown(call: Call) -> Any:
     settings, number = call.context.settings, call.path["id"]
     title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
     if not title:
-        raise ApiError(409, "the title has nothing that can be printed")
+        raise ApiError(409, "the title has no printable characters")
     if not settings.unknown_path.exists() and not settings.history_path.exists():
         raise ApiError(404, "no unknown music has this id")
     with call.context.writing:
