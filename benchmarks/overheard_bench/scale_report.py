@@ -75,11 +75,14 @@ def _costs(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     for label, path in TIMES.items():
         cells = []
         for size in sizes:
-            ratio = size["ratios"].get(".".join(path))
+            value, ratio = _at(size["costs"], path), size["ratios"].get(".".join(path))
             shown = "" if ratio is None or size is sizes[0] else f" ({ratio:.1f}x)"
-            cells.append(f"{_at(size['costs'], path):.3g}{shown}")
-        rows.append([label, *cells])
+            cells.append("" if value is None else f"{value:.3g}{shown}")
+        if any(cells):
+            rows.append([label, *cells])
     for label, path in AMOUNTS.items():
+        if not all(path[-1] in _at(size["costs"], path[:-1]) for size in sizes):
+            continue
         values = [_at(size["costs"], path) for size in sizes]
         rows.append([label, *("unknown" if value is None else f"{value:.3g}" for value in values)])
     return rows
@@ -90,13 +93,16 @@ def _per_minute(size: Mapping[str, Any], *names: str) -> float:
 
 
 def _at(values: Any, path: Sequence[str]) -> Any:
+    """Return a value by the path of its name; None if it was not measured, as by an earlier version."""
     for name in path:
-        values = values[name]
+        values = {} if values is None else values
+        values = values.get(name)
     return values
 
 
 def _compared(size: Mapping[str, Any], name: str) -> float | None:
-    return size["compared"][name]["at_one_percent"] if name in size["compared"] else None
+    value: float | None = _at(size, ("compared", name, "at_one_percent"))
+    return value
 
 
 def _accuracy(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -112,7 +118,7 @@ def _accuracy(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 *("" if (value := _compared(size, name)) is None else f"{value:.1f}" for size in sizes),
             ]
             for name, label in SEARCHES.items()
-            if any(name in size["compared"] for size in sizes)
+            if any(_compared(size, name) is not None for size in sizes)
         ),
     ]
     for field, label in (

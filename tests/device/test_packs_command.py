@@ -295,6 +295,16 @@ def test_remove_leaves_nothing_behind(data: Path, monkeypatch: pytest.MonkeyPatc
     assert [file for file in path.parent.rglob("*") if file.is_file()] == []
 
 
+def test_a_link_to_nowhere_is_listed_and_removed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = data / "packs" / "gone.pack"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("/nowhere.pack")
+    assert overheard("packs") == 0
+    assert "cannot be used: cannot be opened" in capsys.readouterr().out
+    assert overheard("packs", "remove", "gone") == 0
+    assert not link.is_symlink()
+
+
 # Export, merge, compact
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import soxr
 
 from indexed_songs import RATE, SONG_S, Counter, recognizer, songs
+from overheard.catalogue import search
 from overheard.commands.history import to_text
 from overheard.commands.identify import play_text
 from overheard.demo.room import cafe
@@ -23,6 +25,7 @@ from overheard.recognize.speed.clock import MusicClock
 from overheard.recognize.speed.drift import Drift
 from overheard.recognize.speed.plan import SPEEDS, SpeedPlan, SpeedRules
 from overheard.recognize.speed.warp import NORMAL, Speed, slowed
+from overheard.recognize.windows import LISTEN_SEARCH_SHARE
 from overheard.sinks.terminal import found_line, to_line
 
 __all__ = ["recognizer", "songs"]  # fixtures
@@ -107,6 +110,23 @@ def test_a_clip_at_the_tracks_own_speed_costs_nothing_more(
     known = counter.n
     assert recognizer.identify(at_speed(songs[3], 1.0, 20.0, 30.0)).plays == ()
     assert counter.n - known <= 6 * known
+
+
+def test_searches_at_other_speeds_are_no_deeper_than_those_of_a_listener(
+    recognizer: Recognizer, songs: list[FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+    candidates = recognizer.index.candidates
+
+    def counted(queries: FloatArray, without: Collection[int] = (), share: float = 1.0) -> search.Candidates:
+        shares.append(share)
+        return candidates(queries, without, share)
+
+    monkeypatch.setattr(recognizer.index, "candidates", counted)
+    recognizer.identify(at_speed(songs[3], 1, 10, 15))
+    assert shares[0] == 1.0
+    assert len(shares) > len(SPEEDS)
+    assert set(shares[1:]) == {LISTEN_SEARCH_SHARE}
 
 
 def test_unknown_music_is_recognized_at_no_speed(recognizer: Recognizer, songs: list[FloatArray]) -> None:

@@ -43,8 +43,8 @@ def tracks_by_digest(packs: Iterable[Path]) -> Counter[str]:
 
 
 def is_earlier(model: Model, settings: Settings) -> bool:
-    """Return whether a model searches the packs although the settings would choose another one."""
-    return settings.model_path is None and model.path != choice.model_path(settings)
+    """Return whether the settings would choose a model with other fingerprints than this one."""
+    return settings.model_path is None and model.digest != digest_of_model(choice.model_path(settings))
 
 
 def _facts(path: Path) -> tuple[str, int]:

@@ -179,7 +179,8 @@ def remove(name: str, settings: Settings) -> Path:
 
     name = valid_pack_name(name)
     path = settings.packs_dir / f"{name}.pack"
-    if not path.exists() and not path.with_name(f"{name}.indexing.sqlite").exists():
+    exists = path.exists() or path.is_symlink()  # a link to nowhere is in the list too
+    if not exists and not path.with_name(f"{name}.indexing.sqlite").exists():
         if (shipped_packs_dir() / path.name).exists():
             raise PackError(
                 f"the pack {name} ships with overheard and cannot be removed",
