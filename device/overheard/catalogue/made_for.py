@@ -1,4 +1,4 @@
-"""Say which model packs were made for, without opening them, and whether that is an earlier one."""
+"""Read which model packs were made for, without opening them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tracks_by_digest(packs: Iterable[Path]) -> Counter[str]:
 
 
 def is_earlier(model: Model, settings: Settings) -> bool:
-    """Return whether a model searches the packs although the settings would choose another one."""
+    """Return whether an earlier model searches the packs, because they were made for it."""
     return settings.model_path is None and model.path != choice.model_path(settings)
 
 
