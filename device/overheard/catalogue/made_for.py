@@ -1,4 +1,4 @@
-"""Read which model packs were made for, without opening them."""
+"""Say which model packs were made for, without opening them, and whether that is an earlier one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tracks_by_digest(packs: Iterable[Path]) -> Counter[str]:
 
 
 def is_earlier(model: Model, settings: Settings) -> bool:
-    """Return whether an earlier model searches the packs, because they were made for it."""
+    """Return whether a model searches the packs although the settings would choose another one."""
     return settings.model_path is None and model.path != choice.model_path(settings)
 
 
