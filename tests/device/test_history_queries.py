@@ -128,10 +128,10 @@ def test_formulas_are_no_formulas_in_a_spreadsheet(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--at", "1h", "--since", "2h"), "--at does not go with"),
-        (("--at", "1h", "--top", "tracks"), "--at does not go with"),
-        (("--top", "tracks", "--m3u8"), "--top does not go with --m3u8"),
-        (("--top", "artists", "--all"), "--top does not go with --all"),
+        (("--at", "1h", "--since", "2h"), "--at cannot be used with"),
+        (("--at", "1h", "--top", "tracks"), "--at cannot be used with"),
+        (("--top", "tracks", "--m3u8"), "--top cannot be used with --m3u8"),
+        (("--top", "artists", "--all"), "--top cannot be used with --all"),
         (("--at", "25:00"), "--at: invalid time"),
     ],
 )

@@ -69,7 +69,7 @@ def test_the_model_of_most_tracks_is_used_and_the_others_wait(
     model = open_model(settings)
     assert model.name == EARLIER
     assert [pack.name for pack in open_packs(settings, model)] == ["music"]
-    assert "vinyl.pack: is for the newest model" in caplog.text
+    assert "vinyl.pack: made for the newest model" in caplog.text
     assert model_path(settings, ["vinyl"]).stem == DEFAULT_MODEL
 
 
@@ -104,7 +104,7 @@ def test_doctor_shows_how_far_the_music_was_indexed_again(settings: Settings) ->
     assert checks["pack music"].detail.endswith("(interrupted, 1 track done)")
     assert checks["model"].detail.startswith(EARLIER)
     assert all(check.ok for check in checks.values())  # the starter pack waits
-    assert "is for the newest model" in checks["pack starter"].detail
+    assert "made for the newest model" in checks["pack starter"].detail
 
 
 def test_a_listener_keeps_the_earlier_pack_when_the_new_one_is_there(

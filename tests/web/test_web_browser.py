@@ -178,7 +178,7 @@ def test_the_most_played_tracks_come_first(page: Any) -> None:
     page.get_by_role("searchbox").fill("ann alp")
     until(page, "document.querySelectorAll('.played').length === 1")
     page.get_by_role("searchbox").fill("nothing like it")
-    page.get_by_text("Nothing in the history matches.").wait_for()
+    page.get_by_text("No play matches the search.").wait_for()
 
 
 def test_a_favourite_stays_one(page: Any, history: Path) -> None:

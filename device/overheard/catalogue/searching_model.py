@@ -35,7 +35,7 @@ def open_model(settings: Settings, names: Sequence[str] | None = None) -> Model:
         return load_model(chosen)
     made_for, packs = digest_of_model(earlier), _own(present_packs(settings, names))
     name = next(pack.stem for pack in packs if digest_of_pack(pack) == made_for)
-    log.warning("the pack %s needs the model %s; %s", one_line(name), earlier.stem, remedy(name))
+    log.warning("the pack %s needs the earlier model %s; %s", one_line(name), earlier.stem, remedy(name))
     return load_model(earlier)
 
 
@@ -62,13 +62,13 @@ def model_path(settings: Settings, names: Sequence[str] | None = None) -> Path:
 def remedy(name: str) -> str:
     """Return what to do about a pack of an earlier model."""
     return (
-        f"to use the newest, fingerprint its music again: overheard index FOLDER --pack {one_line(name)}. "
-        "Until that is done, this pack is searched"
+        f"to use the newest model, index its music again: overheard index FOLDER --pack {one_line(name)}. "
+        "Until then, this pack is searched"
     )
 
 
 def _earlier(settings: Settings, names: Sequence[str] | None, chosen: Path) -> Path | None:
-    """Return the manifest of another model that fits more tracks than the chosen one."""
+    """Return the manifest of the model that made more of the tracks than the chosen one; None if none did."""
     if settings.model_path is not None:
         return None
     tracks = tracks_by_digest(_own(present_packs(settings, names)))
@@ -78,5 +78,5 @@ def _earlier(settings: Settings, names: Sequence[str] | None, chosen: Path) -> P
 
 
 def _own(packs: Iterable[Path]) -> list[Path]:
-    """Return the user's packs: those that ship with overheard fit its present model."""
+    """Return the packs of the user, without those that ship with overheard."""
     return [path for path in packs if path.parent != shipped_packs_dir()]

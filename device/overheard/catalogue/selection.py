@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 LABELLED = "labelled"  # pack with the unknown music that the user named
-WAITS = "{path}: is for the newest model; it is searched when most of your music has been indexed again"
+WAITS = "{path}: made for the newest model; it is searched when most of your music is indexed for that"
 MAKE_A_PACK = "make one: overheard index FOLDER"
 
 

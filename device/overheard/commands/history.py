@@ -101,7 +101,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.action == "wrong":
         return history_marks.run_wrong(settings, args.ids, args.undo)
     if args.at is not None and (args.since or args.until or args.top):
-        raise OverheardError("--at does not go with --since, --until and --top")
+        raise OverheardError("--at cannot be used with --since, --until and --top", "leave one of them out")
     if args.top is not None:
         return history_top.run_top(args, settings)
     rows, count = select(args, settings)

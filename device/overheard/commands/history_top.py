@@ -26,7 +26,7 @@ def run_top(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.history.counts import Count, count_plays
 
     if args.m3u8 or args.hidden:
-        raise OverheardError(f"--top does not go with {'--m3u8' if args.m3u8 else '--all'}")
+        raise OverheardError(f"--top cannot be used with {'--m3u8' if args.m3u8 else '--all'}")
     since = None if args.since is None else to_utc(args.since)
     until = None if args.until is None else to_utc(args.until, "--until")
     counts = count_plays(settings.history_path, args.top, since, until, args.room)

@@ -112,7 +112,7 @@ class Speeds:
         return other
 
     def _normal(self, here: AtSpeed, last: int, engine: Engine) -> AtSpeed:
-        """Return what is found at the track's own speed, if that is surely the music after the play."""
+        """Return the match at normal speed, if it is certain that the next track plays at that speed."""
         stretch = here.stretch
         other = self._search.at(stretch, last, engine, NORMAL, math.inf)
         if other.lead < STRICTER:

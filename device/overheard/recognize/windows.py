@@ -54,8 +54,8 @@ class Windows:
         """Return the windows of a recording.
 
         One that is too short for two windows that could confirm each other (16 s) is a single window. Longer
-        ones are followed as a microphone is, with fewer windows and searches, so that a second of them costs
-        less than a second of a single window.
+        ones are processed like a microphone, with fewer windows and searches, so that a second of them costs
+        about as much as a second of a single window.
         """
         if duration_s <= WINDOW_S + TrackRules.confirm_s:
             return cls(duration_s, math.inf, CLIP_STEP_FRAMES, search_share=1.0)

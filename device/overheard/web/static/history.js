@@ -66,7 +66,7 @@ export function historyView(signal) {
     }
   }
 
-  const nothing = () => (search.value.trim() ? "Nothing in the history matches." : FILTERS.find(([key]) => key === shown)[2]);
+  const nothing = () => (search.value.trim() ? "No play matches the search." : FILTERS.find(([key]) => key === shown)[2]);
 
   function draw() {
     const days = new Map();
