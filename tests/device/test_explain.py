@@ -89,13 +89,13 @@ def test_what_is_recognized_is_explained_by_its_segments(recognizer: Recognizer)
 
 
 def test_music_at_another_speed_is_explained_at_its_speed(recognizer: Recognizer) -> None:
-    faster = soxr.resample(cut(0, 5, 18), RATE * 1.06, RATE).astype(np.float32)
+    faster = soxr.resample(cut(0, 5, 18), RATE * 1.045, RATE).astype(np.float32)
     found = explain(recognizer, faster)
     assert found.accepted
-    assert found.speed == pytest.approx(1.06, abs=0.02)
-    assert all(abs(one.position_s - 5 - one.at_s * 1.06) < 0.2 for one in found.segments)
+    assert found.speed == pytest.approx(1.045, abs=0.004)
+    assert all(abs(one.position_s - 5 - one.at_s * 1.045) < 0.2 for one in found.segments)
     assert to_text(found)[0].startswith(f"recognized: {piece(0).title}")
-    assert "speed about +6" in to_text(found)[0]
+    assert "speed about +4" in to_text(found)[0]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_file_is_explained_in_words_and_as_a_picture(
     assert f", {piece(1).title}" in out
     assert picture.read_text().count("<circle") >= 18
     assert cli.main(["explain", str(save(tmp_path / "b.wav", cut(2, 4.0, 24.0)))]) == 1
-    assert "missing" in capsys.readouterr().out
+    assert "  reason " in capsys.readouterr().out
     assert cli.main(["explain", str(file), "--picture", "why.png"]) == 2
 
 
