@@ -88,7 +88,7 @@ def test_a_wrapped_index_searches_a_share_of_what_is_asked_for(real, model):
             shares.append(share)
             return super().candidates(queries, without, share)
 
-    shares = []
+    shares: list[float] = []
     whole = Counting([real], model.quantizer, model.cohort)
     index = scale_accuracy.WrappedIndex(whole, 0.35)
     queries = model.references[:2]

@@ -197,7 +197,7 @@ def test_the_table_groups_by_local_day(path: Path, zone, capsys: pytest.CaptureF
 def test_the_table_says_how_many_plays_it_leaves_out(path: Path):
     write(path, "Alpha", "Beta", "Gamma")
     rows, count = read_plays(path, limit=1)
-    assert to_text(rows, count, None)[-1] == "1 play, 3:10 of music; --limit 0 shows 2 more"
+    assert to_text(rows, count)[-1] == "1 play, 3:10 of music; --limit 0 shows 2 more"
 
 
 def test_an_empty_history_says_what_to_do(path: Path, capsys: pytest.CaptureFixture[str]):
@@ -258,7 +258,7 @@ def test_an_ambiguous_play_is_stored_and_settles_in_its_row(path: Path):
     (row,), _ = read_plays(path)
     assert [other["track"]["title"] for other in row.alternatives] == ["Beta", "Gamma"]
     assert [other["offset_s"] for other in row.alternatives] == [1.0, 1.0]
-    assert "ambiguous: Ann - Alpha, or one of 2 others" in to_text([row], 1, None)[1]
+    assert "ambiguous: Ann - Alpha, or one of 2 others" in to_text([row], 1)[1]
     assert "Ann - Beta; Ann - Gamma" in to_cells(row)
     sink.handle(PlayUpdated(ambiguous("Gamma", [], 20)), T0)  # written at once, before it is printed
     (row,), _ = read_plays(path)

@@ -317,4 +317,4 @@ def test_lines_show_the_speed_and_the_position_advances_with_it(tmp_path: Path) 
     history.close()
     rows, count = read_plays(tmp_path / "history.sqlite")
     assert rows[0].speed == 1.05
-    assert "Ann - Alpha  [speed +5.0%]" in to_text(rows, count, None)[1]
+    assert "Ann - Alpha  [speed +5.0%]" in to_text(rows, count)[1]
