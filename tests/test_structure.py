@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 from collections.abc import Iterator
@@ -67,8 +68,13 @@ def modules(root: str) -> dict[str, Path]:
 ALL = {name: path for root in SOURCES for name, path in modules(root).items()}
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the project's modules that a file imports, also inside functions and for types alone."""
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Return the project's modules that a file imports, also inside functions and for types alone."""
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -178,7 +178,7 @@ def test_a_copy_of_standard_input_is_gone_when_the_process_is_killed(
     assert process.stdin is not None
     process.stdin.write(bytes(3_000_000))  # larger than a pipe, so the process has read and copied most of it
     process.send_signal(number)
-    process.wait(30)
+    process.wait(120)
     process.stdin.close()
     assert list(tmp_path.iterdir()) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -47,7 +48,8 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def imported_packages(path: Path) -> set[str]:
+@functools.cache
+def imported_packages(path: Path) -> frozenset[str]:
     """Return the top-level names that a file imports, also inside functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -55,7 +57,7 @@ def imported_packages(path: Path) -> set[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    return names
+    return frozenset(names)
 
 
 @pytest.mark.slow

@@ -455,7 +455,7 @@ def test_the_command_forget(path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(path, "forget", str(first)) == 0
     assert capsys.readouterr().out == "1 play deleted\n"
     assert run(path, "forget", str(first)) == 2
-    assert "no play has" in capsys.readouterr().err
+    assert "there is no play" in capsys.readouterr().err
     assert run(path, "forget", "--since", "2020-01-01") == 0
     assert capsys.readouterr().out == "2 plays deleted\n"
     assert run(path, "forget", "--all") == 0

@@ -31,7 +31,10 @@ from overheard.settings import Settings
 
 RATE = 8000
 MODEL: Any = SimpleNamespace(
-    digest="feed" * 4, spec=SPEC, quantizer=SimpleNamespace(widths=(4,), cells=range(1024))
+    path=Path("m.json"),
+    digest="feed" * 4,
+    spec=SPEC,
+    quantizer=SimpleNamespace(widths=(4,), cells=range(1024)),
 )
 
 

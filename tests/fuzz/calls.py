@@ -156,8 +156,8 @@ def call(argv: Sequence[str], env: dict[str, str], configuration: bytes) -> Ende
         cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
         peak = folder.parent / "peak"
         peak_mb = int(peak.read_text()) / 1024 if peak.exists() else 0.0
-    texts = (text.decode(errors="surrogateescape") for text in (out, err))
-    return Ended(code, *texts, cpu_s, peak_mb)
+    printed, messages = (text.decode(errors="surrogateescape") for text in (out, err))
+    return Ended(code, printed, messages, cpu_s, peak_mb)
 
 
 def fault(argv: Sequence[str], ended: Ended) -> str:

@@ -7,7 +7,7 @@ import os
 from attempts import ACCEPTED, MAX_MB, REFUSED, attempts
 
 # Of processor time, so that a busy computer tries as much.
-SECONDS = float(os.environ.get("OVERHEARD_FUZZ_SECONDS", "12"))
+SECONDS = float(os.environ.get("OVERHEARD_FUZZ_SECONDS", "10"))
 
 
 def test_mutated_models_load_or_are_refused_with_one_line() -> None:

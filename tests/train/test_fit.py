@@ -21,7 +21,7 @@ from batches_here import BatchesHere
 
 from overheard.errors import OverheardError
 from overheard_train import callbacks, fit
-from overheard_train.checkpoints import Progress, load_checkpoint, state_path
+from overheard_train.checkpoints import Progress, load_checkpoint, load_state, state_path
 from overheard_train.fit import Options
 from overheard_train.pair_model import has_bfloat16_instructions, make_model
 from overheard_train.pairs import Batch, labels_of
@@ -109,24 +109,42 @@ def test_resuming_is_exact(again: Path, corpus: Path, tmp_path: Path, here: Batc
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("lost", ["no state", "another step's", "half of it"])
 def test_without_its_state_the_optimizer_starts_afresh(
-    again: Path, corpus: Path, here: BatchesHere, caplog: pytest.LogCaptureFixture, lost: str
+    again: Path, corpus: Path, here: BatchesHere, caplog: pytest.LogCaptureFixture
 ) -> None:
-    state = state_path(again)
-    if lost == "no state":
-        state.unlink()
-    elif lost == "half of it":
-        state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
-    else:
-        stored = dict(np.load(state))
-        stored["progress"] = np.array(json.dumps(json.loads(str(stored["progress"])) | {"step": 2}))
-        np.savez(state, **stored)
+    state_path(again).unlink()
     with caplog.at_level("INFO"):
         progress = fit.fit(TRIAL, [str(corpus)], again, Options(resume=True))
     assert "the optimizer starts without its earlier state" in caplog.text
     assert progress.step == 6
     assert 3 in [value for value in state_of(again) if value.ndim == 0]  # steps of the new optimizer
+
+
+@pytest.mark.parametrize(
+    ("state", "loads"),
+    [
+        ("its own", True),
+        ("none", False),
+        ("another step's", False),
+        ("half of it", False),
+        ("another network's", False),
+    ],
+)
+def test_a_state_loads_completely_or_not_at_all(again: Path, state: str, loads: bool) -> None:
+    path, progress = state_path(again), load_checkpoint(again)[1]
+    variables = [keras.Variable(np.zeros_like(value)) for value in state_of(again)]
+    if state == "none":
+        path.unlink()
+    elif state == "half of it":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif state == "another step's":
+        stored = dict(np.load(path))
+        stored["progress"] = np.array(json.dumps(json.loads(str(stored["progress"])) | {"step": 2}))
+        np.savez(path, **stored)
+    elif state == "another network's":
+        variables[-1] = keras.Variable(np.zeros((3, 3), np.float32))
+    assert load_state(variables, progress, again) is loads
+    assert any(np.asarray(variable).any() for variable in variables) is loads
 
 
 def test_a_complete_training_is_not_changed(
