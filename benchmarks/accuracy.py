@@ -81,7 +81,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--part", choices=PARTS, default="report", help="use calibration to select thresholds"
     )
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (default: 1)")
     parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")
     parser.add_argument(
         "--n-out", type=int, help="positions per length outside the catalogue (default: as --n)"

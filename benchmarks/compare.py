@@ -55,13 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="compare.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=f"default: {', '.join(NAMES)}")
-    parser.add_argument("--cpu-minutes", type=positive_float, default=40.0, help="per recipe (default: 40)")
     parser.add_argument(
-        "--positions", type=positive_int, default=50, help="of queries, per length (default: 50)"
+        "--cpu-minutes",
+        type=positive_float,
+        default=40.0,
+        help="processor minutes of training per recipe (default: 40)",
+    )
+    parser.add_argument(
+        "--positions", type=positive_int, default=50, help="query positions per length (default: 50)"
     )
     parser.add_argument("--work", type=Path, help="folder for checkpoints and models (default: in the cache)")
     parser.add_argument(
-        "--results", type=Path, default=RESULTS, help="output folder (default: benchmarks/results)"
+        "--results", type=Path, default=RESULTS, help="folder for the results (default: benchmarks/results)"
     )
     add_data_argument(parser)
     return parser.parse_args(argv)

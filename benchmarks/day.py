@@ -130,7 +130,7 @@ def listen_share(
     def right(track: str) -> set[str]:
         return {aliases.get(track, track), *duplicates.get(track, ())}
 
-    return [day.judge(run.scenes, list(run.plays.values()), run.unknown_s, right, corpus_path)]
+    return [day.judge(run.scenes, list(run.plays.values()), run.unknown, right, corpus_path)]
 
 
 class Run:
@@ -140,14 +140,14 @@ class Run:
     ----------
     scenes : each scene, when it began, for how long there was music for the detector, and processor time
     plays : by when they began, on the day's clock
-    unknown_s : when unknown music began
+    unknown : from when to when music was unknown
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self.scenes: list[tuple[Scene, float, float, float]] = []
         self.plays: dict[tuple[float, str], HeardPlay] = {}
-        self.unknown_s: list[float] = []
+        self.unknown: list[tuple[float, float]] = []
 
     def listen(self, scene: Scene, sound: FloatArray) -> None:
         """Feed one scene in blocks."""
@@ -168,7 +168,7 @@ class Run:
     def _keep(self, events: Sequence[object]) -> None:
         for event in events:
             if isinstance(event, MusicUnknown):
-                self.unknown_s.append(event.start_s)
+                self.unknown.append((event.start_s, event.end_s))
             elif isinstance(event, PlayStarted | PlayUpdated | PlayEnded):
                 play = event.play
                 key = next((k for k in self.plays if k[0] == play.start_s), (play.start_s, play.track.id))

@@ -43,12 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=DEFAULT_CORPUS,
+        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
+    )
     parser.add_argument(
         "--detector",
         type=Path,
         default=DETECTOR_PATH,
-        help="sidecar of a detector (default: the shipped one)",
+        help="manifest of a detector (default: the shipped one)",
     )
     parser.add_argument("--every", type=int, default=1, help="play every n-th track only (default: 1)")
     parser.add_argument("--quick", action="store_true", help="a few sounds, to try the script")

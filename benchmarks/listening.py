@@ -8,11 +8,11 @@ Writes listening.json, listening.png and listening.md into benchmarks/results. S
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import statistics
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ TALKERS = 5  # of babble
 LEVEL = np.float32(0.1)  # RMS of noise and talk: -20 dBFS
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """The outcome of one track, or one stretch of noise or talk, played once from beginning to end.
 
@@ -61,6 +61,8 @@ class Outcome:
     n_right: int = 0
     shortest_s: float | None = None  # of all plays
     n_unknown: int = 0  # events of unknown music
+    wrong: tuple[str, ...] = ()  # titles of the wrong plays
+    track: str = ""  # that was played; empty without music
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -196,7 +198,7 @@ def play(
             listen(with_track, waveform, "known", condition, lambda play: corpus_path(play.track) in right)
         )
         outcomes.append(listen(without_track, waveform, "unknown", condition, lambda play: False))
-    return outcomes
+    return [dataclasses.replace(one, track=track) for one in outcomes]
 
 
 def without_music(corpus: Corpus, part: corpora.Part, kind: str) -> Iterator[FloatArray]:
@@ -251,6 +253,7 @@ def listen(
         n_right=len(right),
         shortest_s=min(lengths.values(), default=None),
         n_unknown=n_unknown,
+        wrong=tuple(play.track.title for play in plays.values() if not is_right(play)),
     )
 
 
@@ -264,6 +267,7 @@ def summary_known(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "right_percent": round(100 * sum(one.right_s for one in outcomes) / seconds, 2),
         "wrong_percent": round(100 * sum(one.wrong_s for one in outcomes) / seconds, 2),
         "wrong_plays": sum(one.n_wrong for one in outcomes),
+        "missed": [one.track for one in outcomes if one.named_after_s is None],
         "tracks": len(outcomes),
         "tracks_named": len(delays),
         "named_after_s_median": round(statistics.median(delays), 2) if delays else None,
@@ -282,6 +286,7 @@ def summary_unknown(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "named_plays": sum(one.n_wrong for one in outcomes),
         "named_plays_per_hour": round(sum(one.n_wrong for one in outcomes) / hours, 3),
         "named_percent": round(100 * sum(one.wrong_s for one in outcomes) / 3600 / hours, 3),
+        "wrong": {one.track: one.wrong for one in outcomes if one.wrong},
     }
 
 

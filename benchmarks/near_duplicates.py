@@ -33,7 +33,12 @@ MIN_CORRELATION = 0.18  # measured: up to 0.14 for unrelated pieces, 0.2 and mor
 def main(argv: Sequence[str] | None = None) -> int:
     """Find the pairs and write them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=DEFAULT_CORPUS,
+        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
+    )
     parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
     args = parser.parse_args(argv)
     corpus = Corpus(args.corpus)

@@ -48,11 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=DEFAULT_CORPUS,
+        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
+    )
     parser.add_argument(
         "--models", nargs="+", help="names or manifests of models of one space (default: all that ship)"
     )
-    parser.add_argument("--indexers", nargs="+", help="those that index (default: as --models)")
+    parser.add_argument(
+        "--indexers", nargs="+", help="names or manifests of the models that index (default: as --models)"
+    )
     parser.add_argument(
         "--packs",
         nargs="+",
@@ -61,7 +68,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="existing packs, one for each that indexes",
     )
     parser.add_argument("--part", choices=PARTS, default="report")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (default: 1)")
     parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")
     parser.add_argument("--quick", action="store_true", help="two positions, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")

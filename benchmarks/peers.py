@@ -52,19 +52,26 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         text = f"its command or file (default: ${peer.variable}, or {peer.commands[0]} on the PATH)"
         parser.add_argument(f"--{peer.name.lower()}", dest=peer.name, metavar="COMMAND", help=text)
     parser.add_argument(
-        "--only", action="append", choices=results.ORDER, help="setting to measure; repeatable"
+        "--only", action="append", choices=results.ORDER, help="setting to measure; can be repeated"
     )
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=DEFAULT_CORPUS,
+        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (default: 1)")
     parser.add_argument("--n", type=int, default=50, help="positions per length, each in every condition")
     parser.add_argument("--n-out", type=int, help="the same for tracks not in the catalogue (default: --n)")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes or threads of a peer"
     )
     parser.add_argument("--timeout", type=float, default=14_400, help="time limit of one run of a peer, in s")
-    parser.add_argument("--quick", action="store_true", help="a trial: two positions, a small catalogue")
+    parser.add_argument(
+        "--quick", action="store_true", help="two positions and a small catalogue, to try the script"
+    )
     parser.add_argument("--tables", action="store_true", help="measure nothing; write tables and chart again")
-    parser.add_argument("--out", type=Path, help="folder of the results")
+    parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
     if args.quick:
         args.n = 2

@@ -44,7 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=DEFAULT_CORPUS,
+        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
+    )
     parser.add_argument("--pack", type=Path, help="pack to search (default: the starter pack)")
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="seconds of each run and of each idle period"

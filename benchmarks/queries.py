@@ -21,9 +21,14 @@ from overheard_bench.protocol import render_queries
 def main(argv: Sequence[str] | None = None) -> int:
     """Render and count the queries, or write the split."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=DEFAULT_CORPUS,
+        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
+    )
     parser.add_argument("--part", choices=PARTS, default="report")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (default: 1)")
     parser.add_argument("--n", type=int, default=50, help="positions per length")
     parser.add_argument(
         "--write-split",

@@ -10,8 +10,10 @@ benchmarks/README.md.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,22 +25,29 @@ from overheard.errors import OverheardError
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard_bench import catalogue, output, scale_packs, scale_report
+from overheard_bench import album, catalogue, output, report, scale_packs, scale_report
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.distractors import Donors
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder
+from overheard_bench.pieces import Pieces
 from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
 from overheard_bench.render import CONDITIONS
 from overheard_bench.scale_accuracy import Questions
-from overheard_bench.scale_costs import WARM_UP_S, Sounds, costs
+from overheard_bench.scale_costs import call_directly, costs, in_process
 from overheard_bench.scale_paper import on_paper, ratios
+from overheard_bench.scale_targets import targets
+from overheard_bench.scale_times import Sounds, own_speed_only, times
 from overheard_bench.scale_validation import validate
+from overheard_train.checkout import commit
 
 SIZES = (1_000, 10_000, 100_000)
 ALBUM = 12  # tracks
-CLIP_S, CLIP_CONDITION, N_CLIPS = 5, "mic5", 6
+UNCHANGED = 10_000  # files that are scanned
+CLIP_S, CLIP_CONDITION = 5, "mic5"
+EXHAUSTIVE = {"codes": "exhaustive", "floats": "floats"}  # searches, and the options with their sizes
+HEARD_S = 30  # of each track of a scene
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OverheardError, FileNotFoundError, RuntimeError) as error:
         print(f"scale.py: {error}", file=sys.stderr)
         return 2
-    output.publish(args.out, "scale", result, scale_report.scale(result), scale_report.plot)
+    table = f"{scale_report.scale(result)}\n{report.targets(result)}"
+    output.publish(args.out, "scale", result, table, scale_report.plot)
     return 0
 
 
@@ -74,7 +84,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of drawn tracks")
     parser.add_argument(
-        "--exhaustive", type=int, nargs="*", default=(0, *SIZES[:2]), help="of these, search all codes too"
+        "--exhaustive", type=int, nargs="*", default=(0, *SIZES), help="of these, search all codes too"
     )
     parser.add_argument(
         "--floats",
@@ -86,7 +96,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, default="report", help="use calibration for development")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=10, help="positions per length, each in every condition")
-    parser.add_argument("--seconds", type=int, default=20, help="seconds of listening to each scene")
+    parser.add_argument("--seconds", type=int, default=240, help="seconds of listening to each scene")
     parser.add_argument("--make", type=int, metavar="N", help="only write a pack with N drawn tracks")
     parser.add_argument(
         "--no-validation", action="store_true", help="do not compare drawn tracks with real ones"
@@ -107,26 +117,33 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     """Measure the catalogue alone, and with each number of drawn tracks."""
     queries = [*render(args)]
     questions, sounds = Questions(corpus, model, base, queries), sounds_of(args, corpus, queries)
-    sizes = []
-    for n_drawn in (0, *sorted(args.sizes)):
-        path = scale_packs.scale_pack(base, corpus, model, n_drawn, args.seed, CACHE)
-        size = facts(path, n_drawn)
+    pieces = Pieces(CACHE / "scale", commit(), model.digest, model.network_digest, base.path, vars(args))
+    drawn = [0, *sorted(args.sizes)]
+    paths = [scale_packs.scale_pack(base, corpus, model, n, args.seed, CACHE) for n in drawn]
+    sizes = [facts(path, n) for path, n in zip(paths, drawn, strict=True)]
+    call = call_directly if args.quick else in_process
+    timed = pieces.get("times", lambda: call(times, paths, model.path, sounds))
+    for size, path, size_times in zip(sizes, paths, timed, strict=True):
+        n = size["drawn"]
+        size["compared"] = compared(args, questions, path, n, pieces)
         donors = Donors.of_pack(base, model.quantizer, scale_packs.donor_numbers(base, corpus))
-        album = [*scale_packs.drawn(donors, model, ALBUM, args.seed, first=n_drawn)]
-        size["costs"] = costs(path, model.path, sounds, album, isolated=not args.quick)
+        more = [*scale_packs.drawn(donors, model, ALBUM, args.seed, first=n)]
+        measure_costs = functools.partial(costs, path, model.path, sounds, more, call)
+        size["costs"] = pieces.get(f"costs {n}", measure_costs) | size_times
         size["derived_bytes"] = size["costs"].pop("derived_bytes")
-        size["accuracy"] = questions.ask(path)
-        for search, chosen in (("codes", args.exhaustive), ("floats", args.floats)):
-            if n_drawn in chosen:
-                size[f"exhaustive_{search}"] = questions.ask(path, search)
-        sizes.append(size)
-        print(f"{size['tracks']} tracks measured", file=sys.stderr)
+    for size, path in zip(sizes, paths, strict=True):
+        ask = functools.partial(questions.ask, path)
+        size["accuracy"] = pieces.get(f"accuracy {size['drawn']}", ask)
     for size in sizes:
         size["ratios"] = ratios(size["costs"], sizes[0]["costs"])
     result: dict[str, Any] = {"sizes": sizes, "paper": on_paper(sizes)}
+    if not args.quick:
+        result["index"] = pieces.get("index", functools.partial(indexing, paths[-1], model))
     if not args.no_validation:
-        result["validation"] = validate(questions, base, corpus, model, args.seed, CACHE)
+        compare = functools.partial(validate, questions, base, corpus, model, args.seed, CACHE)
+        result["validation"] = pieces.get("validation", compare)
     return result | {
+        "targets": targets(sizes, result.get("index")),
         "model": model_facts(model),
         "environment": environment(),
         "protocol": {"part": args.part, "seed": args.seed, "n_per_length": args.n},
@@ -144,26 +161,46 @@ def render(args: argparse.Namespace) -> list[Query]:
     ]
 
 
+def compared(
+    args: argparse.Namespace, questions: Questions, path: Path, n_drawn: int, pieces: Pieces
+) -> dict[str, Any]:
+    """Return the accuracy with a pack of different searches, which are compared at the tracks' own speed."""
+    searches = ["own", "listen"]
+    searches += [name for name in ("codes", "floats") if n_drawn in getattr(args, EXHAUSTIVE[name])]
+    with own_speed_only():
+        asks = {name: functools.partial(questions.ask, path, name) for name in searches}
+        return {name: pieces.get(f"{name} {n_drawn}", ask) for name, ask in asks.items()}
+
+
+def indexing(path: Path, model: Model) -> dict[str, Any]:
+    """Measure `overheard index` with an album more in a pack, and with files that are all unchanged."""
+    with tempfile.TemporaryDirectory(prefix="overheard-scale-") as folder:
+        return {
+            "album": album.add_album(path, Path(folder, "album")),
+            "scan": album.scan_unchanged(Path(folder, "scan"), model, UNCHANGED),
+        }
+
+
 def sounds_of(args: argparse.Namespace, corpus: Corpus, queries: Sequence[Query]) -> Sounds:
     """Return clips among the queries, and sounds to listen to."""
-    clips = [
-        query.waveform
-        for query in queries
-        if (query.length_s, query.condition) == (CLIP_S, CLIP_CONDITION) and query.track is not None
-    ]
-    lists, n = corpora.load_part(args.part), (WARM_UP_S + args.seconds) * SAMPLE_RATE
-    tracks = {"catalogue music": lists.known, "unknown music": lists.left_out}
-    return Sounds(clips[:N_CLIPS], {scene: joined(corpus, paths, n) for scene, paths in tracks.items()})
+    clips = [each for each in queries if (each.length_s, each.condition) == (CLIP_S, CLIP_CONDITION)]
+    lists = corpora.load_part(args.part)
+    scenes = {"catalogue music": lists.known, "unknown music": lists.left_out}
+    return Sounds(
+        [each.waveform for each in clips if each.track is not None],
+        [each.waveform for each in clips if each.track is None],
+        {scene: joined(corpus, paths, args.seconds) for scene, paths in scenes.items()},
+    )
 
 
-def joined(corpus: Corpus, paths: Sequence[str], n_samples: int) -> FloatArray:
-    """Return the beginning of tracks that follow each other, (n_samples,) float32."""
+def joined(corpus: Corpus, paths: Sequence[str], seconds: int) -> FloatArray:
+    """Return the beginnings of tracks, one after the other, (n_samples,) float32."""
     parts: list[FloatArray] = []
     for path in itertools.cycle(paths):
-        parts.append(to_float(corpus.load(path)))
-        if sum(map(len, parts)) >= n_samples:
+        parts.append(to_float(corpus.load(path)[: HEARD_S * SAMPLE_RATE]))
+        if sum(map(len, parts)) >= seconds * SAMPLE_RATE:
             break
-    return np.concatenate(parts)[:n_samples]
+    return np.concatenate(parts)[: seconds * SAMPLE_RATE]
 
 
 def facts(path: Path, n_drawn: int) -> dict[str, Any]:

@@ -35,7 +35,12 @@ WITH, WITHOUT = "with the schedule", "without it"
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=DEFAULT_CORPUS,
+        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
+    )
     parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
     parser.add_argument("--pack", type=Path, help="pack to search (default: the starter pack)")
     parser.add_argument("--seconds", type=int, default=300, help="length of each scene")

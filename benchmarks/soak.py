@@ -13,7 +13,6 @@ import dataclasses
 import multiprocessing
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +27,6 @@ from overheard.commands import outputs
 from overheard.daemon import Pause, keep_large_arrays_apart, run_listen
 from overheard.demo.room import cafe
 from overheard.demo.synth import Piece, synthesize
-from overheard.errors import OverheardError
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_int16
@@ -41,10 +39,11 @@ from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.unknown_store import UnknownStore
 from overheard.settings import Settings, load
 from overheard.sinks.runner import Sink
-from overheard_bench import appliance_report, output
+from overheard_bench import appliance_report
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder
 from overheard_bench.process import memory_kb
+from overheard_bench.script import measure_and_publish
 
 KEEP_DAYS = 2
 PIECE_S, N_KNOWN, N_UNKNOWN = 60.0, 10, 8
@@ -78,7 +77,7 @@ class Days(AudioSource):
     name = "simulated days"
 
     def __init__(
-        self, clock: Clock, n_hours: int, measure: Callable[[], bool], sounds: Mapping[str, list[Block]]
+        self, clock: Clock, n_hours: int, measure: Callable[[], bool], sounds: Mapping[str, list[Path]]
     ) -> None:
         super().__init__()
         self._clock, self._n_hours, self._measure, self._sounds = clock, n_hours, measure, sounds
@@ -86,49 +85,47 @@ class Days(AudioSource):
     def blocks(self) -> Iterator[Block]:
         """Yield one second after the other, as fast as they are processed."""
         for hour in range(self._n_hours):
-            sounds = self._music_hour(hour) if (FIRST_HOUR + hour) % 24 in MUSIC_HOURS else []
             n_left = 3600
-            for sound in sounds:
-                for start in range(0, len(sound), SAMPLE_RATE):
-                    yield self._second(sound[start : start + SAMPLE_RATE])
-                    n_left -= 1
+            for sound, n_seconds in self._music_hour(hour):
+                for second in range(n_seconds):
+                    yield self._second(sound, second)
+                n_left -= n_seconds
             for second in range(n_left):
-                start = second % 60 * SAMPLE_RATE
-                yield self._second(self._sounds["quiet"][0][start : start + SAMPLE_RATE])
+                yield self._second(self._sounds["quiet"][0], second % 60)
             if not self._measure():
                 return
 
-    def _music_hour(self, hour: int) -> list[Block]:
+    def _music_hour(self, hour: int) -> list[tuple[Path, int]]:
+        """Return the sounds of an hour, and how many seconds of each are heard; none in a quiet hour."""
+        if (FIRST_HOUR + hour) % 24 not in MUSIC_HOURS:
+            return []
         (talk,), (quiet,) = self._sounds["talk"], self._sounds["quiet"]
-        pause = quiet[: 10 * SAMPLE_RATE]
         known = [self._sounds["known"][(hour + i) % N_KNOWN] for i in range(15)]
         unknown = [self._sounds["unknown"][(hour + i) % N_UNKNOWN] for i in range(3)]
         parts = [*known, talk, *unknown, talk, talk]
-        return [sound for part in parts for sound in (part, pause)]
+        return [heard for part in parts for heard in ((part, n_seconds_of(part)), (quiet, 10))]
 
-    def _second(self, block: Block) -> Block:
+    def _second(self, sound: Path, second: int) -> Block:
+        """Read a second. Sounds that are mapped into memory would count as memory of the listener."""
         self._clock.now_s += 1.0
-        return np.array(block)
+        return np.fromfile(sound, np.int16, SAMPLE_RATE, offset=2 * SAMPLE_RATE * second)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Listen, measure and write."""
     args = parse(argv)
-    try:
-        with tempfile.TemporaryDirectory(prefix="overheard-soak-") as folder:
-            result = measure(args, Path(folder, "data"), load_model())
-    except OverheardError as error:
-        print(f"soak.py: {error}", file=sys.stderr)
-        return 2
-    output.publish(args.out, "soak", result, appliance_report.soak(result))
-    return 0
+    return measure_and_publish(
+        "soak", args.out, lambda folder: measure(args, folder / "data", load_model()), appliance_report.soak
+    )
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--days", type=float, default=7.0, help="simulated days")
-    parser.add_argument("--minutes", type=float, default=60.0, help="processor time after which it ends")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="end after this processor time in minutes (default: 60)"
+    )
     parser.add_argument("--quick", action="store_true", help="two simulated hours, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
     args = parser.parse_args(argv)
@@ -162,7 +159,7 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     sinks += outputs.open_enabled_sinks(settings, pause)
     new_listener = outputs.add_live(sinks, settings, pause, recognizer.listener)
     monitors: list[Any] = [sink for sink in sinks if hasattr(sink, "publish_status")]
-    source = Days(clock, args.hours, hour_over, load_sounds(settings))
+    source = Days(clock, args.hours, hour_over, find_sounds(settings))
     with stop_on_signals(stop):  # what was measured so far is written
         run_listen(
             *(settings, source, sinks, stop, lambda: new_listener(""), clock, clock),
@@ -199,7 +196,7 @@ def prepare(settings: Settings) -> None:
     }
     sounds_folder(settings).mkdir()
     for name, samples in sounds.items():
-        np.save(sounds_folder(settings) / f"{name}.npy", to_int16(samples))
+        to_int16(samples).tofile(sounds_folder(settings) / f"{name}.s16")
     index(settings, load_model(), known)
 
 
@@ -208,12 +205,17 @@ def sounds_folder(settings: Settings) -> Path:
     return settings.data_dir.with_name(f"{settings.data_dir.name}-sounds")
 
 
-def load_sounds(settings: Settings) -> dict[str, list[Block]]:
-    """Map the sounds of `prepare` into memory, by kind."""
-    found: dict[str, list[Block]] = {}
-    for path in sorted(sounds_folder(settings).glob("*.npy")):
-        found.setdefault(path.stem.partition("-")[0], []).append(np.load(path, mmap_mode="r"))
+def find_sounds(settings: Settings) -> dict[str, list[Path]]:
+    """Return the sounds of `prepare`, by kind."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(sounds_folder(settings).glob("*.s16")):
+        found.setdefault(path.stem.partition("-")[0], []).append(path)
     return found
+
+
+def n_seconds_of(sound: Path) -> int:
+    """Return the length of a sound."""
+    return sound.stat().st_size // (2 * SAMPLE_RATE)
 
 
 def index(settings: Settings, model: Model, pieces: Sequence[Piece]) -> None:
@@ -231,9 +233,10 @@ def index(settings: Settings, model: Model, pieces: Sequence[Piece]) -> None:
 
 def state(folder: Path) -> dict[str, float]:
     """Return the memory and the descriptors of this process, and the size of what it wrote."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files, memory = [path for path in folder.rglob("*") if path.is_file()], memory_kb(os.getpid())
     return {
-        "resident_kb": memory_kb(os.getpid())["VmRSS"],
+        "resident_kb": memory["VmRSS"],
+        "anonymous_kb": memory["RssAnon"],
         "descriptors": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
         "files": len(files),

@@ -1,4 +1,4 @@
-"""Measure how often synthetic sounds that are no music are recognized, as clips and by a listener.
+"""Measure how often synthetic sounds that are not music are recognized, as clips and by a listener.
 
     python benchmarks/sounds.py [--quick]
 

@@ -66,7 +66,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--part", choices=PARTS, default="report", help="use calibration to select thresholds"
     )
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (default: 1)")
     parser.add_argument("--n", type=int, default=30, help="positions, each at every speed")
     parser.add_argument("--n-out", type=int, default=10, help="positions outside the catalogue")
     parser.add_argument("--jobs", type=int, help="indexing processes (default: one per core)")

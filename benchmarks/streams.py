@@ -18,7 +18,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -26,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from overheard.demo.synth import synthesize, write_wav
-from overheard.errors import OverheardError
 from overheard.fingerprint.model import load_model
-from overheard_bench import appliance_report, output
+from overheard_bench import appliance_report
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder
 from overheard_bench.process import cpu_ns, environment_of, memory_kb
+from overheard_bench.script import measure_and_publish
 
 SINK, START_S, PIECE_S = "streams", 60.0, 120.0
 SLOW_BUFFER = 2048  # bytes that the kernel keeps for a client that does not read
@@ -89,14 +88,9 @@ def connect(port: int, mel: bool, buffer: int = 0) -> socket.socket:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     args = parse(argv)
-    try:
-        with tempfile.TemporaryDirectory(prefix="overheard-streams-") as folder:
-            result = measure(args, Path(folder))
-    except (OverheardError, RuntimeError) as error:
-        print(f"streams.py: {error}", file=sys.stderr)
-        return 2
-    output.publish(args.out, "streams", result, appliance_report.streams(result))
-    return 0
+    return measure_and_publish(
+        "streams", args.out, lambda folder: measure(args, folder), appliance_report.streams
+    )
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

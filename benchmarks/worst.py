@@ -48,11 +48,16 @@ class Wrong:
 def main(argv: Sequence[str] | None = None) -> int:
     """Ask the queries and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=DEFAULT_CORPUS,
+        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
+    )
     parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
     parser.add_argument("--compact", action="store_true", help="use compact codes")
     parser.add_argument("--part", choices=PARTS, default="calibration")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (default: 1)")
     parser.add_argument(
         "--positions", type=int, default=50, help="positions per length, each in every condition"
     )

@@ -142,7 +142,7 @@ class Outcome:
     """A scene, when it was, and what the listener made of it.
 
     `correct_s` is how long its track was shown, `delay_s` when for the first time; `music_s` is for how long
-    the detector heard music, and `unknown` how many events of unknown music began in the scene.
+    the detector heard music, and `unknown` how many events of unknown music belong to the scene.
     """
 
     scene: Scene
@@ -163,7 +163,7 @@ class Outcome:
 def judge(
     begins: Sequence[tuple[Scene, float, float, float]],
     plays: Sequence[HeardPlay],
-    unknown_s: Sequence[float],
+    unknown: Sequence[tuple[float, float]],
     right: Callable[[str], Collection[str]],
     corpus_path: Callable[[Track], str],
 ) -> tuple[list[Outcome], list[tuple[HeardPlay, str]]]:
@@ -172,6 +172,8 @@ def judge(
     Parameters
     ----------
     begins : each scene, when it began, for how long the detector heard music, and its processor time
+    unknown : from when to when music was unknown; it belongs to the scene with most of it, because the first
+        window of music reaches back into the scene before
     right : returns the tracks that are correct for a track
     """
     wrong: list[tuple[HeardPlay, str]] = []
@@ -184,12 +186,13 @@ def judge(
         else:
             found.setdefault(index, []).append(play)
     outcomes = []
+    unknown_in = [_mostly_in(begins, *span) for span in unknown]
     for index, (scene, start_s, music_s, cpu_s) in enumerate(begins):
         own = found.get(index, [])
         end_s = start_s + scene.seconds
         shown = _union_s([(max(p.start_s, start_s), min(p.end_s, end_s)) for p in own])
         delay_s = min((p.reported_s - start_s for p in own), default=None)
-        n_unknown = sum(start_s <= moment < end_s for moment in unknown_s)
+        n_unknown = unknown_in.count(index)
         outcomes.append(Outcome(scene, start_s, len(own), shown, delay_s, n_unknown, music_s, cpu_s))
     return outcomes, wrong
 
@@ -208,6 +211,14 @@ def _scene_of(
         if is_known and overlap_s > longest_s and corpus_path(play.track) in right(scene.track or ""):
             best, longest_s = index, overlap_s
     return best
+
+
+def _mostly_in(begins: Sequence[tuple[Scene, float, float, float]], start_s: float, end_s: float) -> int:
+    """Return the index of the scene that overlaps a span for longest."""
+    overlaps_s = [
+        min(end_s, begin_s + scene.seconds) - max(start_s, begin_s) for scene, begin_s, *_ in begins
+    ]
+    return int(np.argmax(overlaps_s))
 
 
 def _kind_at(moment_s: float, begins: Sequence[tuple[Scene, float, float, float]]) -> str:

@@ -21,13 +21,17 @@ def table(result: Result) -> str:
     cost, network, both = result["cost"], result["detector"], result["with_opinion"]
     return "\n".join(
         [
-            tracks("tracks of `valid`", result["tracks"]),
-            tracks(f"the first {BEGINNING_S:.0f} s, with the second opinion", both["tracks"]),
-            without_music("without music", result["without_music"]),
-            without_music("with the second opinion", both["without_music"], ["`MusicUnknown`"]),
+            tracks("tracks, the detector alone", result["tracks"]),
+            tracks(f"the first {BEGINNING_S:.0f} s of these tracks, with the second opinion", both["tracks"]),
+            without_music("sound without music, the detector alone", result["without_music"]),
+            without_music(
+                "sound without music, with the second opinion",
+                both["without_music"],
+                ["reports of unknown music"],
+            ),
             synthetic(result["synthetic"], both["synthetic"]),
             f"Network: {network['bytes']:,} bytes. Processor time: {cost['ms_per_s']:.3f} ms per second of "
-            f"audio, {cost['ratio']:.2f} of what the front-end takes in the same run.\n",
+            f"audio, {cost['ratio']:.2f} times that of the front-end in the same run.\n",
         ]
     )
 
@@ -43,7 +47,8 @@ def tracks(title: str, rows: Result) -> str:
         ]
         for name, row in rows.items()
     ]
-    header = [title, "% in 3 s", "% in 3 s of audible music", "median", "p90", "% of the time"]
+    shares = "% detected in 3 s", "% detected in 3 s of audible music", "% of the time as music"
+    header = [title, *shares[:2], "delay, median", "delay, 90th percentile", shares[2]]
     return markdown(header, cells)
 
 
@@ -51,14 +56,14 @@ def without_music(title: str, rows: Result, more: Sequence[str] = ()) -> str:
     """Return the table of false wake-ups; with a column for reports of unknown music if it is in `more`."""
     keys = ["hours", "wake_ups", "wake_ups_per_hour", "music_percent", *(["unknown_music"] if more else [])]
     cells = [[name, *(row[key] for key in keys)] for name, row in rows.items()]
-    return markdown([title, "hours", "false wake-ups", "per hour", "% of the time", *more], cells)
+    return markdown([title, "hours", "false wake-ups", "per hour", "% of the time as music", *more], cells)
 
 
 def synthetic(alone: Result, both: Result) -> str:
     """Return the table of synthetic sounds, without and with the second opinion."""
     keys = ("sounds_with_music_percent", "music_percent")
     cells = [[name, *(row[key] for row in (alone[name], both[name]) for key in keys)] for name in alone]
-    columns = ["% of clips with a wake-up", "% of the time"]
+    columns = ["% of clips with a wake-up", "% of the time as music"]
     return markdown(["synthetic sound", *columns, *(f"{each}, with the opinion" for each in columns)], cells)
 
 

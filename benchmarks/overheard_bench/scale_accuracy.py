@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from overheard.catalogue.pack import Pack, open_pack
-from overheard.catalogue.search import N_CANDIDATES, N_IMPOSTORS, Candidates, Catalogue, IntArray
+from overheard.catalogue.search import (
+    N_CANDIDATES,
+    N_IMPOSTORS,
+    Candidates,
+    Catalogue,
+    IntArray,
+    SegmentIndex,
+)
 from overheard.events import Track
 from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
 from overheard.fingerprint.frontend import FloatArray
@@ -18,7 +25,7 @@ from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.model import Model
 from overheard.hear.resampler import to_float
 from overheard.recognize.pipeline import Recognizer
-from overheard.recognize.windows import MAX_SEARCHED, evenly_spread
+from overheard.recognize.windows import LISTEN_SEARCH_SHARE
 from overheard_bench import catalogue, score
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus
@@ -26,7 +33,7 @@ from overheard_bench.distractors import is_drawn
 from overheard_bench.exhaustive import ExhaustiveCatalogue
 from overheard_bench.protocol import Query
 
-SCORED_AT_ONCE = 4096  # segments, against all queries; bounds the memory
+SCORED_AT_ONCE, ASKED_AT_ONCE = 4096, 512  # segments and queries; their products fit into a cache
 
 
 class RememberingEmbedder(Embedder):
@@ -43,35 +50,20 @@ class RememberingEmbedder(Embedder):
             self._remembered[key] = super().query(segments)
         return self._remembered[key]
 
-    @property
-    def n_remembered(self) -> int:
-        """Number of clips so far."""
-        return len(self._remembered)
 
-    def searched(self) -> FloatArray:
-        """Return the embeddings that a search gets from the clips so far, (n, dim) float32."""
-        clips = [queries.embeddings for queries in self._remembered.values()]
-        return np.concatenate([clip[evenly_spread(len(clip), MAX_SEARCHED)] for clip in clips])
+class WrappedIndex:
+    """A :class:`overheard.catalogue.search.SegmentIndex` that searches a catalogue in its own way.
 
+    This one searches a share of what a large catalogue usually visits.
 
-class ExhaustiveCodes:
-    """A :class:`overheard.catalogue.search.SegmentIndex` that compares known queries with every code.
-
-    Parameters
+    Attributes
     ----------
-    whole : the catalogue
-    model : its model
-    queries : (n, dim) float32, all queries that will be searched
+    asked : list of (n, dim) float32, the queries so far
     """
 
-    def __init__(self, whole: Catalogue, model: Model, queries: FloatArray) -> None:
-        self._whole, self.first_segment = whole, whole.first_segment
-        self._rows = {query.tobytes(): row for row, query in enumerate(queries)}
-        self._segments, self._similarities = nearest(whole, queries)
-        n_cells, cohort = len(model.quantizer.cells), model.cohort
-        vectors = model.quantizer.scoring_vectors(cells_of(cohort.packed_cells, n_cells), cohort.codes)
-        against = queries @ vectors.T - penalties_of(cohort.packed_cells, n_cells)
-        self._impostors: FloatArray = -np.sort(-against, axis=1)[:, :N_IMPOSTORS]
+    def __init__(self, whole: Catalogue, share: float = 1.0) -> None:
+        self._whole, self._share, self.first_segment = whole, share, whole.first_segment
+        self.asked: list[FloatArray] = []
 
     def vectors(self, segments: IntArray) -> FloatArray:
         """Return the catalogue's vectors of segments."""
@@ -88,6 +80,33 @@ class ExhaustiveCodes:
     def candidates(
         self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
     ) -> Candidates:
+        """Return what the catalogue proposes for queries."""
+        self.asked.append(queries)
+        return self._whole.candidates(queries, without, min(share, self._share))
+
+
+class ExhaustiveCodes(WrappedIndex):
+    """An index that compares known queries with every code.
+
+    Parameters
+    ----------
+    whole : the catalogue
+    model : its model
+    queries : (n, dim) float32, all queries that will be searched
+    """
+
+    def __init__(self, whole: Catalogue, model: Model, queries: FloatArray) -> None:
+        super().__init__(whole)
+        self._rows = {query.tobytes(): row for row, query in enumerate(queries)}
+        self._segments, self._similarities = nearest(whole, queries)
+        n_cells, cohort = len(model.quantizer.cells), model.cohort
+        vectors = model.quantizer.scoring_vectors(cells_of(cohort.packed_cells, n_cells), cohort.codes)
+        against = queries @ vectors.T - penalties_of(cohort.packed_cells, n_cells)
+        self._impostors: FloatArray = -np.sort(-against, axis=1)[:, :N_IMPOSTORS]
+
+    def candidates(
+        self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
+    ) -> Candidates:
         """Return the nearest segments of each query. Raises KeyError for a query that was not announced."""
         rows = [self._rows[query.tobytes()] for query in queries]
         return Candidates(self._segments[rows], self._similarities[rows], self._impostors[rows])
@@ -99,14 +118,20 @@ def nearest(whole: Catalogue, queries: FloatArray) -> tuple[IntArray, FloatArray
     best = np.full((len(queries), N_CANDIDATES), -np.inf, dtype=np.float32)
     for first in range(0, int(whole.first_segment[-1]), SCORED_AT_ONCE):
         chunk = np.arange(first, min(first + SCORED_AT_ONCE, int(whole.first_segment[-1])))
-        scores = whole.similarities(queries, chunk)
-        for row in np.flatnonzero(scores.max(axis=1) > best[:, -1]).tolist():
-            better = np.flatnonzero(scores[row] > best[row, -1])
-            values = np.concatenate([best[row], scores[row, better]])
-            order = np.argsort(-values, kind="stable")[:N_CANDIDATES]
-            best[row] = values[order]
-            segments[row] = np.concatenate([segments[row], chunk[better]])[order]
+        for start in range(0, len(queries), ASKED_AT_ONCE):
+            some = slice(start, start + ASKED_AT_ONCE)
+            _keep(best[some], segments[some], whole.similarities(queries[some], chunk), chunk)
     return segments, np.where(segments < 0, np.float32(0), best)
+
+
+def _keep(best: FloatArray, segments: IntArray, scores: FloatArray, chunk: IntArray) -> None:
+    """Replace the nearest segments so far, ``(n, N_CANDIDATES)``, by those of a chunk that are nearer."""
+    for row in np.flatnonzero(scores.max(axis=1) > best[:, -1]).tolist():
+        better = np.flatnonzero(scores[row] > best[row, -1])
+        values = np.concatenate([best[row], scores[row, better]])
+        order = np.argsort(-values, kind="stable")[:N_CANDIDATES]
+        best[row] = values[order]
+        segments[row] = np.concatenate([segments[row], chunk[better]])[order]
 
 
 class Questions:
@@ -120,7 +145,7 @@ class Questions:
     """
 
     def __init__(self, corpus: Corpus, model: Model, base: Pack, queries: Sequence[Query]) -> None:
-        self._corpus, self._model, self._queries = corpus, model, queries
+        self._corpus, self._model, self._base, self._queries = corpus, model, base, queries
         self._embedder = RememberingEmbedder(model)
         self._embeddings: dict[str, FloatArray] = {}
         self._find = catalogue.corpus_path_finder(corpus)
@@ -131,20 +156,26 @@ class Questions:
 
         Parameters
         ----------
-        search : "own", or exhaustive search of "codes" or "floats"
+        search : the pack's "own", as deep as clips need it, or as deep as "listen" does; or exhaustive search
+            of "codes" or "floats", at the tracks' own speed only
         """
         pack = open_pack(pack_path, self._model.digest)
-        recognizer = Recognizer(self._model, [pack])
-        recognizer.embedder = self._embedder
-        recognizer.search([pack])
+        whole = Catalogue([pack], self._model.quantizer, self._model.cohort)
+        index: SegmentIndex
         if search == "codes":
-            if not self._embedder.n_remembered:
-                self.answers(recognizer)  # embeds the queries
-            whole = Catalogue([pack], self._model.quantizer, self._model.cohort)
-            recognizer.search([pack], ExhaustiveCodes(whole, self._model, self._embedder.searched()))
+            index = ExhaustiveCodes(whole, self._model, self._searched())
         elif search == "floats":
-            recognizer.search([pack], self._floats(pack))
-        return _tables(self.answers(recognizer))
+            index = self._floats(pack)
+        else:
+            index = WrappedIndex(whole, LISTEN_SEARCH_SHARE if search == "listen" else 1.0)
+        return _tables(self._answers(pack, index))
+
+    def _searched(self) -> FloatArray:
+        """Return the embeddings that a search gets, ``(n, dim)``; they are the same with each pack."""
+        whole = Catalogue([self._base], self._model.quantizer, self._model.cohort)
+        index = WrappedIndex(whole)
+        self._answers(self._base, index)
+        return np.concatenate(index.asked)
 
     def _floats(self, pack: Pack) -> ExhaustiveCatalogue:
         """Return the float embeddings of a pack's tracks; drawn ones have only those of their codes."""
@@ -166,8 +197,11 @@ class Questions:
             self._embeddings[path] = fingerprint(Embedder(self._model), waveform)
         return self._embeddings[path]
 
-    def answers(self, recognizer: Recognizer) -> list[score.Answer]:
+    def _answers(self, pack: Pack, index: SegmentIndex) -> list[score.Answer]:
         """Return the judged answers to all queries."""
+        recognizer = Recognizer(self._model, [pack], index=index)
+        recognizer.embedder = self._embedder
+        recognizer.search([pack], index)
         return [
             score.judge(
                 query, recognizer.identify(query.waveform), self._find, self._duplicates, self._copies

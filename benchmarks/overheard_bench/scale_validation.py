@@ -12,6 +12,7 @@ from overheard_bench.corpus import Corpus
 from overheard_bench.distractors import Donors, draw_track
 from overheard_bench.scale_accuracy import Questions
 from overheard_bench.scale_packs import donor_numbers
+from overheard_bench.scale_times import own_speed_only
 
 
 def validate(
@@ -35,6 +36,7 @@ def validate(
     for name, distractors in {"without": [], "real": real, "drawn": drawn}.items():
         pack = cache / "scale" / f"validation-{name}.pack"
         write_pack(pack, name, model.digest, model.spec, [*queried, *distractors])
-        result[name] = questions.ask(pack)
+        with own_speed_only():
+            result[name] = questions.ask(pack)
     recalls = [result[name]["at_one_percent"] for name in ("real", "drawn")]
     return result | {"difference_points": round(recalls[1] - recalls[0], 2)}

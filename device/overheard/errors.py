@@ -54,5 +54,6 @@ def missing_training_package(error: ModuleNotFoundError) -> OverheardError:
     if package not in TRAINING_PACKAGES:
         raise error
     return OverheardError(
-        f"{package} is not installed", "pip install 'overheard[train]', or script/setup --train in a checkout"
+        f"{package} is not installed",
+        "in a clone of overheard: ./script/setup --train, or pip install '.[train]'",
     )

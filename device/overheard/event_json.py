@@ -83,3 +83,8 @@ def iso_utc(unix_time: float) -> str:
     """Format a Unix time as ISO 8601 in UTC, with a fixed width so that text sorts by time."""
     when = datetime.datetime.fromtimestamp(unix_time, datetime.timezone.utc)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def local_time(when: str) -> datetime.datetime:
+    """Return the local time of a result of `iso_utc`. Raises ValueError or OverflowError if it is none."""
+    return datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).astimezone()  # 3.10 knows no Z

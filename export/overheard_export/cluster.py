@@ -37,7 +37,7 @@ MAX_PENDING = 4096  # files that are submitted and not finished; bounds the memo
 MAX_LOADED = 4  # models in one worker process
 TASKS_VERSION = 1  # of the functions that run on workers and of their arguments
 VERSION = f"{__name__}:TASKS_VERSION"
-INSTALL = "pip install 'overheard[dask]'"
+INSTALL = "in a clone of overheard: pip install '.[dask]'"
 
 LOST = "the connection to the Dask scheduler is lost", "run the same command again"
 

@@ -146,19 +146,29 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: overheard-export publish shared.pack --out public --key my.key",
     )
     built.add_argument("packs", nargs="*", type=Path, metavar="PACK", help="packs to add or to update")
-    built.add_argument("--out", type=Path, metavar="FOLDER", help="the repository; may be new")
+    built.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the repository, which is created if it does not exist",
+    )
     built.add_argument("--key", type=Path, metavar="FILE", help="private key that signs the index")
     built.add_argument(
-        "--root-key", type=Path, metavar="FILE", help="key that signs the list of keys, if it is another one"
+        "--root-key", type=Path, metavar="FILE", help="key that signs the list of keys (default: --key)"
     )
     built.add_argument(
-        "--old-key", type=Path, metavar="FILE", help="the root key until now, when you replace it by another"
+        "--old-key", type=Path, metavar="FILE", help="the previous root key, when you replace it"
     )
     built.add_argument(
-        "--remove", nargs="+", action="extend", default=[], metavar="NAME", help="take these packs out"
+        "--remove",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="remove these packs from the repository",
     )
     built.add_argument(
         "--days", type=int, default=90, metavar="N", help="days until the index expires (default: 90)"
     )
-    built.add_argument("--new-key", type=Path, metavar="FILE", help="create a private key only")
+    built.add_argument("--new-key", type=Path, metavar="FILE", help="only create a new private key")
     return built

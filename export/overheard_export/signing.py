@@ -68,7 +68,7 @@ def new_key(path: Path) -> SigningKey:
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError:
-        raise UpdateError(f"{path} exists already", "choose another name for the new key") from None
+        raise UpdateError(f"{path} already exists", "choose another name for the new key") from None
     except OSError as error:
         raise UpdateError(f"{path}: cannot be written ({error.strerror or error})") from error
     return SigningKey(private)

@@ -332,7 +332,7 @@ def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
 
     waveform = np.zeros(5 * 8000, np.float32)
     outcome = listening.listen(RecognizerFake(), waveform, "known", "clean", lambda play: play.track is right)
-    assert outcome == listening.Outcome("known", "clean", 5.0, 2.5, 1, 2.0, 3.0, 1, 2.0, 1)
+    assert outcome == listening.Outcome("known", "clean", 5.0, 2.5, 1, 2.0, 3.0, 1, 2.0, 1, ("t",))
     known, unknown = (
         listening.summary_known([outcome, outcome]),
         listening.summary_unknown([outcome, outcome]),

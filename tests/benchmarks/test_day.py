@@ -21,13 +21,13 @@ def play(path: str, start_s: float, end_s: float, reported_s: float = 0.0) -> He
     return HeardPlay(Track("0" * 12, path, "", "", path, "p", 60.0), start_s, end_s, reported_s)
 
 
-def judged(plays, unknown_s=()):
+def judged(plays, unknown=()):
     begins = [
         (Scene("talk", 0, 100.0), 0.0, 5.0, 1.0),
         (Scene("known mic5", 1, 60.0, "a"), 100.0, 50.0, 2.0),
         (Scene("unknown", 2, 60.0, "c"), 160.0, 40.0, 3.0),
     ]
-    return day.judge(begins, plays, unknown_s, lambda track: {track}, lambda track: track.path)
+    return day.judge(begins, plays, unknown, lambda track: {track}, lambda track: track.path)
 
 
 def test_correct_late_split_and_false_plays_are_counted():
@@ -37,7 +37,9 @@ def test_correct_late_split_and_false_plays_are_counted():
         play("b", 120, 125, 126),  # another track in this scene
         play("a", 170, 180, 175),  # its own track, in another scene
     ]
-    outcomes, wrong = judged(plays, [30.0, 165.0])
+    outcomes, wrong = judged(
+        plays, [(30.0, 45.0), (158.0, 173.0)]
+    )  # the second reaches back into the scene before
     known = outcomes[1]
     assert (known.correct_plays, known.correct_s, known.delay_s, known.is_late) == (2, 45.0, 25.0, True)
     assert [place for _, place in wrong] == ["known mic5", "unknown"]

@@ -14,9 +14,10 @@ from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.search import Catalogue
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.model import load_model
-from overheard_bench import scale_accuracy, scale_packs, scale_paper, scale_report, scenes
+from overheard_bench import scale_accuracy, scale_packs, scale_paper, scale_report, scale_targets, scenes
 from overheard_bench.corpus import DEFAULT_CORPUS
 from overheard_bench.distractors import WORD_GROUPS, Donors, draw_track
+from overheard_bench.pieces import Pieces
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,22 @@ def test_exhaustive_search_finds_the_nearest_codes_of_all(real, model, monkeypat
         exhaustive.candidates(model.references[5:6])
 
 
+def test_a_wrapped_index_searches_a_share_of_what_is_asked_for(real, model):
+    class Counting(Catalogue):
+        def candidates(self, queries, without=(), share=1.0):
+            shares.append(share)
+            return super().candidates(queries, without, share)
+
+    shares = []
+    whole = Counting([real], model.quantizer, model.cohort)
+    index = scale_accuracy.WrappedIndex(whole, 0.35)
+    queries = model.references[:2]
+    assert np.array_equal(index.candidates(queries).segments, whole.candidates(queries).segments)
+    index.candidates(queries, share=0.1)
+    assert shares == [0.35, 1.0, 0.1]
+    assert [len(asked) for asked in index.asked] == [2, 2]
+
+
 def test_the_network_runs_once_for_the_same_sound(model, monkeypatch):
     embedder, asked = scale_accuracy.RememberingEmbedder(model), []
     query = Embedder.query
@@ -93,7 +110,6 @@ def test_the_network_runs_once_for_the_same_sound(model, monkeypatch):
     segments = np.zeros((3, model.spec.n_frames, model.spec.frontend.n_mels), np.float32)
     assert embedder.query(segments) is embedder.query(segments.copy())
     assert asked == [3]
-    assert embedder.searched().shape == (3, model.spec.dim)
 
 
 def test_ratios_are_relative_to_the_catalogue_alone():
@@ -112,10 +128,34 @@ def test_larger_catalogues_are_extrapolated_from_the_two_largest():
 
 def test_the_tables_show_costs_with_their_ratios():
     text = scale_report.scale(scale_fakes.result())
-    assert "| one clip of 5 s: all, CPU ms | 10 | 20 (2.0x) | 40 (4.0x) |" in text
+    assert "| known clip of 5 s: all, CPU ms | 10 | 20 (2.0x) | 40 (4.0x) |" in text
+    assert "| MB written | 0.3 |  |" in text
     assert "| mapped MB after listening | unknown | unknown | unknown |" in text
-    assert "| the same, exhaustive search of the codes | 91.0 |  |  |" in text
+    assert "own speed only, exhaustive search of the codes | 91.0 |  |  |" in text
+    assert "own speed only, search of `listen` | 89.5 | 89.5 | 89.5 |" in text
     assert "| 466 drawn tracks of the same lengths | 90.0 | 89.5 | 1.2 |" in text
+
+
+def test_measured_pieces_are_kept(tmp_path):
+    first = Pieces(tmp_path, "commit", {"n": 4})
+    assert first.get("a", lambda: {"x": 1.5}) == {"x": 1.5}
+    again = Pieces(tmp_path, "commit", {"n": 4})
+    assert again.get("a", lambda: pytest.fail("was measured already")) == {"x": 1.5}
+    assert Pieces(tmp_path, "commit", {"n": 5}).get("a", lambda: 2) == 2
+
+
+def test_targets_compare_large_catalogues_with_the_one_alone():
+    found = {each["target"]: each for each in scale_targets.targets(scale_fakes.with_large()["sizes"])}
+    ratio = found["100,000 tracks: unknown clip of 5 s: search and match, times"]
+    assert (ratio["measured"], ratio["limit"], ratio["met"]) == (4.2, 4.0, False)
+    assert found["10,000 tracks: `listen`, unknown music: search and match, times"]["met"]
+    lost = found["10,000 tracks: search of `listen`: points below exhaustive search"]
+    assert (lost["measured"], lost["met"]) == (1.5, False)
+    assert found["100,000 tracks: peak resident MB"]["met"]
+    index = {each["target"]: each["met"] for each in scale_targets.targets([], scale_fakes.index())}
+    assert index["`overheard index`, an album: written_mb"]
+    assert not index["`overheard index`, 10,000 unchanged files: wall_s"]
+    assert not any("anonymous" in name for name in found if name.startswith("10,000"))
 
 
 def test_the_chart_is_drawn_also_without_some_values(tmp_path):
@@ -134,6 +174,11 @@ def test_a_quick_run_measures_a_thousand_tracks(tmp_path, monkeypatch):
     assert thousand["pack_bytes"] / thousand["hours"] / 60 < 1500
     assert thousand["costs"]["album"]["written_mb"] < 0.2
     assert thousand["ratios"]["listen.catalogue music.all_ms"] > 0
+    assert thousand["ratios"]["unknown_clip.search_match_ms"] > 0
+    own, listen = (thousand["compared"][name]["at_one_percent"] for name in ("own", "listen"))
+    assert own >= listen - 25
     assert set(thousand["accuracy"]["by_length"]) == {"all", "2", "3", "5", "10"}
     assert not [*(tmp_path / "cache").glob("measured-*")]
+    pieces = json.loads(next((tmp_path / "cache" / "scale").glob("pieces-*.json")).read_text())
+    assert set(pieces) >= {"times", "own 1000", "listen 1000", "costs 1000", "accuracy 1000"}
     assert "| bytes per track, pack |" in scale_report.scale(result)

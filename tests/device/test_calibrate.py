@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import math
 import wave
 from pathlib import Path
@@ -12,15 +14,20 @@ import pytest
 from overheard import cli
 from overheard.catalogue.pack import write_pack
 from overheard.catalogue.track_list import TrackEntry
+from overheard.commands import calibrate
 from overheard.demo.room import cafe
 from overheard.demo.synth import synthesize
-from overheard.events import Match, PlayStarted, Track
+from overheard.errors import SettingsError
+from overheard.events import Look, Match, Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
+from overheard.history.marks import mark_wrong
+from overheard.history.writer import HistorySink
 from overheard.recognize.calibrate import FalseRate, caution_for, gate_levels
 from overheard.recognize.plays.tracker import PlayTracker
-from overheard.settings import TrackSettings
+from overheard.settings import ListenSettings, Settings, TrackSettings
+from overheard.settings.rooms import parse_rooms
 
 RATE = 8000
 
@@ -85,3 +92,41 @@ def test_recordings_are_calibrated(
     assert "caution = " in out
     assert "of 6 windows recognized" in out
     assert "At most" in out
+
+
+ROOMS = Settings(listen=ListenSettings(rooms=("kitchen=left@pulse:card", "bath=pulse:usb")))
+
+
+def chosen(*arguments: str, settings: Settings = ROOMS) -> str:
+    parser = argparse.ArgumentParser()
+    calibrate.add_parser(parser.add_subparsers())
+    room = calibrate.chosen_room(parser.parse_args(["calibrate", *arguments]), settings)
+    return "" if room is None else f"{room.channel}@{room.input}"
+
+
+def test_a_room_is_calibrated_with_its_own_input() -> None:
+    assert chosen("--room", "kitchen") == "left@pulse:card"
+    assert chosen("--input", "default") == ""
+    assert chosen("--quiet", "a", "--talk", "b", "--music", "c") == ""
+    assert chosen(settings=Settings()) == ""
+    with pytest.raises(SettingsError, match=r"several rooms: kitchen, bath; choose one with --room"):
+        chosen()
+    with pytest.raises(SettingsError, match=r"no room 'attic'; use one of kitchen, bath"):
+        chosen("--room", "attic")
+    with pytest.raises(SettingsError, match=r"no room 'attic'; set listen.rooms"):
+        chosen("--room", "attic", settings=Settings())
+
+
+def test_wrong_plays_of_the_room_count(tmp_path: Path) -> None:
+    settings = dataclasses.replace(ROOMS, data_dir=tmp_path)
+    sink = HistorySink(settings.history_path, "")
+    looks = (Look(5.0, 1.0, 7.0, 5.0, 0.9, 0.1), Look(6.0, 1.0, 9.0, 10.0, 0.9, 0.0, check=True))
+    for start_s, room in enumerate(("kitchen", "bath")):
+        play = Play(Track("a" * 12, "Alpha", "", "", "", "m", 60.0), start_s, start_s + 9.0, 0.0, 7.0, 0.9)
+        sink.handle(PlayStarted(play, room=room), 1e9)
+        sink.handle(PlayEnded(play, looks=looks, room=room), 1e9)
+    sink.close()
+    mark_wrong(settings.history_path, [2])
+    kitchen, bath = parse_rooms(ROOMS.listen.rooms)
+    scores = [calibrate._wrong_scores(settings, room) for room in (None, kitchen, bath)]
+    assert scores == [[2.0], [], [2.0]]

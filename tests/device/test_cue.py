@@ -249,6 +249,16 @@ def test_which_sheet_belongs_to_a_file(music: Path, pack: Path, name: str) -> No
     assert run(music, pack).tracks == 4
 
 
+def test_a_sheet_may_mention_the_file_before_it_was_converted(music: Path, pack: Path) -> None:
+    sheet = (music / "album.cue").read_text()
+    (music / "album.cue").unlink()
+    (music / "other.cue").write_text(sheet.replace("album.flac", "album.wav"))
+    assert run(music, pack).tracks == 3
+    assert run(music, pack).unchanged == 1  # the scan and the worker find the same sheet
+    (music / "other.cue").write_text(f'{sheet}FILE "disc 2.wav" WAVE\nTRACK 04 AUDIO\nINDEX 01 00:00:00\n')
+    assert run(music, pack).tracks == 3
+
+
 def test_a_sheet_for_single_files_divides_none(music: Path, pack: Path) -> None:
     audio_files.write_music(music / "second.flac", 5.0, 2)
     (music / "album.cue").write_text(

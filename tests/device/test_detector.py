@@ -206,7 +206,7 @@ def test_a_damaged_network_is_refused_before_it_is_loaded(copy: Path):
 
 def test_missing_files_and_text_that_is_not_json_are_refused(copy: Path):
     copy.write_text("no JSON")
-    with pytest.raises(ModelError, match="not the sidecar"):
+    with pytest.raises(ModelError, match="not the manifest"):
         MusicDetector(copy)
     copy.with_suffix(".tflite").unlink()
     with pytest.raises(ModelError, match="cannot read"):

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from overheard import cli
-from overheard.commands.history import parse_since, to_cells, to_text
+from overheard.commands.history import to_cells, to_text
+from overheard.commands.when import parse_when
 from overheard.errors import OverheardError
 from overheard.event_json import iso_utc
 from overheard.events import Alternative, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated, Track
@@ -227,11 +228,14 @@ def test_json_and_csv_have_all_columns(path: Path, capsys: pytest.CaptureFixture
         ("yesterday", "2026-03-28T00:00:00+01:00"),
         ("2026-03-01", "2026-03-01T00:00:00+01:00"),
         ("2026-03-29T10:30", "2026-03-29T10:30:00+02:00"),
+        ("11:15", "2026-03-29T11:15:00+02:00"),
+        ("1:30", "2026-03-29T01:30:00+01:00"),  # before the clocks changed
+        ("12:15", "2026-03-28T12:15:00+01:00"),  # yesterday: today's has not come yet
     ],
 )
 def test_since(text: str, expected: str, zone):
     now = datetime.datetime(2026, 3, 29, 12, 0).astimezone()
-    assert parse_since(text, now) == datetime.datetime.fromisoformat(expected).astimezone()
+    assert parse_when(text, now) == datetime.datetime.fromisoformat(expected).astimezone()
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2x", "2026-13-01", "99999999999d"])

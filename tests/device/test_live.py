@@ -24,7 +24,7 @@ from overheard.live.picture import BANDS, COLUMNS_PER_S, MelPicture
 from overheard.live.pictured import PicturedListener
 from overheard.live.protocol import MAX_REQUEST_BYTES, status_json
 from overheard.live.server import MAX_CLIENTS, LiveServer
-from overheard.live.socket_file import SocketTaken
+from overheard.live.socket_file import SocketFile, SocketTaken
 from overheard.settings import Settings
 
 TRACK = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
@@ -250,6 +250,23 @@ def test_the_socket_that_a_crash_left_is_replaced(path: Path) -> None:
         assert client.first("hello", TIMEOUT_S)
     server.close()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "root"])
+def test_what_is_no_socket_is_never_deleted(tmp_path: Path, kind: str) -> None:
+    path = Path("/") if kind == "root" else tmp_path / "precious"
+    (tmp_path / "other").write_text("text")
+    if kind == "file":
+        path.write_text("text")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(tmp_path / "other")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OverheardError, match="is not a socket"):
+        SocketFile(path)
+    assert sorted(tmp_path.iterdir()) == before
+    assert kind in ("root", "folder") or path.read_text() == "text"
 
 
 def test_a_live_socket_is_not_taken_over(server: LiveServer, path: Path) -> None:

@@ -135,6 +135,14 @@ def test_a_narrow_terminal_and_one_that_becomes_narrower_stay_clean(terminal: Te
     assert not any("12345" in row for row in terminal.shown())
 
 
+def test_a_terminal_that_does_not_know_its_width_is_80_wide(terminal: Terminal, view: LiveView):
+    terminal.resize(0)  # as of a serial line, or of a program that opened a pseudo-terminal
+    terminal.screen.width = 80
+    view.publish_status(STATUS)
+    view.draw()
+    assert terminal.shown()[-1].endswith("processor 3.0%  USB Audio")
+
+
 def test_a_message_of_the_log_stands_above_the_panel(terminal: Terminal, view: LiveView):
     handler = logging.StreamHandler(terminal.stream)
     handler.addFilter(view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from fnmatch import fnmatch
 
@@ -37,26 +38,24 @@ def sections(names: str, seed: int = 310, length_s: float = 12.0) -> FloatArray:
     )
 
 
-def make_tracks() -> dict[str, FloatArray]:
+@functools.cache
+def tracks() -> dict[str, FloatArray]:
     jingle = synthesize(320, 6.0).waveform
     shows = {f"show {i}": np.concatenate([jingle, synthesize(321 + i, 40.0).waveform]) for i in (1, 2, 3)}
-    tracks = {f"song {i}": synthesize(300 + i, 60.0).waveform for i in (1, 2, 3)}
+    songs = {f"song {i}": synthesize(300 + i, 60.0).waveform for i in (1, 2, 3)}
     return {
-        **tracks,
+        **songs,
         "loops": sections("AABABCAB"),
         "short edit": sections("ABCABCAB", 311)[: 50 * RATE],
         **shows,
     }
 
 
-TRACKS = make_tracks()
-
-
 @pytest.fixture(scope="module")
 def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
     model, folder = default_model(), tmp_path_factory.mktemp("packs")
     embedder, entries = Embedder(model), []
-    for name, wave in TRACKS.items():
+    for name, wave in tracks().items():
         cells, codes = model.encode_track(fingerprint(embedder, wave))
         entries.append(
             TrackEntry(
@@ -99,7 +98,7 @@ def over(wave: FloatArray, start_s: float, other: FloatArray) -> FloatArray:
 
 
 def song(number: int) -> FloatArray:
-    return TRACKS[f"song {number}"]
+    return tracks()[f"song {number}"]
 
 
 SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
@@ -127,24 +126,27 @@ SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
         lambda: crossfade([song(2), song(2), song(2)], 8.0),
         ["song 2"] * 3,
     ),
-    "a track of repeated sections": (lambda: TRACKS["loops"], ["loops"]),
-    "a track of repeated sections from its seventh second": (lambda: TRACKS["loops"][7 * RATE :], ["loops"]),
-    "a track of repeated sections in noise": (
-        lambda: TRACKS["loops"][7 * RATE :] + noise(89, 0.06),
+    "a track of repeated sections": (lambda: tracks()["loops"], ["loops"]),
+    "a track of repeated sections from its seventh second": (
+        lambda: tracks()["loops"][7 * RATE :],
         ["loops"],
     ),
-    "a track of repeated sections twice": (lambda: join(TRACKS["loops"], TRACKS["loops"]), ["loops"] * 2),
+    "a track of repeated sections in noise": (
+        lambda: tracks()["loops"][7 * RATE :] + noise(89, 0.06),
+        ["loops"],
+    ),
+    "a track of repeated sections twice": (lambda: join(tracks()["loops"], tracks()["loops"]), ["loops"] * 2),
     "a seek forwards": (lambda: join(seconds(song(3), 0, 20), seconds(song(3), 35, 60)), ["song 3"]),
     "a seek backwards": (lambda: join(seconds(song(3), 5, 45), seconds(song(3), 20, 60)), ["song 3"]),
     "a seek back near the end": (lambda: join(seconds(song(3), 5, 59), seconds(song(3), 25, 60)), ["song 3"]),
     "talk over music": (lambda: over(song(2), 20, noise(15, 0.4)), ["song 2"]),
     "a copy that goes on after the end": (lambda: sections("ABCABC", 311), ["short edit"]),
     "shows that share a jingle": (
-        lambda: join(TRACKS["show 2"], TRACKS["show 3"], TRACKS["show 1"]),
+        lambda: join(tracks()["show 2"], tracks()["show 3"], tracks()["show 1"]),
         ["show 2", "show 3", "show 1"],
     ),
     "a song after the jingle of shows": (
-        lambda: join(seconds(TRACKS["show 2"], 0, 6), song(1)),
+        lambda: join(seconds(tracks()["show 2"], 0, 6), song(1)),
         ["show *", "song 1"],
     ),
 }

@@ -355,10 +355,26 @@ def test_merged_packs_contain_each_track_once(data: Path, capsys: pytest.Capture
     assert [track.id for track in merged.tracks] == [one.id, two.id, three.id]
     assert dict(FileHashes(data / "packs" / "all.pack").load()) == {"/3.flac": FileHash(3, 3, "ab" * 16)}
     assert overheard("packs", "merge", "b", "--into", "all") == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert overheard("packs", "merge", "a", "b", "--into", "a") == 0  # into one of them
     assert [track.title for track in open_pack(path).tracks] == ["1", "2", "3"]
     assert len(open_pack(path).layers) == 1
+
+
+def test_two_packs_of_one_name_are_both_used(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = make(data, "a", [entry("1", seed=1)])
+    other = tmp_path / "usb" / "a.pack"
+    other.parent.mkdir()
+    write_pack(other, "a", MODEL.digest, MODEL.spec, [entry("2", seed=2)])
+    for number, names in enumerate((["a", str(other)], [str(other), "a"])):
+        assert overheard("packs", "merge", *names, "--into", f"all{number}") == 0
+        titles = [track.title for track in open_pack(data / "packs" / f"all{number}.pack").tracks]
+        assert sorted(titles) == ["1", "2"]
+    capsys.readouterr()
+    assert overheard("packs", "browse", "--pack", "a", str(other), str(own)) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3  # with the heading
 
 
 def test_packs_of_different_models_or_lengths_are_not_merged(

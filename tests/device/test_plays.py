@@ -70,6 +70,28 @@ def test_two_matches_that_disagree_do_not_start_a_play(second: Match):
     assert tracker.update(second, 1, 6) == []
 
 
+@pytest.mark.parametrize(
+    ("begin_s", "score"),
+    [
+        (-30.8, 4.5),  # similar music fits a little earlier or later; a recording keeps its alignment
+        (-30.0, 3.5),  # agrees, but is not accepted
+        (-80.0, 4.5),
+    ],
+)
+def test_a_match_is_not_confirmed_if_the_one_just_before_it_says_otherwise(begin_s: float, score: float):
+    tracker = PlayTracker()
+    events = feed(tracker, [*run_of(A, 5, 10, -30, score=3.5), match(A, 11, begin_s, score)])
+    assert kinds(events + tracker.update(match(A, 12, -30), 7, 12)) == []
+    assert kinds(tracker.update(match(A, 13, -30), 8, 13)) == ["PlayStarted"]
+
+
+def test_a_match_is_not_confirmed_by_one_since_which_other_tracks_matched():
+    others = [match(B, end, -10 * end, score=4.5) for end in range(6, 11)]
+    tracker = PlayTracker()
+    assert kinds(feed(tracker, [match(A, 5, -30), *others, match(A, 11, -30), match(A, 12, -30)])) == []
+    assert kinds(feed(tracker, run_of(A, 13, 15, -30), end_s=13.0)) == ["PlayStarted"]
+
+
 def test_two_matches_far_apart_in_time_do_not_start_a_play():
     events = feed(PlayTracker(), [match(A, 5, -30), *[None] * 11, match(A, 17, -30)])
     assert kinds(events) == ["MusicUnknown"]

@@ -26,6 +26,8 @@ from overheard.commands import privacy
 from overheard.demo.synth import synthesize, write_wav
 from overheard.service.open_files import is_listen, open_files
 from overheard.settings import Settings, load
+from overheard.sinks.disk_queue import DiskQueue
+from overheard.sinks.outbox import queue_path
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 180.0  # for a busy machine; nothing waits for it to pass
@@ -82,9 +84,11 @@ def test_privacy_shows_what_is_written_and_how_long_it_is_kept(
     (tmp_path / "packs").mkdir()
     (tmp_path / "packs" / "music.pack").write_bytes(b"x" * 1000)
     (tmp_path / "stray.wav").write_bytes(b"RIFF")
+    DiskQueue(queue_path(tmp_path, "webhook")).close()
     found = {part["what"]: part for part in privacy.written(settings)}
     assert found["history of plays"]["kept"] == "30 days (history.keep_days)"
     assert found["packs"]["bytes"] == 1000
+    assert found["queues of sinks"]["files"] == 1
     assert found["other files"]["audio_files"] == 1
     assert main(["--data-dir", str(tmp_path), "privacy"]) == 0
     shown = capsys.readouterr().out
@@ -102,6 +106,8 @@ def test_privacy_shows_what_is_sent(tmp_path: Path, capsys: pytest.CaptureFixtur
     sent = json.loads(capsys.readouterr().out)["sent"]
     assert [row["to"] for row in sent][:2] == ["example.org", "0.0.0.0:8377"]
     assert "packs update" in sent[2]["what"]
+    assert main(["--config", str(config), "--data-dir", str(tmp_path), "privacy"]) == 0
+    assert "\n  POST of JSON to a URL: example.org (sinks.webhook.enabled)\n" in capsys.readouterr().out
 
 
 def test_an_empty_installation_has_nothing_to_show(tmp_path: Path):
@@ -255,7 +261,7 @@ def test_pause_and_resume_reach_a_running_listen_and_privacy_shows_it(
 def test_a_pause_has_a_length_that_makes_sense(text: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["pause", f"--for={text}"])
-    assert "must be like 45s, 30m, 2h or 1d" in capsys.readouterr().err
+    assert "must be a time such as 45s, 30m, 2h or 1d" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("word", ["pause", "resume"])

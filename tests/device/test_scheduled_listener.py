@@ -133,7 +133,7 @@ def test_known_music_that_the_detector_does_not_hear_is_found(
 ) -> None:
     listener = Listener(lambda: recognizer._engine, detector=Ear(), schedule=Schedule())
     events = hear(listener, noisy(songs[1]))
-    assert min(at_s for at_s, event in events if isinstance(event, PlayStarted)) < 10
+    assert min(at_s for at_s, event in events if isinstance(event, PlayStarted)) < 5
     (end,) = ended(events)
     assert end.play.end_s - end.play.start_s > 50
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from overheard.fingerprint.hubness import cells_of, pack_cells, penalties_of
 from overheard.fingerprint.neighbourhood import Neighbourhood
 from overheard.fingerprint.quantizer import LENGTH_POWER, Quantizer
 from overheard.fingerprint.spec import SPEC
+from overheard.recognize.matching.match import Matcher
+from overheard.recognize.matching.scoring import Scoring
 
 DIM, N_CELLS = 8, 16
 LENGTHS = ((1, 2, 5), (4, 1), (3,))  # segments of each pack's tracks
@@ -180,3 +184,33 @@ def test_the_short_list_keeps_the_most_similar_of_the_probed_cells(
         found.append(np.isin(probed[np.argsort(-row[probed])[:5]], segments))
     assert np.mean(found) >= 0.95
     assert np.mean(found, axis=0)[0] >= 0.98
+
+
+def test_a_catalogue_that_was_replaced_is_freed_at_once(
+    quantizer: Quantizer, entries: list[list[TrackEntry]], tmp_path: Path
+) -> None:
+    """Packs and unknown music change all the time; in a cycle, each catalogue would stay for hours."""
+    gc.collect()
+    gc.disable()
+    try:
+        index = catalogue(quantizer, entries, tmp_path)
+        matcher = Matcher(index, SPEC, Scoring())
+        index.candidates(unit(np.random.default_rng(3), 2))
+        alive = weakref.ref(index)
+        del index, matcher
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_catalogues_of_a_model_share_its_impostors(
+    quantizer: Quantizer, entries: list[list[TrackEntry]], tmp_path: Path
+) -> None:
+    """They are 4 MB of the shipped model."""
+    first = catalogue(quantizer, entries, tmp_path)
+    cells, codes = quantizer.encode(unit(np.random.default_rng(2), 40))
+    cohort = Cohort(pack_cells(cells, np.full(40, 0.5, np.float32), N_CELLS), codes)
+    others = [Catalogue(first.packs[:1], quantizer, cohort) for _ in range(2)]
+    assert others[0]._impostors is others[1]._impostors
+    assert others[0]._impostors is not first._impostors
+    assert others[0]._cached_vectors.shape == (sum(LENGTHS[0]), DIM)

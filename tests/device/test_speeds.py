@@ -169,6 +169,27 @@ def test_the_speed_of_the_last_track_is_tried_first(recognizer: Recognizer, song
     assert plays[2].start_s - begins_s[2] < 13
 
 
+def test_a_track_at_its_own_speed_starts_soon_after_one_at_another(
+    recognizer: Recognizer, songs: list[FloatArray]
+) -> None:
+    first, second = at_speed(songs[0], 0.95, 20), at_speed(songs[1], 1.0, 0, 15)
+    evening, listener = np.concatenate([first, second]), recognizer.listener()
+    began_s = len(first) / RATE
+    events = [
+        (start / RATE - began_s, event)
+        for start in range(0, len(evening), BLOCK)
+        for event in listener.process(evening[start : start + BLOCK])
+    ]
+    started = [(at_s, event.play) for at_s, event in events if isinstance(event, PlayStarted)]
+    assert [play.track.title for _, play in started] == ["0", "1"]
+    assert started[1][0] < 5
+    assert started[1][1].position_s(began_s) == pytest.approx(0.0, abs=0.4)
+    assert started[1][1].speed == 1.0
+    (end,) = [event.play for _, event in events if isinstance(event, PlayEnded)]
+    assert end.end_s == pytest.approx(began_s, abs=1.0)
+    assert end.speed == pytest.approx(0.95, abs=0.006)
+
+
 def test_a_play_at_another_speed_survives_a_pause(recognizer: Recognizer, songs: list[FloatArray]) -> None:
     music = at_speed(songs[0], 1.04)
     half, end = 25 * RATE, 38 * RATE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import stat
 from pathlib import Path
 
@@ -26,8 +27,12 @@ from overheard.settings import Settings
 pytestmark = pytest.mark.slow
 
 RATE = 8000
-SONGS = {number: synthesize(400 + number, 60.0).waveform for number in range(4)}
 KNOWN = 0
+
+
+@functools.cache
+def song(number: int) -> FloatArray:
+    return synthesize(400 + number, 60.0).waveform
 
 
 def noisy(wave: FloatArray, seed: int) -> FloatArray:
@@ -49,7 +54,7 @@ def store(tmp_path: Path) -> UnknownStore:
 @pytest.fixture
 def recognizer(tmp_path: Path, store: UnknownStore) -> Recognizer:
     model = default_model()
-    cells, codes = model.encode_track(fingerprint(Embedder(model), SONGS[KNOWN]))
+    cells, codes = model.encode_track(fingerprint(Embedder(model), song(KNOWN)))
     entry = TrackEntry(title="known", path="k", duration_s=60.0, packed_cells=cells, codes=codes)
     write_pack(tmp_path / "music.pack", "music", model.digest, model.spec, [entry])
     found = Recognizer(model, [open_pack(tmp_path / "music.pack", model.digest)])
@@ -70,11 +75,11 @@ def unknown(events: list[Event]) -> list[tuple[int | None, int]]:
 
 
 def test_unknown_music_that_returns_has_the_same_id(recognizer: Recognizer, store: UnknownStore) -> None:
-    evening = [SONGS[1], silence(20), SONGS[2], silence(20), noisy(SONGS[1], 3), silence(20), SONGS[KNOWN]]
+    evening = [song(1), silence(20), song(2), silence(20), noisy(song(1), 3), silence(20), song(KNOWN)]
     events = listen(recognizer, *evening)
     assert unknown(events) == [(1, 1), (2, 1), (1, 2)]
     assert [event.play.track.title for event in events if isinstance(event, PlayEnded)] == ["known"]
-    later = listen(recognizer, noisy(SONGS[2][7 * RATE :], 4), silence(20), SONGS[3])  # from its middle
+    later = listen(recognizer, noisy(song(2)[7 * RATE :], 4), silence(20), song(3))  # from its middle
     assert unknown(later) == [(2, 2), (3, 1)]
     first = next(event.first_heard for event in later if isinstance(event, MusicUnknown))
     assert [(piece.unknown_id, piece.times, piece.first_heard == first) for piece in store.pieces()] == [
@@ -87,7 +92,7 @@ def test_unknown_music_that_returns_has_the_same_id(recognizer: Recognizer, stor
 def test_only_fingerprints_are_stored_and_only_the_user_can_read_them(
     recognizer: Recognizer, store: UnknownStore
 ) -> None:
-    listen(recognizer, SONGS[1])
+    listen(recognizer, song(1))
     files = sorted(path for path in store.path.parent.iterdir())
     assert [path.name for path in files] == ["unknown.json", "unknown.pack"]
     assert sum(path.stat().st_size for path in files) < 10_000  # a minute of audio takes 960 kB
@@ -96,14 +101,14 @@ def test_only_fingerprints_are_stored_and_only_the_user_can_read_them(
 
 
 def test_a_recording_leaves_nothing(recognizer: Recognizer, store: UnknownStore) -> None:
-    assert recognizer.identify(SONGS[1]).verdict == "unknown"
+    assert recognizer.identify(song(1)).verdict == "unknown"
     assert not store.path.parent.exists()
 
 
 def test_the_store_is_bounded_and_ids_are_never_used_again(tmp_path: Path) -> None:
     model = default_model()
     store = UnknownStore(tmp_path / "u" / "unknown.pack", model, max_pieces=2)
-    rows = fingerprint(Embedder(model), SONGS[1])[:10]
+    rows = fingerprint(Embedder(model), song(1))[:10]
     for number in range(4):
         piece = Unknown(store.new_id(), 1 + (number == 0), 100.0 + number, 100.0 + number)
         store.put(piece, rows)
@@ -114,10 +119,10 @@ def test_the_store_is_bounded_and_ids_are_never_used_again(tmp_path: Path) -> No
 
 
 def test_a_damaged_store_is_replaced(recognizer: Recognizer, store: UnknownStore) -> None:
-    listen(recognizer, SONGS[1])
+    listen(recognizer, song(1))
     store.path.write_bytes(b"damaged")
-    assert unknown(listen(recognizer, SONGS[1])) == [(2, 1)]
-    assert unknown(listen(recognizer, SONGS[1])) == [(2, 2)]
+    assert unknown(listen(recognizer, song(1))) == [(2, 1)]
+    assert unknown(listen(recognizer, song(1))) == [(2, 2)]
 
 
 @pytest.fixture
@@ -139,7 +144,7 @@ def hear(recognizer: Recognizer, data_dir: Path, *parts: FloatArray) -> list[Eve
 def test_unknown_music_is_named_and_recognized_from_then_on(
     recognizer: Recognizer, store: UnknownStore, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hear(recognizer, data_dir, SONGS[1], silence(20), SONGS[1], silence(20), SONGS[2])
+    hear(recognizer, data_dir, song(1), silence(20), song(1), silence(20), song(2))
     assert read_plays(data_dir / "history.sqlite") == ([], 0)
     assert cli.main(["history", "unknown"]) == 0
     assert "heard 2 times, first on 14 November 2023" in capsys.readouterr().out
@@ -150,7 +155,7 @@ def test_unknown_music_is_named_and_recognized_from_then_on(
     assert [piece.unknown_id for piece in store.pieces()] == [2]
     pack = open_pack(Settings(data_dir).packs_dir / f"{LABELLED}.pack", recognizer.model.digest)
     recognizer.search([*recognizer.packs, pack])
-    ended = [event.play for event in hear(recognizer, data_dir, SONGS[1]) if isinstance(event, PlayEnded)]
+    ended = [event.play for event in hear(recognizer, data_dir, song(1)) if isinstance(event, PlayEnded)]
     assert [(play.track.name, play.track.id) for play in ended] == [("Ann - Alpha", rows[0].track_id)]
     assert cli.main(["history", "name", "9", "Ann - Beta"]) == 2
     assert "no unknown music has the id 9" in capsys.readouterr().err
@@ -159,7 +164,7 @@ def test_unknown_music_is_named_and_recognized_from_then_on(
 def test_forgetting_the_history_forgets_unknown_music(
     recognizer: Recognizer, store: UnknownStore, data_dir: Path
 ) -> None:
-    hear(recognizer, data_dir, SONGS[1])
+    hear(recognizer, data_dir, song(1))
     assert cli.main(["history", "forget", "--since", "2100-01-01"]) == 0
     assert len(store.pieces()) == 1
     assert cli.main(["history", "forget", "--since", "1h"]) == 0
@@ -169,7 +174,7 @@ def test_forgetting_the_history_forgets_unknown_music(
 def test_a_wrong_play_is_kept_but_not_listed(
     recognizer: Recognizer, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hear(recognizer, data_dir, SONGS[KNOWN])
+    hear(recognizer, data_dir, song(KNOWN))
     assert cli.main(["history", "wrong", "1"]) == 0
     assert cli.main(["history"]) == 0
     assert "no plays" in capsys.readouterr().out

@@ -221,7 +221,7 @@ def test_the_reason_is_clear(settings: Settings, server: Server) -> None:
         return refused(settings)
 
     assert "takes too long to answer" in with_answer("latest", slow_headers)
-    assert "comes too slowly" in with_answer("files", slow_body)
+    assert "arrives too slowly" in with_answer("files", slow_body)
     assert "is larger than 1024 bytes" in with_answer("latest", endless)
     assert "its SHA-256 is not that of the index" in with_answer("files", flipped)
     assert "is not signed with the key that you trust" in with_answer(r"index.2.json$", flipped)

@@ -176,7 +176,7 @@ def test_without_dask_the_error_is_one_line_with_the_command(
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert build(music, tmp_path / "x.pack", "--executor", "dask://127.0.0.1:8786") == 2
     err = capsys.readouterr().err
-    assert err == "overheard-export: Dask is not installed; pip install 'overheard[dask]'\n"
+    assert err == "overheard-export: Dask is not installed; in a clone of overheard: pip install '.[dask]'\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,26 +1,24 @@
-"""Load mutated models for some seconds of processor time, and print what happened as JSON.
+"""Load mutated models, and print what happened to each as a line of JSON.
 
-test_fuzz_models.py runs it. A number always gives the same mutation, so that a failure can be repeated with
-``mutated_models.py 1 NUMBER``.
+    mutated_models.py FIRST [--seconds S | --count N]
+
+A number always gives the same mutation, so that ``mutated_models.py NUMBER --count 1`` repeats a failure.
 """
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import io
 import json
 import random
-import sys
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mutated_packs import BOMBS, HOSTILE, flipped, peak_memory_mb, replace_somewhere
+from attempts import ACCEPTED, refusal, repeat
+from mutated_packs import BOMBS, HOSTILE, flipped, replace_somewhere
 
 from overheard.errors import ModelError
 from overheard.fingerprint import runtime
@@ -164,38 +162,25 @@ def only(network: bytes) -> None:
     runtime.Network.__init__ = checked  # type: ignore[method-assign]
 
 
-@dataclasses.dataclass
-class Counts:
-    tried: int = 0
-    loaded: int = 0
-    slowest_s: float = 0.0
-
-
 def main() -> None:
-    """Load models until the time is over."""
-    seconds, first = float(sys.argv[1]), int(sys.argv[2])
-    counts, reasons = Counts(), Counter[str]()
+    """Load and use one mutation after the other."""
     with tempfile.TemporaryDirectory() as name:
         path, files = Path(name) / "m.json", shipped()
         only(files[".tflite"])
-        mutate, end = Mutator(files), time.process_time() + seconds
-        while time.process_time() < end:
-            for suffix, content in mutate(first + counts.tried).items():
+        mutate = Mutator(files)
+
+        def prepare(number: int) -> None:
+            for suffix, content in mutate(number).items():
                 path.with_suffix(suffix).write_bytes(content)
-            start = time.process_time()
+
+        def attempt() -> str:
             try:
                 use(load_model(path))
-                counts.loaded += 1
             except ModelError as error:
-                if "\n" in one_line(str(error)):
-                    raise ValueError(f"mutation {first + counts.tried}: more than one line") from error
-                reasons[error.problem.replace(name, "")[:40]] += 1
-            except Exception:
-                print(f"mutation {first + counts.tried}", file=sys.stderr)
-                raise
-            counts.slowest_s = max(counts.slowest_s, time.process_time() - start)
-            counts.tried += 1
-    print(json.dumps({**dataclasses.asdict(counts), "peak_mb": peak_memory_mb(), "reasons": reasons}))
+                return refusal(str(error))
+            return ACCEPTED
+
+        repeat(prepare, attempt)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Open mutated packs for some seconds of processor time, and print what happened as JSON.
+"""Open mutated packs, and print what happened to each as a line of JSON.
 
-test_fuzz_packs.py runs it. A number always gives the same mutation, so that a failure can be repeated with
-``mutated_packs.py 1 NUMBER``.
+    mutated_packs.py FIRST [--seconds S | --count N]
+
+A number always gives the same mutation, so that ``mutated_packs.py NUMBER --count 1`` repeats a failure.
 """
 
 from __future__ import annotations
@@ -11,17 +12,14 @@ import hashlib
 import io
 import json
 import random
-import re
-import resource
-import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attempts import ACCEPTED, refusal, repeat
 
 from overheard.catalogue import pack_format
 from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
@@ -173,37 +171,22 @@ def replace_somewhere(values: Any, rng: random.Random) -> None:
 
 
 def main() -> None:
-    """Open packs until the time is over."""
-    seconds, first = float(sys.argv[1]), int(sys.argv[2])
+    """Do with each mutation what `listen` and `packs` do with a pack."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "music.pack"
         mutate = Mutator(valid_pack(path))
-        number, opened, slowest_s, end = first, 0, 0.0, time.process_time() + seconds
-        while time.process_time() < end:
-            path.write_bytes(mutate(number))
-            start = time.process_time()
+
+        def attempt() -> str:
             try:
                 [track.to_track("music") for track in open_pack(path).tracks]
-                opened += 1
             except PackError as error:
-                if "\n" in str(error):
-                    raise ValueError(f"mutation {number}: more than one line: {error}") from error
-            except Exception:
-                print(f"mutation {number}", file=sys.stderr)
-                raise
-            slowest_s = max(slowest_s, time.process_time() - start)
-            print("\n".join(to_table([describe(path, None)])), file=io.StringIO())
-            number += 1
-    peak_mb = peak_memory_mb()
-    print(json.dumps({"tried": number - first, "opened": opened, "slowest_s": slowest_s, "peak_mb": peak_mb}))
+                return refusal(str(error))
+            else:
+                return ACCEPTED
+            finally:
+                print("\n".join(to_table([describe(path, None)])), file=io.StringIO())
 
-
-def peak_memory_mb() -> float:
-    """Return this program's peak; `ru_maxrss` would include that of the process that started it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        repeat(lambda number: path.write_bytes(mutate(number)), attempt)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import contextlib
 import io
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,67 +18,27 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from attempts import MAX_MB
+from calls import (
+    LONG,
+    Ended,
+    argument_lists,
+    argument_lists_of_processes,
+    call,
+    configurations,
+    environments,
+    fault,
+    fill,
+    model_settings,
+)
 from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from overheard import cli
-from overheard.settings import Settings, fields
 
 SECONDS = float(os.environ.get("OVERHEARD_FUZZ_SECONDS", "0"))
-SUITE_SECONDS = 15.0  # without the variable
+SUITE_SECONDS = 10.0  # without the variable
 LIMIT_S = 20.0  # of one run, on a busy machine
-WALL_LIMIT_S = 120.0  # of a process and its workers, which import NumPy and SciPy, on a very busy machine
-CPU_LIMIT_S = 10.0
-MAX_MB = 300
-LONG = "x" * 5000
-NAMES = [name for name, _, _ in fields(Settings())]
-STRANGE = (
-    *("", " ", "-", "--", "~nosuchuser", "~nosuchuser/x", LONG, "é" * 150, "1" + "0" * 23, "9" * 5000, "-1"),
-    *("1e400", "nan", "0", "yesterday", "9999-12-31", "0001-01-01", "\x1b[2J", "a\nb", "\u202e", "\udcff"),
-    *("fifo", "folder", "config.toml", "words.mp3", "folder/words.mp3/x", ".", "=1", "%s", "{0}", "starter"),
-)
-OPTIONS = (
-    *("--json", "--csv", "--limit", "--since", "--pack", "--jobs", "--compact", "--defaults", "--path"),
-    *("--config", "--data-dir", "--verbose", "-v", "-h", "--help", "--version", "list", "remove", "--x"),
-)
-# The others take long, need devices, or read audio. Some of them run in processes of their own, below; here
-# they get what they refuse.
-ENVIRONMENT = ("HOME", "OVERHEARD_CONFIG", "OVERHEARD_DATA_DIR", "COLUMNS", "LANG", "TERM")
-COMMANDS = ("config", "history")
-OWN_PROCESS = ("packs", "index", "identify")
-REFUSED = (["demo", "--seed", "-1"], ["listen", "--inputs"], ["doctor", "x"], ["devices", "x"])
-EXPECTED = ("overheard: ", "usage: ", " ", "note: ", "1 file could not", "2 files could not")
-
-# No absolute path: what a run writes or removes must be in the folder of the test.
-words = st.sampled_from(STRANGE) | st.text(
-    st.characters(exclude_characters="\0/~", exclude_categories=["Cs"]), max_size=20
-)
-arguments = st.lists(st.sampled_from(OPTIONS) | words, max_size=5)
-argument_lists = st.one_of(
-    st.builds(lambda name, rest: [name, *rest], st.sampled_from(COMMANDS), arguments),
-    st.builds(
-        lambda first, name, rest: [*first, name, *rest], arguments, st.sampled_from(COMMANDS), arguments
-    ),
-    st.builds(lambda first, last: [*first, *last], st.sampled_from(REFUSED), arguments),
-)
-environments = st.fixed_dictionaries(
-    {},
-    optional=dict.fromkeys(ENVIRONMENT, words),
-)
-values = st.one_of(
-    st.sampled_from(
-        ("1", "-1", "nan", "-inf", "1e400", "true", "[]", '["a"]', '["\\u0000"]', "1979-05-27", "{}", '"~x"')
-    ),
-    st.sampled_from(("9" * 5000, "0x" + "f" * 5000, "[" * 30_000, "[" * 300 + "]" * 300, f'"{LONG}"')),
-    st.integers().map(str),
-    st.text(max_size=10),
-)
-lines = st.builds(lambda name, value: f"{name} = {value}", st.sampled_from(NAMES) | words, values)
-configurations = st.one_of(
-    st.just(b""),
-    st.binary(max_size=50),
-    st.lists(lines, max_size=3).map(lambda rows: "\n".join(rows).encode(errors="replace")),
-)
+CPU_LIMIT_S = 10.0  # of a process and its workers, which import NumPy and SciPy
 
 
 class TooSlowError(BaseException):
@@ -100,8 +59,8 @@ def time_limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run(argv: Sequence[str]) -> tuple[int, str, str]:
-    """Run the command line in this process; return its exit code and its output."""
+def run(argv: Sequence[str]) -> Ended:
+    """Run the command line in this process."""
     out, err = io.StringIO(), io.StringIO()
     with (
         Path(os.devnull).open(encoding="utf-8") as nothing,
@@ -115,29 +74,9 @@ def run(argv: Sequence[str]) -> tuple[int, str, str]:
             code = cli.main(argv)
         except SystemExit as error:
             code = int(error.code or 0)
-    return code, out.getvalue(), err.getvalue()
+    return Ended(code, out.getvalue(), err.getvalue(), 0.0, 0.0)
 
 
-def fill(folder: Path, configuration: bytes) -> None:
-    """Create what the arguments name: a file that is no audio, a folder, a named pipe, the configuration."""
-    (folder / "words.mp3").write_text("no audio")
-    (folder / "folder").mkdir()
-    os.mkfifo(folder / "fifo")
-    for name in ("config.toml", "default/overheard/config.toml"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(configuration)
-
-
-argument_lists_of_processes = st.builds(
-    lambda name, rest: [name, *rest], st.sampled_from(OWN_PROCESS), arguments
-)
-model_settings = st.sampled_from(
-    [
-        *(f'model = "{name}"' for name in ("fifo", "folder", "words.mp3", "missing.json", "~nosuchuser/x")),
-        *('packs = ["fifo"]', 'data_dir = "fifo"', 'data_dir = "folder"', "[index]\njobs = 2"),
-    ]
-)
 deadline = time.monotonic()
 
 
@@ -178,45 +117,8 @@ def test_any_call_succeeds_or_says_why(argv: list[str], env: dict[str, str], con
         patch.setenv("XDG_CONFIG_HOME", str(folder / "default"))
         for variable, value in env.items():
             patch.setenv(variable, value)
-        code, out, err = run(argv)
-    check(argv, code, out, err)
-
-
-# Does what `overheard` does, and writes the peak of its memory into a file.
-PROGRAM = """
-import re, sys
-from overheard import cli
-try:
-    code = cli.main()
-finally:
-    with open("/proc/self/status") as status, open("../peak", "w") as file:
-        file.write(re.search(r"VmHWM:\\s*(\\d+) kB", status.read())[1])
-sys.exit(code)
-"""
-
-
-def run_process(argv: Sequence[str], folder: Path, env: dict[str, str]) -> tuple[int, str, str]:
-    """Run the command line in a process group of its own; return its exit code and its output."""
-    before = os.times()
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *argv],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=WALL_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        pytest.fail(f"{argv} takes more than {WALL_LIMIT_S} s")
-    after = os.times()
-    used_s = after.children_user + after.children_system - before.children_user - before.children_system
-    assert used_s < CPU_LIMIT_S
-    return process.returncode, out.decode(errors="surrogateescape"), err.decode(errors="surrogateescape")
+        ended = run(argv)
+    assert not fault(argv, ended)
 
 
 @settings(
@@ -240,25 +142,7 @@ def test_commands_that_read_audio_or_packs_succeed_or_say_why(
 ) -> None:
     if time.monotonic() > deadline + (SECONDS or SUITE_SECONDS):
         return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "work"  # ".." leads nowhere else
-        folder.mkdir()
-        fill(folder, configuration)
-        own = dict.fromkeys(("XDG_DATA_HOME", "HOME"), str(folder))
-        own["XDG_CONFIG_HOME"] = str(folder / "default")
-        base = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        code, out, err = run_process(argv, folder, base | own | env)
-        peak_mb = int((folder.parent / "peak").read_text()) / 1024
-    assert peak_mb < MAX_MB
-    check(argv, code, out, err)
-
-
-def check(argv: Sequence[str], code: int, out: str, err: str) -> None:
-    """Check the exit code, and that each line of the output is safe and of a known form."""
-    assert code in (0, 1, 2)
-    assert code != 2 or err or '"error"' in out, "an error without a message"
-    messages = err.rstrip("\n").split("\n") if err else []
-    for line in messages:
-        assert line.startswith(EXPECTED), err
-    printed = [] if any(word.startswith("--p") for word in argv) else out.split("\n")  # --path: as it is
-    assert all(line.isprintable() for line in [*printed, *messages])
+    ended = call(argv, env, configuration)
+    assert not fault(argv, ended)
+    assert ended.cpu_s < CPU_LIMIT_S
+    assert ended.peak_mb < MAX_MB

@@ -55,7 +55,7 @@ def test_others_see_and_pause_a_running_listen(tmp_path: Path) -> None:
 
     second = overheard(data, *listening)
     assert second.stderr is not None
-    assert any("do not see this one" in second.stderr.readline() for _ in range(20))
+    assert any("do not see this process" in second.stderr.readline() for _ in range(20))
     second.send_signal(signal.SIGTERM)
     second.communicate(timeout=TIMEOUT_S)
     assert second.returncode == 0

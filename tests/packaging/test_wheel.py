@@ -174,4 +174,4 @@ def test_training_programs_without_tensorflow(programs: Path, program: str, comm
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{program}: ")
-    assert "overheard[train]" in line
+    assert "'.[train]'" in line

@@ -19,7 +19,7 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("device", "train")),
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
-ENDLESS = ("--steps", 1_000_000)
+ENDLESS = ("--steps", 1_000_000, "--pairs", 24)  # small batches: most of the time is the start
 
 
 def start(corpus: Path, checkpoint: Path, *arguments: object) -> subprocess.Popen[str]:

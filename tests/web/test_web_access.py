@@ -203,7 +203,7 @@ def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:
         load_token(tmp_path)
     assert load_token(tmp_path, renew=True)[1]
     (tmp_path / "web-token").write_text("short")
-    with pytest.raises(OverheardError, match="not a token"):
+    with pytest.raises(OverheardError, match="contains no token"):
         load_token(tmp_path)
 
 

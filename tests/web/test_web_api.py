@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +169,22 @@ def test_search_finds_words_in_any_case_and_nothing_else(
     assert [play["track"]["title"] for play in found] == titles
 
 
+def test_plays_are_counted(web: WebServer) -> None:
+    now = time.time()
+    other = dataclasses.replace(TRACK, id="b" * 12, title="Beta")
+    write_history(web.data_dir, [(TRACK, now - 300), (other, now - 200), (TRACK, now - 100)], [(1, now - 50)])
+    top = web.get("/api/v1/top").json["top"]
+    assert [(one["artist"], one["title"], one["plays"], one["heard_s"]) for one in top] == [
+        ("Ann", "Alpha", 2, 120.0),
+        ("Ann", "Beta", 1, 60.0),
+    ]
+    (artist,) = web.get("/api/v1/top?by=artists&limit=1").json["top"]
+    assert (artist["artist"], artist["title"], artist["plays"]) == ("Ann", "", 3)
+    since = iso_utc(now - 130)
+    assert [one["title"] for one in web.get(f"/api/v1/top?since={since}").json["top"]] == ["Alpha"]
+    assert web.get("/api/v1/top?by=rooms").status == 400
+
+
 def test_plays_of_a_day_include_one_that_began_before_it(web: WebServer) -> None:
     write_history(web.data_dir, [(TRACK, BASE), (OTHER, BASE + 1000)])
 
@@ -227,6 +245,78 @@ def test_a_damaged_history_is_an_error_and_the_server_goes_on(web: WebServer) ->
     assert "damaged" in answer.problem
     (web.data_dir / "history.sqlite").unlink()
     assert web.get("/api/v1/plays").status == 200
+
+
+@pytest.mark.parametrize("kind", ["newer", "locked"])
+def test_a_history_that_cannot_be_used_is_an_error_that_says_what_helps(web: WebServer, kind: str) -> None:
+    write_history(web.data_dir, [(TRACK, BASE)])
+    path = web.data_dir / "history.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        if kind == "newer":
+            db.execute("PRAGMA user_version = 99")
+        else:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("BEGIN EXCLUSIVE")
+        for method, address, body in (
+            ("GET", "/api/v1/plays", None),
+            ("GET", "/api/v1/top", None),
+            ("PATCH", "/api/v1/plays/1", {"wrong": True}),
+            ("DELETE", "/api/v1/plays/1", None),
+        ):
+            answer = web.ask(method, address, body)
+            if answer.status == 200:  # readers of a write-ahead log need not wait for a lock
+                assert (kind, method) == ("locked", "GET")
+                continue
+            assert answer.status == 503
+            remedy = "update overheard" if kind == "newer" else "close the program that has it open"
+            assert remedy in answer.json["error"]["remedy"]
+        assert web.get("/").status == 200
+        db.execute("PRAGMA user_version = 3" if kind == "newer" else "ROLLBACK")
+    assert ids(web) == [1]
+    assert web.ask("PATCH", "/api/v1/plays/1", {"wrong": True}).status == 200
+
+
+def test_settings_that_become_invalid_while_the_page_runs_are_an_error_until_they_are_valid(
+    web: WebServer,
+) -> None:
+    file = web.data_dir / "config.toml"
+    for text in ("[gate\n", "[gate]\nclose_db = 'loud'\n", "\0"):
+        file.write_text(text)
+        for method, address in (("GET", "settings"), ("PATCH", "settings/gate.open_db")):
+            answer = web.ask(method, f"/api/v1/{address}", {"value": -50} if method == "PATCH" else None)
+            assert (answer.status, str(file) in answer.problem) == (409, True)
+        assert file.read_text() == text
+        assert web.get("/api/v1/plays").status == 200
+    file.write_text("[gate]\nopen_db = -51\n")
+    settings = {one["name"]: one["value"] for one in web.get("/api/v1/settings").json["settings"]}
+    assert settings["gate.open_db"] == -51
+    file.write_text("")
+
+
+def test_a_history_of_10000_plays_comes_in_pages_of_bounded_size(web: WebServer) -> None:
+    write_history(web.data_dir, [(TRACK, BASE)])
+    evidence = f'{{"looks": {[[1.0] * 7] * 24}}}'
+    with contextlib.closing(sqlite3.connect(web.data_dir / "history.sqlite")) as db, db:
+        db.execute("UPDATE plays SET evidence = ?", (evidence,))
+        names = "track_id, title, artist, album, pack, path, offset_s, score, confidence, source, evidence"
+        db.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) "  # noqa: S608
+            f"INSERT INTO plays ({names}, started_at, ended_at) SELECT {names}, "
+            "strftime('%Y-%m-%dT%H:%M:%f', started_at, '-' || i || ' minutes') || 'Z', "
+            "strftime('%Y-%m-%dT%H:%M:%f', ended_at, '-' || i || ' minutes') || 'Z' FROM plays, n"
+        )
+    assert len(ids(web)) == 50
+    seen: list[int] = []
+    following = ""
+    while following is not None:
+        answer = web.get(f"/api/v1/plays?limit=500{following and f'&before={following}'}")
+        assert len(answer.body) < 500 * 1000
+        seen += [play["id"] for play in answer.json["plays"]]
+        following = answer.json["next"]
+    assert len(seen) == len(set(seen)) == 10_000
+    assert ids(web, "?q=nothing+like+it") == []
+    (top,) = web.get("/api/v1/top").json["top"]
+    assert (top["plays"], top["heard_s"]) == (10_000, 600_000.0)
 
 
 def test_packs_are_listed_and_switched(web: WebServer) -> None:
@@ -336,6 +426,10 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
         ("GET", "/api/v1/plays?colour=red", None, 400),
         ("GET", "/api/v1/plays?before=x", None, 400),
         ("GET", "/api/v1/plays?since=yesterday", None, 400),
+        ("GET", "/api/v1/plays?since=2026-11-28T21:14:03Z%0A", None, 400),
+        ("GET", "/api/v1/plays?since=2026-11-28T21:14:0%D9%A3Z", None, 400),
+        ("GET", "/api/v1/plays?before=2026-11-28T21:14:03Z~1%0A", None, 400),
+        ("GET", "/api/v1/covers/a%0A", None, 400),
         ("GET", "/api/v1/plays?q=%00", None, 400),
         ("GET", "/api/v1/plays/99999999999999999999", None, 400),
         ("GET", "/api/v1/plays/-1", None, 400),

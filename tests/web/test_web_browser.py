@@ -165,6 +165,19 @@ def test_search_finds_plays(page: Any) -> None:
     page.get_by_role("searchbox").fill("alph")
     until(page, "document.querySelectorAll('.plays > li').length === 2")
     page.get_by_role("searchbox").fill("nothing like it")
+    page.get_by_text("No play matches the search.").wait_for()
+
+
+def test_the_most_played_tracks_come_first(page: Any) -> None:
+    page.goto("/history")
+    page.get_by_role("button", name="Most played").click()
+    page.locator(".played").first.wait_for()
+    assert page.locator(".played").all_inner_texts() == ["2 \u00d7", "1 \u00d7"]
+    assert page.locator(".names b").all_inner_texts()[0] == "Alpha"
+    assert page.locator("main img[src='x'], main script").count() == 0
+    page.get_by_role("searchbox").fill("ann alp")
+    until(page, "document.querySelectorAll('.played').length === 1")
+    page.get_by_role("searchbox").fill("nothing like it")
     page.get_by_text("Nothing in the history matches.").wait_for()
 
 
@@ -398,6 +411,65 @@ def test_the_page_says_when_its_server_is_gone_and_comes_back(browser: Any, tmp_
     page.get_by_role("heading", name="Connecting…").wait_for()
     with web_server(tmp_path, "--port", str(server.port)):
         page.get_by_role("heading", name="Not listening").wait_for(timeout=TIMEOUT_MS)
+    context.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/history"])
+def test_a_page_that_was_away_shows_what_was_played_meanwhile(
+    browser: Any, tmp_path: Path, path: str
+) -> None:
+    """The computer slept, the network was gone, or the service was restarted: no event told the page."""
+    write_history(tmp_path, [(TRACK, time.time() - 3)])
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    with web_server(tmp_path) as server:
+        page.goto(f"{server.url}{path}")
+        page.locator(".plays li").wait_for()
+    missed = dataclasses.replace(TRACK, id="b" * 12, title="Missed")
+    write_history(tmp_path, [(missed, time.time() - 2)])
+    with web_server(tmp_path, "--port", str(server.port)):
+        page.locator(".plays").get_by_text("Missed", exact=True).wait_for()
+        assert page.locator(".plays > li").count() == 2
+    context.close()
+
+
+def test_a_page_that_stays_open_goes_on_with_the_next_day(browser: Any, tmp_path: Path) -> None:
+    tomorrow = dataclasses.replace(TRACK, id="b" * 12, title="Tomorrow")
+    start = time.time()
+    write_history(tmp_path, [(TRACK, start - 3), (tomorrow, start + 86400)])
+    context = browser.new_context(timezone_id="UTC", locale="en-GB")
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    page.clock.install(time=start)
+    with web_server(tmp_path) as server:
+        page.goto(server.url)
+        page.get_by_text("Last heard").wait_for()
+        assert "seconds ago: Alpha by Ann" in page.locator(".artist").inner_text()
+        page.clock.fast_forward(7200 * 1000 if start % 86400 < 79_000 else 60_000)
+        until(page, "!document.querySelector('.artist').textContent.includes('second')")
+        page.clock.fast_forward("24:00:00")
+        page.locator(".plays").get_by_text("Tomorrow", exact=True).wait_for()
+        page.get_by_role("heading", name="Today").wait_for()
+    context.close()
+
+
+def test_the_list_keeps_its_length_when_one_of_its_plays_is_deleted(browser: Any, tmp_path: Path) -> None:
+    """Otherwise, one goes back to the first page after each play that one deletes."""
+    now = time.time()
+    write_history(tmp_path, [(TRACK, now - 100 * number) for number in range(150, 0, -1)])
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    with web_server(tmp_path) as server:
+        page.goto(f"{server.url}/history")
+        page.get_by_role("button", name="Show more").click()
+        until(page, "document.querySelectorAll('.plays > li').length === 120")
+        page.get_by_role("button", name="Details").last.click()
+        page.get_by_role("button", name="Delete").click()
+        wait_for_plays(tmp_path / "history.sqlite", 149)
+        page.wait_for_timeout(1000)
+        until(page, "document.querySelectorAll('.plays > li').length === 120")
     context.close()
 
 

@@ -16,7 +16,7 @@ class DecodedSegments(ABC):
     Parameters
     ----------
     dim : length of the vectors
-    n_cached : segments in the cache
+    n_cached : segments in the cache; at least 1
     """
 
     def __init__(self, dim: int, n_cached: int) -> None:

@@ -122,7 +122,7 @@ def derive(
         parts = _open(file, layout, facts, record)
         if is_valid(parts):
             return parts
-        log.warning("%s: contradicts itself; it is made again", file)
+        log.warning("%s: is inconsistent; it is made again", file)
     except FileNotFoundError:
         pass
     except (OSError, UnusablePack) as error:
@@ -132,7 +132,7 @@ def derive(
         prune(file.parent)
         return _open(file, layout, facts, record)
     except (OSError, UnusablePack) as error:
-        log.warning("%s: cannot be kept (%s); it is made again at each start", file, one_line(str(error)))
+        log.warning("%s: cannot be saved (%s); it is made again at each start", file, one_line(str(error)))
     return _temporary(layout, facts, make)
 
 

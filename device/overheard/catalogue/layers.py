@@ -151,7 +151,7 @@ def _facts(pack: Pack) -> dict[str, object]:
 
 def _require_unchanged(pack: Pack) -> None:
     if stamps_of(pack.path) != pack.stamps:
-        raise PackError(f"{pack.path}: another program has changed it meanwhile", "try again")
+        raise PackError(f"{pack.path}: another program has changed it in the meantime", "try again")
 
 
 def _delete_dead(pack: Pack) -> None:

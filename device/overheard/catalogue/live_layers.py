@@ -82,7 +82,7 @@ def open_live_layers(path: Path) -> tuple[tuple[Layer, ...], Stamps]:
             if problem is not None:
                 log.warning("%s", one_line(problem))
             return (base, *layers), stamps
-    raise PackError(f"{path}: another program changes it all the time", "try again later")
+    raise PackError(f"{path}: another program keeps changing it", "try again later")
 
 
 def _continue(base: Layer, files: dict[Path, tuple[int, int]]) -> tuple[list[Layer], str | None]:

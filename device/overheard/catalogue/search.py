@@ -11,13 +11,15 @@ Lempitsky, The Inverted Multi-Index, CVPR 2012 (lists of a cell and a code word)
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from overheard.catalogue.derived_lists import lists_of
-from overheard.catalogue.lists import IntArray, best_lists
+from overheard.catalogue.impostors import impostors_of
+from overheard.catalogue.lists import IntArray, Lists, best_lists
 from overheard.catalogue.pack import Pack
 from overheard.catalogue.plan import Plan, Planner
 from overheard.catalogue.scan import Scanner, add_words, top
@@ -26,7 +28,6 @@ from overheard.events import Track
 from overheard.fingerprint.codebooks import CODEWORDS
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
-from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.rows import QueryRows
 
@@ -104,6 +105,12 @@ class SegmentIndex(Protocol):
         """Return a track by its number in the catalogue."""
 
 
+def _sizes_of(all_lists: Sequence[Lists], numbers: IntArray) -> IntArray:
+    """Return how many segments the lists with these numbers have in all packs."""
+    sizes: IntArray = np.sum([lists.sizes(numbers) for lists in all_lists], axis=0)
+    return sizes
+
+
 class Catalogue(Segments):
     """All segments of one or more packs, and the lists to search them.
 
@@ -120,12 +127,10 @@ class Catalogue(Segments):
         starts = zip(self.layers, self.first_of_layer.tolist(), strict=False)
         self._lists = [(lists_of(layer, n_cells), start) for layer, start in starts if layer.n_segments]
         self._n_lists = n_cells * CODEWORDS
-        self.planner = Planner(quantizer, self._sizes(CODEWORDS), self._sizes_of)
-        cohort_cells = cells_of(cohort.packed_cells, n_cells)
-        self._impostors = quantizer.scoring_vectors(cohort_cells, cohort.codes)
-        self._impostor_penalties = penalties_of(cohort.packed_cells, n_cells)
-        self._impostor_order = np.argsort(cohort_cells, kind="stable")
-        self._impostor_bounds = np.searchsorted(cohort_cells[self._impostor_order], np.arange(n_cells + 1))
+        # A method of this object would make a cycle, which keeps tens of MB until it is collected some time.
+        sizes_of = functools.partial(_sizes_of, [lists for lists, _ in self._lists])
+        self.planner = Planner(quantizer, self._sizes(CODEWORDS), sizes_of)
+        self._impostors = impostors_of(quantizer, cohort)
 
     @property
     def n_segments(self) -> int:
@@ -163,10 +168,6 @@ class Catalogue(Segments):
             sizes += bounds[1:] - bounds[:-1]
         return sizes
 
-    def _sizes_of(self, numbers: IntArray) -> IntArray:
-        sizes: IntArray = np.sum([lists.sizes(numbers) for lists, _ in self._lists], axis=0)
-        return sizes
-
     def short_lists(
         self,
         queries: FloatArray,
@@ -195,10 +196,8 @@ class Catalogue(Segments):
                 listed, scores = self._in_best_lists(query, cells, depth, excluded)
             segments[row, : len(listed)], rough[row, : len(listed)] = listed, scores
             similarities[row, : len(listed)] = self.similarities(query[None], listed)[0]
-            near = self._impostor_order[spans(self._impostor_bounds, cells[: self.planner.n_probed])]
-            scores = self._impostors[near] @ query - self._impostor_penalties[near]
-            _, scores = top(near, scores, N_IMPOSTORS)
-            impostors[row, : len(scores)] = scores
+            nearest = self._impostors.nearest(query, cells[: self.planner.n_probed], N_IMPOSTORS)
+            impostors[row, : len(nearest)] = nearest
         return ShortLists(segments, rough, similarities, impostors)
 
     def _near(
@@ -275,11 +274,3 @@ def _joined(found: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, Flo
     segments = np.concatenate([np.zeros(0, np.int64), *(each for each, _ in found)])
     similarities = np.concatenate([np.zeros(0, np.float32), *(each for _, each in found)])
     return segments, similarities
-
-
-def spans(bounds: IntArray, numbers: IntArray) -> IntArray:
-    """Return the positions of the ranges with these numbers, one range after the other."""
-    starts, sizes = bounds[numbers], bounds[numbers + 1] - bounds[numbers]
-    ends = np.cumsum(sizes)
-    positions: IntArray = np.arange(int(sizes.sum())) + np.repeat(starts - (ends - sizes), sizes)
-    return positions

@@ -39,9 +39,10 @@ class Segments(DecodedSegments):
     """
 
     def __init__(self, packs: Sequence[Pack], quantizer: Quantizer) -> None:
-        super().__init__(quantizer.dim, N_CACHED_SEGMENTS)
-        self.quantizer = quantizer
         self.layers = [layer for pack in packs for layer in pack.layers]
+        n_segments = sum(layer.n_segments for layer in self.layers)
+        super().__init__(quantizer.dim, max(1, min(n_segments, N_CACHED_SEGMENTS)))
+        self.quantizer = quantizer
         self._pack_names = [pack.name for pack in packs for _ in pack.layers]
         self.first_of_layer: IntArray = np.cumsum([0, *(layer.n_segments for layer in self.layers)])
         self._first_track: IntArray = np.cumsum([0, *(layer.n_tracks for layer in self.layers)])

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from overheard.catalogue.made_for import digest_of_model, digest_of_pack, is_earlier
 from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack, pack_error, shipped_packs_dir
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.pack_state import load_state
 from overheard.errors import PackError
+from overheard.fingerprint import choice
 from overheard.fingerprint.hubness import PACKED_CELLS
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 LABELLED = "labelled"  # pack with the unknown music that the user named
+WAITS = "{path}: is for the newest model; it is searched when most of your music has been indexed again"
 MAKE_A_PACK = "make one: overheard index FOLDER"
 
 
@@ -64,7 +67,7 @@ def enabled_packs(settings: Settings, known: Mapping[str, Path] | None = None) -
 
 
 def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Path]:
-    """Return packs by name.
+    """Return packs by name; by path if another one has the same name.
 
     Parameters
     ----------
@@ -82,13 +85,12 @@ def choose_packs(settings: Settings, names: Iterable[str] | None = None) -> dict
     wanted = tuple(names or settings.packs)
     chosen: dict[str, Path] = {}
     for name in wanted:
-        if name in known:
-            chosen[name] = known[name]
-        elif name.endswith(PACK_SUFFIX) and Path(name).is_file():
-            chosen[Path(name).stem] = Path(name)
-        else:
+        path = known.get(name) or Path(name)
+        if name not in known and not (name.endswith(PACK_SUFFIX) and path.is_file()):
             existing = f"choose one of {', '.join(known)}" if known else MAKE_A_PACK
             raise PackError(f"no pack named {name}", existing)
+        same_name = chosen.get(path.stem, path)
+        chosen[path.stem if same_name.resolve() == path.resolve() else str(path)] = path
     if not wanted and not known:
         raise PackError("there is no pack to search", MAKE_A_PACK)
     chosen = chosen or enabled_packs(settings, known)
@@ -144,6 +146,12 @@ def present_packs(settings: Settings, names: Iterable[str] | None = None) -> lis
     return [path for path in named if path.suffix == PACK_SUFFIX]
 
 
+def waits(path: Path, model: Model, settings: Settings) -> bool:
+    """Return whether a pack is for the newest model, while most packs are still searched with another."""
+    newest = choice.model_path(settings)
+    return is_earlier(model, settings) and digest_of_pack(path) == digest_of_model(newest)
+
+
 def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = None) -> list[Pack]:
     """Open packs for one model.
 
@@ -167,7 +175,8 @@ def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = N
         except PackError as error:
             if selected:
                 raise
-            log.warning("skipped: %s", error)
+            waiting = WAITS.format(path=path) if waits(path, model, settings) else str(error)
+            log.warning("skipped: %s", waiting)
             reason = error
     if not packs and reason is not None:
         raise reason

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overheard.catalogue.live_layers import Stamps, stamps_of
 from overheard.catalogue.pack import Pack
-from overheard.catalogue.selection import open_for_model, present_packs
+from overheard.catalogue.selection import open_for_model, present_packs, waits
 from overheard.errors import PackError
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
@@ -63,6 +63,11 @@ class PackWatcher:
         try:
             pack = open_for_model(path, self._model)
         except PackError as error:
+            if waits(path, self._model, self._settings):
+                log.warning(
+                    "%s: is for the newest model; restart overheard to search it", one_line(str(path))
+                )
+                return
             kept = "the earlier version stays in use" if path in self._packs else "skipped"
             log.warning("%s: %s", kept, one_line(str(error)))
             return

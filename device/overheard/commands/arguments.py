@@ -41,7 +41,7 @@ def add_pack_option(parser: argparse.ArgumentParser) -> None:
 
 
 def confirmed() -> bool:
-    """Ask the user whether to go on.
+    """Ask the user for a confirmation.
 
     Raises
     ------
@@ -49,5 +49,5 @@ def confirmed() -> bool:
         If there is nobody to ask.
     """
     if sys.stdin is None or not sys.stdin.isatty():
-        raise OverheardError("nobody can answer the question whether to go on", "add --yes")
-    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+        raise OverheardError("this needs a confirmation, but standard input is not a terminal", "add --yes")
+    return input("Continue? [y/N] ").strip().lower() in ("y", "yes")

@@ -27,14 +27,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="the file, which is replaced; or a folder for files with the date in their names (default: the "
-        "folder backups in the data folder)",
+        help="file to write, which is replaced if it exists; or a folder, in which the file gets a name "
+        "with the date (default: the folder backups in the data folder)",
     )
     parser.add_argument(
         "--keep",
         type=whole_number(10_000),
         metavar="N",
-        help="delete all but the newest N of the folder",
+        help="delete all but the newest N backups in the folder",
     )
     parser.add_argument("--packs", action="store_true", help="include your own packs, which may be large")
     parser.add_argument("--encrypt", action="store_true", help="encrypt the backup with a passphrase")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overheard.commands.arguments import add_pack_option
-from overheard.errors import AudioError
+from overheard.errors import AudioError, SettingsError
 from overheard.settings import Settings
-from overheard.text import length, one_line, plural
+from overheard.settings.rooms import Room, parse_rooms
+from overheard.text import in_room, length, one_line, plural, shorten
 
 if TYPE_CHECKING:
     from overheard.fingerprint.frontend import FloatArray
@@ -31,21 +31,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "calibrate",
         help="choose settings for your room",
-        description="Listen to a minute of quiet, a minute of talk, and some tracks of your collection, and "
-        "print settings for the gate, and for the caution that keeps false plays rare. Recordings may be "
-        "given as files instead. Nothing is stored.",
+        description="Listen to a minute of quiet, a minute of talk, and two minutes of music from your "
+        "collection. Then print the settings for the level gate, and track.caution, which keeps false "
+        "positives rare. You can pass recordings instead. Nothing is stored.",
         epilog="example: overheard calibrate --false-per-day 0.5",
     )
-    parser.add_argument("--input", metavar="INPUT", help="as for `overheard listen`")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--input", metavar="INPUT", help="as for `overheard listen`")
+    where.add_argument("--room", metavar="NAME", help="a room of the setting listen.rooms")
     for kind, seconds in _SECONDS.items():
         parser.add_argument(
             f"--{kind}", metavar="FILE", help=f"a recording, instead of {seconds:g} s from the input"
         )
     parser.add_argument(
-        "--false-per-day", type=float, default=1.0, metavar="N", help="false plays to accept (default: 1)"
+        "--false-per-day",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="false positives to accept per day (default: 1)",
     )
     parser.add_argument(
-        "--hours", type=float, default=6.0, metavar="H", help="hours of talk in a day (default: 6)"
+        "--hours", type=float, default=6.0, metavar="H", help="hours of talk per day (default: 6)"
     )
     add_pack_option(parser)
 
@@ -56,18 +62,19 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.windows import WINDOW_S
 
+    room = chosen_room(args, settings)
     recognizer = open_recognizer(settings, args.pack)
     rate = recognizer.spec.frontend.sample_rate
-    sounds = {kind: _sound(kind, args, settings) for kind in _SECONDS}
+    sounds = {kind: _sound(kind, args, settings, room) for kind in _SECONDS}
     levels = gate_levels(sounds["quiet"], rate)
     talk = window_scores(recognizer, sounds["talk"])
     music = window_scores(recognizer, sounds["music"])
     talk_s = len(sounds["talk"]) / rate
     bound = FalseRate(max(talk, default=-10.0), talk_s / WINDOW_S, args.hours)
-    wrong = _wrong_scores(settings)
+    wrong = _wrong_scores(settings, room)
     caution = caution_for(bound, args.false_per_day, wrong)
     print(f"quiet  {'digital silence' if levels is None else f'the gate opens at {levels[0]:.0f} dBFS'}")
-    print(f"talk   best score {bound.highest:+.1f} over the threshold in {length(talk_s)}")
+    print(f"talk   highest score {bound.highest:+.1f} relative to the threshold, in {length(talk_s)}")
     print(f"music  {sum(score >= caution for score in music)} of {plural(len(music), 'window')} recognized")
     if wrong:
         print(f"wrong  {plural(len(wrong), 'play')} of your history marked as wrong")
@@ -78,20 +85,47 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if levels is not None:
         print(f"[gate]\nopen_db = {levels[0]:.1f}\nclose_db = {levels[1]:.1f}\n")
     print(f"[track]\ncaution = {caution:.1f}")
+    if room is not None:
+        print("\nThey apply to all rooms: use the lowest levels and the highest caution of your rooms.")
     return 0
 
 
-def _sound(kind: str, args: argparse.Namespace, settings: Settings) -> FloatArray:
+def chosen_room(args: argparse.Namespace, settings: Settings) -> Room | None:
+    """Return the room to calibrate for; None if there is one input.
+
+    Raises
+    ------
+    SettingsError
+        If there are several and none is chosen, or there is no room of this name.
+    """
+    rooms = {room.name: room for room in parse_rooms(settings.listen.rooms)}
+    files = all(getattr(args, kind) is not None for kind in _SECONDS)
+    if args.room is None and (args.input is not None or files or not rooms):
+        return None
+    names = ", ".join(rooms)
+    if args.room is None:
+        raise SettingsError(f"there are several rooms: {names}", "choose one with --room")
+    if args.room not in rooms:
+        remedy = f"use one of {names}" if rooms else "set listen.rooms, or use --input"
+        raise SettingsError(f"the setting listen.rooms has no room {shorten(args.room)!r}", remedy)
+    return rooms[args.room]
+
+
+def _sound(kind: str, args: argparse.Namespace, settings: Settings, room: Room | None) -> FloatArray:
     """Return the recording of a kind: from a file, or from the input."""
     from overheard.hear.decode import load
-    from overheard.hear.open import open_source
+    from overheard.hear.open import open_room, open_source
 
     file = getattr(args, kind)
     if file is not None:
         return load(Path(file))
-    source = open_source(args.input or settings.listen.input, settings)
+    if room is None:
+        source = open_source(args.input or settings.listen.input, settings)
+    else:
+        source = open_room(room, settings)
     seconds = _SECONDS[kind]
-    print(f"{one_line(source.name)}: {_ASK[kind].format(length(seconds))} ...", flush=True)
+    name = one_line(in_room(room.name if room else "", source.name))
+    print(f"{name}: {_ASK[kind].format(length(seconds))} ...", flush=True)
     return _record(source, seconds)
 
 
@@ -110,19 +144,21 @@ def _record(source: AudioSource, seconds: float) -> FloatArray:
         if sum(map(len, blocks)) >= wanted or time.monotonic() > deadline:
             source.close()  # this ends the loop
     if sum(map(len, blocks)) < wanted / 2:
-        raise AudioError(f"{source.name} delivers too little sound", "reconnect it, or choose another input")
+        raise AudioError(f"{source.name} delivers too little audio", "reconnect it, or choose another input")
     return np.concatenate(blocks)[:wanted]
 
 
-def _wrong_scores(settings: Settings) -> list[float]:
-    """Return the best scores over the threshold of the plays that are marked as wrong."""
+def _wrong_scores(settings: Settings, room: Room | None) -> list[float]:
+    """Return the best scores over the threshold of the plays, of the room, that are marked as wrong."""
+    from overheard.history.evidence import stored_looks
     from overheard.history.marks import read_evidence
     from overheard.history.writer import read_plays
 
     rows, _ = read_plays(settings.history_path, hidden=True)
     scores = []
     for row in rows:
-        if row.wrong:
-            looks = json.loads(read_evidence(settings.history_path, row.id) or "{}").get("looks", [])
-            scores += [max(look[2] - look[3] for look in looks)] if looks else []
+        if row.wrong and (room is None or row.is_in(room.name)):
+            looks = stored_looks(read_evidence(settings.history_path, row.id))
+            searches = [look.score - look.threshold for look in looks if not look.check]
+            scores += [max(searches)] if searches else []
     return scores

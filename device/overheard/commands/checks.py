@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from overheard import settings as settings_module
 from overheard.commands.check import Check, failed
@@ -20,6 +21,9 @@ from overheard.commands.check_microphone import check_microphone
 from overheard.errors import REINSTALL, ModelError, OverheardError, PackError
 from overheard.settings import Settings
 from overheard.text import plural, size
+
+if TYPE_CHECKING:
+    from overheard.fingerprint.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -105,16 +109,18 @@ def check_model(settings: Settings) -> list[Check]:
     """Load the model and run it once; if it was chosen automatically, report what each would cost."""
     import numpy as np
 
-    from overheard.fingerprint.choice import choose, open_model
+    from overheard.catalogue.searching_model import model_path
+    from overheard.fingerprint import choice
     from overheard.fingerprint.embedder import Embedder
+    from overheard.fingerprint.model import load_model
 
-    model = open_model(settings)
+    model = load_model(model_path(settings))
     segment = np.zeros((1, model.spec.n_frames, model.spec.frontend.n_mels), np.float32)
     Embedder(model).embed(segment)
     detail = f"{model.name}, fingerprints {model.digest}, {model.path}"
     data: dict[str, object] = {"name": model.name, "digest": model.digest, "network": model.network_digest}
-    shares = choose(settings.data_dir).shares if settings.model in settings_module.AUTO else {}
-    if shares:
+    shares = choice.choose(settings.data_dir).shares if settings.model in settings_module.AUTO else {}
+    if shares.get(model.name):
         costs = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         detail += f"; chosen by the share of a core that listening takes: {costs}"
         data["shares"] = shares
@@ -122,10 +128,9 @@ def check_model(settings: Settings) -> list[Check]:
 
 
 def check_packs(settings: Settings) -> list[Check]:
-    """Open every pack for the model in use."""
-    from overheard.catalogue.pack import open_pack
-    from overheard.catalogue.selection import enabled_packs, open_for_model, pack_paths
-    from overheard.fingerprint.choice import model_path
+    """Open every pack for the model that searches the packs."""
+    from overheard.catalogue.searching_model import model_path
+    from overheard.catalogue.selection import enabled_packs, pack_paths
     from overheard.fingerprint.model import load_model
 
     paths = pack_paths(settings)
@@ -136,24 +141,37 @@ def check_packs(settings: Settings) -> list[Check]:
     except ModelError:
         model = None  # check_model reports the error
     enabled = settings.packs or enabled_packs(settings, paths)
-    checks = []
-    for name, path in paths.items():
-        try:
-            pack = open_pack(path) if model is None else open_for_model(path, model)
-        except PackError as error:
-            checks.append(failed(f"pack {name}", error))
-            continue
-        tracks = pack.n_tracks
-        detail = f"{plural(tracks, 'track')}, {size(pack.bytes)}, {path}"
-        data = {"tracks": tracks, "path": str(path), "enabled": name in enabled}
-        checks.append(
-            Check(f"pack {name}", True, detail + ("" if name in enabled else ", disabled"), data=data)
-        )
+    checks = [_check_pack(path, name in enabled, model, settings) for name, path in paths.items()]
     missing = [name for name in settings.packs if name not in paths]
     if missing:
         detail = f"the setting packs lists {', '.join(missing)}, but there is no such pack"
         checks.append(Check("packs", False, detail, "correct the setting; `overheard packs` lists all packs"))
     return checks
+
+
+def _check_pack(path: Path, enabled: bool, model: Model | None, settings: Settings) -> Check:
+    """Open a pack; if it is of an earlier model, say how far its music has been fingerprinted again."""
+    from overheard.catalogue.made_for import is_earlier
+    from overheard.catalogue.pack import open_pack
+    from overheard.catalogue.searching_model import remedy
+    from overheard.catalogue.selection import WAITS, open_for_model, waits
+    from overheard.index.journal import progress_of
+
+    name = f"pack {path.stem}"
+    try:
+        pack = open_pack(path) if model is None else open_for_model(path, model)
+    except PackError as error:
+        if model is not None and waits(path, model, settings):
+            return Check(name, True, WAITS.format(path=path))
+        return failed(name, error)
+    detail = f"{plural(pack.n_tracks, 'track')}, {size(pack.bytes)}, {path}"
+    data: dict[str, object] = {"tracks": pack.n_tracks, "path": str(path), "enabled": enabled}
+    if not enabled:
+        detail += ", disabled"
+    if model is not None and is_earlier(model, settings):
+        data["indexed_again"] = progress_of(path)
+        detail += f"; made for the model {model.name}; {remedy(path.stem)} ({data['indexed_again']})"
+    return Check(name, True, detail, data=data)
 
 
 def check_subscriptions(settings: Settings) -> list[Check]:

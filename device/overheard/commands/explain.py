@@ -21,15 +21,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "explain",
         help="explain why something was recognized, or why not",
-        description="Explain why a play of the history or a recording was recognized: how similar its "
-        "segments are, where they lie in the track, how near the next track is. For what was not recognized, "
-        "show the nearest track and what is missing.",
+        description="Explain why a play of the history or a recording was recognized: how similar the "
+        "matched segments are, where they are in the track, and how similar the second-best track is. For "
+        "a recording that is not recognized, show the best match and the reason.",
         epilog="examples: overheard explain 17, overheard explain recording.wav --picture why.svg",
     )
     parser.add_argument(
         "what", metavar="PLAY|FILE", help="id of a play, as in `overheard history --json`, or an audio file"
     )
-    parser.add_argument("--picture", type=Path, metavar="OUT.svg", help="also draw it into this file")
+    parser.add_argument("--picture", type=Path, metavar="OUT.svg", help="also draw a picture into this file")
     add_pack_option(parser)
 
 
@@ -82,20 +82,20 @@ def to_text(found: Explanation) -> list[str]:
         return ["not recognized", *(f"  {reason}" for reason in found.missing)]
     name = one_line(match.track.name)
     start, end = (short_clock(second) for second in found.window_s)
-    verdict = f"recognized: {name}" if found.accepted else f"not recognized; the nearest track is {name}"
+    verdict = f"recognized: {name}" if found.accepted else f"not recognized; the best match is {name}"
     change = speed_change(found.speed)
     aligned = [one for one in found.segments if found.window_s[0] <= one.at_s < found.window_s[1]]
     lines = [
         f"{verdict}, at {short_clock(match.offset_s)}{change and f', speed about {change}'}",
         f"  score       {match.score:.1f}; the threshold is {match.threshold:.1f}",
         f"  window      {start} to {end}, {plural(len(aligned), 'aligned segment')}",
-        f"  similarity  {evidence.similarity:.2f} on average; this sound lets expect {evidence.expected:.2f}",
-        f"  background  {evidence.background:.2f}, of unrelated music",
+        f"  similarity  {evidence.similarity:.2f}, where {evidence.expected:.2f} is expected from the sound",
+        f"  background  {evidence.background:.2f}, the similarity of unrelated music",
     ]
     if found.rival is not None:
         rival = one_line(found.rival.name)
-        lines.append(f"  next track  {found.rival_similarity:.2f}, {rival}")
-    return [*lines, *(f"  missing     {reason}" for reason in found.missing)]
+        lines.append(f"  next best   {found.rival_similarity:.2f}, {rival}")
+    return [*lines, *(f"  reason      {reason}" for reason in found.missing)]
 
 
 def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
@@ -124,8 +124,8 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
         when, limit = short_clock(best.after_s), best.threshold
         print(f"  score       {best.score:.1f} at best, after {when}; the threshold is {limit:.1f}")
         print(f"  searches    {len(searches)}, of which {accepted} accepted")
-        beside = f"{best.margin:.2f} more than the next track"
+        beside = f"{best.margin:.2f} more than the second-best track"
         print(f"  similarity  {best.similarity:.2f} in the best window, {beside}")
-    print(f"  checks      {checks} with this track alone, that it goes on")
+    print(f"  checks      {checks} with this track alone, to verify that it still plays")
     _draw(picture, name, head, [(look.after_s, look.position_s, look.similarity) for look in looks], [])
     return 0

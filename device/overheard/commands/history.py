@@ -8,21 +8,22 @@ import dataclasses
 import datetime
 import itertools
 import json
-import re
 import sys
 from typing import TYPE_CHECKING
 
-from overheard.commands import history_marks
+from overheard.commands import history_marks, history_top
 from overheard.commands.arguments import whole_number
+from overheard.commands.when import FORMS, parse_when, to_utc
 from overheard.errors import OverheardError
+from overheard.event_json import local_time
 from overheard.settings import Settings
-from overheard.text import one_line, one_of, plural, short_clock, shorten, speed_change, spreadsheet_cell
+from overheard.text import one_line, one_of, plural, short_clock, speed_change, spreadsheet_cell
 
 if TYPE_CHECKING:
     from overheard.history.writer import PlayRow
 
 _DEFAULT_LIMIT = 50  # about a screen and a half; --since, --json and --csv print all
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AROUND_S = 300.0  # before and after the time of --at
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,26 +31,33 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "history",
         help="show which music was played, and when",
-        description="Show the plays that `overheard listen` recorded, in local time, the latest last. "
+        description="Show the plays that `overheard listen` recorded, in local time, the newest last. "
         "Columns: start, length, confidence, artist, title and album.",
-        epilog="example: overheard history --since yesterday",
+        epilog="examples: overheard history --since yesterday; overheard history --at 20:15; "
+        "overheard history --top artists --since 7d",
+    )
+    parser.add_argument("--since", metavar="WHEN", help=f"show plays since WHEN: {FORMS}")
+    parser.add_argument("--until", metavar="WHEN", help="show plays that started before WHEN")
+    parser.add_argument(
+        "--at", metavar="WHEN", help="show what played within 5 minutes of WHEN, also unknown music"
     )
     parser.add_argument(
-        "--since",
-        metavar="WHEN",
-        help="show plays since WHEN: 30m, 2h, 3d or 1w ago; today; yesterday; a date such as 2026-11-01; "
-        "or a date and time such as 2026-11-01T20:30",
+        "--top", choices=history_top.KINDS, help="count the plays of each track, artist or album"
     )
     parser.add_argument(
         "--limit",
         type=whole_number(),
         metavar="N",
-        help=f"show the latest N plays; 0: all (default: {_DEFAULT_LIMIT}, or all with --since)",
+        help="show the latest N plays, or the N most played tracks; 0: all (default: "
+        f"{_DEFAULT_LIMIT}, or all with --since, --until and --at; {history_top.DEFAULT_LIMIT} with --top)",
     )
     parser.add_argument(
-        "--all", dest="hidden", action="store_true", help="also plays that are wrong, and unknown music"
+        "--all",
+        dest="hidden",
+        action="store_true",
+        help="also show plays that you marked as wrong, and unknown music without a name",
     )
-    parser.add_argument("--room", metavar="NAME", help="only plays that were heard in this room")
+    parser.add_argument("--room", metavar="NAME", help="show only plays in this room")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
@@ -63,12 +71,12 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
     forget = actions.add_parser(
         "forget",
         help="delete plays; see `overheard history forget --help`",
-        description="Delete plays from the history, and overwrite them in the file. `overheard listen` may "
-        "go on. A play that is heard now is deleted too. `overheard history --json` prints the ids.",
+        description="Delete plays from the history, and overwrite them in the file. `overheard listen` can "
+        "keep running. The open play is deleted too. `overheard history --json` prints the ids.",
         epilog="example: overheard history forget --since 2h",
     )
     which = forget.add_mutually_exclusive_group(required=True)
-    which.add_argument("--all", action="store_true", help="delete all plays, and damaged histories")
+    which.add_argument("--all", action="store_true", help="delete all plays, and damaged history files")
     which.add_argument(
         "--since",
         dest="forget_since",
@@ -82,7 +90,7 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print or delete the plays."""
-    from overheard.history.writer import PlayRow, read_plays
+    from overheard.history.writer import PlayRow
 
     if args.action == "forget":
         return run_forget(args, settings)
@@ -92,14 +100,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return history_marks.run_name(settings, args.unknown_id, args.name)
     if args.action == "wrong":
         return history_marks.run_wrong(settings, args.ids, args.undo)
-    since = None if args.since is None else to_utc(args.since)
-    limit = args.limit
-    if limit is None:
-        limit = 0 if args.since is not None or args.json or args.csv or args.m3u8 else _DEFAULT_LIMIT
-    rows, count = read_plays(settings.history_path, since, 0 if args.room else limit, args.hidden)
-    if args.room:
-        rows = [row for row in rows if row.source == args.room or row.source.startswith(f"{args.room}, ")]
-        rows, count = rows[-limit:] if limit else rows, len(rows)
+    if args.at is not None and (args.since or args.until or args.top):
+        raise OverheardError("--at does not go with --since, --until and --top")
+    if args.top is not None:
+        return history_top.run_top(args, settings)
+    rows, count = select(args, settings)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
@@ -110,8 +115,36 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     elif args.m3u8:
         print("\n".join(to_m3u8(rows)))
     else:
-        print("\n".join(to_text(rows, count, args.since)))
+        print("\n".join(to_text(rows, count, _where(args))))
     return 0
+
+
+def select(args: argparse.Namespace, settings: Settings) -> tuple[list[PlayRow], int]:
+    """Return the plays that the arguments select, and how many there are without the limit."""
+    from overheard.history.writer import read_plays
+
+    since = None if args.since is None else to_utc(args.since)
+    until = None if args.until is None else to_utc(args.until, "--until")
+    if args.at is not None:
+        since, until = (to_utc(args.at, "--at", later_s) for later_s in (-_AROUND_S, _AROUND_S))
+    limit = args.limit
+    if limit is None:
+        limit = 0 if since or until or args.json or args.csv or args.m3u8 else _DEFAULT_LIMIT
+    rows, _ = read_plays(settings.history_path, since, hidden=args.hidden or args.at is not None)
+    rows = [
+        row
+        for row in rows
+        if (until is None or row.started_at < until)
+        and (args.room is None or row.is_in(args.room))
+        and (args.hidden or not row.wrong)
+    ]
+    return rows[-limit:] if limit else rows, len(rows)
+
+
+def _where(args: argparse.Namespace) -> str:
+    """Return which plays are shown, for a message that there are none."""
+    times = {"since": args.since, "before": args.until, "within 5 minutes of": args.at, "in": args.room}
+    return " ".join(f"{word} {value}" for word, value in times.items() if value)
 
 
 def run_forget(args: argparse.Namespace, settings: Settings) -> int:
@@ -126,7 +159,9 @@ def run_forget(args: argparse.Namespace, settings: Settings) -> int:
         _forget_unknown(settings, args.forget_since)
     print(f"{plural(count, 'play')} deleted")
     if args.ids and count < len(set(args.ids)):
-        raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
+        raise OverheardError(
+            "there is no play with the other ids", "`overheard history --json` prints the ids"
+        )
     return 0
 
 
@@ -134,57 +169,12 @@ def _forget_unknown(settings: Settings, since: str | None) -> None:
     """Forget the fingerprints of the unknown music that was heard since then, or of all."""
     if not settings.unknown_path.exists():
         return
-    from overheard.fingerprint.choice import open_model
+    from overheard.catalogue.searching_model import open_model
     from overheard.recognize.unknown_store import UnknownStore
 
     store = UnknownStore(settings.unknown_path, open_model(settings))
     now = datetime.datetime.now().astimezone()
-    store.forget(None if since is None else parse_since(since, now).timestamp())
-
-
-def to_utc(when: str) -> str:
-    """Convert the argument of ``--since`` to ISO 8601 in UTC."""
-    from overheard.event_json import iso_utc
-
-    return iso_utc(parse_since(when, datetime.datetime.now().astimezone()).timestamp())
-
-
-def parse_since(text: str, now: datetime.datetime) -> datetime.datetime:
-    """Convert the argument of ``--since`` to a time.
-
-    Parameters
-    ----------
-    text : str
-        A span of time before now, "today", "yesterday", or an ISO 8601 date or time.
-    now : datetime.datetime
-        The current time, with a time zone.
-
-    Returns
-    -------
-    datetime.datetime
-        The time, with a time zone.
-
-    Raises
-    ------
-    OverheardError
-        If the text is not a time.
-    """
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    ago = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip().lower())
-    try:
-        if ago:
-            when = now - datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        elif text in ("today", "yesterday"):
-            # Subtract a calendar day, not 24 hours: a day is longer or shorter when the clocks change.
-            when = (midnight - datetime.timedelta(days=text == "yesterday")).astimezone()
-        else:
-            when = datetime.datetime.fromisoformat(text).astimezone()
-        if not datetime.MINYEAR < when.year < datetime.MAXYEAR:
-            raise ValueError("may not exist in UTC")
-        return when
-    except (ValueError, OverflowError) as error:
-        remedy = "use a time such as 2h, 3d, today, yesterday or 2026-11-01"
-        raise OverheardError(f"--since: invalid time {shorten(text)!r}", remedy) from error
+    store.forget(None if since is None else parse_when(since, now).timestamp())
 
 
 def to_m3u8(rows: list[PlayRow]) -> list[str]:
@@ -213,12 +203,18 @@ def _names(row: PlayRow) -> list[str]:
     return [alternative_name(other) or "" for other in row.alternatives]
 
 
-def to_text(rows: list[PlayRow], count: int, since: str | None) -> list[str]:
-    """Format the plays, grouped by the local day on which they started, and a summary."""
+def to_text(rows: list[PlayRow], count: int, where: str = "") -> list[str]:
+    """Format the plays, grouped by the local day on which they started, and a summary.
+
+    Parameters
+    ----------
+    count : number of plays without the limit
+    where : which plays are shown, for a message that there are none
+    """
     if not rows:
-        return [f"no plays since {since}" if since else "no plays yet; `overheard listen` records them"]
+        return [f"no plays {where}" if where else "no plays yet; `overheard listen` records them"]
     lines: list[str] = []
-    for day, plays in itertools.groupby(rows, key=lambda row: _local(row.started_at).date()):
+    for day, plays in itertools.groupby(rows, key=lambda row: local_time(row.started_at).date()):
         lines += ["", f"{day:%A} {day.day} {day:%B %Y}"] if lines else [f"{day:%A} {day.day} {day:%B %Y}"]
         lines += [_row_text(row) for row in plays]
     total = short_clock(round(sum(_length_s(row) for row in rows)))
@@ -234,13 +230,8 @@ def _row_text(row: PlayRow) -> str:
     album += f"  [speed {change}]" if change else ""
     album += "  [wrong]" if row.wrong else ""
     length = short_clock(round(_length_s(row)))
-    return f"  {_local(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"
-
-
-def _local(when: str) -> datetime.datetime:
-    # Python 3.10 cannot parse the Z.
-    return datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).astimezone()
+    return f"  {local_time(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"
 
 
 def _length_s(row: PlayRow) -> float:
-    return (_local(row.ended_at) - _local(row.started_at)).total_seconds()
+    return (local_time(row.ended_at) - local_time(row.started_at)).total_seconds()

@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Sequence
 
 from overheard.errors import OverheardError
+from overheard.event_json import local_time
 from overheard.settings import Settings
 from overheard.text import one_line, plural
 
@@ -22,9 +23,9 @@ def add_parsers(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     name = actions.add_parser(
         "name",
-        help="give unknown music its name",
-        description="Give unknown music its name, in the history and in the catalogue: from now on it is "
-        "recognized. `overheard history unknown` prints the ids.",
+        help="give unknown music a name",
+        description="Give unknown music a name, in the history and in the catalogue. From now on, it is "
+        "recognized like any other track. `overheard history unknown` prints the ids.",
         epilog='example: overheard history name 7 "Artist - Title"',
     )
     name.add_argument("unknown_id", type=int, metavar="ID", help="id of the unknown music")
@@ -32,12 +33,12 @@ def add_parsers(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     wrong = actions.add_parser(
         "wrong",
         help="mark plays as wrong",
-        description="Mark plays as wrong: something else played. They stay in the file, and lists leave them "
-        "out unless --all is given. `overheard history --json` prints the ids.",
+        description="Mark plays as wrong if something else played. They stay in the file, but lists show "
+        "them only with --all. `overheard history --json` prints the ids.",
         epilog="example: overheard history wrong 17",
     )
     wrong.add_argument("ids", nargs="+", type=int, metavar="ID", help="id of the play")
-    wrong.add_argument("--undo", action="store_true", help="take the mark back")
+    wrong.add_argument("--undo", action="store_true", help="remove the mark")
 
 
 def run_unknown(settings: Settings) -> int:
@@ -46,7 +47,7 @@ def run_unknown(settings: Settings) -> int:
 
     rows = read_unknown(settings.history_path)
     for row in rows:
-        first, last = (_local(when) for when in (row.first_at, row.last_at))
+        first, last = (local_time(when) for when in (row.first_at, row.last_at))
         times = "heard once" if row.times == 1 else f"heard {row.times} times, first on {_day(first)}"
         print(f"  {row.unknown_id:>5}  {last:%Y-%m-%d %H:%M}  {times}")
     if rows:
@@ -58,7 +59,7 @@ def run_unknown(settings: Settings) -> int:
 
 def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     """Name unknown music in the history, and move it from the store to the catalogue."""
-    from overheard.fingerprint.choice import open_model
+    from overheard.catalogue.searching_model import open_model
     from overheard.history.marks import label_unknown
     from overheard.recognize.unknown_store import UnknownStore, add_labelled
 
@@ -87,18 +88,16 @@ def run_name(settings: Settings, unknown_id: int, name: str) -> int:
 
 
 def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:
-    """Mark plays as wrong, or take the mark back."""
+    """Mark plays as wrong, or remove the mark."""
     from overheard.history.marks import mark_wrong
 
     count = mark_wrong(settings.history_path, sorted(set(ids)), not undo)
     print(f"{plural(count, 'play')} {'not wrong any more' if undo else 'marked as wrong'}")
     if count < len(set(ids)):
-        raise OverheardError("no play has the other ids", "`overheard history --json` prints the ids")
+        raise OverheardError(
+            "there is no play with the other ids", "`overheard history --json` prints the ids"
+        )
     return 0
-
-
-def _local(when: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).astimezone()
 
 
 def _day(when: datetime.datetime) -> str:

@@ -173,7 +173,7 @@ def tell_about_starter(settings: Settings) -> None:
 
 
 def check_shipped(path: Path) -> None:
-    """Refuse to create a pack that would hide a pack that ships with overheard; warn if it exists already.
+    """Refuse to create a pack that would hide a pack that ships with overheard; warn if it already exists.
 
     Raises
     ------

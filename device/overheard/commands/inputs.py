@@ -1,4 +1,4 @@
-"""What `listen` hears: one input, or one for each room, as flags and settings say."""
+"""Open the inputs of `listen` from flags and settings: one, or one for each room."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Inputs:
         return "" if self.rooms else self._sources[""].name
 
     def announcements(self) -> list[str]:
-        """Return what to tell the user about them."""
+        """Return the lines that announce the inputs to the user."""
         return [f"listening to {in_room(room, source.name)}" for room, source in self._sources.items()]
 
     def run(

@@ -33,9 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--input",
         metavar="SOURCE",
         help='"default": the default microphone; "monitor": what this computer plays; a device that '
-        '`overheard devices` lists; an audio file; "stream:URL": a stream of the network; or "-": '
-        "standard input, in any format that streams, such as WAV, MP3, FLAC or Ogg "
-        "(default: the setting listen.input)",
+        '`overheard devices` lists; an audio file; "stream:URL": a network stream; or "-": standard input, '
+        "in any format that can be streamed, such as WAV, MP3, FLAC or Ogg (default: the setting "
+        "listen.input)",
     )
     parser.add_argument(
         "--room",
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--plain",
         action="store_true",
-        help="print lines only, as into a file; in a terminal, no level and position",
+        help="print lines only, without level and position, also in a terminal",
     )
     parser.add_argument("--realtime", action="store_true", help="play a file at normal speed")
     parser.add_argument("--no-history", action="store_true", help="do not save plays to the history")

@@ -1,4 +1,4 @@
-"""What `listen` opens besides terminal and history: sinks that the settings enable, and the live socket."""
+"""Open the outputs of `listen` besides terminal and history: enabled sinks, and the live socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COVER_PIXELS = 600  # longest side
 
 
 def unknown_forgetter(settings: Settings, recognizer: Recognizer) -> Callable[[float], object]:
-    """Return what forgets the unknown music that was last heard before a Unix time."""
+    """Return a function that deletes the unknown music that was last heard before a Unix time."""
     from overheard.recognize.unknown_store import UnknownStore
 
     def forget(before: float) -> None:
@@ -41,7 +41,7 @@ def add_live(
     new_listener: Callable[[], StatusListener],
     rooms: Sequence[str] = (),
 ) -> Callable[[str], Listener]:
-    """Add the live socket to the sinks; return what makes listeners of a room, with their log-mel picture."""
+    """Add the live socket to the sinks; return a function that makes listeners with a log-mel picture."""
     from overheard.live.pictured import PicturedListener
 
     live = open_live(settings, pause, rooms)
@@ -62,7 +62,9 @@ def open_live(settings: Settings, pause: Pause, rooms: Sequence[str] = ()) -> Li
     try:
         return LiveServer(socket_path(settings), version(), pause, rooms)
     except (OverheardError, OSError) as error:
-        tell(f"overheard: `overheard status` and the web page do not see this one: {one_line(str(error))}")
+        tell(
+            f"overheard: `overheard status` and the web page do not see this process: {one_line(str(error))}"
+        )
         return None
 
 
@@ -76,7 +78,7 @@ def open_enabled_sinks(
 
 
 def sink_context(pause: Pause | None = None, rooms: Sequence[str] = ()) -> Context:
-    """Return what the sinks may ask of the rest of the program."""
+    """Return the functions of the program that sinks may call."""
     from overheard.hear.cover import read_cover
     from overheard.hear.recording_id import read_recording_id
     from overheard.sinks.context import Context

@@ -61,7 +61,7 @@ def run_info(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _model(settings: Settings) -> Model | None:
-    from overheard.fingerprint.choice import open_model
+    from overheard.catalogue.searching_model import open_model
 
     try:
         return open_model(settings)

@@ -28,8 +28,8 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_files(actions)
     remove = actions.add_parser(
         "remove",
-        help="delete packs that you made",
-        description="Delete packs that you made.",
+        help="delete packs",
+        description="Delete packs that you made or downloaded.",
         epilog="example: overheard packs remove music",
     )
     remove.add_argument("names", nargs="+", metavar="NAME", help="the packs")
@@ -99,7 +99,7 @@ def run_export(args: argparse.Namespace, settings: Settings) -> int:
         args.file if args.file.suffix == PACK_SUFFIX else args.file.with_name(args.file.name + PACK_SUFFIX)
     )
     if target.exists():
-        raise PackError(f"{target}: exists already", "choose another name, or delete it")
+        raise PackError(f"{target}: already exists", "choose another name, or delete it")
     export_pack(open_pack(path), target, args.base)
     exported = open_pack(target)
     first = next((track.path for track in exported.tracks), "")
@@ -122,7 +122,7 @@ def run_merge(args: argparse.Namespace, settings: Settings) -> int:
     check_shipped(target)
     sources = list(find_packs(settings, args.names).values())
     if target.exists() and target not in sources:
-        raise PackError(f"{target}: exists already", f"choose another name, or merge {target.stem} as well")
+        raise PackError(f"{target}: already exists", f"choose another name, or merge {target.stem} as well")
     create_folder(settings.packs_dir, private=True)
     with _locked([target, *(path for path in sources if path.parent == settings.packs_dir)]):
         merge_packs([open_pack(path) for path in sources], target)

@@ -34,7 +34,9 @@ def read_passphrase(file: Path | None, confirm: bool) -> str:
     if file is not None:
         text = read_regular(file, _MAX_BYTES).decode(errors="surrogateescape").partition("\n")[0]
     elif sys.stdin is None or not sys.stdin.isatty():
-        raise OverheardError("nobody can be asked for the passphrase", "add --passphrase-file FILE")
+        raise OverheardError(
+            "this needs a passphrase, but standard input is not a terminal", "add --passphrase-file FILE"
+        )
     else:
         text = getpass.getpass("Passphrase: ")
         if confirm and getpass.getpass("Again: ") != text:

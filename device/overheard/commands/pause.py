@@ -1,4 +1,4 @@
-"""`overheard pause`: let a running `overheard listen` hear nothing for a while."""
+"""`overheard pause`: pause a running `overheard listen`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def seconds(text: str) -> float:
     match = re.fullmatch(r"(\d{1,9})([smhd])", text.strip().lower())
     value = int(match[1]) * _UNITS_S[match[2]] if match else 0
     if not 0 < value <= _MOST_S:
-        raise argparse.ArgumentTypeError(f"must be like 45s, 30m, 2h or 1d, not {shorten(text, 30)}")
+        raise argparse.ArgumentTypeError(
+            f"must be a time such as 45s, 30m, 2h or 1d, not {shorten(text, 30)}"
+        )
     return value
 
 
@@ -42,5 +44,5 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
     with LiveClient(socket_path(settings)) as client:
         client.request({"do": "pause", "for_s": args.for_s})
-    print("paused; `overheard resume` goes on" if args.for_s is None else "paused")
+    print("paused; `overheard resume` ends the pause" if args.for_s is None else "paused")
     return 0

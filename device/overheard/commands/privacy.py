@@ -18,10 +18,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "privacy",
-        help="show what is open, written and sent",
+        help="show what overheard opens, writes and sends",
         description="Show which files, sockets and devices a running `overheard listen` of this user has "
         "open, what overheard has written and how long it keeps it, and which settings send something to "
-        "others. The first part is what the kernel says, not what overheard says about itself.",
+        "others. The first part comes from the kernel, not from overheard itself.",
         epilog="example: overheard privacy",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -58,7 +58,8 @@ def written(settings: Settings) -> list[dict[str, Any]]:
             *(_files(settings.unknown_path.parent), kept if days else "until `overheard history forget`"),
         ),
         ("packs", settings.packs_dir, _files(settings.packs_dir), "until you delete them"),
-        ("backups", data / "backups", _files(data / "backups"), "see `overheard backup --keep`"),
+        ("queues of sinks", data / "queues", _files(data / "queues"), "until it is delivered"),
+        ("backups", data / "backups", _files(data / "backups"), "as `overheard backup --keep` says"),
         ("demonstration", data / "demo", _files(data / "demo"), "until you delete it; synthesized audio"),
     ]
     known = {path for _, _, files, _ in parts for path in files}
@@ -152,4 +153,5 @@ def _sent_text(settings: Settings) -> list[str]:
     found = sent(settings)
     if not found:
         return ["SENT: nothing; no setting sends anything, and there are no subscriptions"]
-    return ["SENT:", *(one_line(f"  {row['what']}: {row['to']} ({row['setting']})") for row in found)]
+    lines = [one_line(f"{row['what']}: {row['to']} ({row['setting']})") for row in found]
+    return ["SENT:", *(f"  {line}" for line in lines)]

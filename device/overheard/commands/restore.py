@@ -18,8 +18,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "restore",
         help="restore a backup",
-        description="Check a backup, show what it contains, ask, and replace history, settings and packs by "
-        "those in the backup. `overheard listen` may go on. Packs that are not in the backup stay.",
+        description="Check a backup, show what it contains, ask, and replace history, settings and packs "
+        "by those in the backup. `overheard listen` can keep running. Packs that are not in the backup "
+        "stay.",
         epilog="example: overheard restore ~/overheard-2026-11-28-120000.backup",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a file that `overheard backup` wrote")

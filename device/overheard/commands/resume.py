@@ -1,4 +1,4 @@
-"""`overheard resume`: let a paused `overheard listen` go on."""
+"""`overheard resume`: end the pause of a running `overheard listen`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     subparsers.add_parser(
         "resume",
         help="listen again after a pause",
-        description="End the pause of a running `overheard listen`. In quiet hours, it listens until the "
-        "next ones begin.",
+        description="End the pause of a running `overheard listen`. During quiet hours, it listens until "
+        "the next quiet hours begin.",
         epilog="example: overheard resume",
     )
 

@@ -27,20 +27,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "service",
-        help="run in the background, also after a restart of the computer",
-        description="Run `overheard listen` and its web page in the background, as services of systemd for "
-        "your account. They may write to the data folder only, and `listen` has no network.",
+        help="run in the background, and start when the computer starts",
+        description="Run `overheard listen` and its web page in the background, as systemd services of "
+        "your account. They can write only to the data folder and to the folders of files that sinks "
+        "write, and `listen` has no network access unless a sink or an input needs it.",
         epilog="example: overheard service install",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions")
-    install = actions.add_parser("install", help="install and start the services, after a question")
+    install = actions.add_parser("install", help="ask, then install and start the services")
     install.add_argument("--yes", action="store_true", help="do not ask")
     install.add_argument("--no-web", action="store_true", help="do not install the web page")
-    install.add_argument(
-        "--no-linger",
-        action="store_true",
-        help="run only while you are logged in",
-    )
+    install.add_argument("--no-linger", action="store_true", help="run only while you are logged in")
     install.add_argument("--no-sandbox", action="store_true", help="do not restrict what the services may do")
     actions.add_parser("update", help="adapt the services of the Debian package to its settings")
     actions.add_parser("uninstall", help="stop and remove the services; data and configuration stay")
@@ -54,14 +51,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=whole_number(10**6),
         default=_LOG_LINES,
         metavar="N",
-        help="how many (default: 50)",
+        help="number of messages (default: 50)",
     )
     for action in (status, logs):
-        action.add_argument("--system", action="store_true", help="the service of the Debian package")
+        action.add_argument("--system", action="store_true", help="show the service of the Debian package")
     show = actions.add_parser("print", help="print a unit instead of installing it")
-    show.add_argument("--web", action="store_true", help="the one of the web page")
-    show.add_argument("--system", action="store_true", help="for the user `overheard` of the whole system")
-    show.add_argument("--program", metavar="FILE", help="start this program (default: this one)")
+    show.add_argument("--web", action="store_true", help="print the unit of the web page")
+    show.add_argument("--system", action="store_true", help="print a unit for the user `overheard`")
+    show.add_argument("--program", metavar="FILE", help="program that the unit starts (default: this one)")
     parser.set_defaults(parser=parser)
 
 
@@ -86,7 +83,7 @@ def run_install(args: argparse.Namespace, settings: Settings) -> int:
     installation = Installation(options, (LISTEN,) if args.no_web else (LISTEN, WEB), not args.no_linger)
     print("This will:", *(f"  - {one_line(step)}" for step in installation.steps()), sep="\n")
     if not sandbox and not args.no_sandbox:
-        print("The services are not restricted: systemd cannot create name spaces for users here.")
+        print("The services are not restricted: systemd cannot create namespaces for users here.")
     if not args.yes and not confirmed():
         print("nothing was changed")
         return 1
@@ -96,7 +93,7 @@ def run_install(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def run_update(args: argparse.Namespace, settings: Settings) -> int:
-    """Give the services of the Debian package what the settings of the system need, and start them again."""
+    """Adapt the services of the Debian package to the system's settings, and restart them."""
     from overheard import settings as settings_module
     from overheard.service.install import update_system
     from overheard.service.systemd import ServiceError, Systemd

@@ -23,22 +23,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "sinks",
         help="show where plays are sent, such as Home Assistant or ListenBrainz",
-        description="Show each sink: whether the settings enable it, where it sends, how much waits to be "
-        "sent, and its last error. All sinks are off by default.",
+        description="Show each sink: whether the settings enable it, where it sends, how many events wait "
+        "to be sent, and its last error. All sinks are off by default.",
         epilog="example: overheard sinks test mqtt",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per sink and line")
     actions = parser.add_subparsers(dest="action", metavar="[test|clear|login ...]", title="actions")
-    test = actions.add_parser("test", help="send a test", description="Send a test, also if the sink is off.")
+    test = actions.add_parser(
+        "test", help="send a test", description="Send a test event. The sink may be off."
+    )
     test.add_argument("name", metavar="NAME", help="name of the sink, as `overheard sinks` lists it")
     clear = actions.add_parser(
-        "clear", help="drop what waits to be sent", description="Delete what waits to be sent by a sink."
+        "clear",
+        help="delete the events that wait to be sent",
+        description="Delete the events that wait in the queue of a sink.",
     )
     clear.add_argument("name", metavar="NAME", help="name of the sink, as `overheard sinks` lists it")
     login = actions.add_parser(
         "login",
-        help="get a session key of Last.fm",
-        description="Let Last.fm allow overheard to scrobble, and write the session key to "
+        help="allow overheard to scrobble to Last.fm",
+        description="Allow overheard to scrobble to your Last.fm account, and write the session key to "
         "sinks.lastfm.session_file.",
     )
     login.add_argument("name", choices=["lastfm"], help="name of the sink")

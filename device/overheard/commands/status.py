@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 from typing import TYPE_CHECKING, Any
 
 from overheard.errors import OverheardError
+from overheard.event_json import local_time
 from overheard.settings import Settings
 from overheard.text import length, one_line, one_of, plural, short_clock, speed_change
 
@@ -23,15 +23,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "status",
         help="show what a running `overheard listen` hears now",
-        description="Ask a running `overheard listen` of the same user and data folder what it hears and "
-        "what it has cost so far. Exit code: 0 if one runs, 1 if none does, 2 if it does not answer.",
+        description="Ask a running `overheard listen` of the same user and data folder what it hears, and "
+        "show its processor time. Exit code: 0 it runs, 1 it does not run, 2 it does not answer.",
         epilog="example: overheard status --json",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Print the status; return 1 if nothing listens."""
+    """Print the status; return 1 if `overheard listen` does not run."""
     from overheard.live.address import socket_path
     from overheard.live.client import LiveClient, NotRunning
 
@@ -85,8 +85,8 @@ def to_text(status: dict[str, Any]) -> list[str]:
     )
     lines.append(f"music:     {status['music']:.0%}")
     if status["next_check_s"] is not None:
-        lines.append(f"next:      looks again in {status['next_check_s']:.0f} s")
-    lost = f", {status['lost_s']:.1f} s lost" if status["lost_s"] else ", nothing lost"
+        lines.append(f"next:      searches again in {status['next_check_s']:.0f} s")
+    lost = f", {status['lost_s']:.1f} s lost" if status["lost_s"] else ", no audio lost"
     lines.append(f"heard:     {length(status['audio_s'])}{lost}")
     return [*lines, f"cost:      {_cost(status['cpu_s'], status['audio_s'])}"]
 
@@ -94,7 +94,7 @@ def to_text(status: dict[str, Any]) -> list[str]:
 def _pause(pause: dict[str, Any]) -> str:
     if pause["until"] is None:
         return f"{pause['reason']}, until `overheard resume`"
-    until = datetime.datetime.fromisoformat(pause["until"].replace("Z", "+00:00")).astimezone()
+    until = local_time(pause["until"])
     return f"{pause['reason']}, until {until:%H:%M}"
 
 

@@ -22,13 +22,13 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the subcommands to `overheard packs`."""
     parser = actions.add_parser(
         "subscribe",
-        help="trust a repository of packs",
-        description="Trust the key of a repository of packs. `overheard packs update` downloads from it.",
+        help="subscribe to a repository of packs, and trust its key",
+        description="Trust the key of a repository. `overheard packs update` downloads its packs.",
         epilog="example: overheard packs subscribe https://example.org/packs",
     )
     parser.add_argument("url", metavar="URL", help="http or https URL, or path of a folder")
     parser.add_argument(
-        "--key", metavar="FINGERPRINT", help="the fingerprint that the publisher shows; asked for without it"
+        "--key", metavar="FINGERPRINT", help="fingerprint of the key; without it, the command asks"
     )
     parser.add_argument(
         "--pack",
@@ -36,26 +36,26 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="extend",
         default=[],
         metavar="NAME",
-        help="only these (default: all)",
+        help="subscribe to these packs only (default: all)",
     )
     parser.set_defaults(run_action=run_subscribe)
 
     parser = actions.add_parser(
         "unsubscribe",
-        help="forget a repository of packs",
-        description="Forget a repository and its key. Packs that you downloaded stay.",
+        help="end a subscription",
+        description="End a subscription, and forget its key. Packs that you downloaded stay.",
     )
     parser.add_argument("url", metavar="URL", help="as for subscribe")
     parser.set_defaults(run_action=run_unsubscribe)
 
     parser = actions.add_parser(
         "update",
-        help="download new packs of the repositories that you subscribed to",
-        description="Download what is new in the repositories that you subscribed to. This command and "
-        "`subscribe` are the only ones that use the network.",
+        help="download what is new in your subscriptions",
+        description="Download what is new in the repositories that you subscribed to. Exit code: 0 all "
+        "packs are up to date, 1 a pack or a repository could not be updated.",
     )
     parser.add_argument("url", nargs="?", metavar="URL", help="update from this repository only")
-    parser.add_argument("--check", action="store_true", help="say what is new, and download no pack")
+    parser.add_argument("--check", action="store_true", help="show what is new, without downloading packs")
     parser.add_argument("--json", action="store_true", help="print one JSON object per pack and line")
     parser.set_defaults(run_action=run_update)
 

@@ -18,11 +18,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "web",
-        help="serve a page that shows what is heard now, and the history",
+        help="serve a page that shows what plays now, and the history",
         description="Serve a web page and its JSON API: what a running `overheard listen` hears, the "
-        "history, packs and settings. Only this computer can open it, unless --host says otherwise; then "
-        "the page asks for a token, which is part of the address that this command prints. Stop with Ctrl-C "
-        "or SIGTERM.",
+        "history, packs and settings. Only this computer can open it, unless you pass --host. Then the "
+        "page asks for a token, which is part of the address that this command prints. Stop with Ctrl-C or "
+        "SIGTERM.",
         epilog="example: overheard web --host 0.0.0.0",
     )
     parser.add_argument(
@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     token = parser.add_mutually_exclusive_group()
     token.add_argument(
-        "--new-token", action="store_true", help="replace the token, so that all browsers need it"
+        "--new-token", action="store_true", help="replace the token: every browser needs the new address"
     )
     token.add_argument("--show-token", action="store_true", help="print the address with the token, and exit")
 

@@ -18,7 +18,7 @@ from overheard.errors import REINSTALL, ModelError
 from overheard.fingerprint.tables import TablesError, read_tables, table
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # found by its identity where something is derived from it
 class Cohort:
     """Impostor segments, coded by the model's quantizer.
 

@@ -143,7 +143,7 @@ def embed_waveform(embedder: Embedder, waveform: FloatArray, step_frames: int) -
 
 
 def query_waveform(embedder: Embedder, waveform: FloatArray, step_frames: int) -> Queries:
-    """Return the queries of a waveform's segments, see :func:`segments_of`."""
+    """Return the queries of a waveform ``(n,)`` float32, one per segment, see :func:`segments_of`."""
     return Queries.join([embedder.query(part) for part in segments_of(waveform, step_frames, embedder.spec)])
 
 

@@ -86,7 +86,7 @@ def _to_array(npy: bytes) -> npt.NDArray[Any]:
 
 
 def table(tables: dict[str, npt.NDArray[Any]], name: str, n_dims: int) -> npt.NDArray[Any]:
-    """Return the table called `name` of finite numbers, which must have `n_dims` dimensions.
+    """Return the table called `name`, which must have `n_dims` dimensions and finite values.
 
     Raises
     ------

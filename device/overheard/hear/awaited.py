@@ -10,7 +10,7 @@ from overheard.hear.source import AudioSource, Block, DeviceLost, Gap, Rerouted
 
 
 class AwaitedSource(AudioSource):
-    """Open a source when it is there. As long as it cannot be opened, it is lost, and `blocks` tries again.
+    """Opens a source as soon as it exists. Until then, `blocks` raises DeviceLost and can be called again.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Decide from log-mel frames whether there is music, so that the fingerprint network rests without it."""
+"""Detect music in log-mel frames, so that the fingerprint network need not run without music."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ MAX_FILE_BYTES = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Smoothing:
-    """How the network's outputs become a decision.
+    """Parameters of the decision: a running sum of the network's outputs, with hysteresis.
 
-    Evidence is a sum of log-odds between 0 and `ceiling`: a clear case is decided after one second, a
-    weak one after several.
+    The evidence is a sum of log-odds, kept between 0 and `ceiling`: a clear case is decided after one second,
+    a weak one after several.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Smoothing:
 
 @dataclasses.dataclass(frozen=True)
 class DetectorModel:
-    """The network of the detector, and what belongs to it.
+    """The network of the detector, the scaling of its input, and the smoothing of its output.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class MusicDetector:
     Parameters
     ----------
     model_path : Path or None
-        The sidecar ``NAME.json`` of a detector; that of the shipped one if None.
+        The manifest ``NAME.json`` of a detector; that of the shipped one if None.
     runtime : str or None
         Distribution name of the TensorFlow Lite runtime; the preferred installed one if None.
 
@@ -169,12 +169,12 @@ class Judge:
 
 @functools.lru_cache(maxsize=2)
 def load_detector(path: Path | None = None) -> DetectorModel:
-    """Load a detector from its sidecar ``NAME.json`` and the network ``NAME.tflite`` beside it.
+    """Load a detector from its manifest ``NAME.json`` and the network ``NAME.tflite`` beside it.
 
     Parameters
     ----------
     path : Path or None
-        The sidecar; that of the shipped detector if None.
+        The manifest; that of the shipped detector if None.
 
     Raises
     ------
@@ -187,9 +187,11 @@ def load_detector(path: Path | None = None) -> DetectorModel:
     try:
         sidecar = parse_object(contents)
         if get_integer(sidecar, "manifest_version") != MANIFEST_VERSION:
-            raise ModelError(f"{path} is not the sidecar of a detector of version {MANIFEST_VERSION}", remedy)
+            raise ModelError(
+                f"{path} is not the manifest of a music detector of version {MANIFEST_VERSION}", remedy
+            )
         if get_string(sidecar, "spec_digest") != spec_digest():
-            raise ModelError(f"{path} is of another front-end", remedy)
+            raise ModelError(f"{path} was trained with another front-end", remedy)
         if get_string(sidecar, "digest") != digest_of(tflite):
             raise ModelError(
                 f"{path} does not match the network beside it (modified or partly copied)", remedy
@@ -200,7 +202,7 @@ def load_detector(path: Path | None = None) -> DetectorModel:
             raise JsonValueError("deviation must be positive")
         return DetectorModel(tflite, mean, deviation, _smoothing(get_object(sidecar, "smoothing")))
     except JsonValueError as error:
-        raise ModelError(f"{path} is not the sidecar of a detector ({error})", remedy) from error
+        raise ModelError(f"{path} is not the manifest of a music detector ({error})", remedy) from error
 
 
 def _vector(values: dict[str, object], name: str) -> FloatArray:

@@ -183,7 +183,7 @@ def refresh_devices() -> None:
     try:
         sd._initialize()
     except sd.PortAudioError as error:
-        raise AudioError(f"PortAudio does not restart: {error_text(error)}") from error
+        raise AudioError(f"PortAudio cannot be restarted: {error_text(error)}") from error
 
 
 def load_portaudio() -> Any:

@@ -96,7 +96,10 @@ class Downmixer:
 
 
 def finite(samples: FloatArray) -> FloatArray:
-    """Replace NaN and infinity by 0 and limit huge values, in place; float files may contain them."""
+    """Replace NaN and infinity by 0 and limit huge values of ``(...)`` float32, in place; return the array.
+
+    Files with float samples may contain them.
+    """
     if not np.abs(samples).max(initial=0) <= _MAX_AMPLITUDE:
         np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         np.clip(samples, -_MAX_AMPLITUDE, _MAX_AMPLITUDE, out=samples)

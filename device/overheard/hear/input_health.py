@@ -1,4 +1,4 @@
-"""Notice an input that is muted or overdriven, which no recognition can repair."""
+"""Detect an input that is muted or overdriven."""
 
 from __future__ import annotations
 

@@ -70,5 +70,5 @@ def to_int16(samples: npt.NDArray[np.float32]) -> Block:
 
 
 def to_float(block: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    """Convert int16 samples to float32 in [-1, 1]."""
+    """Convert samples ``(n,)`` int16 to ``(n,)`` float32 in [-1, 1]."""
     return block.astype(np.float32) / _FULL_SCALE

@@ -23,7 +23,7 @@ _LONGEST_HELD_S = 10.0  # of audio; a sound server that hangs delivers none anyw
 
 
 class Route:
-    """Decide what a change of connections means.
+    """Decides which source a stream should record, and what to report when the source changes.
 
     When the source of a stream disappears, the sound server moves the stream to another source; it is moved
     back as soon as its own source exists again. If somebody moves the stream while its source exists, that
@@ -80,7 +80,7 @@ class Route:
 
 
 class RouteWatch:
-    """What a thread that watches a stream has seen: changes, and whether it is still looking.
+    """The results of a thread that watches a stream: changes, and whether it is still checking one.
 
     Calling it returns the changes since the last call.
     """
@@ -95,15 +95,15 @@ class RouteWatch:
 
     @property
     def unsure(self) -> bool:
-        """Whether the sound server has announced something, and nobody knows yet what it means."""
+        """Whether the sound server has announced a change that has not been checked yet."""
         return self._n_noticed != self._n_looked
 
     def notice(self) -> None:
-        """Note that something may have changed. Only the thread calls this and what follows."""
+        """Record a possible change. Only the watching thread calls this and `looked`."""
         self._n_noticed += 1
 
     def looked(self, change: Rerouted | None) -> None:
-        """Note what a look has shown."""
+        """Record the result of a check."""
         if change is not None:
             self._changes.append(change)
         self._n_looked = self._n_noticed
@@ -131,10 +131,10 @@ def watching_route(route: Route, tag: str = "") -> Iterator[RouteWatch]:
 
 
 def confirmed(items: Iterable[Block | Gap], watch: RouteWatch) -> Iterator[Block | Gap | Rerouted]:
-    """Pass on what a stream delivers, and the changes of its source.
+    """Yield the audio of a stream, and the changes of its source.
 
-    While it is not known which source the stream records, the audio is held back. If it turns out to be
-    another one, what was held back may be from either, and is discarded.
+    While the source of the stream is not known, the audio is held back. If the source has changed, this audio
+    may be from either source, and is discarded (as a gap).
     """
     held: list[Block | Gap] = []
     since_s = time.monotonic()
@@ -170,7 +170,7 @@ def _watch(server: SoundServer, route: Route, watch: RouteWatch) -> None:
 
 
 def _look(server: SoundServer, route: Route) -> Rerouted | None:
-    """Look where the stream is, and move it where it should be."""
+    """Ask which source the stream records, and move the stream if it should record another one."""
     now = server.connection()
     if now is None:
         return None

@@ -27,7 +27,7 @@ _SUBSCRIBE = "pactl subscribe & exec >/dev/null; read -r line; kill $!"
 
 @dataclasses.dataclass(frozen=True)
 class Connection:
-    """What a stream of this process records, and what else there is.
+    """The source that a stream of this process records, and all sources.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Connection:
 
 
 def tagged(tag: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that give a stream a tag, by which it is told from others of this process."""
+    """Return environment variables that tag a stream, to distinguish it from others of this process."""
     given = (os.environ if env is None else env).get("PULSE_PROP", "")
     return {"PULSE_PROP": f"{given} {_TAG}={tag}".strip()}
 
@@ -72,7 +72,7 @@ class SoundServer:
         return shutil.which("pactl") is not None
 
     def close(self) -> None:
-        """End what waits for the sound server."""
+        """End all calls that wait for the sound server."""
         with self._lock:
             self._closed.set()
             if self._interrupt is not None:
@@ -83,7 +83,7 @@ class SoundServer:
         return self._closed.wait(seconds)
 
     def connection(self) -> Connection | None:
-        """Return what this process records; None if it records nothing through the sound server."""
+        """Return the connection of this process; None if it records nothing through the sound server."""
         streams, sources = self._list("source-outputs"), self._list("sources")
         own = self._own(streams)
         numbers = {str(source.get("name")): _number(source.get("index")) for source in sources}
@@ -114,7 +114,7 @@ class SoundServer:
         return self._run("move-source-output", str(stream), source) is not None
 
     def changes(self, notice: Callable[[], object] = lambda: None) -> Generator[None, None, None]:
-        """Yield when a stream or a source may have changed, at first at once.
+        """Yield once at the beginning, and whenever a stream or a source may have changed.
 
         It ends when the sound server has ended, or with `close`. `notice` is called at once for each sign of
         a change; the iterator waits for the end of a burst of them.

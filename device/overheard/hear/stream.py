@@ -1,4 +1,4 @@
-"""Hear a radio station or another stream of the network, through the decoder.
+"""Read an internet radio station or another network stream, through the decoder.
 
 Only an input that begins with ``stream:`` leads here: nothing else that overheard hears opens a connection.
 """
@@ -30,7 +30,7 @@ _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bu
 
 @dataclasses.dataclass(frozen=True)
 class RemoteAudio:
-    """What the decoder opens: a URL, what it may lead to, and how long to wait."""
+    """A URL for the decoder, with the permitted protocols and the timeouts."""
 
     url: str
     open_options: dict[str, str]
@@ -38,7 +38,7 @@ class RemoteAudio:
 
 
 class StreamSource(AudioSource):
-    """A stream of the network as a source. When it ends or stalls, it is lost, and can be opened again.
+    """A network stream as a source. When it ends or stalls, it raises DeviceLost, and can be opened again.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Describe the texture of each second of sound: how it changes over time and frequency, in a few numbers.
 
-Music has steady pitches and sudden onsets, speech glides and pauses, noise is uniform. Means of differences
-over time and frequency show this. They cost little, hardly depend on the level, and a small network can judge
-them.
+Music has steady pitches and sudden onsets, speech has glides and pauses, noise is uniform. Means of
+differences over time and frequency show this. They cost little, hardly depend on the level, and are
+sufficient as input of a small network.
 """
 
 from __future__ import annotations

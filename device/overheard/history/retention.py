@@ -65,7 +65,7 @@ class RetentionSink:
         self._offset_s = offset_s
         self._due_s = self._elapsed() + (_RETRY_S if was_set else _DAY_S)
         if was_set:
-            log.warning("history: the clock was set; old plays are deleted in an hour, if it stays so")
+            log.warning("history: the clock was set; old plays are deleted in an hour, unless it is set back")
             return
         try:
             self._delete(self._now() - self._keep_s)
@@ -81,7 +81,7 @@ class RetentionSink:
         self._forget_also(before)
         count = forget(self._path, before=iso_utc(before))
         if count:
-            log.info("history: %s deleted, as history.keep_days says", plural(count, "old play"))
+            log.info("history: %s deleted, because history.keep_days is set", plural(count, "old play"))
 
     def close(self) -> None:
         """Do nothing: the file is closed after each use."""

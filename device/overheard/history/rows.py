@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import logging
 import math
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from overheard.event_json import local_time
 from overheard.history.file import HistoryError, columns_of, explained, open_for_reading, version
 from overheard.text import plural
 
@@ -50,6 +50,10 @@ class PlayRow:
     def hidden(self) -> bool:
         """Whether lists leave it out: it is wrong, or music that nobody has named."""
         return self.wrong or (self.unknown_id is not None and self.label is None)
+
+    def is_in(self, room: str) -> bool:
+        """Return whether it was heard in a room; after a change of the source, the room comes first."""
+        return self.source == room or self.source.startswith(f"{room}, ")
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(PlayRow))  # of the columns too
@@ -165,8 +169,8 @@ def checked(raw: tuple[object, ...]) -> PlayRow | None:
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         return None
     try:
-        for when in raw[7:9]:  # Python 3.10 cannot parse the Z
-            datetime.datetime.fromisoformat(str(when).replace("Z", "+00:00")).astimezone()
+        for when in raw[7:9]:
+            local_time(str(when))
         alternatives = [] if text is None else json.loads(str(text))
         names = [alternative_name(row) for row in alternatives] if isinstance(alternatives, list) else [None]
     except (ValueError, OverflowError, RecursionError):

@@ -20,7 +20,7 @@ def cue_paths(folder: str, names: Iterable[str]) -> dict[str, str]:
     """Return the path of the cue sheet of each audio file in a folder, if it has one.
 
     `NAME.cue` and `NAME.flac.cue` belong to `NAME.flac`. Other cue sheets belong to the files that they
-    mention.
+    mention, also if these have another suffix: many were converted after the sheet was written.
 
     Parameters
     ----------
@@ -37,10 +37,10 @@ def cue_paths(folder: str, names: Iterable[str]) -> dict[str, str]:
         lower = name.lower()
         if lower in cues:
             continue
-        own = cues.get(os.path.splitext(lower)[0] + CUE_SUFFIX) or cues.get(lower + CUE_SUFFIX)  # noqa: PTH122
+        own = cues.get(_stem(lower) + CUE_SUFFIX) or cues.get(lower + CUE_SUFFIX)
         if own is None:
             mentioned = _mentioned(folder, list(cues.values())) if mentioned is None else mentioned
-            own = mentioned.get(lower)
+            own = mentioned.get(lower) or mentioned.get(_stem(lower))
         if own is not None:
             found[name] = os.path.join(folder, own)  # noqa: PTH118
     return found
@@ -78,7 +78,9 @@ def read_sheet(path: Path, cue: Path | None, embedded: str) -> CueSheet | None:
     else:
         return None
     if len(sheets) > 1:
-        sheets = [sheet for sheet in sheets if _name_in(sheet) == path.name.lower()]
+        name = path.name.lower()
+        same = [sheet for sheet in sheets if _name_in(sheet) == name]
+        sheets = same or [sheet for sheet in sheets if _stem(_name_in(sheet)) == _stem(name)]
     return sheets[0] if sheets and len(sheets[0].tracks) > 1 else None
 
 
@@ -101,12 +103,13 @@ def _read(cue: Path) -> list[CueSheet]:
 
 
 def _mentioned(folder: str, cues: list[str]) -> dict[str, str]:
-    """Return the cue sheet that mentions each audio file, by the file's name in lower case."""
+    """Return the cue sheet that mentions each audio file, by its name in lower case, also without suffix."""
     found: dict[str, str] = {}
     for name in cues[:_MAX_READ]:
         try:
             for sheet in _read(Path(folder, name)):
-                found.setdefault(_name_in(sheet), name)
+                for key in (_name_in(sheet), _stem(_name_in(sheet))):
+                    found.setdefault(key, name)
         except CueError:
             continue  # reported for the file of the same name
     return found
@@ -114,3 +117,7 @@ def _mentioned(folder: str, cues: list[str]) -> dict[str, str]:
 
 def _name_in(sheet: CueSheet) -> str:
     return sheet.file.replace("\\", "/").rpartition("/")[2].lower()
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122 - a Path for each of 100,000 files takes seconds

@@ -178,7 +178,7 @@ def _start_observer(folders: Sequence[str], changes: Changes) -> Any:
     try:
         observers = importlib.import_module("watchdog.observers")
     except ImportError:
-        log.info("watchdog is not installed; the folders are scanned from time to time")
+        log.info("watchdog is not installed; the folders are scanned at intervals (index.poll_s)")
         return None
     observer = observers.Observer()
     try:
@@ -187,7 +187,7 @@ def _start_observer(folders: Sequence[str], changes: Changes) -> Any:
                 observer.schedule(_Handler(changes), folder, recursive=True)
         observer.start()
     except OSError as error:  # such as more folders than inotify may watch
-        log.warning("changes are found by scanning the folders: %s", one_line(str(error)))
+        log.warning("the folders are scanned at intervals (index.poll_s): %s", one_line(str(error)))
         with contextlib.suppress(RuntimeError):  # if it has not started
             observer.stop()
             observer.join()

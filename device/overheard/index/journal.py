@@ -174,6 +174,26 @@ class Journal:
             ) from error
 
 
+def journal_path(pack_path: Path) -> Path:
+    """Return where the tracks for a pack are saved."""
+    return pack_path.with_name(f"{pack_path.stem}.indexing.sqlite")
+
+
+def progress_of(pack_path: Path) -> str:
+    """Return how far a run of `overheard index` has come that is in progress or was interrupted."""
+    path = journal_path(pack_path)
+    if not path.is_file():
+        return "not begun"
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
+        ) as db:
+            ((n,),) = db.execute("SELECT COUNT(*) FROM tracks")
+    except _SQLITE_ERRORS as error:
+        return "in progress" if _is_locked(error) else "interrupted"
+    return f"interrupted, {plural(n, 'track')} done"
+
+
 def _is_locked(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 

@@ -19,7 +19,7 @@ from overheard.catalogue.pack_lock import pack_lock
 from overheard.catalogue.pack_write import creation_time
 from overheard.errors import AudioError, PackError
 from overheard.files import create_folder
-from overheard.index.journal import Journal
+from overheard.index.journal import Journal, journal_path
 from overheard.index.journal_row import SavedTrack
 from overheard.index.known_audio import KnownAudio
 from overheard.index.pack_on_disk import PackOnDisk, Saved, known_file, missing_notes
@@ -102,7 +102,7 @@ def _scan(folders: Sequence[str | os.PathLike[str]], pack_path: Path) -> tuple[S
 
 def _open_journal(pack_path: Path, fingerprinter: Fingerprinter) -> Journal:
     key = f"{fingerprinter.digest}/{fingerprinter.code_bytes}"
-    return Journal(pack_path.with_name(f"{pack_path.stem}.indexing.sqlite"), key)
+    return Journal(journal_path(pack_path), key)
 
 
 class _Run:

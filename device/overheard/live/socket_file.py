@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import stat
 from pathlib import Path
 
 from overheard.errors import OverheardError
@@ -31,7 +32,7 @@ class SocketFile:
     SocketTaken
         If another process has it.
     OverheardError
-        If the path is too long for a socket.
+        If the path is too long for a socket, or something else than a socket is there.
     OSError
         If the socket cannot be created.
     """
@@ -39,6 +40,7 @@ class SocketFile:
     def __init__(self, path: Path) -> None:
         if len(os.fsencode(path)) > MAX_PATH_BYTES:
             raise OverheardError(f"{path}: too long for a socket", "set XDG_RUNTIME_DIR to a short path")
+        _refuse_other_files(path)
         self.path = path
         create_folder(path.parent, private=True)
         self._lock = os.open(
@@ -63,6 +65,13 @@ class SocketFile:
             if _file_id(self.path) == self._id:
                 self.path.unlink()
         os.close(self._lock)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise OverheardError if something is there that is no socket: it would be deleted."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OverheardError(f"{path}: already exists and is not a socket", "choose another path")
 
 
 def _bound(path: Path) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Estimate how many false plays a room causes, and how much caution keeps them rare."""
+"""Estimate the false positives per day in a room, and the setting `track.caution` that keeps them rare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_CAUTION = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class FalseRate:
-    """False plays a day to expect at most, with `CONFIDENCE`, in sound like a recording without music.
+    """Upper bound (with `CONFIDENCE`) of the false positives per day in sound like a recording without music.
 
     Attributes
     ----------
@@ -77,7 +77,13 @@ def gate_levels(quiet: FloatArray, sample_rate: int) -> tuple[float, float] | No
 
 
 def window_scores(recognizer: Recognizer, waveform: FloatArray) -> list[float]:
-    """Return the best score over the threshold of each window of a recording, `HOP_S` apart."""
+    """Return the best score of each window minus the threshold, in log-odds.
+
+    Parameters
+    ----------
+    recognizer : model and catalogue
+    waveform : (n,) float32 in [-1, 1]; its windows end `HOP_S` apart
+    """
     spec = recognizer.spec
     if len(waveform) < spec.segment_samples:
         return []

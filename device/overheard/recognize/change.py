@@ -1,4 +1,4 @@
-"""Detect from log-mel frames that the sound has become different, as between two tracks."""
+"""Detect changes of the sound in log-mel frames, such as those between two tracks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from overheard.fingerprint.frontend import FloatArray
 BLOCK_FRAMES = 32  # 1 s
 N_NEW, N_BEFORE = 4, 10  # blocks that are compared
 FLOOR_DB = -90.0  # frames of digital silence count as this
-CHANGED = 1.5  # difference of the means over the variation; within a track about once a minute
+CHANGED = 1.5  # difference of the means, divided by the variation; within a track about once a minute
 
 
 class ChangeDetector:

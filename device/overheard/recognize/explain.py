@@ -1,4 +1,4 @@
-"""Explain a recognition: what fits, how well, how near the next track is, and what is missing."""
+"""Explain a recognition: the best match, its evidence, the second-best track, and why it is not accepted."""
 
 from __future__ import annotations
 
@@ -15,23 +15,20 @@ from overheard.hear.gate import LevelGate
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.scoring import Evidence
 from overheard.recognize.pipeline import Recognizer
-from overheard.recognize.speed.plan import SPEEDS
-from overheard.recognize.speed_search import STRICTER
-from overheard.recognize.speeds import SHORTEST_S
 from overheard.recognize.windows import STEP_FRAMES, WINDOW_S
 
 MAX_S = 600.0  # of a recording that is explained
 HOP_S = 2.0  # between windows
 FINE_STEP_FRAMES = 4  # of a short recording, so that some segment is near each one of the track
 SHORT_S = 5.0
-NOISY = 0.75  # of the similarity that the sound lets expect
+NOISY = 0.75  # expected similarity; below it, the recording is noisy
 LITTLE_MARGIN = 0.05
 MOSTLY_DISTINCT = 0.5  # share of the segments; below it, the sound hardly changes
 
 
 @dataclasses.dataclass(frozen=True)
 class Aligned:
-    """A second of a track where it fits the recording: times in s, and the similarity there."""
+    """A segment of the best track in its alignment with the recording, and its similarity."""
 
     at_s: float  # in the recording
     position_s: float  # in the track
@@ -40,17 +37,17 @@ class Aligned:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Why the best window of a recording is recognized, or what is missing.
+    """Why the best window of a recording is recognized, or why it is not.
 
     Attributes
     ----------
     duration_s, loudest_db : of the recording
-    match, evidence : of the best window; None if nothing lines up
+    match, evidence : of the best window; None if no track has an alignment with it
     window_s : start and end of this window
     segments : of the best track, along its alignment through the recording
     rival, rival_similarity : the best other recording in the window
     speed : of the music, as a multiple of the track's own; times are those of the recording
-    missing : what would help, in words; empty if it is accepted
+    missing : why it is not recognized, in words; empty if it is
     """
 
     duration_s: float
@@ -70,7 +67,7 @@ class Explanation:
         return self.match is not None and self.match.accepted
 
     def on_the_recordings_clock(self) -> Explanation:
-        """Return the explanation of a recording that was slowed down, with the times before that."""
+        """Return the explanation with times of the recording before it was slowed down."""
         speed = self.speed
         segments = (dataclasses.replace(one, at_s=one.at_s / speed) for one in self.segments)
         start_s, end_s = self.window_s
@@ -110,18 +107,15 @@ def explain(recognizer: Recognizer, waveform: FloatArray) -> Explanation:
 
 
 def _at_speed(recognizer: Recognizer, waveform: FloatArray, known: Explanation) -> Explanation | None:
-    """Return the explanation without the speed of the music, if its best window is accepted at one."""
+    """Return the explanation at the speed at which the best window is recognized; None if there is none."""
     rate = recognizer.spec.frontend.sample_rate
     start, end = (round(second * rate) for second in known.window_s)
-    best, lead = 1.0, STRICTER
-    for speed in SPEEDS if end - start >= SHORTEST_S * rate else ():
-        window, _, _ = _best_window(recognizer, _slowed(waveform[start:end], speed))
-        if window is not None and window.match.score - window.match.threshold >= lead:
-            best, lead = speed, window.match.score - window.match.threshold
-    if best == 1.0:
+    plays = recognizer.identify(waveform[start:end]).plays
+    if not plays or plays[0].speed == 1.0:
         return None
-    found = _explained(recognizer, Explanation(known.duration_s, known.loudest_db), _slowed(waveform, best))
-    return dataclasses.replace(found, speed=best).on_the_recordings_clock()
+    speed = plays[0].speed
+    found = _explained(recognizer, Explanation(known.duration_s, known.loudest_db), _slowed(waveform, speed))
+    return dataclasses.replace(found, speed=speed).on_the_recordings_clock()
 
 
 def _slowed(waveform: FloatArray, speed: float) -> FloatArray:
@@ -155,7 +149,7 @@ def _explained(recognizer: Recognizer, known: Explanation, waveform: FloatArray)
     """Explain the best window of a waveform."""
     window, queries, step = _best_window(recognizer, waveform)
     if window is None:
-        return dataclasses.replace(known, missing=("nothing in the catalogue lines up with it",))
+        return dataclasses.replace(known, missing=("no track of the catalogue matches at any position",))
     n = len(window.queries.expected)
     weigh = recognizer.matcher.weigh
     evidence = weigh(Window.regular(window.queries, window.candidates, np.arange(n), window.step))
@@ -179,7 +173,7 @@ def _explained(recognizer: Recognizer, known: Explanation, waveform: FloatArray)
 def _aligned(
     recognizer: Recognizer, queries: Queries, step: int, track: int, offset: int
 ) -> tuple[Aligned, ...]:
-    """Return the similarity of each second of a track to the recording, where it fits in time."""
+    """Return the similarity of each segment of a track to the recording at its aligned position."""
     index, spec = recognizer.index, recognizer.spec
     first, end = (int(bound) for bound in index.first_segment[track : track + 2])
     starts = np.arange(end - first) * spec.hop_frames - offset  # in the recording, in frames
@@ -197,20 +191,22 @@ def _aligned(
 
 
 def _missing(found: Explanation, evidence: Evidence) -> tuple[str, ...]:
-    """Return what would help, in words."""
+    """Return the reasons why the match is not accepted, in words."""
     words = []
     if found.duration_s < SHORT_S:
-        words.append(f"length: {found.duration_s:.1f} s are few; record 10 s")
+        words.append(f"length: {found.duration_s:.1f} s are too short; record 10 s")
     if evidence.expected < NOISY:
         words.append(
-            f"noise: in this sound a correct track has a similarity of about {evidence.expected:.2f}"
+            f"noise: even a correct track has a similarity of only about {evidence.expected:.2f} here"
         )
     if evidence.distinct < MOSTLY_DISTINCT:
         words.append(
-            "change: its seconds are nearly the same, as those of a tone or of noise; they prove little"
+            "variation: its seconds are nearly identical, as in a tone or in noise, so they are weak evidence"
         )
     if not words and evidence.similarity - evidence.background < 2 * LITTLE_MARGIN:
-        words.append("it is probably not in the catalogue: the nearest track is hardly nearer than any other")
+        words.append(
+            "it is probably not in the catalogue: the best match is hardly more similar than other tracks"
+        )
     if not words and evidence.margin < LITTLE_MARGIN:
-        words.append("lead: another track is nearly as similar")
-    return tuple(words) or ("similarity: it is too low for the length of the recording; record more of it",)
+        words.append("margin: another track is nearly as similar")
+    return tuple(words) or ("similarity: too low for the length of the recording; record more of it",)

@@ -24,14 +24,14 @@ from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings
 
-IDLE_S = 1.0  # as often as the detector decides; while there is no music, nothing else is urgent
-HEARD_FRAMES = 16  # 0.5 s; a longer block is heard in parts
+IDLE_S = 1.0  # of sound processed at once while there is no music: the detector decides once per second
+HEARD_FRAMES = 16  # 0.5 s; longer blocks are processed in parts of this length
 
 
 class Detector(Protocol):
-    """A music detector, which takes the frames that the model takes."""
+    """The interface of music detectors; their input is the log-mel frames of the model's front-end."""
 
-    probability: float  # that the last frames are music, 0-1
+    probability: float  # 0-1, of music in the last frames
 
     def process(self, frames: FloatArray) -> bool:
         """Take the next log-mel frames, ``(n, n_mels)`` in dB; return whether music is present after them."""
@@ -45,13 +45,13 @@ class Listener:
 
     Parameters
     ----------
-    engine : returns embedder, index and matcher; asked at each block, so that packs can change meanwhile
+    engine : returns embedder, index and matcher; called for each block, so packs can change at run time
     gate, track : the user's settings
-    windows : those of a microphone by default
-    rules : when matches become a play; those of a microphone by default
-    detector : decides which sound is music; all of it without one
-    unknown : gives unknown music its id; None if it is not remembered
-    schedule : says when to look at the sound; None for regular windows
+    windows : of the searches (default: those of a microphone)
+    rules : when matches become a play (default: those of a microphone)
+    detector : music detector; None treats all sound as music
+    unknown : identifies and stores unknown music; None if it is not remembered
+    schedule : decides when to search and verify; None for regular windows
     opinion : second opinion on the detector's decisions, for a listener with a schedule
 
     Attributes
@@ -157,7 +157,7 @@ class Listener:
         return self._reported(events)
 
     def _reported(self, events: list[Event]) -> list[Event]:
-        """Return events of the music's clock as they are on the source's."""
+        """Convert the times of events from the music's clock to the source's."""
         return [self._clock.event(event) for event in events]
 
     def _process(self, block: FloatArray) -> list[Event]:
@@ -209,7 +209,7 @@ class Listener:
         return events if self._unknown is None else self._unknown.other(events)
 
     def _end_stretch(self) -> list[Event]:
-        """Look at what has not been looked at yet, and forget the sound."""
+        """Search or verify the rest of the sound, and forget it."""
         if self._stretch is None:
             return []
         events = self._advance() + self._looks.finish(self._stretch, self._engine, self._music_s)
@@ -217,7 +217,7 @@ class Listener:
         return events
 
     def _advance(self) -> list[Event]:
-        """Convert the blocks that wait to frames, and look at them."""
+        """Convert the waiting blocks to frames, and search or verify them."""
         if self._stretch is None or not self._blocks:
             return []
         with self._times.of("frontend"):

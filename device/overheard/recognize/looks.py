@@ -1,4 +1,4 @@
-"""Look at sound when the schedule says so, or in regular windows, and pass the matches to the tracker."""
+"""Search and verify sound when the schedule says so, or in regular windows; report matches to the tracker."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ ASKED_STEP = 48  # frames between segments that are embedded only for an opinion
 
 
 class Looks:
-    """Looks at one stretch of sound after the other. Its times are seconds of the music's clock.
+    """Searches and verifies one stretch of sound after the other. Times are seconds of the music's clock.
 
     Parameters
     ----------
-    windows : of searches; all of them are made if there is no schedule
+    windows : length and distance of the searched windows; without a schedule, all of them are searched
     spec : parameters of the fingerprints
     times : counts the processor time of network, search and match
     clock : of the music
     tracker : gets the matches
-    schedule : says when to look; None for regular windows
-    unknown : gets windows of unknown music; None if it is not remembered
+    schedule : decides when to search and verify; None for regular windows
+    unknown : identifies and stores unknown music; None if it is not remembered
     opinion : on whether there is music; None if the detector alone decides
 
     Attributes
     ----------
     best : the best match so far, accepted or not
-    music : whether there is music, as far as is known
+    music : whether there is music, according to the detector or the second opinion
     """
 
     def __init__(
@@ -88,7 +88,15 @@ class Looks:
             self._schedule.reset()
 
     def advance(self, stretch: Stretch, engine: Engine, frames: FloatArray, music: bool) -> list[Event]:
-        """Add frames to the stretch and look at them, as far as necessary; `music` says the detector."""
+        """Add frames ``(n, n_mels)`` in dB, then search and verify what is due; return the events.
+
+        Parameters
+        ----------
+        stretch : the present sound
+        engine : embedder, index and matcher
+        frames : the next frames of the stretch
+        music : whether the detector finds music in them
+        """
         stretch.add(frames)
         stretch = self._present(stretch)
         self._changed |= self._schedule is not None and self._changes.add(frames)
@@ -108,7 +116,7 @@ class Looks:
         return events
 
     def finish(self, stretch: Stretch, engine: Engine, end_s: float) -> list[Event]:
-        """Look at the rest of a stretch that ends at this second."""
+        """Search or verify the rest of a stretch that ends at this second; return the events."""
         stretch = self._present(stretch)
         self._end_s = end_s
         self._next -= self._step
@@ -125,7 +133,7 @@ class Looks:
             self._stretch.forget_candidates()
 
     def _present(self, sound: Stretch) -> Stretch:
-        """Return the sound without the speed of its music."""
+        """Return the sound, corrected for the present speed of the music."""
         play = self._tracker.playing
         if self._stretch is None:
             self._stretch = self._speeds.begin(sound, play)
@@ -133,7 +141,7 @@ class Looks:
         return self._stretch
 
     def _follow(self, before: Stretch, stretch: Stretch) -> None:
-        """Go on with the same sound at another speed."""
+        """Continue with the same sound, corrected for another speed."""
         if stretch is before:
             return
         self._next, self._matched = (
@@ -146,7 +154,7 @@ class Looks:
             self._opinion.begin()  # the segments have other numbers now
 
     def _ask(self, schedule: Schedule, stretch: Stretch, engine: Engine, music: bool) -> list[Event]:
-        """Do what the schedule says at this moment."""
+        """Perform the action that the schedule chooses at this moment."""
         now_s = stretch.at_s(self._next) + self._spec.segment_s
         play = self._tracker.playing
         self.music = music = self._is_music(stretch, engine, music, now_s)
@@ -172,7 +180,7 @@ class Looks:
         return self._tracker.skip(now_s)
 
     def _is_music(self, stretch: Stretch, engine: Engine, music: bool, now_s: float) -> bool:
-        """Return whether there is music, as far as is known; embed the newest sound if that is unclear."""
+        """Return whether there is music; embed the newest segments first if the second opinion needs them."""
         opinion = self._opinion
         if opinion is None or self._tracker.playing is not None:
             return music
@@ -224,14 +232,14 @@ class Looks:
 
     @property
     def _surely_music(self) -> bool | None:
-        """Whether the sound is music; None if it may be."""
+        """Whether the sound is music; None if the second opinion is unsure."""
         if self._opinion is None or not self.music or self._verdict is Verdict.MUSIC:
             return self.music
         return None
 
     @property
     def _onset_s(self) -> float | None:
-        """When the music began or changed; infinitely long ago if nobody knows, None if it is no music."""
+        """When the music began or changed; -inf without a schedule, None if there is no music."""
         if self._schedule is None:
             return -math.inf
         return self._schedule.onset_s if self.music else None
@@ -257,7 +265,7 @@ class Looks:
         return self._matcher.last(stretch, self._next, engine, play, position_s, length_s)
 
     def _learn(self, schedule: Schedule, found: Found, stretch: Stretch) -> None:
-        """Tell the schedule what a search has found, and follow the play."""
+        """Report the result of a search to the schedule, and update the alignment of the play."""
         play, match, position_s = self._tracker.playing, found.match, self._tracker.position_s(0.0)
         agrees = False
         if play is not None and match is not None and position_s is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from overheard.catalogue.searching_model import open_model
 from overheard.catalogue.selection import open_packs
-from overheard.fingerprint.choice import open_model
 from overheard.recognize.pipeline import Recognizer
 from overheard.settings import Settings
 
@@ -26,6 +26,6 @@ def open_recognizer(settings: Settings, pack_names: Sequence[str] | None = None)
     PackError
         If a selected pack, or every pack, is unusable.
     """
-    model = open_model(settings)
+    model = open_model(settings, pack_names)
     packs = open_packs(settings, model, pack_names)
     return Recognizer(model, packs, settings.gate, settings.track, scheduled=settings.listen.schedule)

@@ -1,8 +1,8 @@
-"""Follow a second opinion on whether there is music, which embeddings give where the music detector is wrong.
+"""Decide from embeddings whether there is music: a second opinion, which corrects the music detector.
 
-The fingerprint network is trained on music in noise, so that its embeddings tell music from everything else
-better than the detector, whose network is small. But an embedding costs as much as many seconds of the
-detector, so that few are made for this.
+The fingerprint network is trained on music in noise, so its embeddings distinguish music from other sound
+better than the small network of the detector. An embedding costs as much as many seconds of the detector, so
+few embeddings are computed for this purpose.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from overheard.catalogue.search import IntArray
 from overheard.fingerprint.frontend import FloatArray
 from overheard.recognize.opinion_table import N_HEARD, OpinionTable
 
-HEARD_FRAMES = 256  # 8 s; what is older does not count
-APART_FRAMES = 12  # segments that are nearer to each other say the same
+HEARD_FRAMES = 256  # 8 s; older segments do not count
+APART_FRAMES = 12  # of two segments that are closer, only the first counts
 
 
 class Verdict(enum.Enum):
-    """What the embeddings say."""
+    """The opinion: music, no music, or unsure."""
 
     MUSIC = "music"
     UNSURE = "unsure"
@@ -30,15 +30,15 @@ class Verdict(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class OpinionRules:
-    """When sound is embedded only for an opinion: waits in seconds; the last one of each repeats.
+    """When segments are embedded only for the opinion. Waits are in seconds; the last wait repeats.
 
     Attributes
     ----------
-    onset_s : while the detector hears music
-    unsure_s : while it hears none, and the opinion does not say for certain that there is none
-    denied_s : while both say that there is none
-    first_s : after a stretch of sound begins, or the detector hears music no longer
-    changed_s : after a change of the sound, at the latest
+    onset_s : while the detector finds music
+    unsure_s : while the detector finds no music, and the opinion is unsure or music
+    denied_s : while the detector and the opinion find no music
+    first_s : wait after a stretch of sound begins, or when the detector stops finding music
+    changed_s : longest wait after a change of the sound
     """
 
     onset_s: tuple[float, ...] = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
@@ -49,7 +49,7 @@ class OpinionRules:
 
 
 class SecondOpinion:
-    """Follows the opinion on one stretch of sound after the other, and says when to ask for more.
+    """Averages the log-odds of the last segments, and decides when more segments are needed.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class SecondOpinion:
     def begin(self) -> None:
         """Begin with a new stretch of sound."""
         self._heard: deque[tuple[int, float]] = deque(maxlen=N_HEARD)  # segment, log-odds
-        self._music = False  # hears the detector
+        self._music = False  # whether the detector finds music
         self._n_asked = 0
         self._waits_s: tuple[float, ...] = ()  # of the rules, in the present state
         self._next_s: float | None = None
@@ -84,7 +84,7 @@ class SecondOpinion:
         return Verdict.MUSIC if odds >= table.music else Verdict.NO_MUSIC
 
     def add(self, starts: IntArray, embeddings: FloatArray) -> None:
-        """Learn embeddings ``(n, dim)`` of segments that start at these frames of the stretch, in order."""
+        """Add embeddings ``(n, dim)`` of segments that start at these frames ``(n,)``, in order."""
         if self._heard and len(starts) and starts[-1] < self._heard[-1][0]:
             self._heard.clear()  # the frames are counted differently: the music has another speed
         last = self._heard[-1][0] if self._heard else -APART_FRAMES
@@ -96,9 +96,15 @@ class SecondOpinion:
             self._heard.popleft()
 
     def n_due(self, now_s: float, music: bool, changed: bool) -> int:
-        """Return how many of the newest segments to embed now; `music` says the detector.
+        """Return how many of the newest segments to embed now.
 
-        A single one shows that nothing is new; two are more certain.
+        One is sufficient to confirm that there is still no music; two are more certain.
+
+        Parameters
+        ----------
+        now_s : the moment
+        music : whether the detector finds music
+        changed : whether the sound has changed
         """
         begins, ends = music and not self._music, self._music and not music
         self._music = music
@@ -112,7 +118,7 @@ class SecondOpinion:
         return 0 if now_s < self._next_s else 2 if music else 1
 
     def asked(self, now_s: float) -> None:
-        """Note that sound was embedded for :meth:`n_due`."""
+        """Record that the segments of :meth:`n_due` were embedded."""
         rules = self._rules
         denied = self.verdict is Verdict.NO_MUSIC
         waits_s = rules.onset_s if self._music else rules.denied_s if denied else rules.unsure_s
@@ -122,6 +128,6 @@ class SecondOpinion:
         self._n_asked += 1
 
     def is_music(self, music: bool) -> bool:
-        """Return whether there is music; where the opinion is unsure, the detector's `music` decides."""
+        """Return whether there is music; if the opinion is unsure, the detector's decision `music`."""
         verdict = self.verdict
         return music if verdict is Verdict.UNSURE else verdict is Verdict.MUSIC

@@ -1,4 +1,4 @@
-"""Load the table that tells music from other sound by the embeddings of one space."""
+"""Load the small network that computes the log-odds of music from embeddings of one space."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _table(values: dict[str, Any]) -> OpinionTable:
     music, no_music = (get_number(values, name, -1000, 1000) for name in ("music", "no_music"))
     n = len(hidden_bias)
     if not n or len(hidden) % n or len(output) != n or len(gains) != N_HEARD:
-        raise JsonValueError("the numbers of weights do not fit each other")
+        raise JsonValueError("the shapes of the weights do not match")
     if no_music >= music or gains.min() <= 0:
         raise JsonValueError("no_music must be below music, and gains must be positive")
     return OpinionTable(

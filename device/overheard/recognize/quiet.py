@@ -1,4 +1,4 @@
-"""Hold back the blocks of a long quiet, so that what follows the sound costs nothing for most of them."""
+"""Join the blocks of a long silence, so that the following stages run less often."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 from overheard.fingerprint.frontend import FloatArray
 from overheard.hear.gate import LEVEL_WINDOW_S
 
-HELD_S = 2.0  # of blocks that are passed on together
-LONG_S = 20.0  # quiet must last for so long: whatever ends in it has ended by then
+HELD_S = 2.0  # of sound that is passed on together
+LONG_S = 20.0  # before blocks are joined, silence must last this long: then open plays have ended
 
 
 class QuietBlocks:
-    """Joins the blocks of a long quiet. Sound that may open the gate is not held back.
+    """Joins the blocks of a long silence. Sound that may open the gate is not delayed.
 
     A window of the gate lies in a block and the one before it, or in less. If both together have less energy
     than a window needs, the gate stays closed.
@@ -24,7 +24,7 @@ class QuietBlocks:
 
     Attributes
     ----------
-    n_held : samples that are held back
+    n_held : samples that wait to be passed on
     """
 
     def __init__(self, open_db: float, sample_rate: int) -> None:
@@ -37,7 +37,7 @@ class QuietBlocks:
         self.n_held = 0
 
     def hold(self, block: FloatArray, is_quiet: bool) -> FloatArray:
-        """Return the sound to process now: this block, with those that were held back; or nothing.
+        """Return the sound to process now, ``(n,)`` float32: the waiting blocks and this one, or nothing.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class QuietBlocks:
         return block[:0]
 
     def rest(self) -> FloatArray:
-        """Return what is held back, and hold it no longer."""
+        """Return the waiting sound, ``(n,)`` float32, and empty the queue."""
         return self._joined(np.zeros(0, np.float32))
 
     def _joined(self, block: FloatArray) -> FloatArray:

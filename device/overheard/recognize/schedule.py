@@ -1,7 +1,7 @@
-"""Decide when to look at the sound of a microphone: all the time, now and then, or not at all.
+"""Decide when to search the sound of a microphone, when to verify the open play, and when to rest.
 
-It is a state machine without sound: it is asked what to do, and learns what was found. Times are seconds on
-the source's clock.
+This is a state machine without audio: the owner asks for the next action and reports its result. Times are
+seconds on the clock of the music.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import math
 class Action(enum.Enum):
     """What to do with the newest sound."""
 
-    REST = "rest"  # keep it, in case that it is needed later
+    REST = "rest"  # only keep its frames
     SEARCH = "search"  # match the last seconds with the whole catalogue
-    VERIFY = "verify"  # compare it with the track that plays
+    VERIFY = "verify"  # compare it with the track of the open play only
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,11 @@ class ScheduleRules:
     ----------
     onset_s : after an onset or a change, searches follow each other closely for this long
     onset_hop_s, hop_s : between two searches in the first `early_s` after an onset, and later
-    hopeful_s : searches go on for this long after a match that is promising
+    hopeful_s : searches go on for this long after a promising match, see `Found.promising`
     backoff_s : waits between single searches of music that stays unknown; the last one repeats
-    unheard_s : waits between single searches of sound that is no music, because the detector may be wrong
-    denied_s : the same where embeddings show too that it is no music
-    silence_s : after silence that is longer, the first of these waits comes again
+    unheard_s : waits between single searches while the detector finds no music, because it may be wrong
+    denied_s : the same while the second opinion finds no music either
+    silence_s : after a longer silence, these waits start again with the first one
     verify_s : waits between verifications of a play; the last one repeats
     ending_s : a play is verified every `hop_s` from this long before its expected end
     unsettled_s : an ambiguous play is searched for this long
@@ -43,8 +43,8 @@ class ScheduleRules:
     hop_s: float = 0.75
     hopeful_s: float = 4.0
     backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
-    unheard_s: tuple[float, ...] = (4.0, 8.0, 15.0, 30.0, 40.0)
-    denied_s: tuple[float, ...] = (4.0, 16.0, 60.0, 120.0)
+    unheard_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
+    denied_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
     silence_s: float = 60.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0
@@ -53,17 +53,17 @@ class ScheduleRules:
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """What is known about the sound at a moment.
+    """The state of the sound at one moment, the input of the schedule.
 
     Attributes
     ----------
     now_s : the moment
-    music : whether there is music, as far as the detector knows
-    changed : whether the sound has become different, as between two tracks
+    music : whether there is music, according to the detector or the second opinion
+    changed : whether the sound has changed since the last moment, as between two tracks
     playing : whether a play is open
-    settled : whether one track alone explains the play
+    settled : whether the play is not ambiguous, and started with a strong match
     ends_s : when the track that plays is expected to end
-    denied : whether embeddings show that there is no music
+    denied : whether the second opinion is that there is no music
     """
 
     now_s: float
@@ -76,12 +76,12 @@ class Heard:
 
 
 class Schedule:
-    """Says what to do at each moment; the owner reports what came of it.
+    """Returns the next action; the owner performs it and reports the result.
 
     Attributes
     ----------
     onset_s : the last onset or change
-    next_check_s : when the sound is looked at again; not before the next onset if infinite
+    next_check_s : when the next search or verification is due; infinite: not before the next onset
     """
 
     def __init__(self, rules: ScheduleRules | None = None) -> None:
@@ -102,7 +102,7 @@ class Schedule:
 
     @property
     def searching(self) -> bool:
-        """Whether searches follow each other closely, as far as is known."""
+        """Whether searches follow each other closely at the moment."""
         return self._doubted or self.next_check_s <= self._dense_until_s
 
     def next(self, heard: Heard) -> Action:
@@ -118,11 +118,11 @@ class Schedule:
         return Action.SEARCH
 
     def searched(self, now_s: float, promising: bool, agrees: bool = False) -> None:
-        """Learn that a search was made.
+        """Report that a search was made.
 
         Parameters
         ----------
-        promising : whether its best match, although not accepted, may be right
+        promising : whether its best match may be right, accepted or not
         agrees : whether the best match is the open play
         """
         if agrees:
@@ -140,7 +140,7 @@ class Schedule:
             self._rest(now_s, searched=True)
 
     def verified(self, now_s: float, agrees: bool) -> None:
-        """Learn whether the sound is still that of the track that plays."""
+        """Report whether the verified sound agrees with the track of the open play."""
         self._doubted = not agrees
         if agrees:
             self._wait(now_s, self._rules.verify_s)
@@ -149,7 +149,7 @@ class Schedule:
             self.next_check_s = now_s
 
     def _notice(self, heard: Heard) -> None:
-        """Follow what has happened since the last moment."""
+        """Update the state with what has changed since the last moment."""
         now_s, rules = heard.now_s, self._rules
         started, stopped = heard.playing and not self._playing, self._playing and not heard.playing
         begins, ends = heard.music and not self._music, self._music and not heard.music

@@ -1,4 +1,4 @@
-"""Keep the frames of sound without a gap, and embed and search its segments, each at most once."""
+"""Hold the log-mel frames of a stretch of sound without gaps; embed and search each segment at most once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Frames:
 
 
 class Stretch:
-    """Sound without a gap. A segment's number is that of its first frame, counted from the stretch's start.
+    """Sound without gaps. A segment's number is that of its first frame, counted from the stretch's start.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ class Stretch:
         self._candidates: dict[int, Candidates] = {}
 
     def at(self, speed: Speed, frame: float) -> Stretch:
-        """Return the same sound as it would be without this speed; both share their frames.
+        """Return a view of the same sound that is corrected for a speed; both share their frames.
 
         Parameters
         ----------
         speed : of the music
-        frame : of the sound, which is at the same second of the music's clock in both
+        frame : of the sound, at the same second of the music's clock in both
         """
         other = Stretch(self._spec, self._times, self.origin_s)
         shift = frame * (self.speed.tempo - speed.tempo)
@@ -71,11 +71,11 @@ class Stretch:
         return self.origin_s + frame * self.speed.tempo / self._spec.frontend.frames_per_s
 
     def last_frame(self, start: int) -> float:
-        """Return the sound's frame that is the last one of a segment."""
+        """Return the number of the last frame of a segment, in frames of the uncorrected sound."""
         return (start + self._spec.n_frames - 1) / self.speed.tempo
 
     def start_at(self, frame: float) -> int:
-        """Return the segment that ends with a frame of the sound, or just before it."""
+        """Return the last segment that ends at or before a frame of the uncorrected sound."""
         return math.floor(frame * self.speed.tempo + 1e-6) - self._spec.n_frames + 1
 
     @property
@@ -114,7 +114,7 @@ class Stretch:
         self._candidates = {}
 
     def embed(self, starts: Sequence[int] | IntArray, engine: Engine) -> Queries:
-        """Return the queries of segments whose frames are kept; each is embedded once."""
+        """Return the queries of segments ``(n,)``, whose frames must be in memory; each is embedded once."""
         wanted = [int(start) for start in starts]
         missing = sorted({start for start in wanted if start not in self._queries})
         for first in range(0, len(missing), MAX_EMBEDDED_AT_ONCE):
@@ -135,7 +135,7 @@ class Stretch:
         return slowed(self._frames.kept, positions, self.speed.pitch, self._spec.frontend)
 
     def search(self, starts: Sequence[int] | IntArray, engine: Engine, share: float = 1.0) -> Candidates:
-        """Return the candidates of segments; each is searched once, see `SegmentIndex` for the share."""
+        """Return the candidates of segments ``(n,)``, each searched once. For `share`, see `SegmentIndex`."""
         wanted = [int(start) for start in starts]
         missing = sorted({start for start in wanted if start not in self._candidates})
         if missing:

@@ -17,9 +17,14 @@ from overheard.recognize.sound import Stretch
 from overheard.recognize.speed.warp import Speed
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.window_match import Found, WindowMatcher
-from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_STEP_FRAMES, Windows
+from overheard.recognize.windows import (
+    CLIP_STEP_FRAMES,
+    LISTEN_SEARCH_SHARE,
+    RECORDING_STEP_FRAMES,
+    Windows,
+)
 
-# Log-odds that a match at another speed loses. Each of the speeds is another chance of a false positive.
+# Subtracted from the score of a match at another speed: each speed is another chance of a false positive.
 STRICTER = 3.0
 FASTEST = 1.085  # speed that is found
 CERTAIN_ABOVE = 5.0  # score over the threshold from which no more speeds are tried
@@ -29,7 +34,7 @@ MAX_COMPARED = 6  # segments for which the network runs at each speed
 
 @dataclasses.dataclass(frozen=True)
 class AtSpeed:
-    """A stretch without the speed of its music, and the best match there, with the stricter score."""
+    """A stretch that is corrected for a speed, and the best match in it, with the reduced score."""
 
     stretch: Stretch
     found: Found
@@ -47,11 +52,11 @@ class AtSpeed:
 
 
 class SpeedSearch:
-    """Matches sound at other speeds than the present one.
+    """Matches sound at speeds other than the present one.
 
     Parameters
     ----------
-    windows : of searches; these are as long in the sound, however long that makes them in the track
+    windows : of the searches; their length in seconds of sound is the same at every speed
     spec : parameters of the fingerprints
     times : counts the processor time of the matches
     refined_below : score under the threshold from which the speed is estimated
@@ -61,26 +66,32 @@ class SpeedSearch:
         self, windows: Windows, spec: FingerprintSpec, times: StageTimes, refined_below: float
     ) -> None:
         step = CLIP_STEP_FRAMES if windows.single else RECORDING_STEP_FRAMES
-        longer = dataclasses.replace(windows, length_s=windows.length_s * FASTEST, step_frames=step)
+        longer = dataclasses.replace(
+            windows,
+            length_s=windows.length_s * FASTEST,
+            step_frames=step,
+            search_share=min(windows.search_share, LISTEN_SEARCH_SHARE),  # there are many windows
+        )
         self._matcher, self._spec = WindowMatcher(longer, spec, times), spec
         self._refined_below = refined_below
 
     def best(
         self, stretch: Stretch, last: int, engine: Engine, speeds: Iterable[Speed], length_s: float
     ) -> AtSpeed | None:
-        """Return the best match at one of some speeds, or None, for the window that ends with a segment.
+        """Return the best match of a window over several speeds, or None.
 
-        The speed is then estimated more precisely. It costs a window for each speed, and one more for the
-        estimate.
+        The best speed is then estimated more precisely. The cost is one window for each speed, and one more
+        for the estimate.
 
         Parameters
         ----------
-        last : the segment
-        length_s : of the window at most; may be infinite
+        last : segment with which the window ends
+        speeds : to try, one after the other
+        length_s : largest length of the window; may be infinite
         """
         best: AtSpeed | None = None
         for speed in speeds:
-            found = self._at(stretch, last, engine, speed, length_s)
+            found = self.at(stretch, last, engine, speed, length_s)
             if best is None or found.lead > best.lead:
                 best = found
             if best.lead >= CERTAIN_ABOVE:
@@ -90,11 +101,12 @@ class SpeedSearch:
             return None
         speed = self._refined(best, match, engine)
         if speed != best.stretch.speed:
-            again = self._at(stretch, last, engine, speed, length_s)
+            again = self.at(stretch, last, engine, speed, length_s)
             best = max(best, again, key=lambda each: each.lead)
         return AtSpeed(best.stretch, stricter(best.found, engine.matcher.scoring))
 
-    def _at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
+    def at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
+        """Return the best match at a speed, with its score as it is; parameters as of :meth:`best`."""
         frame = stretch.last_frame(last)
         view = stretch.at(speed, frame)
         limit_s = length_s if math.isfinite(length_s) else None
@@ -125,7 +137,7 @@ class SpeedSearch:
 
 
 class _Comparison:
-    """Compares a window with one track where it lies, at different speeds."""
+    """Compares a window with the matched part of one track, at different speeds."""
 
     def __init__(
         self, stretch: Stretch, match: Match, number: int, engine: Engine, spec: FingerprintSpec
@@ -164,7 +176,7 @@ class _Comparison:
 
 
 def stricter(found: Found, scoring: Scoring) -> Found:
-    """Return what was found at another speed, with the score and the confidence that it is worth."""
+    """Return a match at another speed with reduced score and confidence, see `STRICTER`."""
     match = found.match
     if match is None:
         return found

@@ -1,4 +1,4 @@
-"""Follow music that plays faster or slower than its track: at which speed to look at the sound."""
+"""Follow the speed of the music: try other speeds for unknown music, and keep the one of the open play."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from overheard.recognize.sound import Stretch
 from overheard.recognize.speed.clock import MusicClock
 from overheard.recognize.speed.plan import RECORDING_SPEED_RULES, SPEEDS, SpeedPlan
 from overheard.recognize.speed.warp import NORMAL, Speed
-from overheard.recognize.speed_search import AtSpeed, SpeedSearch, stricter
+from overheard.recognize.speed_search import STRICTER, AtSpeed, SpeedSearch, stricter
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.window_match import Found
 from overheard.recognize.windows import LOOK_BACK_S, Windows
@@ -20,7 +20,7 @@ SHORTEST_S = 4.0  # of a recording that is compared at other speeds
 
 
 class Speeds:
-    """The speed of the music. It is the track's own, until unknown music is recognized at another one.
+    """The present speed of the music: normal, until unknown music is recognized at another speed.
 
     Parameters
     ----------
@@ -45,9 +45,10 @@ class Speeds:
         self._until_s = -math.inf  # the speed is kept until then, unless a play starts
         self._open_s = -math.inf  # no play at this speed reaches beyond this second
         self._was_playing = False
+        self._left_s: float | None = None  # start of the last play at another speed
 
     def begin(self, stretch: Stretch, play: Play | None) -> Stretch:
-        """Return a new stretch of sound without the speed of the play that is open."""
+        """Return a new stretch of sound, corrected for the speed of the open play."""
         if not self._scheduled:
             self._plan.onset(stretch.origin_s)
         speed = self._clock.speed
@@ -59,16 +60,21 @@ class Speeds:
         return stretch
 
     def present(self, stretch: Stretch, last: int, play: Play | None) -> Stretch:
-        """Return the stretch without the speed of the music at its segment `last`.
+        """Return the stretch, corrected for the speed of the music at its segment `last`.
 
-        The speed is the track's own again if no play has started in time, and when the play is over.
+        The correction ends with the play, or if no play starts in time.
         """
         if stretch.speed == NORMAL:
+            if self._left_s is not None and play is not None and play.start_s > self._left_s:
+                self._clock.since(play.start_s)  # this play replaced one at another speed
+                self._left_s = None
             return stretch
         if play is not None:
+            self._left_s = play.start_s
             self._plan.succeeded(stretch.speed)
             self._until_s, self._open_s = -math.inf, play.end_s + 0.01
         elif stretch.at_s(last) > self._until_s:
+            self._left_s = None
             frame = stretch.last_frame(last)
             normal = stretch.at(NORMAL, frame)
             self._clock.change(normal.second_of(frame), NORMAL, self._open_s)
@@ -78,16 +84,18 @@ class Speeds:
     def look(
         self, found: Found, stretch: Stretch, last: int, engine: Engine, playing: bool, onset_s: float | None
     ) -> AtSpeed:
-        """Return what was found, or what is found at another speed if the music is unknown.
+        """Return the match of a window, or one at another speed if the music is unknown.
 
         Parameters
         ----------
-        found : in the window that ends with segment `last` of the stretch
+        found : result for the window that ends with segment `last` of the stretch, at the present speed
         playing : whether a play is open
         onset_s : when the music began or changed; None if it is not music, -inf if that is not known
         """
         here = AtSpeed(stretch, found)
         was_playing, self._was_playing = self._was_playing, playing
+        if playing and stretch.speed != NORMAL and not here.accepted:
+            return self._normal(here, last, engine)
         if playing or (onset_s is None and not found.promising):
             return here
         onset_s = -math.inf if onset_s is None else onset_s
@@ -101,6 +109,15 @@ class Speeds:
         if other is None or not other.accepted:
             return here
         self._follow(other.stretch, stretch.last_frame(last))
+        return other
+
+    def _normal(self, here: AtSpeed, last: int, engine: Engine) -> AtSpeed:
+        """Return what is found at the track's own speed, if that is surely the music after the play."""
+        stretch = here.stretch
+        other = self._search.at(stretch, last, engine, NORMAL, math.inf)
+        if other.lead < STRICTER:
+            return here
+        self._clock.change(other.stretch.second_of(stretch.last_frame(last)), NORMAL, self._open_s)
         return other
 
     def _due(self, found: Found, onset_s: float) -> tuple[Speed, ...]:

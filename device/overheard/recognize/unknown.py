@@ -1,4 +1,4 @@
-"""Follow unknown music in a listener: give it an id, and learn its fingerprint while it goes on."""
+"""Identify unknown music in a listener, give it an id, and collect its fingerprint while it plays."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MAX_LEARNED = 90  # seconds; each costs a run of the network
 
 
 class UnknownMusic:
-    """Recognize unknown music that returns.
+    """Recognizes unknown music that plays again.
 
-    When a window is unknown music, it is looked up in the store. As long as the music goes on, one embedding
-    a second is kept; when it ends, they are stored. If it turns out to be a track, nothing is.
+    When a window is unknown music, it is looked up in the store. While the music plays, one embedding per
+    second is kept. When it ends, these are stored, unless it turned out to be a known track.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class UnknownMusic:
         try:
             self._store.put(piece, Queries.join(self._learned).embeddings)
         except (PackError, OSError) as error:
-            log.warning("unknown music: it is not remembered: %s", error)
+            log.warning("unknown music: cannot be stored, so it is not remembered: %s", error)
 
     def _forget(self) -> None:
         self._piece, self._stretch, self._learned, self._stored = None, None, [], False
@@ -108,7 +108,7 @@ class UnknownMusic:
                 piece = dataclasses.replace(known, times=known.times + 1, last_heard=now)
                 self._store.put(piece)
         except (PackError, OSError) as error:
-            log.warning("unknown music: it is not remembered: %s", error)
+            log.warning("unknown music: cannot be stored, so it is not remembered: %s", error)
             return event
         self._piece, self._stored, self._from_s = piece, known is not None, start_s
         return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Keep the fingerprints of unknown music in a pack of its own, so that it is recognized when it returns."""
+"""Store the fingerprints of unknown music in a separate pack, to recognize the music when it plays again."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class UnknownStore:
             self._entries = {Unknown.of(entry).unknown_id: entry for entry in pack.entries()}
             self._matcher = self._matcher_for(pack)
         except (PackError, ValueError) as error:
-            log.warning("unknown music: %s; what was heard before is forgotten", error)
+            log.warning("unknown music: %s. Earlier unknown music is forgotten", error)
 
     def _matcher_for(self, pack: Pack) -> Matcher:
         model = self._model

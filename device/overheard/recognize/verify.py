@@ -1,4 +1,4 @@
-"""Compare sound with the track that plays, at the places of the track's segments and nowhere else."""
+"""Verify that the track of the open play still plays, by comparing few segments with it alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from overheard.recognize.matching.engine import Engine
 from overheard.recognize.sound import Stretch
 from overheard.recognize.stages import StageTimes
 
-# In noise 5 dB louder than the music, 90% of its segments are more similar, and less than 1% of those of
-# other music.
+# In noise 5 dB louder than the music, 90% of the correct segments have a higher similarity, and less than 1%
+# of the segments of other music.
 AGREEING_SIMILARITY = 0.25
 N_LOOKED_BACK = 8  # segments that are compared if the last one differs
-DRIFTED_SIMILARITY = 0.1  # below what is usual, from which the alignment may have drifted
+DRIFTED_SIMILARITY = 0.1  # drop below the usual similarity from which the alignment may have drifted
 DRIFT_FRAMES = 4
 
 
@@ -52,9 +52,9 @@ class Verifier:
         self._similar = 0.0  # similarity of the last segment that agreed
 
     def follow(self, match: Match, play: Play, position_s: float, stretch: Stretch) -> bool:
-        """Follow a match, if it is the open play; return whether it is.
+        """Take the alignment of an accepted match of the open play's track; return whether it is one.
 
-        `position_s` is where the play's track would be at second 0 of the source.
+        `position_s` is the alignment of the play: the position in its track at second 0.
         """
         if match.track.id != play.track.id or not match.accepted:
             return False
@@ -74,8 +74,8 @@ class Verifier:
 
         Returns
         -------
-        agrees : whether the track plays on
-        match : the sound since the last verification that is the track's; None if it cannot be compared
+        agrees : whether the track still plays
+        match : for the sound since the last verification that belongs to the track; None if there is none
         """
         alignment = self._alignment
         number = None if alignment is None else engine.matcher.number(alignment.track_id)
@@ -115,7 +115,7 @@ class Verifier:
         return np.arange(lowest, highest + 1)[-N_LOOKED_BACK:] * hop - offset
 
     def _similarity(self, stretch: Stretch, engine: Engine, number: int, starts: IntArray) -> FloatArray:
-        """Return how similar these segments of the sound are to those of the track at the same place."""
+        """Return the similarities ``(n,)`` of segments to the track's segments at their positions."""
         queries = stretch.embed(starts, engine)
         alignment = self._alignment
         offset = 0 if alignment is None else alignment.offset
@@ -146,7 +146,7 @@ class Verifier:
         self._usual = 0.8 * self._usual + 0.2 * similarity
 
     def _match(self, engine: Engine, play: Play, stretch: Stretch, begin: int, end: int) -> Match:
-        """Return the verified sound as a match that continues a play and settles nothing."""
+        """Return a match for the verified sound, which continues the play but does not settle it."""
         threshold = engine.matcher.scoring.threshold
         offset = 0 if self._alignment is None else self._alignment.offset
         return Match(

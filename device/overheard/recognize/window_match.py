@@ -19,8 +19,8 @@ from overheard.recognize.sound import Stretch
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window
 
-NEARLY_BELOW = 1.0  # the same where there is surely no music
-PROMISING_BELOW = 4.0  # score under the threshold from which a match may become one that is accepted
+NEARLY_BELOW = 1.0  # the same if the second opinion is that there is no music
+PROMISING_BELOW = 4.0  # a match up to this much below the threshold may be accepted with more sound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Found:
 
     Attributes
     ----------
-    match : accepted or not; None if nothing lines up
+    match : accepted or not; None if no track has an alignment with the window
     start_s, end_s : the window in seconds of the source
     queries : its segments
     starts : (n,) int64, their first frames in the window
@@ -81,14 +81,14 @@ class WindowMatcher:
         position_s: float | None = None,
         length_s: float | None = None,
     ) -> Found:
-        """Match the window that ends with a segment; if it is not accepted, its last seconds.
+        """Match the window that ends with a segment; if the match is not accepted, also its last seconds.
 
         Parameters
         ----------
         last : the segment
         play : the open play
-        position_s : position in its track at second 0 of the source, if it plays on
-        length_s : of the window, if not that of the windows
+        position_s : its alignment: position in its track at second 0
+        length_s : length of the window (default: that of the windows)
         """
         n = self.n_frames if length_s is None else min(self.n_frames, self._frames_in(length_s))
         firsts = [max(last - each, stretch.first_start) for each in (n, self._frames_in(SHORT_WINDOW_S))]

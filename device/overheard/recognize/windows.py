@@ -63,7 +63,7 @@ class Windows:
 
 
 def single_window(last_start: int) -> tuple[IntArray, IntArray]:
-    """Return the segments of a recording that is one window, and the rows of those that are searched.
+    """Return the first frames ``(n,)`` of a single window's segments, and the rows ``(m,)`` to search.
 
     Parameters
     ----------
@@ -76,5 +76,5 @@ def single_window(last_start: int) -> tuple[IntArray, IntArray]:
 
 
 def evenly_spread(n: int, n_wanted: int) -> IntArray:
-    """Return at most `n_wanted` of the numbers below `n`, evenly spread, both ends included."""
+    """Return at most `n_wanted` of the numbers from 0 to n - 1, evenly spread, both ends included; int64."""
     return np.unique(np.rint(np.linspace(0, n - 1, min(n, n_wanted))).astype(np.int64))

@@ -137,7 +137,7 @@ def update_system(systemd: Systemd, options: UnitOptions, folder: Path = SYSTEM_
             done.append(f"removed {path}")
     systemd.call("daemon-reload")
     systemd.call("--no-block", "try-restart", LISTEN, WEB)
-    return [*done, "the services that run start again with the settings as they are"]
+    return [*done, "the running services were restarted with the current settings"]
 
 
 def _enabled_linger(name: str) -> bool:

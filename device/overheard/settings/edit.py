@@ -41,7 +41,7 @@ def change_setting(path: Path, name: str, value: Value | None) -> None:
     if value is not None:
         wanted[name] = value
     if _values(changed) != wanted:
-        raise SettingsError(f"{path}: {name} is written in a way that cannot be changed here", _BY_HAND)
+        raise SettingsError(f"{path}: {name} has a form that cannot be changed here", _BY_HAND)
     try:
         private = not path.exists() or not stat.S_IMODE(path.stat().st_mode) & 0o077
         with atomic_write(path, private) as file:

@@ -25,9 +25,12 @@ MODEL_ALIASES = {"large": "overheard"}
 class ListenSettings:
     """Settings of `overheard listen`."""
 
-    input: str = _field("default", 'audio source: "default", "monitor", a device, a file or "-"')
+    input: str = _field(
+        "default", 'audio source: "default", "monitor", a device, a file, "stream:URL" or "-"'
+    )
     rooms: tuple[str, ...] = _field(
-        (), 'inputs to hear at the same time, as in ["kitchen=default", "bath=pulse:NAME"]; instead of input'
+        (),
+        'inputs of several rooms, as in ["kitchen=default", "bath=pulse:NAME"]; replaces listen.input',
     )
     channel: str = _field("auto", "channel of a stereo device: auto, mix, left, right or difference")
     sample_rate: int = _field(0, "sample rate in Hz at which to open a device; 0: its own", 0, 384000)
@@ -37,9 +40,9 @@ class ListenSettings:
         30.0, "longest wait in seconds between attempts to reopen a lost device", 1, 3600
     )
     schedule: bool = _field(
-        True, "look at the sound only when there may be something new; false: all the time"
+        True, "search only when there may be something new, which saves processor time; false: every second"
     )
-    quiet_hours: str = _field("", "when nothing is analysed each day, in local time, such as 23:00-07:00")
+    quiet_hours: str = _field("", "hours of the day without listening, in local time, such as 23:00-07:00")
     live: bool = _field(True, "let `overheard status` and the web page see what is heard, on a local socket")
 
     @property
@@ -67,7 +70,7 @@ class GateSettings:
 
     open_db: float = _field(-65.0, "level in dBFS at which the gate opens and analysis starts", -120, 0)
     close_db: float = _field(-68.0, "level in dBFS below which the gate closes", -120, 0)
-    hang_s: float = _field(2.0, "seconds that the gate stays open after the last loud block", 0, 60)
+    hang_s: float = _field(2.0, "seconds for which the gate stays open after the level has dropped", 0, 60)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,12 @@ class TrackSettings:
     unknown_s: float = _field(
         15.0, "seconds without a match after which sound counts as unknown music", 1, 600
     )
-    caution: float = _field(0.0, "log-odds that a match needs in addition before a play starts", 0, 10)
+    caution: float = _field(
+        0.0,
+        "score, in log-odds, that a match needs in addition before a play starts; more is stricter",
+        0,
+        10,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +103,7 @@ class WebSettings:
     host: str = _field("127.0.0.1", "address to listen on; 0.0.0.0 lets other computers open the page")
     port: int = _field(8377, "port to listen on; 0: any that is free", 0, 65535)
     token: bool = _field(False, "ask for the token on this computer too")
-    names: tuple[str, ...] = _field((), "further host names of the page, as of a reverse proxy")
+    names: tuple[str, ...] = _field((), "further host names of the page, such as that of a reverse proxy")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,9 @@ class JsonlSettings:
     enabled: bool = field(False, "append each event to a file as a line of JSON")
     path: str = field("", "the file; empty: plays.jsonl in the data folder")
     events: tuple[str, ...] = field(("play_ended",), _EVENTS)
-    max_mb: float = field(0.0, "size in MB at which the file is renamed and started again; 0: never", 0, 1e6)
+    max_mb: float = field(
+        0.0, "size in MB at which the file is renamed and a new one started; 0: never", 0, 1e6
+    )
     keep: int = field(5, "number of renamed files to keep", 1, 1000)
 
 
@@ -88,7 +90,9 @@ class NotifySettings:
     """Settings of the desktop notifications."""
 
     enabled: bool = field(False, "show a desktop notification when a play starts")
-    timeout_s: float = field(5.0, "seconds that a notification stays; 0: as the desktop decides", 0, 3600)
+    timeout_s: float = field(
+        5.0, "seconds for which a notification is shown; 0: the desktop decides", 0, 3600
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +109,7 @@ class MetricsSettings:
     enabled: bool = field(False, "write metrics for Prometheus to a file")
     path: str = field("", "the file, whose name ends in .prom; empty: overheard.prom in the data folder")
     interval_s: float = field(15.0, "seconds between two writes", 1, 3600)
-    http: bool = field(False, "offer the metrics at http://localhost:PORT/metrics too")
+    http: bool = field(False, "also serve the metrics at http://localhost:PORT/metrics")
     http_port: int = field(9777, "port for the metrics", 1, 65535)
 
 

@@ -150,7 +150,11 @@ class DiskQueue:
                 result = self._transaction(action)
         except HistoryError as error:
             if not self._failing:
-                log.warning("queue of %s: %s. It is kept in memory meanwhile", self._path.stem, error)
+                log.warning(
+                    "queue of %s: %s. Events are kept in memory until it can be written",
+                    self._path.stem,
+                    error,
+                )
             self._failing, self._next_try_s = True, time.monotonic() + _RETRY_S
             self._close()
             return None

@@ -177,8 +177,8 @@ class LiveView:
 
 
 def _width_of(stream: TextIO) -> int:
-    try:
-        return max(10, os.get_terminal_size(stream.fileno()).columns)
+    try:  # 0: a terminal that does not know its size, such as a serial one
+        return max(10, os.get_terminal_size(stream.fileno()).columns or 80)
     except (OSError, ValueError):
         return 80
 

@@ -72,7 +72,7 @@ class Source(Protocol):
         TransferError
             If the transfer breaks off, also while the chunks are read.
         UpdateError
-            If the file does not exist, has another size, or comes too slowly.
+            If the file does not exist, has another size, or arrives too slowly.
         """
 
 

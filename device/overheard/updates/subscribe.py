@@ -144,7 +144,7 @@ class Update:
         Parameters
         ----------
         check : whether to only look what an update would do
-        report : is told how much of a pack has arrived
+        report : called with the progress of the download
         """
         with locked(self._settings):
             state = State(self._settings)

@@ -63,7 +63,7 @@ def first_root(source: Source, pinned: str | None) -> Root:
         raise UpdateError(f"{source.url} has no root document", "check the address")
     raise UpdateError(
         f"no key of {source.url} has the fingerprint {pinned}",
-        "ask its publisher for the fingerprint; if it is right, somebody else answers at this address",
+        "ask its publisher for the fingerprint; if yours is right, this address belongs to somebody else",
     )
 
 
@@ -122,9 +122,7 @@ def newest_index(
     name = f"index.{version}.json"
     signed = _signed(source, name, MAX_INDEX_BYTES)
     if signed is None:
-        raise UpdateError(
-            f"{source.url}/{name} does not exist", "the repository may be changing; try again later"
-        )
+        raise UpdateError(f"{source.url}/{name} does not exist", _CHANGING)
     _require(source, signed, root.index, name)
     index = _parsed(Index.parse, source, name, signed[0])
     if (index.version, index.repository) != (version, root.repository):

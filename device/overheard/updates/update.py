@@ -58,7 +58,7 @@ class PackUpdater:
     state : where the files that are installed are remembered
     source, index : the repository, and its newest index
     limits : of the downloads
-    report : is told how much of a pack has arrived
+    report : called with the progress of the download
     """
 
     def __init__(

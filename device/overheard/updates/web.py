@@ -143,9 +143,7 @@ class WebSource:
         wanted = {"Range": f"bytes={offset}-"} if offset else {}
         with self._get(address, wanted) as (response, connection):
             if response.status in _GONE:
-                raise UpdateError(
-                    f"{address} does not exist", "the repository may be changing; try again later"
-                )
+                raise UpdateError(f"{address} does not exist", _CHANGING)
             _check_status(response, address, {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
             start = _start_of(response, offset, size)
             if start is None or response.length != size - start:
@@ -156,7 +154,7 @@ class WebSource:
     def _chunks(
         self, response: http.client.HTTPResponse, connection: _Connection, n_bytes: int, address: str
     ) -> Iterator[bytes]:
-        """Yield the body, and raise an error when it comes too slowly or ends too early."""
+        """Yield the body, and raise an error when it arrives too slowly or ends too early."""
         limits, window, in_window = self._limits, time.monotonic(), 0
         while n_bytes:
             with connection.errors_explained():
@@ -169,7 +167,7 @@ class WebSource:
             if elapsed > limits.slow_s:
                 if in_window < limits.min_bytes_per_s * elapsed:
                     raise UpdateError(
-                        f"{address} comes too slowly", "try again later; the download will continue"
+                        f"{address} arrives too slowly", "try again later; the download will continue"
                     )
                 window, in_window = time.monotonic(), 0
             yield chunk

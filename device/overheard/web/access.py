@@ -40,7 +40,7 @@ def load_token(data_dir: Path, renew: bool = False) -> tuple[str, bool]:
             token = read_regular(path, 2 * _MAX_TOKEN).decode().strip()
             if _MIN_TOKEN <= len(token) <= _MAX_TOKEN and token.isascii() and token.isprintable():
                 return token, False
-            raise OverheardError(f"{path}: not a token", "run `overheard web --new-token`")
+            raise OverheardError(f"{path}: contains no token", "run `overheard web --new-token`")
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         with atomic_write(path, private=True) as file:
             file.write(f"{token}\n".encode())

@@ -5,13 +5,27 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from overheard.history.counts import BY, count_plays
 from overheard.history.evidence import stored_looks
 from overheard.history.forget import forget
 from overheard.history.marks import mark_favourite, mark_wrong, read_evidence
 from overheard.history.pages import SHOWN, Wanted, find_play, find_plays
 from overheard.history.rows import PlayRow
 from overheard.web.operation import ApiError, Call, Operation
-from overheard.web.schemas import DONE, LOOK, PLAY, PLAY_ID, TIME, flag, integer, many, maybe, record, text
+from overheard.web.schemas import (
+    COUNT,
+    DONE,
+    LOOK,
+    PLAY,
+    PLAY_ID,
+    TIME,
+    flag,
+    integer,
+    many,
+    maybe,
+    record,
+    text,
+)
 
 _MAX_WORDS = 10
 _CURSOR = text("`next` of the page before", 60, pattern=r"^[0-9T:.Z-]{16,40}~[1-9][0-9]{0,17}$")
@@ -29,6 +43,14 @@ def list_plays(call: Call) -> Any:
     rows, more = find_plays(call.context.settings.history_path, wanted, query["limit"])
     following = f"{rows[-1].started_at}~{rows[-1].id}" if more and rows else None
     return {"plays": [play_json(row) for row in rows], "next": following}
+
+
+def list_top(call: Call) -> Any:
+    """Return what was played most often."""
+    query, path = call.query, call.context.settings.history_path
+    times = (_utc(query.get("since")), _utc(query.get("until")))
+    counts = count_plays(path, query["by"], *times, limit=query["limit"])
+    return {"top": [dataclasses.asdict(count) for count in counts]}
 
 
 def _utc(time: str | None) -> str | None:
@@ -93,6 +115,10 @@ def play_json(row: PlayRow) -> dict[str, Any]:
     }
 
 
+_TIMES = {
+    "since": {**TIME, "description": f"only plays that ended after this {TIME['description']}"},
+    "until": {**TIME, "description": f"only plays that started before this {TIME['description']}"},
+}
 OPERATIONS = (
     Operation(
         *("GET", "/api/v1/plays", "The history, the latest plays first", list_plays),
@@ -103,12 +129,21 @@ OPERATIONS = (
                 default="plays",
             ),
             "q": text("words that must occur in title, artist or album", 200, default=""),
-            "since": {**TIME, "description": f"only plays that ended after this {TIME['description']}"},
-            "until": {**TIME, "description": f"only plays that started before this {TIME['description']}"},
+            **_TIMES,
             "before": _CURSOR,
             "limit": integer("plays at most", 1, 500, default=50),
         },
         answer=record({"plays": many(PLAY), "next": maybe(text("value of `before` for the next page"))}),
+        errors=(503,),
+    ),
+    Operation(
+        *("GET", "/api/v1/top", "How often each track, artist or album was played", list_top),
+        query={
+            "by": text("what is counted", enum=list(BY), default="tracks"),
+            **_TIMES,
+            "limit": integer("counts at most", 1, 500, default=50),
+        },
+        answer=record({"top": many(COUNT)}),
         errors=(503,),
     ),
     Operation(

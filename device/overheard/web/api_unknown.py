@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from overheard.fingerprint.choice import open_model
+from overheard.catalogue.searching_model import open_model
 from overheard.history.marks import UnknownRow, label_unknown, read_unknown
 from overheard.recognize.unknown_store import UnknownStore, add_labelled
 from overheard.text import clean
@@ -30,7 +30,7 @@ def name_unknown(call: Call) -> Any:
     settings, number = call.context.settings, call.path["id"]
     title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
     if not title:
-        raise ApiError(409, "the title has nothing that can be printed")
+        raise ApiError(409, "the title has no printable characters")
     if not settings.unknown_path.exists() and not settings.history_path.exists():
         raise ApiError(404, "no unknown music has this id")
     with call.context.writing:

@@ -125,6 +125,16 @@ LOOK = record(
         "check": flag("only this track was compared; score and margin say nothing"),
     }
 )
+COUNT = record(
+    {
+        "artist": text("empty if albums or tracks have none"),
+        "title": text("empty unless tracks are counted"),
+        "album": text("empty unless albums are counted"),
+        "plays": integer("how often it was played", 1),
+        "heard_s": number("how long in all, in seconds"),
+        "last_at": text("start of the last play, UTC, ISO 8601"),
+    }
+)
 UNKNOWN = record(
     {
         "id": integer(),

@@ -20,7 +20,7 @@ def detector_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_data_argument(parser)
     default = str(DETECTOR_PATH).replace("%", "%%")
     parser.add_argument(
-        "--output", type=Path, default=Path(default), help="sidecar of the network (default: %(default)s)"
+        "--output", type=Path, default=Path(default), help="manifest of the network (default: %(default)s)"
     )
     parser.add_argument("--examples", type=positive_int, default=6_000, help="scenes of 8 s (default: 6000)")
     parser.add_argument("--epochs", type=positive_int, default=25, help="default: 25")

@@ -1,4 +1,4 @@
-"""Convert the detector's network to a small int8 TFLite file, and write it with its sidecar."""
+"""Convert the detector's network to a small int8 TFLite file, and write it with its manifest."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def outputs_of(tflite: bytes, fitted: Fitted, features: npt.NDArray[np.floating]
 def write_detector(
     path: Path, tflite: bytes, fitted: Fitted, smoothing: Smoothing, facts: dict[str, Any]
 ) -> None:
-    """Write ``NAME.tflite`` and then its sidecar ``NAME.json``.
+    """Write ``NAME.tflite`` and then its manifest ``NAME.json``.
 
     Parameters
     ----------
-    path : of the sidecar
+    path : of the manifest
     facts : fields to add: how the detector was trained, and what it does on held-out recordings
     """
     network = Network(tflite)

@@ -55,7 +55,7 @@ def train(names: Sequence[str], output: Path, options: Options) -> Choice:
     Parameters
     ----------
     names : of the data, see :mod:`overheard_train.data`; only the split train is used
-    output : the sidecar, ``NAME.json``
+    output : the manifest, ``NAME.json``
 
     Raises
     ------
@@ -86,7 +86,7 @@ def facts_of(
     held_out: tuple[npt.NDArray[np.floating], npt.NDArray[np.uint8]],
     choice: Choice,
 ) -> dict[str, Any]:
-    """Return what the sidecar says about the training."""
+    """Return what the manifest says about the training."""
     float_outputs, outputs = fitted.outputs(held_out[0]), outputs_of(tflite, fitted, held_out[0])
     return {
         "training": {

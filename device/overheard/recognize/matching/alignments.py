@@ -1,4 +1,4 @@
-"""Score alignments of a window with tracks, by all segments that the window covers.
+"""Score alignments of a window with tracks, using all catalogue segments that the window covers.
 
 Source: Chang et al. (2010.11910), section 2.3 (sequence search). The finer offsets and the segments at which
 the network runs once more are this project's own.
@@ -34,7 +34,7 @@ class Window:
     queries : n query segments
     starts : (n,) int64, increasing; frames from the window's start to each segment's
     candidates : of m of the queries
-    rows : (m,) int64, which these are
+    rows : (m,) int64, rows of these queries
     last_frame : start of the last segment that the window has room for, in frames
     """
 
@@ -46,12 +46,12 @@ class Window:
 
     @classmethod
     def regular(cls, queries: Queries, candidates: Candidates, rows: IntArray, step_frames: int) -> Window:
-        """Return a window whose segments start `step_frames` apart; it ends with the last one."""
+        """Return a window with a segment every `step_frames`; `rows` ``(m,)`` of them have candidates."""
         starts = np.arange(len(queries.expected)) * step_frames
         return cls(queries, starts, candidates, rows, int(starts[-1]))
 
     def audible(self) -> Window:
-        """Return the window without its silent segments, which prove nothing."""
+        """Return the window without its silent segments, which are no evidence."""
         heard = np.any(self.queries.embeddings != 0, axis=1)
         if heard.all():
             return self
@@ -65,14 +65,14 @@ class Window:
         )
 
     def alike(self, n_frames: int) -> float:
-        """Return the mean cosine of the segments, each of `n_frames`, that share no sound; 0 without any."""
+        """Return the mean cosine between segments of `n_frames` that do not overlap; 0 if all overlap."""
         apart = np.abs(self.starts[:, None] - self.starts) >= n_frames
         if not apart.any():
             return 0.0
         return float(np.mean((self.queries.embeddings @ self.queries.embeddings.T)[apart]))
 
     def with_more(self, queries: Queries, starts: IntArray) -> Window:
-        """Return the window with more queries, which are not searched."""
+        """Return the window with k more queries, which start at frames ``(k,)`` and have no candidates."""
         order = np.argsort(np.concatenate([self.starts, starts]), kind="stable")
         new_rows = np.argsort(order)[self.rows]
         joined = Queries.join([self.queries, queries]).rows(order)
@@ -116,7 +116,14 @@ def score_alignments(
 
 
 def exact_starts(aligned: AlignedTracks, window: Window, n_alignments: int) -> IntArray:
-    """Return where the best alignments place catalogue segments in the window and no query is yet."""
+    """Return the frames ``(k,)`` at which segments of the best alignments begin, but no query segment does.
+
+    Parameters
+    ----------
+    aligned : scored alignments of the window
+    window : the window
+    n_alignments : number of best alignments
+    """
     best = np.argsort(-aligned.similarity, kind="stable")
     _, first = np.unique(np.stack([aligned.tracks, aligned.offsets])[:, best], axis=1, return_index=True)
     rows = best[np.sort(first)[:n_alignments]]

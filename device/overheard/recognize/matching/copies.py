@@ -1,6 +1,6 @@
-"""Tell the copies of one recording from its rivals, by comparing the catalogue's tracks with each other.
+"""Distinguish copies of one recording from other tracks, by comparing tracks of the catalogue.
 
-All copies contain the sound of the window. Some of them may be other recordings that share a passage with it.
+Copies contain the sound of the window. Some of them may be other recordings that share only this passage.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from overheard.catalogue.search import IntArray, SegmentIndex
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 
-COPY_COSINE = 0.6  # tracks that are more similar are copies of one recording; 0.72: docs/experiments.md
-MANY_COPIES = 5  # the best track included; with more, copies that are less similar than a rival are found too
-
-
+COPY_COSINE = 0.6  # tracks with a higher mean cosine are copies of one recording; see docs/experiments.md
+MANY_COPIES = 5  # the best track included; with more, copies that rank below a rival are searched too
 SAME_COSINE = 0.5  # of segments at one place of two encodings
 SAME_SHARE = 0.75  # of the shorter track; tracks that have less in common share a passage
 N_COMPARED = 64  # segments of the shorter track; bounds the cost
-DECIDING_SIMILARITY = 0.5  # sum over segments that differ by which one track fits better than another
-UNCERTAIN_SIMILARITY = 0.1  # of a segment that two tracks share
-HEARD_SHARE = 0.5  # of the similarity of the better half of the segments; less is not heard in the window
+DECIDING_SIMILARITY = 0.5  # lead, summed over the segments, from which one alignment fits better
+UNCERTAIN_SIMILARITY = 0.1  # random difference between two tracks in a segment that they share
+HEARD_SHARE = 0.5  # of the mean similarity of the better half; segments below it are not in the window
 EQUAL_SIMILARITY = 1e-5  # differences below this are rounding
 NEAR_FRAMES = 24  # offsets that differ by at most this much, 0.75 s, are one alignment
 MAX_REPEATS = 16
@@ -82,7 +80,7 @@ def matched_frames(aligned: AlignedTracks, row: int, last_frame: int, n_frames: 
 
 
 def fits_as_well(aligned: AlignedTracks, best: int, row: int) -> bool:
-    """Return whether an alignment is so nearly as similar as the best one that noise may decide."""
+    """Return whether the lead of the best alignment over another one is small enough to be noise."""
     lead = float(aligned.similarity[best] - aligned.similarity[row])
     return lead * float(aligned.weights[best].sum()) <= DECIDING_SIMILARITY
 
@@ -95,7 +93,7 @@ def row_at(aligned: AlignedTracks, track: int, offset: int) -> int | None:
 
 
 def repeats(aligned: AlignedTracks, best: int) -> list[int]:
-    """Return other offsets in the best row's track, in frames, that fit as well, the most similar first."""
+    """Return other offsets in the best track, in frames, that fit as well, the most similar first."""
     found = [int(aligned.offsets[best])]
     rows = np.flatnonzero(aligned.tracks == aligned.tracks[best])
     for row in rows[np.argsort(-aligned.similarity[rows], kind="stable")]:
@@ -144,10 +142,10 @@ def find_copies(
 
 
 def first_of_equals(aligned: AlignedTracks, best: int, copies: Collection[int]) -> int:
-    """Return the row of the first track, at its first offset, of the copies that are as similar as the best.
+    """Return, of the copies that are as similar as the best, the one with the lowest track number and offset.
 
-    Equal fingerprints, as in two packs with the same recording, differ by rounding alone, which depends on
-    what was computed before. The first of them is always the same one.
+    The similarities of equal fingerprints, as in two packs with the same recording, differ only by rounding.
+    This choice makes the result independent of it.
     """
     similar = aligned.similarity >= aligned.similarity[best] - EQUAL_SIMILARITY
     rows = np.flatnonzero(similar & np.isin(aligned.tracks, list(copies)))
@@ -173,17 +171,17 @@ def are_copies(
 def aligned_cosines(
     index: SegmentIndex, segments: IntArray, track: int, other: int, shift: float
 ) -> FloatArray:
-    """Compare segments of a track with what another track has at the same place.
+    """Compare segments of a track with another track at the aligned positions.
 
     Parameters
     ----------
     segments : (n,) int64, numbers within the track
     track, other : numbers of the tracks
-    shift : position in the other track less that in the track, in segments
+    shift : position in the other track minus the position in the track, in segments
 
     Returns
     -------
-    (n,) cosines; not a number where one of the tracks has no sound
+    (n,) cosines; NaN at positions outside one of the tracks
     """
     first = index.first_segment
     positions = segments + shift  # in the other track's segments
@@ -203,7 +201,7 @@ def aligned_cosines(
 
 
 class SharedPassages:
-    """Find the tracks that share the passage of a window with its best track, and are other recordings.
+    """Find the other recordings that share the passage of a window with its best track.
 
     Parameters
     ----------
@@ -217,7 +215,10 @@ class SharedPassages:
     def alternatives(self, aligned: AlignedTracks, best: int) -> list[tuple[int, int, float]]:
         """Return the other recordings that fit the window as well as the best row.
 
-        Each has its number, its offset, and by how much less similar it is.
+        Returns
+        -------
+        list of (number, offset, difference)
+            Number of the track, offset in frames, and the difference of its similarity to the best one.
         """
         # A track that fits as well has about the same similarity: the others need not be compared.
         n_segments = float(aligned.weights[best].sum())
@@ -235,7 +236,7 @@ class SharedPassages:
         return found
 
     def same_recording(self, aligned: AlignedTracks, one: int, other: int) -> bool:
-        """Return whether two aligned tracks are alike throughout, and not only where the window is."""
+        """Return whether two aligned tracks are similar throughout, not only in the window."""
         tracks = (int(aligned.tracks[one]), int(aligned.tracks[other]))
         shift = int(aligned.offsets[other] - aligned.offsets[one]) / self._hop
         key = (*tracks, round(4 * shift))  # the alignment varies a little
@@ -255,9 +256,9 @@ class SharedPassages:
         return float(np.mean(np.nan_to_num(cosines) > SAME_COSINE)) >= SAME_SHARE
 
     def fits(self, aligned: AlignedTracks, best: int, other: int) -> bool:
-        """Return whether a track contains what is heard of the best one, as far as the window shows.
+        """Return whether another track contains the same passage as the best one in this window.
 
-        Sound that is in neither of the tracks, such as what follows a jingle, shows nothing.
+        Sound that is in neither of the tracks, such as the talk after a jingle, is ignored.
         """
         start, other_start = int(aligned.offsets[best]), int(aligned.offsets[other])
         used = aligned.weights[best] > 0

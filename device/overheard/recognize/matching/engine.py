@@ -1,4 +1,4 @@
-"""What recognizes: the network, the catalogue and the matcher; one set until packs change."""
+"""Group the embedder, the catalogue and the matcher, which are replaced together when packs change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from overheard.recognize.matching.match import Matcher
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """What turns query segments into matches; shared by all listeners, and replaced when packs change."""
+    """Embedder, catalogue and matcher; shared by all listeners, and replaced when packs change."""
 
     embedder: Embedder
     index: SegmentIndex

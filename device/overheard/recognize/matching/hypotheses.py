@@ -1,4 +1,4 @@
-"""Let the candidates of a window vote for alignments: a track, and where in it the window may lie."""
+"""Let the candidates of a window vote for alignments: pairs of a track and an offset in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VOTE_BIN_FRAMES = 8  # a quarter of the catalogue's hop
 
 @dataclasses.dataclass(frozen=True)
 class Hypotheses:
-    """Tracks, and where in them the window may lie.
+    """Possible alignments of a window: tracks, and offsets in them.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Hypotheses:
     offsets: IntArray
 
     def chosen(self, rows: npt.NDArray[np.bool_]) -> Hypotheses:
-        """Return the rows where the mask ``(h,)`` is true."""
+        """Return the rows for which the mask ``(h,)`` is true."""
         return Hypotheses(self.tracks[rows], self.offsets[rows])
 
     def also(self, track: int | None, offset: int | None) -> Hypotheses:
@@ -36,7 +36,7 @@ class Hypotheses:
         return Hypotheses(np.append(self.tracks, track), np.append(self.offsets, offset))
 
     def with_each_track(self, n_first: int, n_tracks: int) -> Hypotheses:
-        """Return the first rows, and the first row of each of the first tracks."""
+        """Return the first `n_first` rows, and the first row of each of the first `n_tracks` tracks."""
         _, first_rows = np.unique(self.tracks, return_index=True)
         rows = np.arange(len(self.tracks)) < n_first
         rows[np.sort(first_rows)[:n_tracks]] = True
@@ -44,7 +44,15 @@ class Hypotheses:
 
 
 def vote(index: SegmentIndex, hop_frames: int, candidates: Candidates, query_frames: IntArray) -> Hypotheses:
-    """Return the alignments, those with most votes first; a vote counts by its squared similarity."""
+    """Return all alignments with votes, most votes first; each vote is weighted by its squared similarity.
+
+    Parameters
+    ----------
+    index : the catalogue
+    hop_frames : frames between two segments of the catalogue
+    candidates : of m query segments
+    query_frames : (m,) int64, first frame of each query segment in the window
+    """
     segments = candidates.segments.ravel()
     valid = segments >= 0
     segments = segments[valid]

@@ -2,7 +2,7 @@
 
 Every candidate votes for an alignment (track and offset). The alignments with the most votes are scored again
 with every catalogue segment that the window covers, at offsets finer than the catalogue's hop. The network
-then runs where the best few alignments place the catalogue's segments, and all are scored once more.
+then runs at the positions of the catalogue's segments in the best few alignments, and all are scored again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from overheard.recognize.matching.hypotheses import Hypotheses, vote
 from overheard.recognize.matching.scoring import Evidence, Scoring
 
 MAX_HYPOTHESES = 48  # alignments that are scored again; bounds the cost of a window
-N_EXACT = 2  # alignments at whose segments the network runs
+N_EXACT = 2  # best alignments for which the network runs at the positions of their segments
 N_BACKGROUND = 4  # most similar segments of other tracks and the cohort, whose mean is the background
 MAX_COPY_TRACKS = 128  # whose alignments are scored too if there are many copies; bounds the cost
 
@@ -58,13 +58,13 @@ class Playing:
 
 @dataclasses.dataclass(frozen=True)
 class Exactly:
-    """How to run the network where alignments place catalogue segments.
+    """How to run the network at the positions of the catalogue's segments in an alignment.
 
     Attributes
     ----------
     embed : see :data:`Embed`
     n : number of alignments, the best ones, for which the network runs
-    above : it runs only if the score without it is above this one
+    above : the network runs only if the score without it is above this value
     """
 
     embed: Embed
@@ -105,7 +105,7 @@ class Matcher:
         window : Window
         start_s, end_s : the window in seconds of the source
         playing : the open play
-        exactly : how to run the network where alignments need it; None if it cannot run again
+        exactly : how to run the network at more positions; None not to run it
         """
         aligned = self._align(window, playing)
         if aligned is None:

@@ -1,4 +1,4 @@
-"""Convert the evidence for a match to a score that one threshold fits for every window length."""
+"""Convert the evidence for a match to a score, so that one threshold applies to all window lengths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLOPES = (0.01, 100.0)  # of a confidence; outside, it would be the same for all
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What is known about the best alignment of a window.
+    """The features of the best alignment of a window.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class Evidence:
     offset_frames : position in the track at the window's start, in frames
     similarity : mean similarity of the queries to the track's segments
     background : mean similarity of the queries to the nearest segments of other recordings and the cohort
-    margin : similarity over the runner-up's or the background's, whichever is higher
+    margin : similarity minus that of the runner-up or the background, whichever is higher
     n_segments : number of catalogue segments compared, weighted by 0-1
-    expected : cosine to expect from a correct match, judging by the sound quality
+    expected : similarity of a correct match that the quality estimator expects
     heard_frames : first frame and end (exclusive) of the part of the window that matches
-    alike : mean cosine of the window's segments to each other, of those that share no sound
+    alike : mean cosine between the window's segments that do not overlap
     """
 
     track: int
@@ -49,7 +49,7 @@ class Evidence:
 
     @property
     def distinct(self) -> float:
-        """Share of the segments that counts, 0-1: of a steady tone, all together prove no more than one.
+        """Share of the segments that counts, 0-1: all segments of a steady tone together count as one.
 
         It is the effective size of a sample whose members are correlated. Music is not affected: its segments
         are rarely as similar to each other as `ALIKE`.
@@ -145,7 +145,7 @@ class Scoring:
         return self.confidence.of(self.log_odds(evidence))
 
     def odds(self, less: float) -> float:
-        """Return the odds that it is another track of a shared passage, which is this much less similar."""
+        """Return the odds of another track with the same passage, whose similarity is this much lower."""
         return math.exp(-max(0.0, min(self.weights[0] * less, MAX_ARGUMENT)))
 
     def score(self, evidence: Evidence, length_s: float) -> float:

@@ -1,10 +1,10 @@
-"""Decide whether matches of different windows agree: the same track plays on, or one of several does."""
+"""Decide whether matches of different windows agree on a track and its alignment."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from overheard.events import Alternative, Match, Track
 
@@ -13,8 +13,8 @@ from overheard.events import Alternative, Match, Track
 class TrackRules:
     """Constants of the play tracker, tuned together with the matcher. What users set is in `TrackSettings`.
 
-    The threshold of a match is made for one query. A day of listening asks thousands, so one match that
-    barely reaches the threshold does not start a play. The values were chosen by trials: see
+    The threshold of a match is made for one query. A day of listening consists of thousands, so one match
+    that barely reaches the threshold does not start a play. The values were chosen by trials: see
     docs/experiments.md.
 
     Attributes
@@ -25,16 +25,19 @@ class TrackRules:
     kept_below : score under the threshold, in log-odds, down to which a match still continues a play
     drift_s : alignments that differ by at most this much are the same
     confirm_above, confirm_below : a second match, at least this much over the threshold, confirms a first one
-        that is at most this much below
+        that is at most this much below, if the match just before it agrees too and is accepted
     confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
         windows have the same errors
     onset_confirm_s : the same just after an onset
+    confirm_drift_s : alignments of the two differ by at most this much: a recording keeps its alignment,
+        similar music fits here and there
+    confirm_share : of the matches from the first to the second, at least this share agrees with the second
     agree_s : a second match confirms a first only if it ends at most this much later
     hope_s : extra time before music is reported as unknown, while weak matches agree with each other
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
     restart_s : a track that begins again at most this much before or after its end is a new play
     shortest_s : a play starts when this much of it was heard; a shorter one was a mistake
-    telling_s : a shorter match does not tell tracks apart that share its passage
+    telling_s : a shorter match cannot distinguish tracks that share its passage
     resume_s : a play that ended goes on if its track goes on within this time, as after a pause
     rewind_s : the position in the track may differ by this much after a pause
     jump_s : a start that differs by more is corrected, when an alignment explains the play better
@@ -45,10 +48,12 @@ class TrackRules:
     onset_s: float = 3.0
     kept_below: float = 4.0
     drift_s: float = 1.0
-    confirm_above: float = 0.5
+    confirm_above: float = 0.25
     confirm_below: float = 2.0
     confirm_s: float = 6.0
-    onset_confirm_s: float = 3.0
+    onset_confirm_s: float = 2.0
+    confirm_drift_s: float = 0.3
+    confirm_share: float = 0.5
     agree_s: float = 10.0
     hope_s: float = 10.0
     recall_s: float = 20.0
@@ -76,7 +81,7 @@ class TrackRules:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A track that explains a match, and how it lies in time.
+    """One possible interpretation of a match: a track and its alignment.
 
     Attributes
     ----------
@@ -147,6 +152,21 @@ def agree(first: Match, second: Match, drift_s: float) -> bool:
         return False
     others = alignments_of(second)
     return any(abs(one - other) <= drift_s for one in alignments_of(first) for other in others)
+
+
+def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) -> list[Match]:
+    """Return the earlier matches, in order, that agree exactly with a match, and since which most others do.
+
+    There are none unless the last of them is one, and accepted: a single window may match by accident.
+    """
+    agreeing = [agree(one, match, rules.confirm_drift_s) for one in earlier]
+    if not earlier or not agreeing[-1] or not earlier[-1].accepted:
+        return []
+    return [
+        one
+        for i, one in enumerate(earlier)
+        if agreeing[i] and sum(agreeing[i:]) >= rules.confirm_share * len(agreeing[i:])
+    ]
 
 
 def narrowed(readings: Readings, matches: Iterable[Match], rules: TrackRules) -> Readings:

@@ -1,4 +1,4 @@
-"""The play that is heard now: how its track lies in time, and whether a match continues or repeats it."""
+"""Follow the open play: its alignment, its ambiguity, and whether a match continues or repeats it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MAX_LOOKS = 24
 
 
 class OpenPlay:
-    """A play, followed from match to match along one alignment.
+    """The open play, followed from match to match along one alignment.
 
-    Music repeats itself, so that several alignments of a track may fit a window. The play stays on the one it
-    is on as long as that one fits, and moves to another only if it does not.
+    Music repeats itself, so several alignments of a track may fit a window. The play keeps its alignment as
+    long as that fits, and only then moves to another one.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class OpenPlay:
 
     @property
     def is_strong(self) -> bool:
-        """Whether a match could have started the play at any time; else another version may play."""
+        """Whether a match could have started the play at any time. If not, another version may play."""
         return self._lead >= self._rules.strong_above
 
     @property
@@ -118,7 +118,7 @@ class OpenPlay:
         self.play = dataclasses.replace(self.play, speed=self._drift.speed)
 
     def hear(self, match: Match) -> None:
-        """Count the match's sound to the play."""
+        """Add the time of a match to the play."""
         self._note(match)
         self.heard_s = max(self.heard_s, match.end_s)
         self.confidence = max(self.confidence, match.confidence)
@@ -132,7 +132,7 @@ class OpenPlay:
         )
 
     def hold(self, match: Match) -> None:
-        """Count the match's sound to the play, whose own alignment fits too, though another fits better."""
+        """Add the time of a match to the play, whose alignment fits too, although another one fits better."""
         self.heard_s = self.agreed_s = max(self.heard_s, match.end_s)
         self.play = dataclasses.replace(
             self.play, end_s=max(self.play.end_s, self._reading.clip(self.heard_s))
@@ -213,7 +213,7 @@ class OpenPlay:
         return PlayEnded(self.play, tuple(self._looks))
 
     def _note(self, match: Match) -> None:
-        """Keep the match for an explanation; of many, every second one."""
+        """Store the match as evidence for an explanation; if there are many, keep every second one."""
         self._lead = max(self._lead, match.score - match.threshold)
         position_s = match.offset_s + match.end_s - match.start_s
         look = (match.score, match.threshold, match.similarity, match.margin)

@@ -1,4 +1,4 @@
-"""Watch stretches of sound: report when one ends, and when it is music that nothing explains."""
+"""Measure the music without a match: report unknown music, and the silence after it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _LONG_AGO_S = -1e9
 
 
 class SoundStretch:
-    """Count the sound that no play explains, and remember what has been reported of it.
+    """Counts the seconds of sound that do not belong to a play, and what has been reported about them.
 
-    Only sound that was looked at counts, and only music can become unknown music. A pause that is shorter
-    than the patience with unknown music does not end a stretch.
+    Only sound that was searched or verified counts, and only music can become unknown music. A pause that is
+    shorter than `unknown_s` does not end a stretch.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class SoundStretch:
 
     @property
     def is_short_music(self) -> bool:
-        """Whether music sounds that had a single window, which allows no second match."""
+        """Whether there is music with only one searched window, so no second match is possible."""
         return self.sounding and self._is_music and self.n_windows == 1
 
     def silence(self, now_s: float, hop_s: float) -> list[Silence]:
@@ -56,7 +56,7 @@ class SoundStretch:
 
         Parameters
         ----------
-        hop_s : if the last window ended longer ago, there was more sound, which nobody looked at
+        hop_s : if the last window ended longer ago, there was more sound, which was not searched
         """
         events = []
         if self._silent_from_s is None:
@@ -70,19 +70,19 @@ class SoundStretch:
 
     @property
     def unmatched_s(self) -> float:
-        """Seconds of sound that no play explains."""
+        """Seconds of sound since the last play."""
         return self._unmatched_s
 
     def lost(self) -> None:
-        """Note lost sound: it may have been long, so that the stretch is not a short one."""
+        """Record a gap: the lost sound may have been long, so the stretch does not count as short."""
         self.n_windows += self.sounding
 
     def explained(self) -> None:
-        """Note that a play explains the sound so far."""
+        """Record that the sound so far belongs to a play."""
         self._unmatched_s, self._music_s, self._reported = 0.0, 0.0, False
 
     def unexplained(self, from_s: float) -> None:
-        """Note that a play ended: nothing explains the sound after this second."""
+        """Record that a play ended: the sound after this second belongs to no play."""
         self._unmatched_s = self._music_s = max(0.0, self.end_s - from_s)
         self._unmatched_from_s, self._reported = from_s, False
 

@@ -9,6 +9,7 @@ from overheard.events import Event, Match, Play, PlayStarted, PlayUpdated
 from overheard.recognize.plays.agreement import (
     TrackRules,
     agree,
+    agreeing_since,
     alignment_s,
     narrowed,
     readings_of,
@@ -21,7 +22,7 @@ from overheard.settings import TrackSettings
 __all__ = ["PlayTracker", "TrackRules", "alignment_s"]
 
 _MAX_ENDED = 4  # plays that may go on
-_LOOK_S = 2.0  # sound between two looks that are further apart was not looked at
+_LOOK_S = 2.0  # if two calls are further apart, the sound between them was not searched
 
 
 class PlayTracker:
@@ -79,9 +80,9 @@ class PlayTracker:
             The best match, accepted or not; None if there is none.
         window_start_s, window_end_s : float
             The window in seconds of the source. Windows must be in the order of their ends. Sound between
-            them was not looked at, and counts neither for a play nor against it.
+            them was not searched, and counts neither for a play nor against it.
         music : bool or None
-            Whether the sound is music; None if it may be. Only what is music is reported as unknown.
+            Whether the sound is music; None if that is unsure. Only music is reported as unknown music.
         """
         self._look(window_start_s, window_end_s)
         self._stretch.sound(window_start_s, window_end_s, music is not False)
@@ -98,7 +99,7 @@ class PlayTracker:
         return events + self._stretch.silence(now_s, _LOOK_S)
 
     def skip(self, now_s: float) -> list[Event]:
-        """Record that nobody looked at the sound until this second, to save power; a play goes on."""
+        """Record that the sound until this second was not searched, to save power; a play goes on."""
         return []
 
     def speed_changed(self) -> None:
@@ -130,7 +131,7 @@ class PlayTracker:
         self._looked_s = max(self._looked_s, end_s)
 
     def _take(self, match: Match) -> list[Event]:
-        """Continue the open play with a match, or count it for another one."""
+        """Continue the open play with a match, or use the match as evidence for another play."""
         held: list[Event] = []
         if self._open is not None:
             match = self._open.follow(match)
@@ -195,10 +196,8 @@ class PlayTracker:
             return True
         latest_s = match.end_s - rules.confirm_after(searched_s)
         return lead >= rules.confirm_above and any(
-            self._may_be_confirmed(earlier)
-            and earlier.end_s <= latest_s
-            and agree(earlier, match, rules.drift_s)
-            for earlier in self._recent
+            self._may_be_confirmed(earlier) and earlier.end_s <= latest_s
+            for earlier in agreeing_since(match, list(self._recent)[:-1], rules)
         )
 
     def _may_be_confirmed(self, earlier: Match) -> bool:

@@ -1,6 +1,7 @@
 """Convert between the seconds of the source and those of the music, which may play faster or slower.
 
-Plays are tracked on the clock of the music: there a track plays on with one second per second at any speed.
+Plays are tracked on the clock of the music, on which each track advances by one second per second, whatever
+its speed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class _Pace:
 
 
 class MusicClock:
-    """The clock of the music. It starts as the source's and runs like it until the speed changes."""
+    """The clock of the music. It is equal to the clock of the source until the speed changes."""
 
     def __init__(self) -> None:
         self._paces = [_Pace(float("-inf"), 0.0, 0.0, NORMAL)]
@@ -53,6 +54,10 @@ class MusicClock:
         source_s = self.source_s(at_s)
         first_s = at_s if from_s is None else min(from_s, at_s)
         self._paces = [*self._paces[-MAX_PACES + 1 :], _Pace(first_s, at_s, source_s, speed)]
+
+    def since(self, music_s: float) -> None:
+        """Learn from which second of the music on it has had the present speed."""
+        self._paces[-1] = dataclasses.replace(self._paces[-1], from_s=music_s)
 
     def music_s(self, source_s: float) -> float:
         """Return the second of the music that is heard at a second of the source, at the present speed."""

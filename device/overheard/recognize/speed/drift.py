@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-LONG_S = 60.0  # of a play, from which on its drift says something
+LONG_S = 60.0  # shortest play whose drift is measured
 LEAST_DRIFT_S = 0.4  # in all; alignments have a resolution of an eighth of a second
-MOST = 0.02  # change of speed; music that differs by more is not recognized at this one
+MOST = 0.02  # largest deviation; with a larger one, the network does not recognize the music
 JUMP_S = 0.6  # between two matches: the player jumped, or the music repeats itself
 
 

@@ -1,6 +1,6 @@
-"""Decide when music that stays unknown is compared at another speed, and at which one.
+"""Decide when another speed is tried for music that stays unknown, and which one.
 
-It is a state machine without sound, like the schedule. Times are seconds of the music's clock.
+This is a state machine without audio, like the schedule. Times are seconds of the music's clock.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ SPEEDS = (1.032, 0.968, 1.065, 0.935)
 
 @dataclasses.dataclass(frozen=True)
 class SpeedRules:
-    """How often music is compared at another speed; each time is one more window.
+    """How often other speeds are tried; each comparison costs one more window.
 
     Attributes
     ----------
     first_s : from an onset to the first comparison
     known_first_s : the same if the speed of earlier music is tried
     hop_s : at least between two comparisons
-    n_saved : comparisons that may follow each other this closely
-    refill_s : in which one more is earned
-    follow_s : the music is searched at a speed for this long, unless a play starts
+    n_saved : comparisons that may be made in quick succession (capacity of a token bucket)
+    refill_s : seconds until the bucket gets one more comparison
+    follow_s : the sound stays corrected for a speed for this long if no play starts
     refined_below : score under the threshold from which the speed is estimated, which costs three windows
     """
 
@@ -50,7 +50,7 @@ RECORDING_SPEED_RULES = SpeedRules(
 
 
 class SpeedPlan:
-    """Says at which speed to compare; the owner reports what came of it.
+    """Returns the speed to try next; the owner reports the result.
 
     All speeds take turns, also from one piece of music to the next. The speed of the music that was
     recognized last comes first: a turntable or a radio station plays everything too fast.
@@ -65,7 +65,7 @@ class SpeedPlan:
         self._onset_s = self._next_s = -math.inf
 
     def onset(self, now_s: float) -> None:
-        """Learn that music begins or changes."""
+        """Report that music begins or changes."""
         if now_s == self._onset_s:
             return
         self._onset_s = now_s
@@ -90,5 +90,5 @@ class SpeedPlan:
         return Speed.of(speed)
 
     def succeeded(self, speed: Speed) -> None:
-        """Learn that music was recognized at a speed."""
+        """Report that music was recognized at a speed."""
         self._known = speed

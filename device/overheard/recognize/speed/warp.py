@@ -1,7 +1,7 @@
-"""Show log-mel frames as they would be if the music played at its own speed.
+"""Correct log-mel frames for the speed of the music.
 
-Music that plays faster has shorter frames and higher frequencies. Both are undone by interpolation, without
-the waveform. Source: R. Keys, Cubic Convolution Interpolation, IEEE TASSP 29, 1981.
+Music that plays faster is compressed in time and has higher frequencies. Interpolation of the frames undoes
+both, without the waveform. Source: R. Keys, Cubic Convolution Interpolation, IEEE TASSP 29, 1981.
 """
 
 from __future__ import annotations

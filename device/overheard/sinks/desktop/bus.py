@@ -27,7 +27,7 @@ def connect() -> DBusConnection:
     if not address:
         socket = Path(os.environ.get("XDG_RUNTIME_DIR", "")) / "bus"
         if not socket.is_absolute() or not socket.exists():
-            raise OSError("there is no D-Bus of the desktop")
+            raise OSError("no desktop session (D-Bus) was found")
         address = f"unix:path={socket}"
     return open_dbus_connection(address)  # refuses an address on another computer
 

@@ -111,7 +111,7 @@ def own_name(bus: DBusConnection, name: str) -> None:
         (result,) = call(bus, _DRIVER, "RequestName", "su", (candidate, _TAKEN))
         if result == _OWNER:
             return
-    raise OSError("the name of the player is taken")
+    raise OSError("another program has this MPRIS name")
 
 
 def answer(player: Player, message: Message) -> Message:

@@ -13,7 +13,7 @@ export async function api(method, path, body, options = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The page's server cannot be reached.");
+    throw new ApiError("Cannot connect to overheard web.");
   }
   if (response.status === 401) location.assign("/login");
   const answer = await response.json().catch(() => ({}));
@@ -24,7 +24,10 @@ export async function api(method, path, body, options = {}) {
   return answer;
 }
 
-/** What `listen` hears. It emits "change" with each status, and the events of the stream by their names. */
+/**
+ * What `listen` hears. It emits "change" with each status, the events of the stream by their names, and "returned"
+ * when the stream or `listen` is back after events may have been missed.
+ */
 class Live extends EventTarget {
   constructor() {
     super();
@@ -35,6 +38,7 @@ class Live extends EventTarget {
     this.statuses = new Map(); // by room: the status, and performance.now() when it arrived
     this.mel = false;
     this.source = null;
+    this.greeted = false; // whether the page's server has said once whether `listen` runs
     document.addEventListener("visibilitychange", () => this.connect());
   }
 
@@ -56,6 +60,8 @@ class Live extends EventTarget {
       if (!rooms.includes(this.room)) this.room = rooms[0] ?? "";
       this.statuses.clear();
       this.changed();
+      if (this.greeted) this.dispatchEvent(new Event("returned"));
+      this.greeted = true;
     });
     source.addEventListener("status", (event) => {
       const status = JSON.parse(event.data);

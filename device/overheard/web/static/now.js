@@ -18,12 +18,26 @@ export function nowView(signal) {
       el("button", { class: "button round", type: "button", "aria-label": "Day before", onclick: () => move(-1) }, icon("left")), later)),
     el("div", { class: "card" }, line), list);
   let shown = midnight(new Date());
+  let following = true; // today, also when that is another day
   let plays = [];
   let parts = null;
+  let drawn = ""; // the minute that the timeline shows
 
   const isToday = () => shown.getTime() === midnight(new Date()).getTime();
 
-  function move(days) { shown = midnight(shown, days); load(); }
+  function move(days) { shown = midnight(shown, days); following = isToday(); load(); }
+
+  /** Load today again, if it is shown. */
+  function refresh() {
+    if (following) shown = midnight(new Date());
+    if (isToday()) load();
+  }
+
+  function tick() {
+    if (following && !isToday()) refresh();
+    if (isToday() && drawn !== clock(new Date())) drawLine();
+    parts?.update?.(live.playing);
+  }
 
   async function load() {
     const wanted = shown;
@@ -40,8 +54,13 @@ export function nowView(signal) {
     }
   }
 
-  function draw() {
+  function drawLine() {
+    drawn = clock(new Date());
     replace(line, timeline(plays, shown, isToday()));
+  }
+
+  function draw() {
+    drawLine();
     const what = isToday() ? "Nothing has been recognized today." : "Nothing was recognized on this day.";
     replace(list, plays.length ? playList(plays, { onChange: load }) : el("p", { class: "empty" }, what));
     if (!live.playing) update();
@@ -66,14 +85,14 @@ export function nowView(signal) {
       parts.key = key;
       replace(hero, parts.nodes);
     }
-    if (play) parts.update(play);
+    parts.update(play);
   }
 
   live.addEventListener("change", update, { signal });
-  for (const event of ["play_started", "play_ended", "music_unknown"]) {
-    live.addEventListener(event, () => isToday() && setTimeout(load, 300), { signal });
+  for (const event of ["play_started", "play_ended", "music_unknown", "returned"]) {
+    live.addEventListener(event, () => setTimeout(refresh, 300), { signal });
   }
-  const timer = setInterval(() => { if ((live.playing || live.rooms.length) && parts?.update) parts.update(live.playing); }, 1000);
+  const timer = setInterval(tick, 1000);
   signal.addEventListener("abort", () => clearInterval(timer));
   update();
   load();
@@ -112,12 +131,12 @@ function playing(play) {
 }
 
 function idle(plays) {
-  const hint = !live.reachable ? "The page connects again by itself."
+  const hint = !live.reachable ? "The page reconnects automatically."
     : !live.running ? "Start it with overheard listen, or install the service."
     : live.status?.pause ? (live.status.pause.until ? `Until ${clock(new Date(live.status.pause.until))}.` : "Until you resume it under Sound.")
     : "";
   const last = plays.find((play) => play.unknown_id === null || play.label !== null);
-  const ago = last && duration((Date.now() - new Date(last.ended_at)) / 1000);
+  const heard = last && el("p", { class: "artist" });
   return {
     nodes: [
       cover(last?.track),
@@ -125,7 +144,12 @@ function idle(plays) {
         el("p", { class: "eyebrow" }, "Now"),
         el("h1", {}, live.text),
         hint && el("p", { class: "album" }, hint),
-        last && el("p", { class: "artist" }, `Last heard ${ago} ago: ${name(last.track)}`)),
+        heard),
     ],
+    update() {
+      if (!last) return;
+      const text = `Last heard ${duration((Date.now() - new Date(last.ended_at)) / 1000)} ago: ${name(last.track)}`;
+      if (heard.textContent !== text) heard.textContent = text;
+    },
   };
 }

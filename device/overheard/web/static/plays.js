@@ -69,7 +69,7 @@ function details(play, item, heard, onChange) {
     onclick: () => change(play, { wrong: !play.wrong }, () => {
       wrong.setAttribute("aria-pressed", String(play.wrong));
       item.classList.toggle("was-wrong", play.wrong);
-      if (play.wrong) toast("Marked as wrong; lists leave it out from now on", () => wrong.click(), "Undo");
+      if (play.wrong) toast("Marked as wrong; lists do not show it any more", () => wrong.click(), "Undo");
     }),
   }, "This was wrong");
   return [
@@ -108,22 +108,22 @@ async function explain(play, box, button) {
   if (box.hidden || box.childElementCount) return;
   try {
     const { looks } = await api("GET", `/plays/${play.id}/explanation`);
-    replace(box, looks.length ? [evidence(looks), chart(looks)] : el("p", {}, "Nothing more is known about this play."));
+    replace(box, looks.length ? [evidence(looks), chart(looks)] : el("p", {}, "No details are stored for this play."));
   } catch (error) { replace(box, el("p", {}, error.message)); }
 }
 
 // Between two searches, the running play is only compared with its own track. Such a check has no score of its own.
 function evidence(looks) {
   const searches = looks.filter((look) => !look.check), checks = looks.length - searches.length;
-  const also = checks ? ` In between, ${checks === 1 ? "a check" : `${checks} checks`} against this track alone showed that it went on.` : "";
+  const also = checks ? ` In between, ${checks === 1 ? "a check" : `${checks} checks`} with this track alone confirmed that it was still playing.` : "";
   if (!searches.length) return el("p", {}, also.trim());
   const best = searches.reduce((one, other) => (other.score > one.score ? other : one));
   const accepted = searches.filter((look) => look.score >= look.threshold).length;
-  const next = best.margin >= 0 ? `${best.margin.toFixed(2)} more than the next track` : "less than the next track";
-  return el("p", {}, `${accepted} of ${searches.length} searches found this track. The best scored ${best.score.toFixed(1)}, where ${best.threshold.toFixed(1)} is enough: its similarity is ${best.similarity.toFixed(2)}, ${next}.${also}`);
+  const next = best.margin >= 0 ? `${best.margin.toFixed(2)} more than that of the second-best track` : "less than that of the second-best track";
+  return el("p", {}, `${accepted} of ${searches.length} searches recognized this track. The best score is ${best.score.toFixed(1)} (threshold ${best.threshold.toFixed(1)}), with a similarity of ${best.similarity.toFixed(2)}, ${next}.${also}`);
 }
 
-/** A point for each look: the score of searches over time, the score that is enough, and the checks on it. */
+/** A point for each match over time: the scores of searches, the threshold, and the verifications on it. */
 function chart(looks) {
   const width = 640, height = 120, top = Math.max(...looks.map((look) => look.score), looks[0].threshold) * 1.1 || 1;
   const end = Math.max(...looks.map((look) => look.after_s), 1);
@@ -134,7 +134,7 @@ function chart(looks) {
     const text = check ? `checked after ${length(look.after_s)}` : `after ${length(look.after_s)}: ${look.score.toFixed(1)}`;
     return svg("circle", { class: check ? "check" : look.score >= look.threshold ? "hit" : "miss", cx: x(look), cy: y(check ? look.threshold : look.score), r: check ? 2.5 : 4 }, svg("title", {}, text));
   };
-  return svg("svg", { class: "looks", viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": "Score of each search over time; those above the dashed line found the track" },
+  return svg("svg", { class: "looks", viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": "Score of each search over time; searches above the dashed line recognized the track" },
     svg("path", { class: "limit", d: looks.length > 1 ? line : `M8 ${y(looks[0].threshold)}H${width - 8}` }), looks.map(point),
     svg("text", { x: 8, y: height + 16 }, "0:00"), svg("text", { x: width - 8, y: height + 16, "text-anchor": "end" }, length(end)));
 }

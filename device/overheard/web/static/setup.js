@@ -9,7 +9,7 @@ const IMPORTANT = ["listen.input", "listen.rooms", "listen.history", "listen.qui
 export function setupView(signal) {
   const packs = el("ul", { class: "packs" }), settings = el("dl", { class: "settings" }), others = el("dl", { class: "settings" });
   const note = el("p", { class: "soft" }), file = el("code");
-  const locked = el("p", { class: "lead", hidden: true }, "This page may not change the file, so that nobody can through it. Edit it on the computer that listens, and start overheard again there.");
+  const locked = el("p", { class: "lead", hidden: true }, "This page cannot change the configuration file. Edit the file on the computer that listens, and restart overheard there.");
 
   async function load() {
     try {
@@ -66,7 +66,7 @@ function control(facts, origin) {
     try {
       Object.assign(facts, await api("PATCH", `/settings/${facts.name}`, { value }));
       origin.textContent = facts.origin;
-      toast("Saved. overheard listen uses it when it starts again.");
+      toast("Saved. Restart overheard listen to use it.");
     } catch (error) { toast(error.message); }
     if (typeof facts.value === "boolean") node.setAttribute("aria-checked", String(facts.value));
     else node.value = facts.value;

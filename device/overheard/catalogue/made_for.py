@@ -1,0 +1,56 @@
+"""Say which model packs were made for, without opening them, and whether that is an earlier one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from overheard.catalogue.live_layers import layer_files
+from overheard.catalogue.pack_file import read_file
+from overheard.catalogue.pack_format import UnusablePack, read_manifest
+from overheard.errors import REINSTALL, ModelError, PackError
+from overheard.fingerprint import choice
+from overheard.fingerprint.json_values import JsonValueError, get_integer, get_string
+from overheard.fingerprint.model import Model
+from overheard.fingerprint.model import read_manifest as read_model_manifest
+from overheard.fingerprint.space import Space
+from overheard.settings import Settings
+
+
+def digest_of_model(manifest: Path) -> str:
+    """Return the digest in the packs of a model. Raises ModelError if its manifest is missing or invalid."""
+    facts = read_model_manifest(manifest)
+    try:
+        space = Space.from_manifest(facts)
+        return get_string(facts, "digest") if space is None else space.pack_digest
+    except JsonValueError as error:
+        raise ModelError(f"{manifest} is not a model manifest ({error})", REINSTALL) from error
+
+
+def digest_of_pack(path: Path) -> str:
+    """Return the digest of the model that a pack was made for; empty if the pack cannot be read."""
+    return _facts(path)[0]
+
+
+def tracks_by_digest(packs: Iterable[Path]) -> Counter[str]:
+    """Return how many tracks the packs have for each digest; those that cannot be read have none."""
+    tracks: Counter[str] = Counter()
+    for path in packs:
+        digest, n = _facts(path)
+        tracks[digest] += n + sum(_facts(layer)[1] for layer in layer_files(path))
+    return tracks
+
+
+def is_earlier(model: Model, settings: Settings) -> bool:
+    """Return whether a model searches the packs although the settings would choose another one."""
+    return settings.model_path is None and model.path != choice.model_path(settings)
+
+
+def _facts(path: Path) -> tuple[str, int]:
+    """Return digest and number of tracks of a file of a pack, whose other contents are not verified."""
+    try:
+        manifest = read_manifest(read_file(path)[0])
+        return get_string(manifest, "fingerprint_digest"), get_integer(manifest, "n_tracks", 0)
+    except (PackError, UnusablePack, JsonValueError):  # whoever opens it reports it
+        return "", 0

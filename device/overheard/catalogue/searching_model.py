@@ -1,0 +1,82 @@
+"""Choose the model that searches the packs: an earlier one until the music has been fingerprinted again.
+
+After an update that brings a model with other fingerprints, `overheard index` makes packs for the new one.
+That can take a night. Until it is done, the packs of the user are searched with the model that made them, as
+long as that still ships with overheard.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from overheard.catalogue.made_for import digest_of_model, digest_of_pack, tracks_by_digest
+from overheard.catalogue.selection import present_packs, shipped_packs_dir
+from overheard.fingerprint import choice
+from overheard.fingerprint.model import Model, load_model
+from overheard.settings import MODELS_DIR, Settings
+from overheard.text import one_line
+
+log = logging.getLogger(__name__)
+
+
+def open_model(settings: Settings, names: Sequence[str] | None = None) -> Model:
+    """Load the model of :func:`model_path`; if it is an earlier one, log what to do.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, damaged, or of a version that this overheard does not support.
+    """
+    chosen = choice.model_path(settings)
+    earlier = _earlier(settings, names, chosen)
+    if earlier is None:
+        return load_model(chosen)
+    made_for, packs = digest_of_model(earlier), _own(present_packs(settings, names))
+    name = next(pack.stem for pack in packs if digest_of_pack(pack) == made_for)
+    log.warning("the pack %s needs the model %s; %s", one_line(name), earlier.stem, remedy(name))
+    return load_model(earlier)
+
+
+def model_path(settings: Settings, names: Sequence[str] | None = None) -> Path:
+    """Return the manifest of the model to search with.
+
+    It is the model of the settings. If that is chosen automatically, and most tracks in the user's packs were
+    fingerprinted for another model that ships with overheard, it is the other one.
+
+    Parameters
+    ----------
+    settings : Settings
+    names : names or paths of packs; None for the enabled ones
+
+    Raises
+    ------
+    ModelError
+        If the manifest of a shipped model is missing or invalid.
+    """
+    chosen = choice.model_path(settings)
+    return _earlier(settings, names, chosen) or chosen
+
+
+def remedy(name: str) -> str:
+    """Return what to do about a pack of an earlier model."""
+    return (
+        f"to use the newest, fingerprint its music again: overheard index FOLDER --pack {one_line(name)}. "
+        "Until that is done, this pack is searched"
+    )
+
+
+def _earlier(settings: Settings, names: Sequence[str] | None, chosen: Path) -> Path | None:
+    """Return the manifest of another model that fits more tracks than the chosen one."""
+    if settings.model_path is not None:
+        return None
+    tracks = tracks_by_digest(_own(present_packs(settings, names)))
+    others = {digest_of_model(path): path for path in sorted(MODELS_DIR.glob("*.json"))} if tracks else {}
+    best = max(others, key=lambda digest: tracks[digest], default="")
+    return others[best] if tracks[best] > tracks[digest_of_model(chosen)] else None
+
+
+def _own(packs: Iterable[Path]) -> list[Path]:
+    """Return the user's packs: those that ship with overheard fit its present model."""
+    return [path for path in packs if path.parent != shipped_packs_dir()]

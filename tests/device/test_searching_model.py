@@ -1,0 +1,119 @@
+"""After a change of the model, packs are searched with the earlier one until they have been made again."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overheard.catalogue.layers import write_layer
+from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.searching_model import model_path, open_model
+from overheard.catalogue.selection import open_packs
+from overheard.catalogue.track_list import TrackEntry
+from overheard.catalogue.watch import PackWatcher
+from overheard.commands.checks import check_model, check_packs
+from overheard.fingerprint.model import DEFAULT_MODEL, load_model
+from overheard.index.journal import Journal, journal_path
+from overheard.recognize.open import open_recognizer
+from overheard.settings import MODELS_DIR, Settings
+
+EARLIER = "overheard-tiny"  # has fingerprints of its own
+
+
+def entry(seed: int) -> TrackEntry:
+    """A track with random codes."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(256, size=(5, 22), dtype=np.uint8)
+    cells = rng.integers(1024 * 64, size=5).astype(np.uint16)
+    return TrackEntry(
+        title="a", artist="b", path=f"/m/{seed}.flac", duration_s=6.0, packed_cells=cells, codes=codes
+    )
+
+
+def write(settings: Settings, name: str, model_name: str, n_tracks: int) -> Path:
+    """Write a pack for a model."""
+    model = load_model(MODELS_DIR / f"{model_name}.json")
+    path = settings.packs_dir / f"{name}.pack"
+    write_pack(path, name, model.digest, model.spec, [entry(number) for number in range(n_tracks)])
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path)
+
+
+def test_packs_of_an_earlier_model_are_searched_until_they_are_made_again(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert model_path(settings).stem == DEFAULT_MODEL
+    write(settings, "music", EARLIER, 3)
+    recognizer = open_recognizer(settings)
+    assert recognizer.model.name == EARLIER
+    assert [pack.name for pack in recognizer.packs] == ["music"]
+    assert "overheard index FOLDER --pack music" in caplog.text
+    write(settings, "music", DEFAULT_MODEL, 3)
+    assert open_recognizer(settings).model.name == DEFAULT_MODEL
+
+
+def test_the_model_of_most_tracks_is_used_and_the_others_wait(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(settings, "music", EARLIER, 3)
+    write(settings, "vinyl", DEFAULT_MODEL, 4)
+    assert model_path(settings).stem == DEFAULT_MODEL
+    write_layer(open_pack(path), [entry(8), entry(9)])  # layers count
+    model = open_model(settings)
+    assert model.name == EARLIER
+    assert [pack.name for pack in open_packs(settings, model)] == ["music"]
+    assert "vinyl.pack: is for the newest model" in caplog.text
+    assert model_path(settings, ["vinyl"]).stem == DEFAULT_MODEL
+
+
+def test_the_setting_is_obeyed(settings: Settings) -> None:
+    write(settings, "music", EARLIER, 3)
+    assert model_path(Settings(data_dir=settings.data_dir, model="large")).stem == DEFAULT_MODEL
+    write(settings, "music", DEFAULT_MODEL, 3)
+    assert model_path(Settings(data_dir=settings.data_dir, model=EARLIER)).stem == EARLIER
+
+
+@pytest.mark.parametrize("damage", [b"", b"OVERHEARD PACK", bytes(5000)])
+def test_a_damaged_or_foreign_pack_does_not_decide(settings: Settings, damage: bytes) -> None:
+    path = write(settings, "music", EARLIER, 3)
+    path.write_bytes(damage)
+    assert model_path(settings).stem == DEFAULT_MODEL
+    spec = load_model().spec
+    write_pack(path, "music", "0123456789abcdef", spec, [entry(1)])
+    assert model_path(settings).stem == DEFAULT_MODEL
+
+
+def test_doctor_shows_how_far_the_music_was_indexed_again(settings: Settings) -> None:
+    path = write(settings, "music", EARLIER, 3)
+    (found,) = [check for check in check_packs(settings) if check.name == "pack music"]
+    assert found.ok
+    assert found.detail.endswith("(not begun)")
+    journal = Journal(journal_path(path), f"{load_model().digest}/22")
+    journal.add([entry(1)])
+    (found,) = [check for check in check_packs(settings) if check.name == "pack music"]
+    assert found.detail.endswith("(in progress)")
+    journal.close()
+    checks = {check.name: check for check in (*check_model(settings), *check_packs(settings))}
+    assert checks["pack music"].detail.endswith("(interrupted, 1 track done)")
+    assert checks["model"].detail.startswith(EARLIER)
+    assert all(check.ok for check in checks.values())  # the starter pack waits
+    assert "is for the newest model" in checks["pack starter"].detail
+
+
+def test_a_listener_keeps_the_earlier_pack_when_the_new_one_is_there(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(settings, "music", EARLIER, 3)
+    model = open_model(settings)
+    watcher = PackWatcher(settings, model, None, open_packs(settings, model))
+    write(settings, "music", DEFAULT_MODEL, 3)
+    with caplog.at_level(logging.WARNING):
+        assert [watcher.changed() for _ in range(3)] == [None] * 3
+    assert caplog.text.count("restart overheard") == 1
