@@ -13,7 +13,7 @@ import functools
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from overheard.catalogue.pack import Pack, open_pack
 from overheard.errors import ModelError, OverheardError
 from overheard.fingerprint.model import Model, load_model
 from overheard.settings import MODELS_DIR
-from overheard_bench import catalogue, output, score
+from overheard_bench import catalogue, networks_report, output, score
 from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, Corpus
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OverheardError, FileNotFoundError, RuntimeError) as error:
         print(f"networks.py: {error}", file=sys.stderr)
         return 2
-    output.publish(args.out, "networks", result, table(result))
+    output.publish(args.out, "networks", result, networks_report.table(result))
     return 0
 
 
@@ -110,6 +110,7 @@ def measure(args: argparse.Namespace, corpus: Corpus, models: Sequence[Model]) -
         ]
     return {
         "rows": rows,
+        "model": model_facts(models[0]),
         "models": {model.name: model_facts(model) for model in models},
         "environment": environment(),
         "protocol": {"part": args.part, "seed": args.seed, "n_per_length": args.n},
@@ -159,25 +160,6 @@ def ask_share(
 def render(args: argparse.Namespace) -> Iterator[Query]:
     """Return the queries."""
     return render_queries(args.part, args.seed, args.n, None, LENGTHS_S, corpus=args.corpus)
-
-
-def table(result: Mapping[str, Any]) -> str:
-    """Return the result as a Markdown table."""
-    header = ["indexed by", "queried by", "% correctly identified", "false positives", "2 s"]
-    rows = [
-        [
-            row["indexed_by"],
-            row["queried_by"],
-            f"{row['overall']['right_percent']:.1f}",
-            f"{row['overall']['out_named']} of {row['overall']['out_n']:,}",
-            f"{row['right_percent_2_s']:.1f}",
-            f"{row['at_one_percent']['right_percent']:.1f}",
-            f"{row['cpu_ms']:.0f}",
-            "-" if row["cpu_ms_5_s"] is None else f"{row['cpu_ms_5_s']:.0f}",
-        ]
-        for row in result["rows"]
-    ]
-    return output.markdown([*header, "% at 1%", "CPU ms per query", "CPU ms, 5 s"], rows)
 
 
 if __name__ == "__main__":

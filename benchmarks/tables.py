@@ -23,6 +23,7 @@ from overheard_bench import (
     RESULTS,
     appliance_report,
     detector_report,
+    networks_report,
     output,
     reliability,
     report,
@@ -42,6 +43,7 @@ NOT_YET = "Not measured yet.\n"
 OURS = {  # labels of the accuracy results that `sizes` sets side by side
     "`overheard`": "accuracy",
     "`overheard`, `--compact`": "accuracy-compact",
+    "`small`": "small/accuracy",
     "`overheard-tiny`": "tiny/accuracy",
 }
 FILES = {  # the results that each block is made from
@@ -60,6 +62,7 @@ FILES = {  # the results that each block is made from
     "streams": ("streams",),
     "reliability": ("accuracy",),
     "sounds": ("sounds",),
+    "networks": ("networks",),
 }
 RENDERERS = {  # those that are not functions of report
     "scale": scale_report.scale,
@@ -68,6 +71,7 @@ RENDERERS = {  # those that are not functions of report
     "streams": appliance_report.streams,
     "reliability": reliability.table,
     "sounds": sounds_report.table,
+    "networks": networks_report.table,
 }
 WITH_SCORING = (
     "accuracy",
@@ -78,6 +82,7 @@ WITH_SCORING = (
     "speeds",
     "reliability",
     "sounds",
+    "networks",
 )  # blocks that depend on the calibration
 KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
@@ -93,6 +98,7 @@ KEYS = {  # what a file must contain to be a result
     "peers": ("settings", "catalogue", "protocol"),
     "detector": ("tracks", "without_music", "with_opinion", "cost", "environment", "model"),
     "schedule": ("scenes", "seconds", "environment", "model"),
+    "networks": ("rows", "models", "environment", "model"),
 }
 ACCURACY_KEYS = ("cells", "by_condition", "by_length", "overall", "catalogue", "environment", "model")
 

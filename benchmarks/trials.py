@@ -48,13 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     codes = parser.add_mutually_exclusive_group()
     codes.add_argument("--full-only", action="store_true", help="skip compact codes")
     codes.add_argument("--compact-only", action="store_true", help="skip full codes; --pack is a compact one")
+    parser.add_argument(
+        "--own",
+        action="store_true",
+        help="for a network that joined a space: --pack is one that it indexed, and calibrates own_scoring",
+    )
     args = parser.parse_args(argv)
     try:
         model, corpus = load_model(args.model), Corpus(args.corpus)
         trials = {}
         if not args.compact_only:
-            trials["scoring"] = collect(corpus, model, args.n, compact=False, given=args.pack)
-        if len(model.quantizer.widths) > 1 and not args.full_only:
+            name = "own_scoring" if args.own else "scoring"
+            trials[name] = collect(corpus, model, args.n, compact=False, given=args.pack)
+        if len(model.quantizer.widths) > 1 and not args.full_only and not args.own:
             given = args.pack if args.compact_only else None
             trials["compact_scoring"] = collect(corpus, model, args.n, compact=True, given=given)
         with atomic_write(args.trials) as file:

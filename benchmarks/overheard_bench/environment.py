@@ -49,7 +49,7 @@ def calibrations(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return a short hash of each scoring in a manifest, which shows whether it was calibrated again."""
     return {
         name: hashlib.sha256(json.dumps(manifest[name], sort_keys=True).encode()).hexdigest()[:12]
-        for name in ("scoring", "compact_scoring")
+        for name in ("scoring", "compact_scoring", "own_scoring")
         if name in manifest
     }
 

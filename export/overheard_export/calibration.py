@@ -39,7 +39,8 @@ FALSE_ACCEPTS = 0.01  # of the queries of one length; the limit below leaves few
 LIMITS = ((0.0, 0.2), (0.8, 1.0))  # of the lowest and the highest confidence
 TINY = 1e-9  # keeps logarithms of probabilities finite
 START = (0.005, 0.995, 0.0, 0.0)  # of the fit: these two, the slope's logarithm, the offset
-SCORINGS = ("scoring", "compact_scoring")  # fields of the manifest, for full and for compact codes
+# Fields of the manifest: for full codes, for compact ones, and for packs that the network indexed itself.
+SCORINGS = ("scoring", "compact_scoring", "own_scoring")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import networks
 from overheard.errors import ModelError
 from overheard.fingerprint.model import load_model
 from overheard.settings import MODELS_DIR
+from overheard_bench import networks_report
 
 
 def test_models_of_another_space_are_refused() -> None:
@@ -28,7 +29,7 @@ def test_the_table_has_a_row_for_each_combination() -> None:
         "cpu_ms_5_s": None,
     }
     rows = [{"indexed_by": one, "queried_by": other, **row} for one in "ab" for other in "ab"]
-    lines = networks.table({"rows": rows}).splitlines()
+    lines = networks_report.table({"rows": rows}).splitlines()
     assert len(lines) == 6
     assert lines[3] == "| a | b | 87.8 | 3 of 1,600 | 74.0 | 88.1 | 79 | - |"
 

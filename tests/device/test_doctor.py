@@ -156,7 +156,9 @@ def test_a_sound_server_without_pactl(installed: bool, monkeypatch: pytest.Monke
     assert checks.check_sound_server() == []
 
 
-def test_an_error_in_one_check_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_one_check_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_model(settings: Settings) -> list[Check]:
         raise ModelError("the model is modified", "reinstall overheard")
 
@@ -166,7 +168,7 @@ def test_an_error_in_one_check_does_not_stop_the_others(monkeypatch: pytest.Monk
     monkeypatch.setattr(checks, "check_model", no_model)
     monkeypatch.setattr(checks, "check_portaudio", bug)
     monkeypatch.setattr(checks, "check_microphone", lambda settings: [])
-    results = {check.name: check for check in checks.examine(Settings())}
+    results = {check.name: check for check in checks.examine(Settings(data_dir=tmp_path))}
     assert results["model"] == Check("model", False, "the model is modified", "reinstall overheard")
     assert "unexpected ZeroDivisionError" in results["portaudio"].detail
     assert "report this bug" in str(results["portaudio"].remedy)

@@ -31,11 +31,11 @@ from overheard.settings import MODELS_DIR, Settings
 log = logging.getLogger(__name__)
 
 MAX_SHARE = 0.03  # of one core, for listening
-SEGMENTS_PER_S = 2.0  # that `overheard listen` embeds
-OTHER_SHARE = 0.01  # gate, search and match of `overheard listen`; benchmarks/power.py measures them
+SEGMENTS_PER_S = 0.7  # that `overheard listen` embeds in unknown music, where it embeds the most
+OTHER_SHARE = 0.01  # for all else that `overheard listen` does; benchmarks/schedule.py measures both
 MEASURED_S = 0.2  # processor time for each model, at most
 MAX_RUNS = 12
-RETIRED = {"overheard-tiny": "tiny"}  # models with a space of their own, and what replaces them
+RETIRED = {"overheard-tiny": "small"}  # models with a space of their own, and what replaces them
 FILE = "model.json"
 _MAX_BYTES = 1 << 16
 _MAX_SHARE = 1e6  # a limit for what a file may say

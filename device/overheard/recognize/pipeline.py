@@ -95,7 +95,8 @@ class Recognizer:
         # If compact and full packs are mixed, all take the stricter scoring of full ones.
         widths = [layer.code_bytes for pack in packs for layer in pack.layers if layer.n_segments]
         compact = bool(widths) and max(widths) < self.model.quantizer.code_bytes
-        matcher = Matcher(index, self.spec, Scoring.from_manifest(self.model.manifest, compact))
+        own = any(self.model.network_digest in pack.networks for pack in packs)
+        matcher = Matcher(index, self.spec, Scoring.from_manifest(self.model.manifest, compact, own))
         self._engine = Engine(self.embedder, index, matcher)
         self.packs = tuple(packs)
 

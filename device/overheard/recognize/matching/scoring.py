@@ -154,20 +154,23 @@ class Scoring:
         return self.log_odds(evidence) - float(np.interp(distinct_s, self.lengths_s, self.penalties))
 
     @classmethod
-    def from_manifest(cls, manifest: Mapping[str, Any], compact: bool = False) -> Scoring:
+    def from_manifest(cls, manifest: Mapping[str, Any], compact: bool = False, own: bool = False) -> Scoring:
         """Read the calibration in a model's manifest, or return the defaults if it has none.
 
         Parameters
         ----------
         manifest : contents of the manifest
         compact : True for codes of compact packs; without their own calibration they use that of full codes
+        own : True if the model's network indexed some of the packs. A network that joined the space of
+            another resembles its own fingerprints more, right or wrong, and has a calibration for them.
 
         Raises
         ------
         ModelError
             If the calibration is incomplete or has invalid values.
         """
-        name = "compact_scoring" if compact and manifest.get("compact_scoring") is not None else "scoring"
+        wanted = (("compact_scoring", compact), ("own_scoring", own))
+        name = next((name for name, use in wanted if use and manifest.get(name) is not None), "scoring")
         if manifest.get(name) is None:
             return cls()
         try:
