@@ -261,7 +261,8 @@ def listen(
 def summary_known(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return for how much of the time the right track is shown, after what delay, and in how many plays."""
     seconds = sum(one.seconds for one in outcomes)
-    delays = sorted(one.named_after_s for one in outcomes if one.named_after_s is not None)
+    named = [(one.track, one.named_after_s) for one in outcomes if one.named_after_s is not None]
+    delays = [delay for _, delay in named]
     shortest = [one.shortest_s for one in outcomes if one.shortest_s is not None]
     return {
         "hours": round(seconds / 3600, 3),
@@ -273,12 +274,7 @@ def summary_known(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "tracks_named": len(delays),
         "named_after_s_median": round(statistics.median(delays), 2) if delays else None,
         "named_after_s_p90": round(float(np.quantile(delays, 0.9)), 2) if delays else None,
-        "slowest": dict(
-            sorted(
-                ((one.track, round(one.named_after_s, 2)) for one in outcomes if one.named_after_s is not None),
-                key=lambda item: -item[1],
-            )[:N_SLOWEST]
-        ),
+        "slowest": dict(sorted(named, key=lambda item: -item[1])[:N_SLOWEST]),
         "tracks_split": sum(one.n_right > 1 for one in outcomes),
         "tracks_unknown_and_named": sum(one.n_unknown > 0 and one.n_right > 0 for one in outcomes),
         "shortest_play_s": round(min(shortest), 2) if shortest else None,
