@@ -19,6 +19,7 @@ from overheard.errors import ModelError, PackError
 from overheard.fingerprint.model import PARTS, Model, default_model, digest_of, load_model, quality_digest
 from overheard.fingerprint.spec import SPEC
 from overheard.index.journal import Journal
+from overheard.recognize.pipeline import Recognizer
 from overheard.settings import MODELS_DIR
 
 SHIPPED_DIGEST = "7cc86a325a79258b"  # in every pack since the shipped network was trained
@@ -138,3 +139,16 @@ def test_a_journal_survives_a_change_of_the_network(tmp_path: Path) -> None:
     assert journal.networks == frozenset()
     journal.close()
     assert Journal(path, key).networks == frozenset()
+
+
+def test_packs_that_the_network_indexed_itself_have_their_own_calibration(tmp_path: Path) -> None:
+    scoring = default_model().manifest["scoring"]
+    student = load_model(join_space(tmp_path, own_scoring={**scoring, "threshold": 4.5}))
+    packs = []
+    for name, networks in (("of the teacher", ["1" * 16]), ("of its own", [student.network_digest])):
+        write_pack(tmp_path / f"{name}.pack", name, SHIPPED_DIGEST, SPEC, [entry(1)], networks=networks)
+        packs.append(open_for_model(tmp_path / f"{name}.pack", student))
+    thresholds = [
+        Recognizer(student, some).matcher.scoring.threshold for some in (packs[:1], packs[1:], packs)
+    ]
+    assert thresholds == [4.0, 4.5, 4.5]
