@@ -61,6 +61,17 @@ RESULTS: dict[str, Any] = {
     "accuracy": ACCURACY,
     "accuracy-compact": COMPACT,
     "tiny/accuracy": TINY,
+    "small/accuracy": TINY | {"model": {"name": "small", "digest": "0123", "network_bytes": 1162928}},
+    "networks": ORIGIN | {
+        "models": {},
+        "rows": [
+            {
+                "indexed_by": "overheard", "queried_by": "small", "right_percent_2_s": 74.5,
+                "overall": {"right_percent": 88.25, "out_named": 11, "out_n": 1800},
+                "at_one_percent": {"right_percent": 87.9}, "cpu_ms": 92.4, "cpu_ms_5_s": None,
+            }
+        ],
+    },
     "listening": ORIGIN | {
         "known": {
             "mic5": {
@@ -190,6 +201,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "| speed +3% | 90 (74-96) | 1 | 0.12 |  | 0 of 10 |",
         "| tone | 1 of 36 | 0 of 6 | 2 of 6 | 77 |", "Of 36 clips, 1 are recognized (2.8%).",
         "| `overheard-tiny` | 87.5 | 87.5 (82-91) | 2.0 | 1,650 | 0.3 MB | 2026-11-23, abc |",
+        "| overheard | small | 88.2 | 11 of 1,800 | 74.5 | 87.9 | 92 | - |",
     ):  # fmt: skip
         assert expected in text
     assert "![" not in text
@@ -197,7 +209,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 7), ("4567", 4.0, 13)]
+    ("digest", "threshold", "n_outdated"), [("0123", 4.0, 0), ("0123", 5.0, 8), ("4567", 4.0, 14)]
 )
 def test_results_of_another_model_are_marked(
     page: Path, digest: str, threshold: float, n_outdated: int
