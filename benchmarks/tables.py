@@ -207,7 +207,7 @@ def outdated(file: str, block_name: str, measured: Result) -> str:
         return ""
     shipped = json.loads(path.read_text(encoding="utf-8"))
     scoring = "compact_scoring" if file.endswith("compact") else "scoring"
-    same = shipped["digest"] == measured["digest"]
+    same = shipped.get("space", {}).get("pack_digest", shipped["digest"]) == measured["digest"]
     if block_name in WITH_SCORING:
         same = same and calibrations(shipped).get(scoring) == measured.get(scoring)
     return "" if same else " **Measured with an older model.**"
