@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from test_spaces import join_space
 
+from overheard.errors import ModelError
 from overheard.fingerprint import choice
 from overheard.fingerprint.model import PARTS
 from overheard.settings import MODELS_DIR, Settings
@@ -108,6 +109,14 @@ def test_an_explicit_setting_wins(models: Path, tmp_path: Path) -> None:
     choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
     for name, stem in (("auto", "student"), ("", "student"), ("large", "overheard"), ("student", "student")):
         assert choice.model_path(Settings(data_dir=tmp_path, model=name)) == models / f"{stem}.json"
+
+
+def test_a_name_without_a_model_is_an_error_with_the_names_that_there_are(
+    models: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"there is no model tiny; set model to auto, .*overheard.*student"):
+        choice.model_path(Settings(data_dir=tmp_path, model="tiny"))
+    assert choice.model_path(Settings(data_dir=tmp_path, model="a/b.json")) == Path("a/b.json")
 
 
 def test_a_model_that_will_be_removed_is_used_with_a_warning(

@@ -70,6 +70,12 @@ def test_later_sources_override_earlier_ones(tmp_path: Path) -> None:
     assert origins["listen.input"] == "default"
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(b"\xef\xbb\xbfmodel = 'large'\n")
+    assert load(path, {})[0].model == "large"
+
+
 def test_the_environment_sets_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "packs = ['p']")
     assert load(env={"OVERHEARD_CONFIG": str(path)})[0].packs == ("p",)

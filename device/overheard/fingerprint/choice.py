@@ -27,6 +27,7 @@ from overheard.fingerprint.model import DEFAULT_MODEL, Model, load_model, read_m
 from overheard.fingerprint.runtime import available_runtimes
 from overheard.fingerprint.space import Space
 from overheard.settings import MODELS_DIR, Settings
+from overheard.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +72,20 @@ def open_model(settings: Settings) -> Model:
 
 
 def model_path(settings: Settings) -> Path:
-    """Return the manifest of the model in the settings, or of the chosen one; warn if it will be removed."""
+    """Return the manifest of the model in the settings, or of the chosen one; warn if it will be removed.
+
+    Raises
+    ------
+    ModelError
+        If the setting is neither the name of a model that ships with overheard nor a file.
+    """
     path = settings.model_path
     if path is None:
         return _path_of(choose(settings.data_dir).name)
+    if path.suffix != ".json" and not path.exists():
+        names = ", ".join(sorted(shipped.stem for shipped in MODELS_DIR.glob("*.json")))
+        remedy = f"set model to auto, {names}, or the path of a model's .json file"
+        raise ModelError(f"there is no model {one_line(settings.model)}", remedy)
     successor = RETIRED.get(path.stem)
     if path.parent == MODELS_DIR and successor is not None and _path_of(successor).exists():
         log.warning(

@@ -35,7 +35,7 @@ def change_setting(path: Path, name: str, value: Value | None) -> None:
     """
     path = path.resolve()  # a link stays one
     before = flatten(read_toml(path))
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
     changed = _changed(text, name, None if value is None else f"{name.rpartition('.')[2]} = {_toml(value)}")
     wanted = {key: old for key, old in before.items() if key != name}
     if value is not None:

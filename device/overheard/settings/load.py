@@ -122,7 +122,8 @@ def _sources(
 def read_toml(path: Path, required: bool = False) -> dict[str, Any]:
     """Parse a TOML file; a missing file is empty, unless it is required."""
     try:
-        text = read_regular(path, _MAX_CONFIG_BYTES).decode()
+        # Editors on Windows begin a file with a byte order mark.
+        text = read_regular(path, _MAX_CONFIG_BYTES).decode("utf-8-sig")
         if any(line.count(".") > _MAX_DOTS for line in text.splitlines()):
             raise SettingsError(f"{path}: a line contains more than {_MAX_DOTS} dots")
         return tomllib.loads(text)
