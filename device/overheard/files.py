@@ -32,7 +32,7 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
         If the file cannot be written, for example because the disk is full.
     """
     create_folder(path.parent, private)
-    partial = path.with_name(f"{path.name}.tmp")
+    partial = _partial(path)
     mode = 0o600 if private else 0o666
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -47,6 +47,16 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
             partial.unlink()
         raise
     sync_folder(path.parent)
+
+
+def remove_partial(path: Path) -> None:
+    """Delete what :func:`atomic_write` left when its process was killed, while nobody writes `path`."""
+    with contextlib.suppress(OSError):
+        _partial(path).unlink()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp")
 
 
 def create_folder(folder: Path, private: bool = False) -> None:

@@ -19,7 +19,6 @@ from overheard.history.file import HistoryError
 from overheard.history.marks import label_unknown, mark_wrong
 from overheard.history.writer import HistorySink, read_plays
 
-NOW = time.time()
 HOUR_S = 3600.0
 
 
@@ -28,7 +27,13 @@ def track(title: str, artist: str = "Ann", album: str = "First") -> Track:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def now() -> float:
+    """Unix time at the start of the test."""
+    return time.time()
+
+
+@pytest.fixture
+def path(tmp_path: Path, now: float) -> Path:
     """Alpha twice, Beta by Bob once and longer, two plays that do not count, unknown music an hour ago."""
     path = tmp_path / "data" / "history.sqlite"
     sink = HistorySink(path, "")
@@ -36,15 +41,15 @@ def path(tmp_path: Path) -> Path:
     def write(heard: Track, hours_ago: float, length_s: float, other: str = "", room: str = "") -> None:
         alternatives = (Alternative(track(other), 0.0),) if other else ()
         play = Play(heard, 0.0, length_s, 5.0, 5.0, 0.93, alternatives)
-        sink.handle(PlayStarted(play, room=room), NOW - hours_ago * HOUR_S)
-        sink.handle(PlayEnded(play, room=room), NOW - hours_ago * HOUR_S)
+        sink.handle(PlayStarted(play, room=room), now - hours_ago * HOUR_S)
+        sink.handle(PlayEnded(play, room=room), now - hours_ago * HOUR_S)
 
     write(track("Alpha"), 50, 100.0)
     write(track("Alpha"), 3, 100.0, room="kitchen")
     write(track("Beta", "Bob", ""), 2, 300.0, room="bath")
     write(track("Gamma"), 2.5, 60.0, other="Delta")
     write(track("Wrong"), 1, 60.0)
-    sink.handle(MusicUnknown(0.0, 30.0, 7, 1, NOW), NOW - HOUR_S)
+    sink.handle(MusicUnknown(0.0, 30.0, 7, 1, now), now - HOUR_S)
     sink.close()
     mark_wrong(path, [5])
     return path
@@ -54,7 +59,7 @@ def run(path: Path, *arguments: str) -> int:
     return cli.main(["--data-dir", str(path.parent), "history", *arguments])
 
 
-def test_what_was_that_an_hour_ago(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_that_an_hour_ago(path: Path, now: float, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(path, "--at", "62m") == 0
     out = capsys.readouterr().out
     assert "unknown music 7" in out
@@ -62,7 +67,7 @@ def test_what_was_that_an_hour_ago(path: Path, capsys: pytest.CaptureFixture[str
     assert "Wrong" not in out
     assert run(path, "--at", "1h", "--all", "--json") == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
-    clock = datetime.datetime.fromtimestamp(NOW - 2 * HOUR_S).strftime("%H:%M")
+    clock = datetime.datetime.fromtimestamp(now - 2 * HOUR_S).strftime("%H:%M")
     assert run(path, "--at", clock) == 0
     assert "Bob - Beta" in capsys.readouterr().out
     assert run(path, "--at", "40h") == 0
@@ -113,12 +118,12 @@ def test_named_music_counts(path: Path) -> None:
 
 
 def test_formulas_are_no_formulas_in_a_spreadsheet(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, now: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "history.sqlite"
     sink = HistorySink(path, "mic")
     play = Play(track("=1+1", "@SUM(A1)"), 0.0, 60.0, 5.0, 5.0, 0.93)
-    sink.handle(PlayStarted(play), NOW)
+    sink.handle(PlayStarted(play), now)
     sink.close()
     assert run(path, "--top", "tracks", "--csv") == 0
     row = next(iter(csv.DictReader(io.StringIO(capsys.readouterr().out))))

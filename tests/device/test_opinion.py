@@ -142,8 +142,8 @@ def contents(table: OpinionTable) -> dict[str, object]:
     [
         ({"manifest_version": 2}, "version 1"),
         ({"digest": "0" * 16}, "modified"),
-        ({"table": {"gains": [1.0] * (N_HEARD - 1)}}, "do not fit"),
-        ({"table": {"output": [1.0]}}, "do not fit"),
+        ({"table": {"gains": [1.0] * (N_HEARD - 1)}}, "do not match"),
+        ({"table": {"output": [1.0]}}, "do not match"),
         ({"table": {"music": -3.0}}, "below music"),
         ({"table": {"hidden": "x"}}, "array"),
     ],

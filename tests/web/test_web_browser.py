@@ -298,11 +298,11 @@ def test_the_keyboard_reaches_everything_in_order(page: Any) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     names = []
-    for _ in range(12):
+    for _ in range(13):
         page.keyboard.press("Tab")
         names.append(page.evaluate("(e => e.ariaLabel || e.textContent || e.id)(document.activeElement)"))
     assert names[1:6] == ["Now", "History", "Sound", "Setup", "search"]
-    assert names[6:10] == ["All", "Favourites", "Unknown music", "Wrong"]
+    assert names[6:11] == ["All", "Favourites", "Unknown music", "Wrong", "Most played"]
     page.keyboard.press("Enter")
     assert (
         page.evaluate(

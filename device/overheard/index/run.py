@@ -18,7 +18,7 @@ from pathlib import Path
 from overheard.catalogue.pack_lock import pack_lock
 from overheard.catalogue.pack_write import creation_time
 from overheard.errors import AudioError, PackError
-from overheard.files import create_folder
+from overheard.files import create_folder, remove_partial
 from overheard.index.journal import Journal, journal_path
 from overheard.index.journal_row import SavedTrack
 from overheard.index.known_audio import KnownAudio
@@ -71,6 +71,7 @@ def index(
     fingerprinter = make()
     make_folder(pack_path)
     with pack_lock(pack_path), contextlib.closing(_open_journal(pack_path, fingerprinter)) as journal:
+        remove_partial(pack_path)
         run = _Run(pack_path, scanned, problems, fingerprinter, journal)
         run.fingerprint(make, jobs, progress or (lambda _: None), stop)
         return run.finish(started, prune)
