@@ -71,7 +71,6 @@ def index(
     fingerprinter = make()
     make_folder(pack_path)
     with pack_lock(pack_path), contextlib.closing(_open_journal(pack_path, fingerprinter)) as journal:
-        remove_partial(pack_path)
         run = _Run(pack_path, scanned, problems, fingerprinter, journal)
         run.fingerprint(make, jobs, progress or (lambda _: None), stop)
         return run.finish(started, prune)
@@ -120,6 +119,7 @@ class _Run:
         self._scanned = scanned
         self._fingerprinter = fingerprinter
         self._journal = journal
+        remove_partial(pack_path)
         self._pack = PackOnDisk(pack_path, scanned, fingerprinter)
         self._known = KnownAudio(self._pack, journal, scanned)
         todo = files_to_fingerprint(scanned, self._known.files) + self._pack.elsewhere
