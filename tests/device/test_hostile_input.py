@@ -81,7 +81,6 @@ def one_line_error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         'packs=["a\\u0000b"]',
         'data_dir="~nosuchuser/x"',
         "a\0=1",
-        "\ufeff",
     ],
     ids=range(17),
 )
