@@ -82,7 +82,7 @@ def one_line_error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         'data_dir="~nosuchuser/x"',
         "a\0=1",
     ],
-    ids=range(17),
+    ids=range(16),
 )
 def test_a_strange_configuration_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], toml: str
