@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import output, report, scenes  # first: BLAS gets one thread, as in commands
+from overheard_bench import report, scenes  # first: BLAS gets one thread, as in commands
 
 # isort: split
-from overheard.errors import OverheardError
 from overheard.fingerprint.model import Model, load_model
 from overheard.recognize.pipeline import Recognizer
-from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
+from overheard_bench.corpus import SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.options import results_folder
+from overheard_bench.options import results_folder, scenes_parser
+from overheard_bench.script import measure_and_publish
 
 LENGTHS_S = (5, 10, 15, 17, 20, 25, 30, 45, 60, 120)
 REFERENCE_S = 15
@@ -34,15 +32,7 @@ KNOWN, UNKNOWN = "catalogue music", "unknown music"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument(
-        "--corpus",
-        type=Path,
-        default=DEFAULT_CORPUS,
-        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
-    )
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
-    parser.add_argument("--pack", type=Path, help="pack to search (default: the starter pack)")
+    parser = scenes_parser(__doc__)
     parser.add_argument(
         "--repeats", type=int, default=5, help="clips of each kind and length; the median counts"
     )
@@ -52,14 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quick:
         args.repeats = 1
     args.out = results_folder(args.out, args.quick)
-    try:
-        with tempfile.TemporaryDirectory(prefix="overheard-identify-cost-") as folder:
-            result = measure(args, Path(folder), load_model(args.model))
-    except (OverheardError, RuntimeError, FileNotFoundError) as error:
-        print(f"identify_cost.py: {error}", file=sys.stderr)
-        return 2
-    output.publish(args.out, "identify_cost", result, report.identify_cost(result))
-    return 0
+    return measure_and_publish(
+        "identify_cost",
+        args.out,
+        lambda folder: measure(args, folder, load_model(args.model)),
+        report.identify_cost,
+    )
 
 
 def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:

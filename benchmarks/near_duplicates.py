@@ -9,11 +9,9 @@ not be excused as near-duplicates. Writes near_duplicates.json.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +19,8 @@ from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
 from overheard.recognize.pipeline import Recognizer
 from overheard_bench import catalogue, output
-from overheard_bench.corpus import DEFAULT_CORPUS, NEAR_DUPLICATES_FILE, SAMPLE_RATE, Corpus, Item
+from overheard_bench.corpus import NEAR_DUPLICATES_FILE, SAMPLE_RATE, Corpus, Item
+from overheard_bench.options import corpus_parser
 from overheard_bench.protocol import CACHE
 from overheard_train.data.copies import correlation_at
 
@@ -32,14 +31,7 @@ MIN_CORRELATION = 0.18  # measured: up to 0.14 for unrelated pieces, 0.2 and mor
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Find the pairs and write them."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument(
-        "--corpus",
-        type=Path,
-        default=DEFAULT_CORPUS,
-        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
-    )
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser = corpus_parser(__doc__)
     args = parser.parse_args(argv)
     corpus = Corpus(args.corpus)
     best: dict[tuple[str, ...], float] = {}

@@ -9,24 +9,22 @@ that the load of the machine affects them alike.
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overheard_bench import output, report, scenes  # first: BLAS gets one thread, as in commands
+from overheard_bench import report, scenes  # first: BLAS gets one thread, as in commands
 
 # isort: split
-from overheard.errors import OverheardError
 from overheard.events import Event, MusicUnknown, PlayStarted
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.recognize.pipeline import Recognizer
-from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
+from overheard_bench.corpus import SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
-from overheard_bench.options import results_folder
+from overheard_bench.options import results_folder, scenes_parser
+from overheard_bench.script import measure_and_publish
 
 BLOCK = SAMPLE_RATE // 4
 WITH, WITHOUT = "with the schedule", "without it"
@@ -34,15 +32,7 @@ WITH, WITHOUT = "with the schedule", "without it"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument(
-        "--corpus",
-        type=Path,
-        default=DEFAULT_CORPUS,
-        help="folder of the corpus (default: $OVERHEARD_CORPUS, or corpus)",
-    )
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
-    parser.add_argument("--pack", type=Path, help="pack to search (default: the starter pack)")
+    parser = scenes_parser(__doc__)
     parser.add_argument("--seconds", type=int, default=300, help="length of each scene")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to try the script")
     parser.add_argument("--out", type=Path, help="folder for the results")
@@ -50,14 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quick:
         args.seconds = 6
     args.out = results_folder(args.out, args.quick)
-    try:
-        with tempfile.TemporaryDirectory(prefix="overheard-schedule-") as folder:
-            result = measure(args, Path(folder), load_model(args.model))
-    except (OverheardError, RuntimeError, FileNotFoundError) as error:
-        print(f"schedule.py: {error}", file=sys.stderr)
-        return 2
-    output.publish(args.out, "schedule", result, report.schedule(result))
-    return 0
+    return measure_and_publish(
+        "schedule", args.out, lambda folder: measure(args, folder, load_model(args.model)), report.schedule
+    )
 
 
 def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     codes = parser.add_mutually_exclusive_group()
     codes.add_argument("--full-only", action="store_true", help="skip compact codes")
     codes.add_argument("--compact-only", action="store_true", help="skip full codes; --pack is a compact one")
-    parser.add_argument(
+    codes.add_argument(
         "--own",
         action="store_true",
         help="for a network that joined a space: --pack is one that it indexed, and calibrates own_scoring",
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.compact_only:
             name = "own_scoring" if args.own else "scoring"
             trials[name] = collect(corpus, model, args.n, compact=False, given=args.pack)
-        if len(model.quantizer.widths) > 1 and not args.full_only and not args.own:
+        if len(model.quantizer.widths) > 1 and not (args.full_only or args.own):
             given = args.pack if args.compact_only else None
             trials["compact_scoring"] = collect(corpus, model, args.n, compact=True, given=given)
         with atomic_write(args.trials) as file:

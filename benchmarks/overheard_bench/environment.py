@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from overheard.recognize.matching.scoring import FIELDS
 from overheard_train.checkout import commit
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def calibrations(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return a short hash of each scoring in a manifest, which shows whether it was calibrated again."""
     return {
         name: hashlib.sha256(json.dumps(manifest[name], sort_keys=True).encode()).hexdigest()[:12]
-        for name in ("scoring", "compact_scoring", "own_scoring")
+        for name in FIELDS
         if name in manifest
     }
 

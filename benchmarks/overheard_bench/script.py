@@ -27,7 +27,7 @@ def measure_and_publish(
     try:
         with tempfile.TemporaryDirectory(prefix=f"overheard-{name}-") as folder:
             result = measure(Path(folder))
-    except (OverheardError, RuntimeError) as error:
+    except (OverheardError, RuntimeError, FileNotFoundError) as error:
         print(f"{name}.py: {error}", file=sys.stderr)
         return 2
     output.publish(out, name, result, table(result))

@@ -26,7 +26,7 @@ from overheard.errors import ModelError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.json_values import JsonValueError, parse_object
 from overheard.fingerprint.model import load_model
-from overheard.recognize.matching.scoring import MAX_ARGUMENT
+from overheard.recognize.matching.scoring import FIELDS, MAX_ARGUMENT
 from overheard_train.checkout import CHECKOUT
 
 Floats = npt.NDArray[np.float64]
@@ -39,8 +39,6 @@ FALSE_ACCEPTS = 0.01  # of the queries of one length; the limit below leaves few
 LIMITS = ((0.0, 0.2), (0.8, 1.0))  # of the lowest and the highest confidence
 TINY = 1e-9  # keeps logarithms of probabilities finite
 START = (0.005, 0.995, 0.0, 0.0)  # of the fit: these two, the slope's logarithm, the offset
-# Fields of the manifest: for full codes, for compact ones, and for packs that the network indexed itself.
-SCORINGS = ("scoring", "compact_scoring", "own_scoring")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +121,7 @@ def read_trials(path: Path, digest: str, network: str) -> dict[str, list[Trial]]
         raise ModelError(f"{path} has trials of another network", remedy)
     trials = {name: [_trial(row, path) for row in rows] for name, rows in lists.items()}
     for name, each in trials.items():
-        if name not in SCORINGS:
+        if name not in FIELDS:
             raise ModelError(f"{path} has an unknown field {name!r}", remedy)
         if {trial.in_catalogue for trial in each} != {True, False}:
             raise ModelError(f"{path} lacks trials with or without the query's own track", remedy)

@@ -72,9 +72,12 @@ def _earlier(settings: Settings, names: Sequence[str] | None, chosen: Path) -> P
     if settings.model_path is not None:
         return None
     tracks = tracks_by_digest(_own(present_packs(settings, names)))
-    others = {digest_of_model(path): path for path in sorted(MODELS_DIR.glob("*.json"))} if tracks else {}
-    best = max(others, key=lambda digest: tracks[digest], default="")
-    return others[best] if tracks[best] > tracks[digest_of_model(chosen)] else None
+    made_for = digest_of_model(chosen)
+    if not tracks.keys() - {made_for}:  # as nearly always: the other models need not be read
+        return None
+    others = {digest_of_model(path): path for path in sorted(MODELS_DIR.glob("*.json"))}
+    best = max(others, key=lambda digest: tracks[digest])
+    return others[best] if tracks[best] > tracks[made_for] else None
 
 
 def _own(packs: Iterable[Path]) -> list[Path]:

@@ -15,6 +15,8 @@ from overheard.fingerprint.json_values import JsonValueError, get_number, get_nu
 
 MIN_SEGMENTS = 0.25  # lower limit of Evidence.n_segments in its logarithm
 ALIKE = 0.6  # mean cosine of a window's segments above which they repeat each other
+# Of the manifest: for full codes, for compact ones, and for packs that the network indexed itself.
+FIELDS = ("scoring", "compact_scoring", "own_scoring")
 MAX_ARGUMENT = 500.0  # of the logistic function; beyond it, floats cannot show a difference
 TINY = 1e-12  # keeps the log-odds of a probability finite
 SLOPES = (0.01, 100.0)  # of a confidence; outside, it would be the same for all matches, or a step
