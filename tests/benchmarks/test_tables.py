@@ -190,7 +190,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "500 tracks, 15.2 hours, 1,500,000 bytes, which is 1,650 bytes per minute",
         "the pack has 88.2% correct answers. Exhaustive search over uncompressed embeddings has 89.0%",
         "| model (ai-edge-litert) | 1.23 | 2.00 |", "| flac | 210 |", "| 150 | unknown |",
-        "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 1 | 2.5 | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
+        "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | not measured | 1 | 2.5 | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
         "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)", "| 60 s | 1.500 | 0.0250 | 0.98 |",
         "| 24 h | 111.5 | +11.5% | 19 | 7 | 13 | 900 |",

@@ -32,6 +32,7 @@ class ScheduleRules:
     unheard_s : waits between single searches while the detector finds no music, because it may be wrong
     denied_s : the same while the second opinion finds no music either
     silence_s : after a longer silence, these waits start again with the first one
+    brief_s : music must last this long for that too; talk and noise sound like music for a moment
     verify_s : waits between verifications of a play; the last one repeats
     ending_s : a play is verified every `hop_s` from this long before its expected end
     unsettled_s : an ambiguous play is searched for this long
@@ -46,6 +47,7 @@ class ScheduleRules:
     unheard_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
     denied_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
     silence_s: float = 60.0
+    brief_s: float = 2.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0
     unsettled_s: float = 10.0
@@ -89,6 +91,7 @@ class Schedule:
         self._n_unheard, self._rested_s = 0, -math.inf  # waits without music, and when the last one began
         self._denied = False
         self._last_s = -math.inf  # last moment
+        self._begun_s = -math.inf  # when the last music began
         self.reset()
 
     def reset(self) -> None:
@@ -156,7 +159,9 @@ class Schedule:
         self._music, self._playing = heard.music, heard.playing
         was_denied, self._denied = self._denied, heard.denied
         was_unheard, self._unheard = self._unheard, not heard.music and not heard.playing
-        if now_s > self._last_s + rules.silence_s or heard.music:
+        self._begun_s = now_s if begins else self._begun_s
+        is_long = heard.music and now_s >= self._begun_s + rules.brief_s
+        if now_s > self._last_s + rules.silence_s or is_long:
             self._n_unheard = 0
         self._last_s = now_s
         if started:

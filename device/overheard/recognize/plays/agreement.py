@@ -48,7 +48,7 @@ class TrackRules:
     onset_s: float = 3.0
     kept_below: float = 4.0
     drift_s: float = 1.0
-    confirm_above: float = 0.25
+    confirm_above: float = 1.25
     confirm_below: float = 2.0
     confirm_s: float = 6.0
     onset_confirm_s: float = 2.0
@@ -74,9 +74,19 @@ class TrackRules:
         """
         return min(self.strong_above, self.onset_above + math.log1p(searched_s / self.onset_s))
 
-    def confirm_after(self, searched_s: float) -> float:
-        """Return how much later a second match must end to confirm a first one."""
-        return min(self.confirm_s, max(self.onset_confirm_s, searched_s / 4))
+    def confirm_after(self, searched_s: float, lead: float) -> float:
+        """Return how much later a second match must end to confirm a first one: the stronger, the sooner.
+
+        Parameters
+        ----------
+        searched_s : see :meth:`strong_after`
+        lead : score of the second match over the threshold
+        """
+        longest_s = min(self.confirm_s, max(self.onset_confirm_s, searched_s / 4))
+        strong = self.strong_after(searched_s)
+        if strong <= self.confirm_above:
+            return longest_s
+        return longest_s * min(1.0, max(0.0, (strong - lead) / (strong - self.confirm_above)))
 
 
 @dataclasses.dataclass(frozen=True)

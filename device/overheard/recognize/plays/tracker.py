@@ -65,6 +65,17 @@ class PlayTracker:
         """Return the position in the open play's track at a second of the source, if it plays on."""
         return None if self._open is None else self._open.alignment_s + at_s
 
+    def recurs(self, match: Match) -> bool:
+        """Return whether an earlier window, of mostly other sound, fits the same track at the same alignment.
+
+        Unrelated music rarely does twice, however weak the matches are.
+        """
+        latest_s = match.end_s - self._rules.onset_confirm_s
+        return any(
+            earlier.end_s <= latest_s and agree(earlier, match, self._rules.confirm_drift_s)
+            for earlier in self._recent
+        )
+
     def update(
         self,
         match: Match | None,
@@ -194,7 +205,7 @@ class PlayTracker:
         lead = match.score - match.threshold - self._settings.caution
         if lead >= rules.strong_after(searched_s):
             return True
-        latest_s = match.end_s - rules.confirm_after(searched_s)
+        latest_s = match.end_s - rules.confirm_after(searched_s, lead)
         return lead >= rules.confirm_above and any(
             self._may_be_confirmed(earlier) and earlier.end_s <= latest_s
             for earlier in agreeing_since(match, list(self._recent)[:-1], rules)
