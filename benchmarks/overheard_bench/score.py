@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from overheard.events import Match, Play, Track
-from overheard.recognize.pipeline import Identification
+from overheard.recognize.recognizer import Identification
 from overheard_bench.protocol import Query
 
 OFFSET_TOLERANCE_S = 1.0

@@ -13,7 +13,7 @@ MAX_RECOGNIZED_PERCENT = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class SoundAnswer:
     """What was made of one clip.
 
     `named` is the corpus path of the recognized track, or None; `confidence` is that of its best match.
@@ -29,7 +29,7 @@ class Heard:
     unknown: int = 0
 
 
-def summary(heard: Sequence[Heard]) -> dict[str, Any]:
+def summary(heard: Sequence[SoundAnswer]) -> dict[str, Any]:
     """Return the counts by sound and length, and those of the listener."""
     asked = [one for one in heard if not one.listened]
     listened = [one for one in heard if one.listened]
@@ -57,7 +57,7 @@ def summary(heard: Sequence[Heard]) -> dict[str, Any]:
     }
 
 
-def counts(heard: Sequence[Heard]) -> dict[str, Any]:
+def counts(heard: Sequence[SoundAnswer]) -> dict[str, Any]:
     """Return how many of these clips were recognized, and the highest confidence of their best matches."""
     recognized = sum(one.named is not None for one in heard)
     return {
@@ -68,7 +68,7 @@ def counts(heard: Sequence[Heard]) -> dict[str, Any]:
     }
 
 
-def listened_counts(heard: Sequence[Heard]) -> dict[str, int]:
+def listened_counts(heard: Sequence[SoundAnswer]) -> dict[str, int]:
     """Return in how many of these clips a listener recognized a track, or reported unknown music."""
     return {
         "n": len(heard),

@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 
 from overheard.hear.resampler import to_float
-from overheard.recognize.pipeline import Identification
+from overheard.recognize.recognizer import Identification
 from overheard_bench import corpus as corpora
 from overheard_bench.catalogue import OpenCatalogue
 from overheard_bench.corpus import SAMPLE_RATE, Corpus
@@ -35,7 +35,7 @@ Change = tuple[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class SpeedAnswer:
     """The judged answer to one query.
 
     Attributes
@@ -101,7 +101,7 @@ def draw(corpus: Corpus, part: str, seed: int, n: int, n_out: int) -> list[Posit
 
 def ask_share(
     opened: OpenCatalogue, corpus: Corpus, part: str, seed: int, positions: Sequence[Position]
-) -> Iterator[Heard]:
+) -> Iterator[SpeedAnswer]:
     """Ask each position at each speed."""
     renderer = ChangedRenderer(corpus, corpora.load_part(part))
     for position in positions:
@@ -127,17 +127,17 @@ def render(renderer: ChangedRenderer, seed: int, position: Position) -> Query:
     )
 
 
-def judge(opened: OpenCatalogue, query: Query, change: Change, found: Identification) -> Heard:
+def judge(opened: OpenCatalogue, query: Query, change: Change, found: Identification) -> SpeedAnswer:
     """Judge the answer to a query; it is wrong if it contains another track."""
     answer = opened.judge(query, found)
     if answer.outcome != "right":
-        return Heard(change, answer.in_catalogue, "none" if answer.outcome == "none" else "wrong")
+        return SpeedAnswer(change, answer.in_catalogue, "none" if answer.outcome == "none" else "wrong")
     play = min(found.plays, key=lambda play: abs(play.position_s(0.0) - query.offset_s))
     speed_error = abs(play.speed - (1 + change[1] / 100))
-    return Heard(change, True, "right", speed_error, abs(play.position_s(0.0) - query.offset_s))
+    return SpeedAnswer(change, True, "right", speed_error, abs(play.position_s(0.0) - query.offset_s))
 
 
-def tables(answers: Sequence[Heard]) -> dict[str, Any]:
+def tables(answers: Sequence[SpeedAnswer]) -> dict[str, Any]:
     """Return the counts for each change of speed, and over all."""
     rows = [
         {"kind": kind, "percent": by} | detail([each for each in answers if each.change == (kind, by)])
@@ -167,7 +167,7 @@ def targets(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*found, target("false positives, %", "at most", limit, measured)]
 
 
-def detail(answers: Sequence[Heard]) -> dict[str, Any]:
+def detail(answers: Sequence[SpeedAnswer]) -> dict[str, Any]:
     """Count the outcomes of one change of speed."""
     known = [each for each in answers if each.known]
     unknown = [each for each in answers if not each.known]

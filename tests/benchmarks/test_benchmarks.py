@@ -18,7 +18,7 @@ import schedule
 from corpus_fakes import MemoryCorpus
 from overheard.events import Match, MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.recognize.listener import Listener
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench import BENCHMARKS, catalogue, meters, plots, protocol, report, score, shares, stopwatch
 from overheard_bench import corpus as corpora
 

@@ -12,7 +12,7 @@ from overheard_bench import reliability, sounds_report, synthetic
 from overheard_bench.corpus import SAMPLE_RATE, Part
 from overheard_bench.render import Renderer
 from overheard_bench.score import Answer
-from overheard_bench.sounds_report import Heard
+from overheard_bench.sounds_report import SoundAnswer
 
 
 def answer(confidence: float | None, right: bool, known: bool = True, named: bool = False) -> Answer:
@@ -100,12 +100,12 @@ def test_espeak_speaks() -> None:
 
 def test_sounds_are_counted_by_length_and_listening_separately() -> None:
     heard = [
-        Heard("tone", 0, 2, False, None, 0.1),
-        Heard("tone", 0, 10, False, "music/a.ogg", 0.8),
-        Heard("hum", 0, 2, False, None, 0.2),
-        Heard("hum", 0, 10, False, None, 0.3),
-        Heard("tone", 0, 30, True, None, 0.0, 2),
-        Heard("hum", 0, 30, True, "music/b.ogg", 0.9, 0),
+        SoundAnswer("tone", 0, 2, False, None, 0.1),
+        SoundAnswer("tone", 0, 10, False, "music/a.ogg", 0.8),
+        SoundAnswer("hum", 0, 2, False, None, 0.2),
+        SoundAnswer("hum", 0, 10, False, None, 0.3),
+        SoundAnswer("tone", 0, 30, True, None, 0.0, 2),
+        SoundAnswer("hum", 0, 30, True, "music/b.ogg", 0.9, 0),
     ]
     result = sounds_report.summary(heard) | {"speech": "espeak-ng"}
     assert result["overall"]["recognized_percent"] == 25.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from overheard.events import Play, Track
-from overheard.recognize.pipeline import Identification
+from overheard.recognize.recognizer import Identification
 from overheard_bench import report, speeds
 from overheard_bench.catalogue import OpenCatalogue
 from overheard_bench.corpus import SAMPLE_RATE, Corpus
@@ -63,11 +63,11 @@ def test_an_answer_has_errors_of_speed_and_position() -> None:
 
 def test_answers_are_counted_by_change_and_compared_with_the_targets() -> None:
     heard = [
-        speeds.Heard(change, True, outcome, 0.002 if outcome == "right" else None, 0.1)
+        speeds.SpeedAnswer(change, True, outcome, 0.002 if outcome == "right" else None, 0.1)
         for change in speeds.CHANGES
         for outcome in (["right"] * 9 + ["none" if change == (speeds.SPEED, -8) else "right"] * 3)
     ]
-    heard += [speeds.Heard(change, False, "none") for change in speeds.CHANGES]
+    heard += [speeds.SpeedAnswer(change, False, "none") for change in speeds.CHANGES]
     heard.append(dataclasses.replace(heard[-1], outcome="wrong"))
     result: dict[str, Any] = speeds.tables(heard)
     rows = {(row["kind"], row["percent"]): row for row in result["rows"]}
