@@ -111,8 +111,8 @@ def clips(quick: bool) -> Iterator[tuple[str, int, int, bool]]:
 def identify(opened: catalogue.OpenCatalogue, waveform: FloatArray) -> tuple[str | None, float]:
     """Return the track as which a clip is recognized, and the confidence of its best match."""
     found = opened.recognizer.identify(waveform)
-    named = opened.corpus_path(found.plays[0].track) if found.plays else None
-    return named, 0.0 if found.best is None else found.best.confidence
+    track = opened.corpus_path(found.plays[0].track) if found.plays else None
+    return track, 0.0 if found.best is None else found.best.confidence
 
 
 def listen(opened: catalogue.OpenCatalogue, waveform: FloatArray) -> tuple[str | None, float, int]:

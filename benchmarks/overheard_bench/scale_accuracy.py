@@ -212,7 +212,13 @@ class Questions:
 
 def _tables(answers: Sequence[score.Answer]) -> dict[str, Any]:
     tables = score.tables(answers)
-    fields = ("right_percent", "right_interval", "wrong_percent", "out_named_percent", "out_named_interval")
+    fields = (
+        "right_percent",
+        "right_interval",
+        "wrong_percent",
+        "false_positive_percent",
+        "false_positive_interval",
+    )
     pools = {"all": tables["overall"], **tables["by_length"]}
     return {
         "queries": tables["overall"]["n"],

@@ -16,7 +16,7 @@ MAX_RECOGNIZED_PERCENT = 1.0
 class SoundAnswer:
     """What was made of one clip.
 
-    `named` is the corpus path of the recognized track, or None; `confidence` is that of its best match.
+    `track` is the corpus path of the recognized track, or None; `confidence` is that of its best match.
     `listened` says whether a listener heard the clip, and `unknown` how often it reported unknown music.
     """
 
@@ -24,7 +24,7 @@ class SoundAnswer:
     number: int
     length_s: int
     listened: bool
-    named: str | None
+    track: str | None
     confidence: float
     unknown: int = 0
 
@@ -50,7 +50,7 @@ def summary(heard: Sequence[SoundAnswer]) -> dict[str, Any]:
             sound: listened_counts([one for one in listened if one.sound == sound]) for sound in sounds
         },
         "listen_overall": listened_counts(listened),
-        "recognized": [dataclasses.asdict(one) for one in heard if one.named],
+        "recognized": [dataclasses.asdict(one) for one in heard if one.track],
         "targets": [
             target("clips recognized, %", "at most", MAX_RECOGNIZED_PERCENT, overall["recognized_percent"])
         ],
@@ -59,7 +59,7 @@ def summary(heard: Sequence[SoundAnswer]) -> dict[str, Any]:
 
 def counts(heard: Sequence[SoundAnswer]) -> dict[str, Any]:
     """Return how many of these clips were recognized, and the highest confidence of their best matches."""
-    recognized = sum(one.named is not None for one in heard)
+    recognized = sum(one.track is not None for one in heard)
     return {
         "n": len(heard),
         "recognized": recognized,
@@ -72,7 +72,7 @@ def listened_counts(heard: Sequence[SoundAnswer]) -> dict[str, int]:
     """Return in how many of these clips a listener recognized a track, or reported unknown music."""
     return {
         "n": len(heard),
-        "recognized": sum(one.named is not None for one in heard),
+        "recognized": sum(one.track is not None for one in heard),
         "unknown": sum(one.unknown > 0 for one in heard),
     }
 

@@ -144,15 +144,15 @@ def tables(answers: Sequence[SpeedAnswer]) -> dict[str, Any]:
         for kind, by in CHANGES
     ]
     unknown = [each for each in answers if not each.known]
-    named = sum(each.outcome == "wrong" for each in unknown)
+    false_positives = sum(each.outcome == "wrong" for each in unknown)
     normal = [each for each in unknown if each.change == (SPEED, 0)]
     return {
         "rows": rows,
         "out_n": len(unknown),
-        "out_named": named,
-        "out_named_percent": percent(named, len(unknown)),
-        "out_named_interval": wilson(named, len(unknown)),
-        "out_normal": {"n": len(normal), "named": sum(each.outcome == "wrong" for each in normal)},
+        "false_positives": false_positives,
+        "false_positive_percent": percent(false_positives, len(unknown)),
+        "false_positive_interval": wilson(false_positives, len(unknown)),
+        "out_normal": {"n": len(normal), "false_positives": sum(each.outcome == "wrong" for each in normal)},
     }
 
 
@@ -163,7 +163,7 @@ def targets(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         target(f"{kind} changed by {by}%, right %", "at least", limit, min(right[kind, by], right[kind, -by]))
         for (kind, by), limit in TARGETS.items()
     ]
-    limit, measured = MAX_FALSE_POSITIVES_PERCENT, result["out_named_percent"]
+    limit, measured = MAX_FALSE_POSITIVES_PERCENT, result["false_positive_percent"]
     return [*found, target("false positives, %", "at most", limit, measured)]
 
 
@@ -183,7 +183,7 @@ def detail(answers: Sequence[SpeedAnswer]) -> dict[str, Any]:
         "speed_error_percent": middle([100 * (each.speed_error or 0.0) for each in right]),
         "position_error_s": middle([each.position_error_s or 0.0 for each in right]),
         "out_n": len(unknown),
-        "out_named": sum(each.outcome == "wrong" for each in unknown),
+        "false_positives": sum(each.outcome == "wrong" for each in unknown),
     }
 
 

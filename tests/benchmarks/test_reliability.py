@@ -15,19 +15,19 @@ from overheard_bench.score import Answer
 from overheard_bench.sounds_report import SoundAnswer
 
 
-def answer(confidence: float | None, right: bool, known: bool = True, named: bool = False) -> Answer:
+def answer(confidence: float | None, right: bool, known: bool = True, recognized: bool = False) -> Answer:
     best = None if confidence is None else ("music/a.ogg" if right else "music/b.ogg")
-    outcome = ("right" if right else "wrong") if named else "none"
+    outcome = ("right" if right else "wrong") if recognized else "none"
     return Answer(
         id="q", condition="clean", length_s=5, source="music/a.ogg", in_catalogue=known,
-        named=(best,) if named and best else (), outcome=outcome, right_offset=False, twin=False,
-        best=best, score=None, threshold=None, confidence=confidence,
+        recognized=(best,) if recognized and best else (), outcome=outcome, right_offset=False,
+        near_duplicate=False, best=best, score=None, threshold=None, confidence=confidence,
     )  # fmt: skip
 
 
 def answers() -> list[Answer]:
     """Return 200 matches: the sure ones are right in 97 of 100 cases, the doubtful ones in 20."""
-    sure = [answer(0.96, number >= 3, named=True) for number in range(100)]
+    sure = [answer(0.96, number >= 3, recognized=True) for number in range(100)]
     doubtful = [answer(0.3, number < 20) for number in range(100)]
     return [*sure, *doubtful, answer(None, False)]
 

@@ -73,7 +73,7 @@ def test_answers_are_counted_by_change_and_compared_with_the_targets() -> None:
     rows = {(row["kind"], row["percent"]): row for row in result["rows"]}
     assert rows[speeds.SPEED, -8]["right_percent"] == 75.0
     assert rows[speeds.SPEED, 3]["speed_error_percent"] == pytest.approx(0.2)
-    assert (result["out_n"], result["out_named"]) == (len(speeds.CHANGES) + 1, 1)
+    assert (result["out_n"], result["false_positives"]) == (len(speeds.CHANGES) + 1, 1)
     met = {target["target"]: target["met"] for target in speeds.targets(result)}
     assert list(met.values()) == [True, True, True, False]
     assert "| speed -8% | 75 (" in report.speeds(result)
