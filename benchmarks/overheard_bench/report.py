@@ -43,8 +43,8 @@ def accuracy(result: Result) -> str:
     text = markdown(header, rows) + (
         f"\nKnown music: {overall['n']:,} queries. Unknown music: {overall['out_n']:,} queries, with "
         f"{overall['false_positives']} false positives ({overall['false_positive_percent']:.1f}%, "
-        f"95% interval {low:.1f}-{high:.1f}). Catalogue: {catalogue['tracks']} tracks, {catalogue['hours']:.1f} hours, "
-        f"{catalogue['bytes']:,} bytes, which is {catalogue['bytes_per_min']:,.0f} bytes per minute.\n"
+        f"95% interval {low:.1f}-{high:.1f}). Catalogue: {catalogue['tracks']} tracks, "
+        f"{catalogue['hours']:.1f} hours, {catalogue['bytes']:,} bytes, which is {catalogue['bytes_per_min']:,.0f} bytes per minute.\n"
     )
     if "exhaustive" in result:
         exact, coded = (r["at_one_percent"]["right_percent"] for r in (result["exhaustive"], result))
@@ -252,7 +252,7 @@ def speeds(result: Result) -> str:
     normal = result["out_normal"]
     return markdown(header, rows) + (
         f"\nEach row has the same {result['rows'][0]['n']} queries. Unknown music: {result['out_n']:,} "
-        f"queries, with {result['false_positives']} false positives ({result['false_positive_percent']:.1f}%, "
-        f"95% interval {low:.1f}-{high:.1f}), and {normal['false_positives']} of {normal['n']} at the track's "
-        "own speed.\n"
+        f"queries, with {result['false_positives']} false positives "
+        f"({result['false_positive_percent']:.1f}%, 95% interval {low:.1f}-{high:.1f}), and "
+        f"{normal['false_positives']} of {normal['n']} at the track's own speed.\n"
     )
