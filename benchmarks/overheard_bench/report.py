@@ -44,7 +44,8 @@ def accuracy(result: Result) -> str:
         f"\nKnown music: {overall['n']:,} queries. Unknown music: {overall['out_n']:,} queries, with "
         f"{overall['false_positives']} false positives ({overall['false_positive_percent']:.1f}%, "
         f"95% interval {low:.1f}-{high:.1f}). Catalogue: {catalogue['tracks']} tracks, "
-        f"{catalogue['hours']:.1f} hours, {catalogue['bytes']:,} bytes, which is {catalogue['bytes_per_min']:,.0f} bytes per minute.\n"
+        f"{catalogue['hours']:.1f} hours, {catalogue['bytes']:,} bytes, which is "
+        f"{catalogue['bytes_per_min']:,.0f} bytes per minute.\n"
     )
     if "exhaustive" in result:
         exact, coded = (r["at_one_percent"]["right_percent"] for r in (result["exhaustive"], result))
