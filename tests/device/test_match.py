@@ -268,7 +268,7 @@ def test_segments_that_are_alike_count_as_one() -> None:
     tone_like = dataclasses.replace(many, self_similarity=1.0)
     assert tone_like.features() == pytest.approx(alone.features())
     assert scoring.score(tone_like, 10.0) == pytest.approx(scoring.score(alone, 10.0 / 9))
-    music_like = dataclasses.replace(many, alike=0.5)
+    music_like = dataclasses.replace(many, self_similarity=0.5)
     assert music_like.effective_share == 1
     assert music_like.features() == many.features()
     shares = [
