@@ -22,7 +22,7 @@ from overheard.errors import OverheardError
 from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench import catalogue, output, plots, report
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus, seeded
@@ -199,13 +199,13 @@ def listen(
 ) -> Outcome:
     """Feed a waveform in blocks to a new listener, and judge its plays."""
     listener = recognizer.listener()
-    named_after_s, n_unknown = None, 0
+    delay_s, n_unknown = None, 0
     plays: dict[float, Play] = {}  # by their start, which is that of the same play after a pause
     for begin in range(0, len(waveform) + BLOCK, BLOCK):
         block = waveform[begin : begin + BLOCK]
         for event in listener.process(block) if len(block) else listener.finish():
-            if isinstance(event, PlayStarted) and is_right(event.play) and named_after_s is None:
-                named_after_s = min(begin + BLOCK, len(waveform)) / SAMPLE_RATE
+            if isinstance(event, PlayStarted) and is_right(event.play) and delay_s is None:
+                delay_s = min(begin + BLOCK, len(waveform)) / SAMPLE_RATE
             n_unknown += isinstance(event, MusicUnknown)
             if isinstance(event, PlayEnded):
                 plays[event.play.start_s] = event.play
@@ -218,7 +218,7 @@ def listen(
         right_s=sum(right),
         n_wrong=len(plays) - len(right),
         wrong_s=sum(lengths.values()) - sum(right),
-        named_after_s=named_after_s,
+        delay_s=delay_s,
         n_right=len(right),
         shortest_s=min(lengths.values(), default=None),
         n_unknown=n_unknown,
