@@ -97,8 +97,15 @@ class Recognizer:
         compact = bool(widths) and max(widths) < self.model.quantizer.code_bytes
         own = any(self.model.network_digest in pack.networks for pack in packs)
         matcher = Matcher(index, self.spec, Scoring.from_manifest(self.model.manifest, compact, own))
-        self._engine = Engine(self.embedder, index, matcher)
+        opinion = load_opinion(self.model.space.digest)
+        log_odds = None if opinion is None else opinion.joint_log_odds
+        self._engine = Engine(self.embedder, index, matcher, log_odds)
         self.packs = tuple(packs)
+
+    @property
+    def engine(self) -> Engine:
+        """Embedder, catalogue and matcher."""
+        return self._engine
 
     @property
     def index(self) -> SegmentIndex:
