@@ -197,7 +197,7 @@ def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) ->
 
 
 def recurs(match: Match, earlier: Iterable[Match], rules: TrackRules) -> bool:
-    """Return whether an earlier match, of mostly other sound, has the same track at exactly the same alignment.
+    """Return whether an earlier match, of mostly other sound, has the same track at the same alignment.
 
     Unrelated music rarely fits twice, however weak the matches are.
     """
