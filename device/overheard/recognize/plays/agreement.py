@@ -96,7 +96,7 @@ class TrackRules:
 
         Parameters
         ----------
-        wait_s : see :meth:`confirm_after`. Two matches that share no sound are independent, and may be weaker.
+        wait_s : see :meth:`confirm_after`; two matches that share no sound are independent, and may be weaker
         caution : score that each needs in addition
         """
         lead, first_lead = (each.score - each.threshold - caution for each in (second, first))
