@@ -120,6 +120,15 @@ def test_matches_that_share_no_sound_confirm_each_other_if_the_second_is_accepte
     assert started[0] == 16  # the first window ended at 8 s
 
 
+def test_a_match_recurs_if_earlier_sound_fits_the_same_alignment_however_weakly():
+    tracker = PlayTracker()
+    tracker.update(match(A, 5, -30, score=1.0), 0, 5)
+    assert not tracker.recurs(match(A, 6, -30, score=1.0))  # mostly the same sound
+    assert tracker.recurs(match(A, 8, -30, score=1.0))
+    assert not tracker.recurs(match(A, 8, -31, score=1.0))
+    assert not tracker.recurs(match(B, 8, -30, score=1.0))
+
+
 def test_two_matches_far_apart_in_time_do_not_start_a_play():
     events = feed(PlayTracker(), [match(A, 5, -30), *[None] * 11, match(A, 17, -30)])
     assert kinds(events) == ["MusicUnknown"]
