@@ -14,8 +14,9 @@ RATE = 8000
 def played(seed: int, from_s: float = 0.0, noise: float = 0.0, filtered: bool = False) -> Features:
     waveform = synthesize(seed, 40.0).waveform[int(from_s * RATE) :]
     if filtered:
-        waveform = waveform - 0.9 * np.roll(waveform, 1)  # another timbre
-    waveform = waveform + noise * np.random.default_rng(seed).standard_normal(len(waveform))
+        waveform = waveform - np.float32(0.9) * np.roll(waveform, 1)  # another timbre
+    hiss = np.random.default_rng(seed).standard_normal(len(waveform), dtype=np.float32)
+    waveform = waveform + np.float32(noise) * hiss
     samples = np.clip(waveform / np.abs(waveform).max(), -1, 1) * 32767
     return states(chroma(samples.astype(np.int16)))
 
