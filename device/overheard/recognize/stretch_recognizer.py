@@ -75,7 +75,7 @@ class StretchRecognizer:
     def begin(self) -> None:
         """Begin with a new stretch of sound."""
         self._stretch: Stretch | None = None  # without the speed of the music
-        self._next = 0  # segment that is looked at next
+        self._next = 0  # segment that is examined next
         self._matched = -self._step  # last segment of the last window
         self._end_s = 0.0
         self._verifier.forget()
