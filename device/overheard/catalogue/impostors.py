@@ -17,24 +17,22 @@ from overheard.fingerprint.quantizer import Quantizer
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Impostors:
-    """The cohort's segments by their cells, which all catalogues of a model share.
+    """The cohort's segments in the order of their cells, which all catalogues of a model share.
 
     Attributes
     ----------
     vectors : (n, dim) float32, scoring vectors
     penalties : (n,) float32, for hubness
-    order : (n,) int64, numbers of the segments in the order of their cells
-    bounds : (n_cells + 1,) int64, where each cell begins in `order`, then n
+    bounds : (n_cells + 1,) int64, where each cell begins, then n
     """
 
     vectors: FloatArray
     penalties: FloatArray
-    order: IntArray
     bounds: IntArray
 
     def nearest(self, query: FloatArray, cells: IntArray, n: int) -> FloatArray:
         """Return the similarities of the most similar impostors in some cells, at most `n`."""
-        near = self.order[spans(self.bounds, cells)]
+        near = spans(self.bounds, np.sort(cells))  # in the order of memory
         return top(near, self.vectors[near] @ query - self.penalties[near], n)[1]
 
 
@@ -45,9 +43,8 @@ def impostors_of(quantizer: Quantizer, cohort: Cohort) -> Impostors:
     cells = cells_of(cohort.packed_cells, n_cells)
     order = np.argsort(cells, kind="stable")
     return Impostors(
-        quantizer.scoring_vectors(cells, cohort.codes),
-        penalties_of(cohort.packed_cells, n_cells),
-        order,
+        quantizer.scoring_vectors(cells[order], cohort.codes[order]),
+        penalties_of(cohort.packed_cells[order], n_cells),
         np.searchsorted(cells[order], np.arange(n_cells + 1)),
     )
 

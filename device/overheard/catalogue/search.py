@@ -39,6 +39,7 @@ SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4
 SHORT_LIST = SHORT_LIST_FACTOR * N_CANDIDATES
 N_REFINED = 512  # of the segments visited, whose next words are read
 N_DECODED = 96  # of these; decoding costs more than all that comes before it
+COMPARED_AT_ONCE = 16  # queries; bounds the memory for decoded vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,10 +196,23 @@ class Catalogue(Segments):
                 depth = share if plan is None else plan.depths[row]
                 listed, scores = self._in_best_lists(query, cells, depth, excluded)
             segments[row, : len(listed)], rough[row, : len(listed)] = listed, scores
-            similarities[row, : len(listed)] = self.similarities(query[None], listed)[0]
             nearest = self._impostors.nearest(query, cells[: self.planner.n_probed], N_IMPOSTORS)
             impostors[row, : len(nearest)] = nearest
+        for first in range(0, len(queries), COMPARED_AT_ONCE):
+            some = slice(first, first + COMPARED_AT_ONCE)
+            similarities[some] = self._compared(queries[some], segments[some])
         return ShortLists(segments, rough, similarities, impostors)
+
+    def _compared(self, queries: FloatArray, lists: IntArray) -> FloatArray:
+        """Return the similarities ``(n, k)`` of queries ``(n, dim)`` and their own segments ``(n, k)``.
+
+        Decoding the segments of all queries at once saves time: their lists have many in common.
+        """
+        listed = lists >= 0
+        different, columns = np.unique(lists[listed], return_inverse=True)
+        compared = np.zeros(lists.shape, dtype=np.float32)
+        compared[listed] = self.similarities(queries, different)[np.nonzero(listed)[0], columns]
+        return compared
 
     def _near(
         self, query: FloatArray, cells: IntArray, excluded: Collection[tuple[int, int]]
@@ -237,6 +251,8 @@ class Catalogue(Segments):
         self, segments: IntArray, similarities: FloatArray, excluded: Collection[tuple[int, int]]
     ) -> tuple[IntArray, FloatArray]:
         """Return the segments that are visible and in none of the excluded ranges, and their similarities."""
+        if self.all_visible and not excluded:
+            return segments, similarities
         kept = self.visible(segments)
         for first, end in excluded:
             kept &= (segments < first) | (segments >= end)

@@ -66,9 +66,14 @@ class Segments(DecodedSegments):
         row = number - int(self._first_track[which])
         return self.layers[which].tracks[row].to_track(self._pack_names[which])
 
+    @property
+    def all_visible(self) -> bool:
+        """Whether no track is hidden."""
+        return not len(self._hidden)
+
     def visible(self, segments: IntArray) -> npt.NDArray[np.bool_]:
         """Return which of these segments ``(n,)`` belong to tracks that no higher layer hides."""
-        if not len(self._hidden):
+        if self.all_visible:
             return np.ones(len(segments), dtype=np.bool_)
         tracks = np.searchsorted(self.first_segment, segments, side="right") - 1
         visible: npt.NDArray[np.bool_] = ~self._hidden[tracks]
