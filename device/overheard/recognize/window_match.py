@@ -93,8 +93,10 @@ class WindowMatcher:
         n = self.n_frames if length_s is None else min(self.n_frames, self._frames_in(length_s))
         firsts = [max(last - each, stretch.first_start) for each in (n, self._frames_in(SHORT_WINDOW_S))]
         whole, short = (self._starts(stretch, max(first, 0), last) for first in firsts)
-        above = engine.matcher.scoring.threshold - PROMISING_BELOW
-        exactly = functools.partial(Exactly, n=1, above=above)
+        threshold = engine.matcher.scoring.threshold
+        exactly = functools.partial(
+            Exactly, n=1, above=threshold - PROMISING_BELOW, below=threshold + self._windows.clear_above
+        )
         open_play = None if play is None else Playing(play.track.id, position_s)
         end_s = stretch.at_s(last) + self._spec.segment_s
         found = self._of(stretch, whole, engine, end_s, open_play, exactly)

@@ -64,12 +64,13 @@ class Exactly:
     ----------
     embed : see :data:`Embed`
     n : number of alignments, the best ones, for which the network runs
-    above : the network runs only if the score without it is above this value
+    above, below : the network runs only if the score without it is between these values
     """
 
     embed: Embed
     n: int = N_EXACT
     above: float = -math.inf
+    below: float = math.inf
 
 
 _Aligned = tuple[Evidence, AlignedTracks, int, Evidence | None]
@@ -111,7 +112,8 @@ class Matcher:
         if not len(ranked.tracks):
             return None
         aligned = self._align(window, ranked, playing)
-        if exactly is not None and self.scoring.score(aligned[0], end_s - start_s) > exactly.above:
+        score = self.scoring.score(aligned[0], end_s - start_s)
+        if exactly is not None and exactly.above < score < exactly.below:
             aligned = self._align_exactly(window, ranked, aligned, playing, exactly)
         return self._to_match(*aligned, start_s, end_s)
 
