@@ -198,7 +198,7 @@ def _to_cell(value: str | float) -> str | float:
 
 def _names(row: PlayRow) -> list[str]:
     """Return the names of the other recordings that a play may be."""
-    from overheard.history.rows import alternative_name
+    from overheard.history.play_rows import alternative_name
 
     return [alternative_name(other) or "" for other in row.alternatives]
 

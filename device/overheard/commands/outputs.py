@@ -13,9 +13,9 @@ from overheard.text import one_line
 if TYPE_CHECKING:
     from overheard.daemon import Pause
     from overheard.daemon.session import Listener
-    from overheard.live.pictured import Listener as StatusListener
+    from overheard.live.picture_listener import Listener as StatusListener
     from overheard.live.server import LiveServer
-    from overheard.recognize.pipeline import Recognizer
+    from overheard.recognize.recognizer import Recognizer
     from overheard.sinks.context import Context
     from overheard.sinks.runner import Sink
 
@@ -42,13 +42,13 @@ def add_live(
     rooms: Sequence[str] = (),
 ) -> Callable[[str], Listener]:
     """Add the live socket to the sinks; return a function that makes listeners with a log-mel picture."""
-    from overheard.live.pictured import PicturedListener
+    from overheard.live.picture_listener import PictureListener
 
     live = open_live(settings, pause, rooms)
     if live is None:
         return lambda _room: new_listener()
     sinks.append(live)
-    return lambda room: PicturedListener(new_listener(), live, room)
+    return lambda room: PictureListener(new_listener(), live, room)
 
 
 def open_live(settings: Settings, pause: Pause, rooms: Sequence[str] = ()) -> LiveServer | None:
@@ -79,7 +79,7 @@ def open_enabled_sinks(
 
 def sink_context(pause: Pause | None = None, rooms: Sequence[str] = ()) -> Context:
     """Return the functions of the program that sinks may call."""
-    from overheard.hear.cover import read_cover
+    from overheard.hear.cover_art import read_cover
     from overheard.hear.recording_id import read_recording_id
     from overheard.sinks.context import Context
 

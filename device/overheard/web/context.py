@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from overheard.hear.cover import read_cover
+from overheard.hear.cover_art import read_cover
 from overheard.settings import Settings
 from overheard.web.hub import Hub
 

@@ -57,7 +57,7 @@ class Playing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Exactly:
+class ExactSegments:
     """How to run the network at the positions of the catalogue's segments in an alignment.
 
     Attributes
@@ -97,7 +97,7 @@ class Matcher:
         start_s: float,
         end_s: float,
         playing: Playing | None = None,
-        exactly: Exactly | None = None,
+        exact: ExactSegments | None = None,
     ) -> Match | None:
         """Return the best match of one window, accepted or not; None if there are no candidates.
 
@@ -106,15 +106,15 @@ class Matcher:
         window : Window
         start_s, end_s : the window in seconds of the source
         playing : the open play
-        exactly : how to run the network at more positions; None not to run it
+        exact : how to run the network at more positions; None not to run it
         """
         window, ranked = self._vote(window)
         if not len(ranked.tracks):
             return None
         aligned = self._align(window, ranked, playing)
         score = self.scoring.score(aligned[0], end_s - start_s)
-        if exactly is not None and exactly.above < score < exactly.below:
-            aligned = self._align_exactly(window, ranked, aligned, playing, exactly)
+        if exact is not None and exact.above < score < exact.below:
+            aligned = self._align_exactly(window, ranked, aligned, playing, exact)
         return self._to_match(*aligned, start_s, end_s)
 
     def _to_match(
@@ -127,7 +127,7 @@ class Matcher:
         end_s: float,
     ) -> Match:
         frames_per_s = self.spec.frontend.frames_per_s
-        first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
+        first_s, last_s = (frame / frames_per_s for frame in evidence.matched_frames)
         score = self.scoring.score(evidence, end_s - start_s)
         is_accepted = score >= self.scoring.threshold
         track = self.index.track(evidence.track)
@@ -153,20 +153,22 @@ class Matcher:
         found = self._passages.alternatives(tracks, best)
         frames_per_s = self.spec.frontend.frames_per_s
         return tuple(
-            Alternative(self.index.track(number), offset / frames_per_s + first_s, self.scoring.odds(less))
+            Alternative(
+                self.index.track(number), offset / frames_per_s + first_s, self.scoring.relative_odds(less)
+            )
             for number, offset, less in found
         )
 
     def weigh(
-        self, window: Window, exactly: Exactly | None = None, playing: Playing | None = None
+        self, window: Window, exact: ExactSegments | None = None, playing: Playing | None = None
     ) -> Evidence | None:
         """Return the evidence for the best alignment; parameters as in :meth:`match`."""
         window, ranked = self._vote(window)
         if not len(ranked.tracks):
             return None
         aligned = self._align(window, ranked, playing)
-        if exactly is not None:
-            aligned = self._align_exactly(window, ranked, aligned, playing, exactly)
+        if exact is not None:
+            aligned = self._align_exactly(window, ranked, aligned, playing, exact)
         return aligned[0]
 
     def number(self, track_id: str) -> int | None:
@@ -185,13 +187,13 @@ class Matcher:
         ranked: Hypotheses,
         aligned: _Aligned,
         playing: Playing | None,
-        exactly: Exactly,
+        exact: ExactSegments,
     ) -> _Aligned:
         """Run the network at the segments of the best alignments, unless it ran there, and align again."""
-        starts = exact_starts(aligned[1], window, exactly.n)
+        starts = exact_starts(aligned[1], window, exact.n)
         if not len(starts):
             return aligned
-        return self._align(window.with_more(exactly.embed(starts), starts).audible(), ranked, playing)
+        return self._align(window.with_more(exact.embed(starts), starts).audible(), ranked, playing)
 
     def _align(self, window: Window, ranked: Hypotheses, playing: Playing | None) -> _Aligned:
         """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
@@ -234,9 +236,9 @@ class Matcher:
             background=levels[1],
             margin=similarity - levels[0],
             n_segments=float(scores.weights[row].sum()),
-            expected=float(window.queries.expected.mean()),
-            heard_frames=matched_frames(scores, row, window.last_frame, self.spec.n_frames),
-            alike=window.alike(self.spec.n_frames),
+            expected_similarity=float(window.queries.expected.mean()),
+            matched_frames=matched_frames(scores, row, window.last_frame, self.spec.n_frames),
+            self_similarity=window.self_similarity(self.spec.n_frames),
         )
 
     def number_among(self, track_id: str, tracks: IntArray) -> int | None:
@@ -275,5 +277,5 @@ class Matcher:
         """
         tracks = np.searchsorted(self.index.first_segment, candidates.segments, side="right") - 1
         others = (candidates.segments >= 0) & ~np.isin(tracks, list(copies))
-        rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
+        rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.cohort], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))
