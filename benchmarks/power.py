@@ -24,6 +24,7 @@ from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.meters import Meter, find_meters
 from overheard_bench.options import results_folder
+from overheard_bench.reference import ReferenceJob
 
 WARM_UP_S = 12.0  # the longest query window is full after it
 
@@ -70,14 +71,17 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
     meters, unavailable = find_meters()
     pairs = args.pairs if meters else 1  # idle periods only serve the meters
+    reference = ReferenceJob()
     summaries: dict[str, dict[str, Any] | None] = {}
     for scene in scenes.SCENES:
+        reference.run()
         runs = [one_run(args, setup, scene, meters) for _ in range(pairs)]
         measured = [run for run in runs if run is not None]
         summaries[scene] = summary(measured, meters) if measured else None
     return {
         "scenes": summaries,
         "meters": {meter.name: "measured" for meter in meters} | unavailable,
+        "reference": reference.facts(),
         "seconds": args.seconds,
         "pairs": pairs,
         "catalogue": setup.catalogue,

@@ -86,8 +86,8 @@ WITH_SCORING = (
 )  # blocks that depend on the calibration
 KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
-    "latency": ("listen", "runtimes", "index", "environment", "model"),
-    "power": ("scenes", "meters", "environment", "model"),
+    "latency": ("listen", "runtimes", "index", "reference", "environment", "model"),
+    "power": ("scenes", "meters", "reference", "environment", "model"),
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "scale": ("sizes", "paper", "environment", "model"),
     "soak": ("hours", "plays_kept", "environment", "model"),
