@@ -19,7 +19,7 @@ from typing import Any
 from overheard.demo.synth import write_wav
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import Model, load_model
-from overheard_bench import output, plots, process, report, scenes
+from overheard_bench import cost_report, output, plots, process, scenes
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.meters import Meter, find_meters
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OverheardError, RuntimeError, FileNotFoundError) as error:
         print(f"power.py: {error}", file=sys.stderr)
         return 2
-    output.publish(args.out, "power", result, report.power(result), plots.power)
+    output.publish(args.out, "power", result, cost_report.power(result), plots.power)
     return 0
 
 

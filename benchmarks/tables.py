@@ -22,6 +22,7 @@ from overheard_bench import (
     CHECKOUT,
     RESULTS,
     appliance_report,
+    cost_report,
     detector_report,
     networks_report,
     output,
@@ -65,6 +66,8 @@ FILES = {  # the results that each block is made from
     "networks": ("networks",),
 }
 RENDERERS = {  # those that are not functions of report
+    "latency": cost_report.latency,
+    "power": cost_report.power,
     "scale": scale_report.scale,
     "detector": detector_report.table,
     "soak": appliance_report.soak,

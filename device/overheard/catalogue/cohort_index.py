@@ -8,7 +8,6 @@ import functools
 import numpy as np
 
 from overheard.catalogue.lists import IntArray
-from overheard.catalogue.scan import top
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
@@ -33,7 +32,10 @@ class CohortIndex:
     def nearest(self, query: FloatArray, cells: IntArray, n: int) -> FloatArray:
         """Return the similarities of the most similar segments in some cells, at most `n`."""
         near = spans(self.bounds, np.sort(cells))  # in the order of memory
-        return top(near, self.vectors[near] @ query - self.penalties[near], n)[1]
+        similarities = self.vectors.take(near, axis=0) @ query - self.penalties.take(near)
+        if len(near) > n:
+            similarities = np.partition(similarities, len(near) - n)[len(near) - n :]
+        return np.sort(similarities)[::-1]
 
 
 @functools.lru_cache(maxsize=2)  # models; unknown music is a catalogue that changes often
