@@ -106,3 +106,21 @@ from overheard.cli import build_parser
 build_parser().format_help()
 assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)
 """)
+
+
+def test_the_web_page_and_listening_load_only_what_they_use() -> None:
+    """Both run for weeks on small computers: NumPy, SciPy and ffmpeg's libraries take 60 MB in each."""
+    pytest.importorskip("uvicorn", reason="the extra web is not installed")
+    heavy = {"numpy", "scipy", "av", "soxr", "annoy"}
+    run(f"""
+import sys
+import overheard.commands.web, overheard.web.serve
+from overheard.web.app import create_app
+assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)
+import overheard.catalogue.selection
+assert "scipy" not in sys.modules
+from overheard.commands import listen, outputs
+import overheard.hear.microphone, overheard.recognize.open
+outputs.sink_context()
+assert "av" not in sys.modules
+""")

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 
 from overheard.fingerprint.frontend import FloatArray
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 CodeArray = npt.NDArray[np.uint8]
 WideCodeArray = npt.NDArray[np.uint16]  # codes that may also contain the value "no word"
@@ -81,9 +84,11 @@ class CodebookStage:
     def chosen(self, codes: CodeArray) -> scipy.sparse.csr_matrix:
         """Return a sparse 0/1 matrix ``(n, code_bytes * 256)`` of the words in codes ``(n, code_bytes)``."""
         # Multiplying this matrix by the words takes half the time of one gather per codebook.
+        from scipy.sparse import csr_matrix  # imported on use, as in `log_mel`
+
         n, width = codes.shape
         columns = codes + CODEWORDS * np.arange(width, dtype=np.int32)
-        return scipy.sparse.csr_matrix(
+        return csr_matrix(
             (np.ones(n * width, dtype=np.float32), columns.ravel(), width * np.arange(n + 1, dtype=np.int32)),
             shape=(n, width * CODEWORDS),
         )

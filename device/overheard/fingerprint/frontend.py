@@ -6,7 +6,6 @@ import functools
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
 
@@ -65,9 +64,11 @@ def log_mel(waveform: FloatArray, spec: FrontendSpec = SPEC.frontend) -> FloatAr
     waveform = np.asarray(waveform, dtype=np.float32)
     if waveform.shape[-1] < spec.n_fft:
         return np.zeros((*waveform.shape[:-1], 0, spec.n_mels), dtype=np.float32)
+    from scipy.fft import rfft  # imported on use: it takes 20 MB, and the web page only lists packs
+
     frames = np.lib.stride_tricks.sliding_window_view(waveform, spec.n_fft, axis=-1)
     frames = frames[..., :: spec.hop_length, :]
-    spectrum = scipy.fft.rfft(frames * _window(spec.n_fft), axis=-1)
+    spectrum = rfft(frames * _window(spec.n_fft), axis=-1)
     power = spectrum.real**2 + spectrum.imag**2
     mel: FloatArray = power @ mel_matrix(spec)
     mel += np.float32(POWER_FLOOR)

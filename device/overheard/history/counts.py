@@ -7,6 +7,7 @@ from pathlib import Path
 
 from overheard.history.file import columns_of, explained, open_for_reading, version
 from overheard.history.pages import SHOWN
+from overheard.history.rows import is_in_room
 
 _BY = {"tracks": ("artist", "title"), "artists": ("artist",), "albums": ("artist", "album")}
 BY = tuple(_BY)
@@ -66,6 +67,7 @@ def count_plays(
     with open_for_reading(path) as db:
         if not version(db):
             return []
+        db.create_function("is_in_room", 2, is_in_room, deterministic=True)
         plays = f"SELECT {columns_of(db, (*_COLUMNS, *_MARKS))} FROM plays"  # noqa: S608
         query = f"SELECT {_shown(by)} FROM ({plays}) WHERE {where} GROUP BY {', '.join(_BY[by])} {_ORDER}"  # noqa: S608
         rows = db.execute(query, (*values, limit or -1)).fetchall()
@@ -79,9 +81,9 @@ def _conditions(by: str, since: str | None, until: str | None, room: str | None)
     conditions = [SHOWN["plays"], "alternatives IS NULL", "ended_at >= ?", "started_at < ?"]
     conditions += [f"{key} != ''" for key in _BY[by] if by != "tracks"]
     values = [since or "", until or "~"]
-    if room is not None:  # after a change of the source, the room comes first
-        conditions.append("(source = ? OR substr(source, 1, length(?) + 2) = ? || ', ')")
-        values += [room] * 3
+    if room is not None:
+        conditions.append("is_in_room(source, ?)")
+        values.append(room)
     return " AND ".join(conditions), values
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import anyio
 
-from overheard.hear.cover import read_cover
 from overheard.settings import Settings
 from overheard.web.hub import Hub
 
@@ -33,6 +32,8 @@ class Covers:
         with self._lock:
             key = (path, size)
             if key not in self._covers:
+                from overheard.hear.cover import read_cover  # ffmpeg's libraries take 16 MB
+
                 cover = read_cover(path, size)
                 if cover is None and not Path(path).exists():
                     return None  # its disk may be connected later
