@@ -445,7 +445,8 @@ def test_a_pack_that_another_process_changes_is_left_alone(
 
 
 @pytest.mark.parametrize(
-    "action", [["compact", "a"], ["merge", "a", "b", "--into", "a"], ["export", "b", "a.pack"], ["remove", "a"]]
+    "action",
+    [["compact", "a"], ["merge", "a", "b", "--into", "a"], ["export", "b", "a.pack"], ["remove", "a"]],
 )
 def test_what_a_killed_command_has_left_is_deleted_by_the_next_one(
     data: Path, monkeypatch: pytest.MonkeyPatch, action: list[str]
