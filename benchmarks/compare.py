@@ -187,7 +187,7 @@ def table(rows: dict[str, Any]) -> str:
             row["steps"],
             f"{overall['right_percent']:.1f}",
             f"{row['at_one_percent']['right_percent']:.1f}",
-            f"{overall['out_named']}/{overall['out_n']}",
+            f"{overall['false_positives']}/{overall['out_n']}",
             f"{row['bytes_per_min']:.0f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")

@@ -20,7 +20,7 @@ from overheard.errors import OverheardError
 from overheard.events import MusicUnknown, PlayEnded, PlayStarted, PlayUpdated
 from overheard.fingerprint.model import Model, load_model
 from overheard.recognize.listener import Listener
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench import catalogue, day, day_report, output
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus

@@ -19,7 +19,7 @@ from overheard.fingerprint.model import load_model
 from overheard.hear.detector import DETECTOR_PATH, MusicDetector, load_detector
 from overheard_bench import detector, detector_report, output
 from overheard_bench.corpus import DEFAULT_CORPUS, Corpus
-from overheard_bench.detector import Heard
+from overheard_bench.detector import DetectorAnswer
 from overheard_bench.detector_sounds import SOUNDS
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder
@@ -91,7 +91,7 @@ def measure(args: argparse.Namespace, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def summaries(heard: Sequence[Heard]) -> dict[str, Any]:
+def summaries(heard: Sequence[DetectorAnswer]) -> dict[str, Any]:
     """Return the summaries of tracks, of sounds without music, and of synthetic sounds."""
     return {
         "tracks": by_kind(heard, detector.PLAYED_AS, detector.summary_of_tracks),
@@ -107,7 +107,7 @@ def tracks_of(quick: bool, every: int) -> tuple[str, ...]:
     return tuple(tracks[:2] if quick else tracks[::every])
 
 
-def play_share(root: Path, path: Path, quick: bool, every: int, jobs: int, job: int) -> list[Heard]:
+def play_share(root: Path, path: Path, quick: bool, every: int, jobs: int, job: int) -> list[DetectorAnswer]:
     """Play every `jobs`-th track, and every `jobs`-th sound without music."""
     renderer = detector.WholeTracks(Corpus(root), detector.whole_valid())
     music_detector = MusicDetector(path)
@@ -135,7 +135,7 @@ def play_share(root: Path, path: Path, quick: bool, every: int, jobs: int, job: 
     return heard
 
 
-def by_kind(heard: Sequence[Heard], kinds: Sequence[str], summary: Any) -> dict[str, dict[str, Any]]:
+def by_kind(heard: Sequence[DetectorAnswer], kinds: Sequence[str], summary: Any) -> dict[str, dict[str, Any]]:
     """Return the summary of each kind that was played."""
     found = {kind: [one for one in heard if one.kind == kind] for kind in kinds}
     return {kind: summary(ones) for kind, ones in found.items() if ones}

@@ -19,7 +19,7 @@ from overheard_bench import report, scenes  # first: BLAS gets one thread, as in
 
 # isort: split
 from overheard.fingerprint.model import Model, load_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench.corpus import SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder, scenes_parser

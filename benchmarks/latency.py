@@ -35,7 +35,7 @@ from overheard.fingerprint.frontend import StreamingFrontend
 from overheard.fingerprint.model import Model, load_model
 from overheard.fingerprint.runtime import available_runtimes
 from overheard.recognize.matching.match import Matcher
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder

@@ -23,7 +23,7 @@ from overheard.errors import OverheardError
 from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench import catalogue, output, plots, report
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus, seeded
@@ -48,7 +48,7 @@ LEVEL = np.float32(0.1)  # RMS of noise and talk: -20 dBFS
 class Outcome:
     """The outcome of one track, or one stretch of noise or talk, played once from beginning to end.
 
-    `kind` is "known" or "unknown" to the catalogue, or "without_music". `named_after_s` is the delay of the
+    `kind` is "known" or "unknown" to the catalogue, or "without_music". `delay_s` is the delay of the
     first correct recognition, or None. A play that goes on after a pause counts once.
     """
 
@@ -58,7 +58,7 @@ class Outcome:
     right_s: float
     n_wrong: int
     wrong_s: float
-    named_after_s: float | None
+    delay_s: float | None
     n_right: int = 0
     shortest_s: float | None = None  # of all plays
     n_unknown: int = 0  # events of unknown music
@@ -231,13 +231,13 @@ def listen(
 ) -> Outcome:
     """Feed a waveform in blocks to a new listener, and judge its plays."""
     listener = recognizer.listener()
-    named_after_s, n_unknown = None, 0
+    delay_s, n_unknown = None, 0
     plays: dict[float, Play] = {}  # by their start, which is that of the same play after a pause
     for begin in range(0, len(waveform) + BLOCK, BLOCK):
         block = waveform[begin : begin + BLOCK]
         for event in listener.process(block) if len(block) else listener.finish():
-            if isinstance(event, PlayStarted) and is_right(event.play) and named_after_s is None:
-                named_after_s = min(begin + BLOCK, len(waveform)) / SAMPLE_RATE
+            if isinstance(event, PlayStarted) and is_right(event.play) and delay_s is None:
+                delay_s = min(begin + BLOCK, len(waveform)) / SAMPLE_RATE
             n_unknown += isinstance(event, MusicUnknown)
             if isinstance(event, PlayEnded):
                 plays[event.play.start_s] = event.play
@@ -250,7 +250,7 @@ def listen(
         right_s=sum(right),
         n_wrong=len(plays) - len(right),
         wrong_s=sum(lengths.values()) - sum(right),
-        named_after_s=named_after_s,
+        delay_s=delay_s,
         n_right=len(right),
         shortest_s=min(lengths.values(), default=None),
         n_unknown=n_unknown,
@@ -261,22 +261,22 @@ def listen(
 def summary_known(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return for how much of the time the right track is shown, after what delay, and in how many plays."""
     seconds = sum(one.seconds for one in outcomes)
-    named = [(one.track, one.named_after_s) for one in outcomes if one.named_after_s is not None]
-    delays = [delay for _, delay in named]
+    recognized = [(one.track, one.delay_s) for one in outcomes if one.delay_s is not None]
+    delays = [delay for _, delay in recognized]
     shortest = [one.shortest_s for one in outcomes if one.shortest_s is not None]
     return {
         "hours": round(seconds / 3600, 3),
         "right_percent": round(100 * sum(one.right_s for one in outcomes) / seconds, 2),
         "wrong_percent": round(100 * sum(one.wrong_s for one in outcomes) / seconds, 2),
         "wrong_plays": sum(one.n_wrong for one in outcomes),
-        "missed": [one.track for one in outcomes if one.named_after_s is None],
+        "missed": [one.track for one in outcomes if one.delay_s is None],
         "tracks": len(outcomes),
-        "tracks_named": len(delays),
-        "named_after_s_median": round(statistics.median(delays), 2) if delays else None,
-        "named_after_s_p90": round(float(np.quantile(delays, 0.9)), 2) if delays else None,
-        "slowest": dict(sorted(named, key=lambda item: -item[1])[:N_SLOWEST]),
+        "tracks_recognized": len(delays),
+        "delay_s_median": round(statistics.median(delays), 2) if delays else None,
+        "delay_s_p90": round(float(np.quantile(delays, 0.9)), 2) if delays else None,
+        "slowest": dict(sorted(recognized, key=lambda item: -item[1])[:N_SLOWEST]),
         "tracks_split": sum(one.n_right > 1 for one in outcomes),
-        "tracks_unknown_and_named": sum(one.n_unknown > 0 and one.n_right > 0 for one in outcomes),
+        "tracks_unknown_and_recognized": sum(one.n_unknown > 0 and one.n_right > 0 for one in outcomes),
         "shortest_play_s": round(min(shortest), 2) if shortest else None,
     }
 
@@ -286,9 +286,9 @@ def summary_unknown(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     hours = sum(one.seconds for one in outcomes) / 3600
     return {
         "hours": round(hours, 3),
-        "named_plays": sum(one.n_wrong for one in outcomes),
-        "named_plays_per_hour": round(sum(one.n_wrong for one in outcomes) / hours, 3),
-        "named_percent": round(100 * sum(one.wrong_s for one in outcomes) / 3600 / hours, 3),
+        "false_positives": sum(one.n_wrong for one in outcomes),
+        "false_positives_per_hour": round(sum(one.n_wrong for one in outcomes) / hours, 3),
+        "false_positive_percent": round(100 * sum(one.wrong_s for one in outcomes) / 3600 / hours, 3),
         "wrong": {one.track: one.wrong for one in outcomes if one.wrong},
     }
 

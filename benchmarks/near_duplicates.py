@@ -17,7 +17,7 @@ import numpy as np
 
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench import catalogue, output
 from overheard_bench.corpus import NEAR_DUPLICATES_FILE, SAMPLE_RATE, Corpus, Item
 from overheard_bench.options import corpus_parser

@@ -20,7 +20,7 @@ from overheard_bench import report, scenes  # first: BLAS gets one thread, as in
 from overheard.events import Event, MusicUnknown, PlayStarted
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench.corpus import SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder, scenes_parser

@@ -35,7 +35,7 @@ from overheard.history.retention import RetentionSink
 from overheard.history.writer import HistorySink, read_plays
 from overheard.live.client import LiveClient
 from overheard.process import keep_large_arrays_apart, stop_on_signals
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.unknown_store import UnknownStore
 from overheard.settings import Settings, load
 from overheard.sinks.runner import Sink

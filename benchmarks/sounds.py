@@ -26,7 +26,7 @@ from overheard_bench.options import catalogue_parser, results_folder
 from overheard_bench.protocol import CACHE
 from overheard_bench.render import Renderer
 from overheard_bench.shares import on_every_core
-from overheard_bench.sounds_report import Heard
+from overheard_bench.sounds_report import SoundAnswer
 
 LENGTHS_S = (2, 5, 10)
 CLIPS = 36  # of each sound and length
@@ -84,7 +84,7 @@ def open_catalogue_pack(args: argparse.Namespace, corpus: Corpus, model: Model) 
 
 def hear_share(
     args: argparse.Namespace, model_path: Path, pack_path: Path, jobs: int, job: int
-) -> list[Heard]:
+) -> list[SoundAnswer]:
     """Identify every `jobs`-th clip, and listen to every `jobs`-th one."""
     corpus = Corpus(args.corpus)
     opened = catalogue.open_catalogue(corpus, model_path, pack_path)
@@ -94,7 +94,7 @@ def hear_share(
         waveform = synthetic.clip(renderer, sound, number, length_s, args.seed)
         facts = (sound, number, length_s, listened)
         hear = listen if listened else identify
-        heard.append(Heard(*facts, *hear(opened, waveform)))
+        heard.append(SoundAnswer(*facts, *hear(opened, waveform)))
     return heard
 
 
@@ -111,8 +111,8 @@ def clips(quick: bool) -> Iterator[tuple[str, int, int, bool]]:
 def identify(opened: catalogue.OpenCatalogue, waveform: FloatArray) -> tuple[str | None, float]:
     """Return the track as which a clip is recognized, and the confidence of its best match."""
     found = opened.recognizer.identify(waveform)
-    named = opened.corpus_path(found.plays[0].track) if found.plays else None
-    return named, 0.0 if found.best is None else found.best.confidence
+    track = opened.corpus_path(found.plays[0].track) if found.plays else None
+    return track, 0.0 if found.best is None else found.best.confidence
 
 
 def listen(opened: catalogue.OpenCatalogue, waveform: FloatArray) -> tuple[str | None, float, int]:

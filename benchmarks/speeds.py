@@ -83,7 +83,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def ask_share(
     args: argparse.Namespace, model_path: Path, pack_path: Path, jobs: int, job: int
-) -> list[speeds.Heard]:
+) -> list[speeds.SpeedAnswer]:
     """Ask every `jobs`-th position at all speeds, beginning with number `job`."""
     corpus = Corpus(args.corpus)
     opened = catalogue.open_catalogue(corpus, model_path, pack_path)

@@ -25,7 +25,7 @@ from overheard.catalogue.pack import open_pack
 from overheard.errors import OverheardError
 from overheard.files import atomic_write
 from overheard.fingerprint.model import Model, load_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench import CHECKOUT, catalogue
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus

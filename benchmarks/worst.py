@@ -30,7 +30,7 @@ from overheard_bench.corpus import DEFAULT_CORPUS, PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.protocol import CACHE, LENGTHS_S, Query, render_queries
 from overheard_bench.shares import on_every_core
 
-OUTCOMES = {"none": "not identified", "wrong": "incorrectly identified", "named": "false positive"}
+OUTCOMES = {"none": "not identified", "wrong": "incorrectly identified", "false positive": "false positive"}
 EXTRA_S = 3.0  # of the track before and after the query
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torture_history import disk_full, history_locked
 from torture_kills import index_killed, listen_killed
-from torture_packs import packs_changed
+from torture_packs import commands_killed, packs_changed
 from torture_tools import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +27,7 @@ PARTS = {
     "index": index_killed,
     "listen": listen_killed,
     "packs": packs_changed,
+    "commands": commands_killed,
     "disk": disk_full,
     "lock": history_locked,
 }

@@ -1,15 +1,28 @@
-"""Change a pack while `overheard listen` searches it; for torture.py."""
+"""Change a pack while `overheard listen` searches it, or kill commands that write packs; for torture.py."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from torture_tools import RNG, Listening, Outcome, compose, overheard, reset, run
+from torture_kills import altered, contents
+from torture_tools import (
+    PATIENCE_S,
+    RNG,
+    SILENT,
+    Listening,
+    Outcome,
+    compose,
+    environment,
+    overheard,
+    reset,
+    run,
+)
 
 NEW_PACK_S = 30.0  # within which a new pack must be in use
 SPEED = 5.0  # of the music
@@ -69,6 +82,56 @@ def packs_changed(folder: Path, tries: int, _seconds: float) -> Outcome:
     outcome.lost(*listening.faults())
     outcome.facts.append(f"recognized a track of the new pack after {longest_s:.0f} s at most")
     return outcome
+
+
+def commands_killed(folder: Path, tries: int, _seconds: float) -> Outcome:
+    """SIGKILL `packs merge`, `compact` and `export` at a random moment; the packs must stay complete.
+
+    What each command reads has the same tracks before and after it, so each pack has one valid content.
+    """
+    outcome = Outcome("SIGKILL of packs merge ...")
+    data, packs, shared = folder / "data", folder / "data" / "packs", folder / "shared.pack"
+    for name in ("a", "b"):  # `a` gets a layer
+        for seeds in ((300, 302), (302, 304)) if name == "a" else ((304, 306),):
+            compose(folder / name / str(seeds[0]), range(*seeds), 20.0)
+            run(overheard(data, "index", str(folder / name), "--pack", name))
+    shutil.copytree(packs, folder / "before")
+    tracks = {name: contents(packs / f"{name}.pack") for name in ("a", "b")}
+    commands = {
+        ("merge", "a", "b", "--into", "all"): (packs / "all.pack", tracks["a"] | tracks["b"]),
+        ("compact", "a"): (packs / "a.pack", tracks["a"]),
+        ("export", "a", str(shared), "--base", "/"): (shared, None),
+    }
+    n_finished = 0
+    for number in range(tries):
+        arguments, (result, expected) = list(commands.items())[number % len(commands)]
+        command = overheard(data, "packs", *arguments)
+        start_s = time.monotonic()
+        run(command)
+        length_s, expected = time.monotonic() - start_s, contents(result) if expected is None else expected
+        restore(folder / "before", packs, shared)
+        process = subprocess.Popen(command, env=environment(), **SILENT)
+        time.sleep(RNG.uniform(0.3, 1.05) * length_s)
+        process.send_signal(signal.SIGKILL)
+        n_finished += process.wait(PATIENCE_S) == 0
+        outcome.tries += 1
+        for name in ("a", "b"):
+            outcome.lost(*altered(packs / f"{name}.pack", tracks[name]))
+        if result.exists():
+            outcome.lost(*altered(result, expected))
+            restore(folder / "before", packs, shared)
+        run(command)
+        outcome.lost(*altered(result, expected))
+        restore(folder / "before", packs, shared)
+    outcome.facts.append(f"{n_finished} ended before the kill")
+    return outcome
+
+
+def restore(before: Path, packs: Path, shared: Path) -> None:
+    """Put the packs back as they were."""
+    shutil.rmtree(packs)
+    shutil.copytree(before, packs)
+    shared.unlink(missing_ok=True)
 
 
 def copied(new: Path, pack: Path) -> None:

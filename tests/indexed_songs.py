@@ -13,7 +13,7 @@ from overheard.demo.synth import synthesize
 from overheard.fingerprint.embedder import Embedder, Queries, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 
 RATE = 8000
 SONG_S = 60.0

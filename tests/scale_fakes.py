@@ -9,7 +9,7 @@ from overheard_bench.scale_targets import targets
 
 POOL: dict[str, Any] = {
     "right_percent": 90.0, "right_interval": [85.0, 94.0], "wrong_percent": 0.5,
-    "out_named_percent": 1.2, "out_named_interval": [0.4, 3.0],
+    "false_positive_percent": 1.2, "false_positive_interval": [0.4, 3.0],
 }  # fmt: skip
 ACCURACY: dict[str, Any] = {
     "at_one_percent": 89.5,

@@ -16,7 +16,7 @@ from overheard.files import link_files
 from overheard.fingerprint.model import Model, load_model
 from overheard.index.run import index
 from overheard.index.worker import ModelFingerprinter
-from overheard.recognize.pipeline import Identification, Recognizer
+from overheard.recognize.recognizer import Identification, Recognizer
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import Corpus
 from overheard_bench.protocol import Query

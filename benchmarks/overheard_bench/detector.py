@@ -17,7 +17,7 @@ from overheard.fingerprint.spec import SPEC
 from overheard.hear.detector import MusicDetector
 from overheard.hear.resampler import to_float
 from overheard.hear.texture import COLUMNS, LEAD_FRAMES, POOLED_FRAMES
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus, Part, seeded
 from overheard_bench.detector_sounds import SOUNDS
@@ -51,7 +51,7 @@ MEASURED_S = 600  # seconds of sound on which processor time is measured
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class DetectorAnswer:
     """What the detector made of one sound, second by second.
 
     `kind` is the condition of a track, or the name of a sound without music; `place` is empty for tracks.
@@ -85,7 +85,7 @@ def whole_valid() -> Part:
     return Part(**{name: tuple(path for part in parts for path in getattr(part, name)) for name in fields})
 
 
-def play_track(detector: MusicDetector, renderer: Renderer, track: str) -> Iterator[Heard]:
+def play_track(detector: MusicDetector, renderer: Renderer, track: str) -> Iterator[DetectorAnswer]:
     """Play a track from beginning to end in each condition."""
     music = renderer.corpus.load(track)
     audible_s = first_audible_s(to_float(music))
@@ -107,7 +107,7 @@ def first_audible_s(music: FloatArray) -> float:
 
 def hear(
     detector: MusicDetector, waveform: FloatArray, kind: str, place: str, audible_s: float = 0.0
-) -> Heard:
+) -> DetectorAnswer:
     """Give a sound to the detector, which has heard nothing before."""
     detector.reset()
     frames = log_mel(waveform)
@@ -117,7 +117,7 @@ def hear(
     wake_ups = sum(now and not before for before, now in zip([False, *decisions], decisions, strict=False))
     delay_s = next((t for t, music in zip(times, decisions, strict=True) if music), None)
     seconds = len(waveform) / SAMPLE_RATE
-    return Heard(kind, place, seconds, float(sum(decisions)), wake_ups, delay_s, audible_s)
+    return DetectorAnswer(kind, place, seconds, float(sum(decisions)), wake_ups, delay_s, audible_s)
 
 
 class WithOpinion:
@@ -131,7 +131,7 @@ class WithOpinion:
     def __init__(self, model: Model) -> None:
         self._recognizer = Recognizer(model, [])
 
-    def play(self, renderer: Renderer, track: str) -> Iterator[Heard]:
+    def play(self, renderer: Renderer, track: str) -> Iterator[DetectorAnswer]:
         """Play the first :data:`BEGINNING_S` of a track in each condition."""
         whole = renderer.corpus.load(track)
         audible_s = first_audible_s(to_float(whole))
@@ -141,7 +141,7 @@ class WithOpinion:
             waveform = to_float(renderer.render(track, 0, len(music), CONDITIONS[condition], rng))
             yield self.hear(waveform, condition, "", audible_s)
 
-    def hear(self, waveform: FloatArray, kind: str, place: str, audible_s: float = 0.0) -> Heard:
+    def hear(self, waveform: FloatArray, kind: str, place: str, audible_s: float = 0.0) -> DetectorAnswer:
         """Give a sound to a new listener."""
         listener, decisions, blocks = self._recognizer.listener(), list[bool](), list[float]()
         unknown = 0
@@ -157,7 +157,7 @@ class WithOpinion:
         delay_s = float(ends[np.argmax(music)]) if music.any() else None
         music_s = float(np.sum(np.array(blocks)[music]))
         seconds = float(ends[-1])
-        return Heard(kind, place, seconds, music_s, wake_ups, delay_s, audible_s, True, unknown)
+        return DetectorAnswer(kind, place, seconds, music_s, wake_ups, delay_s, audible_s, True, unknown)
 
 
 def without_music(renderer: Renderer, kind: str, place: str) -> FloatArray:
@@ -196,7 +196,7 @@ def synthetic(renderer: Renderer, name: str, clip: int) -> tuple[FloatArray, str
     return placed(renderer, sound, place, rng), place
 
 
-def summary_of_tracks(heard: Sequence[Heard]) -> dict[str, Any]:
+def summary_of_tracks(heard: Sequence[DetectorAnswer]) -> dict[str, Any]:
     """Return how many tracks were detected in time, after what delay, and for how much of their duration."""
     found = [one for one in heard if one.delay_s is not None]
     in_time = [one for one in found if (one.delay_s or 0) <= WITHIN_S]
@@ -214,7 +214,7 @@ def summary_of_tracks(heard: Sequence[Heard]) -> dict[str, Any]:
     }
 
 
-def summary_without_music(heard: Sequence[Heard]) -> dict[str, Any]:
+def summary_without_music(heard: Sequence[DetectorAnswer]) -> dict[str, Any]:
     """Return the false wake-ups and how much of the time counts as music."""
     seconds = sum(one.seconds for one in heard)
     return {

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from overheard.catalogue.search import N_CANDIDATES, N_IMPOSTORS, Candidates, IntArray, top
+from overheard.catalogue.search import N_CANDIDATES, N_COHORT_NEAREST, Candidates, IntArray, top
 from overheard.events import Track
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import WEIGHT, hubness
@@ -53,5 +53,5 @@ class ExhaustiveCatalogue:
         scores = self.similarities(queries, kept)
         pairs = [top(kept, row, N_CANDIDATES) for row in scores]
         against = queries @ self._cohort.T - self._impostor_penalties
-        impostors = -np.sort(-against, axis=1)[:, :N_IMPOSTORS]
-        return Candidates(np.stack([s for s, _ in pairs]), np.stack([v for _, v in pairs]), impostors)
+        cohort = -np.sort(-against, axis=1)[:, :N_COHORT_NEAREST]
+        return Candidates(np.stack([s for s, _ in pairs]), np.stack([v for _, v in pairs]), cohort)

@@ -13,7 +13,7 @@ def table(result: Result) -> str:
             row["indexed_by"],
             row["queried_by"],
             f"{row['overall']['right_percent']:.1f}",
-            f"{row['overall']['out_named']} of {row['overall']['out_n']:,}",
+            f"{row['overall']['false_positives']} of {row['overall']['out_n']:,}",
             f"{row['right_percent_2_s']:.1f}",
             f"{row['at_one_percent']['right_percent']:.1f}",
             f"{row['cpu_ms']:.0f}",

@@ -110,7 +110,7 @@ def listening(path: Path, result: Result) -> bool:
         left.bar(list(known), [counts["right_percent"] for counts in known.values()], color=GREEN)
         left.set_ylim(0, 100)
         left.set_title("known music: % of the time correctly identified")
-        per_hour = [counts["named_plays_per_hour"] for counts in unknown.values()]
+        per_hour = [counts["false_positives_per_hour"] for counts in unknown.values()]
         right.bar(list(unknown), per_hour, color=RED)
         right.set_title("unknown music, or no music: false positives per hour")
 

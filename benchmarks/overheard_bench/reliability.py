@@ -25,7 +25,7 @@ def reliability(answers: Sequence[Answer]) -> dict[str, Any]:
     matches = [answer for answer in answers if answer.confidence is not None]
     return {
         "best_matches": summary(matches),
-        "recognized": summary([answer for answer in matches if answer.named]),
+        "recognized": summary([answer for answer in matches if answer.recognized]),
     }
 
 

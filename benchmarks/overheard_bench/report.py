@@ -39,12 +39,13 @@ def accuracy(result: Result) -> str:
         "% incorrectly identified",
     ]
     overall, catalogue = result["overall"], result["catalogue"]
-    low, high = overall["out_named_interval"]
+    low, high = overall["false_positive_interval"]
     text = markdown(header, rows) + (
         f"\nKnown music: {overall['n']:,} queries. Unknown music: {overall['out_n']:,} queries, with "
-        f"{overall['out_named']} false positives ({overall['out_named_percent']:.1f}%, 95% interval "
-        f"{low:.1f}-{high:.1f}). Catalogue: {catalogue['tracks']} tracks, {catalogue['hours']:.1f} hours, "
-        f"{catalogue['bytes']:,} bytes, which is {catalogue['bytes_per_min']:,.0f} bytes per minute.\n"
+        f"{overall['false_positives']} false positives ({overall['false_positive_percent']:.1f}%, "
+        f"95% interval {low:.1f}-{high:.1f}). Catalogue: {catalogue['tracks']} tracks, "
+        f"{catalogue['hours']:.1f} hours, {catalogue['bytes']:,} bytes, which is "
+        f"{catalogue['bytes_per_min']:,.0f} bytes per minute.\n"
     )
     if "exhaustive" in result:
         exact, coded = (r["at_one_percent"]["right_percent"] for r in (result["exhaustive"], result))
@@ -71,7 +72,7 @@ def sizes(results: Mapping[str, Result], notes: Sequence[str]) -> str:
                 label,
                 *right_by_length(result),
                 pooled(overall)[0],
-                f"{overall['out_named_percent']:.1f}",
+                f"{overall['false_positive_percent']:.1f}",
                 f"{result['catalogue']['bytes_per_min']:,.0f}",
                 f"{result['model']['network_bytes'] / 1e6:.1f} MB",
                 f"{machine['date'][:10]}, {machine['commit'] or 'unknown'}{note}",
@@ -107,16 +108,16 @@ def listening(result: Result) -> str:
     rows: list[list[object]] = []
     for condition, known in result["known"].items():
         unknown = result["unknown"][condition]
-        delays = (known["named_after_s_median"], known["named_after_s_p90"])
+        delays = (known["delay_s_median"], known["delay_s_p90"])
         rows.append(
             [
                 condition,
                 f"{known['right_percent']:.1f}",
                 f"{known['wrong_percent']:.1f}",
-                f"{known['tracks_named']} of {known['tracks']}",
+                f"{known['tracks_recognized']} of {known['tracks']}",
                 *("never" if delay is None else f"{delay:.1f}" for delay in delays),
                 *(str(known.get(name, "not counted")) for name in ("tracks_split", "shortest_play_s")),
-                f"{unknown['named_plays']} in {unknown['hours']:.1f} h",
+                f"{unknown['false_positives']} in {unknown['hours']:.1f} h",
             ]
         )
     header = [
@@ -131,7 +132,7 @@ def listening(result: Result) -> str:
         "false positives, unknown music",
     ]
     without_music = [
-        [kind, f"{counts['named_plays']} in {counts['hours']:.1f} h"]
+        [kind, f"{counts['false_positives']} in {counts['hours']:.1f} h"]
         for kind, counts in result["without_music"].items()
     ]
     return f"{markdown(header, rows)}\n{markdown(['no music', 'false positives'], without_music)}"
@@ -238,7 +239,7 @@ def speeds(result: Result) -> str:
             for name in ("speed_error_percent", "position_error_s")
         ]
         right = f"{row['right_percent']:.0f} ({low:.0f}-{high:.0f})"
-        false = f"{row['out_named']} of {row['out_n']}"
+        false = f"{row['false_positives']} of {row['out_n']}"
         rows.append([f"{row['kind']} {row['percent']:+d}%", right, row["wrong"], *errors, false])
     header = [
         "10 s, `mic10`",
@@ -248,10 +249,11 @@ def speeds(result: Result) -> str:
         "error of the position, median (s)",
         "false positives",
     ]
-    low, high = result["out_named_interval"]
+    low, high = result["false_positive_interval"]
     normal = result["out_normal"]
     return markdown(header, rows) + (
         f"\nEach row has the same {result['rows'][0]['n']} queries. Unknown music: {result['out_n']:,} "
-        f"queries, with {result['out_named']} false positives ({result['out_named_percent']:.1f}%, 95% "
-        f"interval {low:.1f}-{high:.1f}), and {normal['named']} of {normal['n']} at the track's own speed.\n"
+        f"queries, with {result['false_positives']} false positives "
+        f"({result['false_positive_percent']:.1f}%, 95% interval {low:.1f}-{high:.1f}), and "
+        f"{normal['false_positives']} of {normal['n']} at the track's own speed.\n"
     )

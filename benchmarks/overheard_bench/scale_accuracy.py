@@ -12,7 +12,7 @@ import numpy as np
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.search import (
     N_CANDIDATES,
-    N_IMPOSTORS,
+    N_COHORT_NEAREST,
     Candidates,
     Catalogue,
     IntArray,
@@ -24,7 +24,7 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.model import Model
 from overheard.hear.resampler import to_float
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.windows import LISTEN_SEARCH_SHARE
 from overheard_bench import catalogue, score
 from overheard_bench import corpus as corpora
@@ -102,14 +102,14 @@ class ExhaustiveCodes(WrappedIndex):
         n_cells, cohort = len(model.quantizer.cells), model.cohort
         vectors = model.quantizer.scoring_vectors(cells_of(cohort.packed_cells, n_cells), cohort.codes)
         against = queries @ vectors.T - penalties_of(cohort.packed_cells, n_cells)
-        self._impostors: FloatArray = -np.sort(-against, axis=1)[:, :N_IMPOSTORS]
+        self._cohort: FloatArray = -np.sort(-against, axis=1)[:, :N_COHORT_NEAREST]
 
     def candidates(
         self, queries: FloatArray, without: Collection[int] = (), share: float = 1.0
     ) -> Candidates:
         """Return the nearest segments of each query. Raises KeyError for a query that was not announced."""
         rows = [self._rows[query.tobytes()] for query in queries]
-        return Candidates(self._segments[rows], self._similarities[rows], self._impostors[rows])
+        return Candidates(self._segments[rows], self._similarities[rows], self._cohort[rows])
 
 
 def nearest(whole: Catalogue, queries: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -212,7 +212,13 @@ class Questions:
 
 def _tables(answers: Sequence[score.Answer]) -> dict[str, Any]:
     tables = score.tables(answers)
-    fields = ("right_percent", "right_interval", "wrong_percent", "out_named_percent", "out_named_interval")
+    fields = (
+        "right_percent",
+        "right_interval",
+        "wrong_percent",
+        "false_positive_percent",
+        "false_positive_interval",
+    )
     pools = {"all": tables["overall"], **tables["by_length"]}
     return {
         "queries": tables["overall"]["n"],

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from overheard.catalogue.layers import merge_layers, write_layer
 from overheard.catalogue.pack import TrackEntry, open_pack
 from overheard.fingerprint.model import load_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench.process import memory_kb
 from overheard_bench.scale_times import Sounds, seconds_of
 

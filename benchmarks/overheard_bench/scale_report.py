@@ -123,7 +123,7 @@ def _accuracy(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
     for field, label in (
         ("right_percent", "% correctly identified"),
-        ("out_named_percent", "% false positives"),
+        ("false_positive_percent", "% false positives"),
     ):
         for length in sizes[0]["accuracy"]["by_length"]:
             name = "all lengths" if length == "all" else f"{length} s"
@@ -159,7 +159,7 @@ def _validation(found: Mapping[str, Any]) -> str:
             label,
             f"{found[name]['by_length']['all']['right_percent']:.1f}",
             f"{found[name]['at_one_percent']:.1f}",
-            f"{found[name]['by_length']['all']['out_named_percent']:.1f}",
+            f"{found[name]['by_length']['all']['false_positive_percent']:.1f}",
         ]
         for name, label in (
             ("without", "none"),
@@ -219,7 +219,7 @@ def plot(path: Path, result: Result) -> bool:
         _lines(panels[4], tracks, recalls, "% correct at 1% false positives", log=False)
         false_positives = {
             name if name == "all" else f"{name} s": [
-                size["accuracy"]["by_length"][name]["out_named_percent"] for size in sizes
+                size["accuracy"]["by_length"][name]["false_positive_percent"] for size in sizes
             ]
             for name in sizes[0]["accuracy"]["by_length"]
         }

@@ -22,8 +22,8 @@ from overheard.catalogue.pack import open_pack
 from overheard.fingerprint.embedder import Embedder, query_waveform
 from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.fingerprint.model import load_model
-from overheard.recognize import speeds
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize import speed_follower
+from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.windows import CLIP_STEP_FRAMES, LISTEN_SEARCH_SHARE
 from overheard_bench.corpus import SAMPLE_RATE
 from overheard_bench.stopwatch import Method, Stopwatch, spread
@@ -69,7 +69,7 @@ def times(packs: Sequence[Path], model_path: Path, sounds: Sounds) -> list[Times
 @contextlib.contextmanager
 def own_speed_only() -> Iterator[None]:
     """Compare clips only at the speed of their tracks within the block."""
-    with mock.patch.object(speeds, "SPEEDS", ()):
+    with mock.patch.object(speed_follower, "SPEEDS", ()):
         yield
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from overheard.events import Match, Play, Track
-from overheard.recognize.pipeline import Identification
+from overheard.recognize.recognizer import Identification
 from overheard_bench.protocol import Query
 
 OFFSET_TOLERANCE_S = 1.0
@@ -40,10 +40,10 @@ class Answer:
     length_s: int
     source: str
     in_catalogue: bool
-    named: tuple[str, ...]  # corpus paths of all recognized tracks, in order
-    outcome: str  # right, wrong or none; for a track outside the catalogue: named or none
+    recognized: tuple[str, ...]  # corpus paths of all recognized tracks, in order
+    outcome: str  # right, wrong or none; for a track outside the catalogue: "false positive" or none
     right_offset: bool  # right, and the position in the track is within OFFSET_TOLERANCE_S
-    twin: bool  # wrong, but a listed near-duplicate of the right track
+    near_duplicate: bool  # wrong, but a listed near-duplicate of the right track
     best: str | None  # corpus path of the best candidate, even below the threshold
     score: float | None
     threshold: float | None
@@ -66,13 +66,13 @@ def judge(
     aliases : the kept track of each exact copy, by corpus path
     """
     plays = identification.plays if identification.verdict == "recognized" else ()
-    named, best = tuple(corpus_path(play.track) for play in plays), identification.best
+    recognized, best = tuple(corpus_path(play.track) for play in plays), identification.best
     source = aliases.get(query.source, query.source)
-    others = [path for path in named if path != source]
+    others = [path for path in recognized if path != source]
     if query.track is None:
-        outcome = "named" if named else "none"
+        outcome = "false positive" if recognized else "none"
     else:
-        outcome = "wrong" if others else ("right" if named else "none")
+        outcome = "wrong" if others else ("right" if recognized else "none")
     right_offset = outcome == "right" and any(
         abs(play.offset_s - play.start_s - query.offset_s) <= OFFSET_TOLERANCE_S for play in plays
     )
@@ -82,10 +82,10 @@ def judge(
         length_s=query.length_s,
         source=source,
         in_catalogue=query.track is not None,
-        named=named,
+        recognized=recognized,
         outcome=outcome,
         right_offset=right_offset,
-        twin=outcome == "wrong" and set(others) <= duplicates.get(query.source, frozenset()),
+        near_duplicate=outcome == "wrong" and set(others) <= duplicates.get(query.source, frozenset()),
         best=None if best is None else corpus_path(best.track),
         **_scores(best, plays),
     )
@@ -134,7 +134,7 @@ def detail(answers: Sequence[Answer]) -> dict[str, Any]:
     known = [a for a in answers if a.in_catalogue]
     out = [a for a in answers if not a.in_catalogue]
     counts = count(known)
-    named = sum(a.outcome == "named" for a in out)
+    false_positives = sum(a.outcome == "false positive" for a in out)
     shares = {
         f"{name}_percent": percent(counts[name], counts["n"]) for name in ("right", "wrong", "none")
     } | {f"{name}_interval": wilson(counts[name], counts["n"]) for name in ("right", "wrong", "none")}
@@ -143,12 +143,12 @@ def detail(answers: Sequence[Answer]) -> dict[str, Any]:
         | shares
         | {
             "right_offset": sum(a.right_offset for a in known),
-            "wrong_twin": sum(a.twin for a in known),
+            "wrong_near_duplicate": sum(a.near_duplicate for a in known),
             "best_is_right": sum(a.best == a.source for a in known),
             "out_n": len(out),
-            "out_named": named,
-            "out_named_percent": percent(named, len(out)),
-            "out_named_interval": wilson(named, len(out)),
+            "false_positives": false_positives,
+            "false_positive_percent": percent(false_positives, len(out)),
+            "false_positive_interval": wilson(false_positives, len(out)),
         }
     )
 
@@ -165,28 +165,28 @@ def tables(answers: Sequence[Answer]) -> dict[str, Any]:
     out = [a for a in answers if not a.in_catalogue]
     return {
         "rows": [{"condition": c, "length_s": s} | count(cell) for (c, s), cell in cells.items()],
-        "out_of_catalogue": {"n": len(out), "named": sum(a.outcome == "named" for a in out)},
+        "out_of_catalogue": {"n": len(out), "recognized": sum(a.outcome == "false positive" for a in out)},
         "cells": [{"condition": c, "length_s": s} | detail(cell) for (c, s), cell in cells.items()],
         "by_condition": {c: detail([a for a in answers if a.condition == c]) for c in conditions},
         "by_length": {str(s): detail([a for a in answers if a.length_s == s]) for s in lengths},
         "overall": detail(answers),
-        "at_one_percent": at_named(answers, int(len(out) * MAX_FALSE_POSITIVES_PERCENT / 100)),
+        "at_one_percent": at_false_positives(answers, int(len(out) * MAX_FALSE_POSITIVES_PERCENT / 100)),
     }
 
 
-def at_named(answers: Sequence[Answer], n_named: int) -> dict[str, float]:
-    """Return the share of right answers if `n_named` unknown queries were recognized.
+def at_false_positives(answers: Sequence[Answer], n_false_positives: int) -> dict[str, float]:
+    """Return the share of right answers if `n_false_positives` unknown queries were recognized.
 
     `excess` is added to each threshold. It is selected on these same answers, to compare searches that score
     differently: the result is not a measure of accuracy.
     """
     out = sorted((excess(a) for a in answers if not a.in_catalogue), reverse=True)
     known = [a for a in answers if a.in_catalogue]
-    least = out[n_named] if n_named < len(out) else -math.inf
+    least = out[n_false_positives] if n_false_positives < len(out) else -math.inf
     right = sum(a.best == a.source and excess(a) > least for a in known)
     return {
         "excess": round(least, 5) if math.isfinite(least) else 0.0,
-        "named": n_named,
+        "false_positives": n_false_positives,
         "right_percent": percent(right, len(known)),
     }
 
@@ -209,7 +209,7 @@ def targets(result: Mapping[str, Any], compact: bool = False) -> list[dict[str, 
 
     Compact packs only have targets for false positives and size.
     """
-    false_positives = result["overall"]["out_named_percent"]
+    false_positives = result["overall"]["false_positive_percent"]
     bytes_per_min = result["catalogue"]["bytes_per_min"]
     max_bytes = MAX_COMPACT_BYTES_PER_MIN if compact else MAX_BYTES_PER_MIN
     listed = [

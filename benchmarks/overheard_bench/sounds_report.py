@@ -13,10 +13,10 @@ MAX_RECOGNIZED_PERCENT = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class SoundAnswer:
     """What was made of one clip.
 
-    `named` is the corpus path of the recognized track, or None; `confidence` is that of its best match.
+    `track` is the corpus path of the recognized track, or None; `confidence` is that of its best match.
     `listened` says whether a listener heard the clip, and `unknown` how often it reported unknown music.
     """
 
@@ -24,12 +24,12 @@ class Heard:
     number: int
     length_s: int
     listened: bool
-    named: str | None
+    track: str | None
     confidence: float
     unknown: int = 0
 
 
-def summary(heard: Sequence[Heard]) -> dict[str, Any]:
+def summary(heard: Sequence[SoundAnswer]) -> dict[str, Any]:
     """Return the counts by sound and length, and those of the listener."""
     asked = [one for one in heard if not one.listened]
     listened = [one for one in heard if one.listened]
@@ -50,16 +50,16 @@ def summary(heard: Sequence[Heard]) -> dict[str, Any]:
             sound: listened_counts([one for one in listened if one.sound == sound]) for sound in sounds
         },
         "listen_overall": listened_counts(listened),
-        "recognized": [dataclasses.asdict(one) for one in heard if one.named],
+        "recognized": [dataclasses.asdict(one) for one in heard if one.track],
         "targets": [
             target("clips recognized, %", "at most", MAX_RECOGNIZED_PERCENT, overall["recognized_percent"])
         ],
     }
 
 
-def counts(heard: Sequence[Heard]) -> dict[str, Any]:
+def counts(heard: Sequence[SoundAnswer]) -> dict[str, Any]:
     """Return how many of these clips were recognized, and the highest confidence of their best matches."""
-    recognized = sum(one.named is not None for one in heard)
+    recognized = sum(one.track is not None for one in heard)
     return {
         "n": len(heard),
         "recognized": recognized,
@@ -68,11 +68,11 @@ def counts(heard: Sequence[Heard]) -> dict[str, Any]:
     }
 
 
-def listened_counts(heard: Sequence[Heard]) -> dict[str, int]:
+def listened_counts(heard: Sequence[SoundAnswer]) -> dict[str, int]:
     """Return in how many of these clips a listener recognized a track, or reported unknown music."""
     return {
         "n": len(heard),
-        "recognized": sum(one.named is not None for one in heard),
+        "recognized": sum(one.track is not None for one in heard),
         "unknown": sum(one.unknown > 0 for one in heard),
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 
 from overheard.hear.resampler import to_float
-from overheard.recognize.pipeline import Identification
+from overheard.recognize.recognizer import Identification
 from overheard_bench import corpus as corpora
 from overheard_bench.catalogue import OpenCatalogue
 from overheard_bench.corpus import SAMPLE_RATE, Corpus
@@ -35,7 +35,7 @@ Change = tuple[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class SpeedAnswer:
     """The judged answer to one query.
 
     Attributes
@@ -101,7 +101,7 @@ def draw(corpus: Corpus, part: str, seed: int, n: int, n_out: int) -> list[Posit
 
 def ask_share(
     opened: OpenCatalogue, corpus: Corpus, part: str, seed: int, positions: Sequence[Position]
-) -> Iterator[Heard]:
+) -> Iterator[SpeedAnswer]:
     """Ask each position at each speed."""
     renderer = ChangedRenderer(corpus, corpora.load_part(part))
     for position in positions:
@@ -127,32 +127,32 @@ def render(renderer: ChangedRenderer, seed: int, position: Position) -> Query:
     )
 
 
-def judge(opened: OpenCatalogue, query: Query, change: Change, found: Identification) -> Heard:
+def judge(opened: OpenCatalogue, query: Query, change: Change, found: Identification) -> SpeedAnswer:
     """Judge the answer to a query; it is wrong if it contains another track."""
     answer = opened.judge(query, found)
     if answer.outcome != "right":
-        return Heard(change, answer.in_catalogue, "none" if answer.outcome == "none" else "wrong")
+        return SpeedAnswer(change, answer.in_catalogue, "none" if answer.outcome == "none" else "wrong")
     play = min(found.plays, key=lambda play: abs(play.position_s(0.0) - query.offset_s))
     speed_error = abs(play.speed - (1 + change[1] / 100))
-    return Heard(change, True, "right", speed_error, abs(play.position_s(0.0) - query.offset_s))
+    return SpeedAnswer(change, True, "right", speed_error, abs(play.position_s(0.0) - query.offset_s))
 
 
-def tables(answers: Sequence[Heard]) -> dict[str, Any]:
+def tables(answers: Sequence[SpeedAnswer]) -> dict[str, Any]:
     """Return the counts for each change of speed, and over all."""
     rows = [
         {"kind": kind, "percent": by} | detail([each for each in answers if each.change == (kind, by)])
         for kind, by in CHANGES
     ]
     unknown = [each for each in answers if not each.known]
-    named = sum(each.outcome == "wrong" for each in unknown)
+    false_positives = sum(each.outcome == "wrong" for each in unknown)
     normal = [each for each in unknown if each.change == (SPEED, 0)]
     return {
         "rows": rows,
         "out_n": len(unknown),
-        "out_named": named,
-        "out_named_percent": percent(named, len(unknown)),
-        "out_named_interval": wilson(named, len(unknown)),
-        "out_normal": {"n": len(normal), "named": sum(each.outcome == "wrong" for each in normal)},
+        "false_positives": false_positives,
+        "false_positive_percent": percent(false_positives, len(unknown)),
+        "false_positive_interval": wilson(false_positives, len(unknown)),
+        "out_normal": {"n": len(normal), "false_positives": sum(each.outcome == "wrong" for each in normal)},
     }
 
 
@@ -163,11 +163,11 @@ def targets(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         target(f"{kind} changed by {by}%, right %", "at least", limit, min(right[kind, by], right[kind, -by]))
         for (kind, by), limit in TARGETS.items()
     ]
-    limit, measured = MAX_FALSE_POSITIVES_PERCENT, result["out_named_percent"]
+    limit, measured = MAX_FALSE_POSITIVES_PERCENT, result["false_positive_percent"]
     return [*found, target("false positives, %", "at most", limit, measured)]
 
 
-def detail(answers: Sequence[Heard]) -> dict[str, Any]:
+def detail(answers: Sequence[SpeedAnswer]) -> dict[str, Any]:
     """Count the outcomes of one change of speed."""
     known = [each for each in answers if each.known]
     unknown = [each for each in answers if not each.known]
@@ -183,7 +183,7 @@ def detail(answers: Sequence[Heard]) -> dict[str, Any]:
         "speed_error_percent": middle([100 * (each.speed_error or 0.0) for each in right]),
         "position_error_s": middle([each.position_error_s or 0.0 for each in right]),
         "out_n": len(unknown),
-        "out_named": sum(each.outcome == "wrong" for each in unknown),
+        "false_positives": sum(each.outcome == "wrong" for each in unknown),
     }
 
 

@@ -52,7 +52,7 @@ class Match:
     repeats: tuple[float, ...] = ()  # other positions in the track at start_s that fit as well
     similarity: float = 0.0  # mean, of the aligned segments
     continued: float | None = None  # score of the open play's track where it plays on; None if not compared
-    check: bool = False  # compared with the open play's track alone; score and margin say nothing
+    verification: bool = False  # compared with the open play's track alone; score and margin say nothing
 
     @property
     def accepted(self) -> bool:
@@ -103,7 +103,7 @@ class PlayUpdated:
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class EvidencePoint:
     """A match that a play rests on, or a check that it goes on, as the history keeps it."""
 
     at_s: float  # end of the window
@@ -112,7 +112,7 @@ class Look:
     threshold: float
     similarity: float
     margin: float
-    check: bool = False  # the sound was compared with the track of the play alone
+    verification: bool = False  # the sound was compared with the track of the play alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,7 @@ class PlayEnded:
     """The play is over; its end is final, unless the play goes on after a pause."""
 
     play: Play
-    looks: tuple[Look, ...] = ()  # some of the matches that it rests on, in the order of time
+    evidence: tuple[EvidencePoint, ...] = ()  # some of the matches that it rests on, in the order of time
     room: str = ""
 
 
@@ -172,5 +172,5 @@ class Status:
     cpu_s: dict[str, float]  # processor time so far of gate, frontend, detector, network, search and match
     audio_s: float  # sound so far, lost sound included
     lost_s: float  # sound that was lost
-    next_check_s: float | None  # until the schedule looks at the music again; None if it looks all the time
+    next_check_s: float | None  # until the next search or verification; None if all sound is searched
     room: str = ""

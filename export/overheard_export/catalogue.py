@@ -20,10 +20,10 @@ from overheard.catalogue.track_list import TrackEntry
 from overheard.commands.progress import progress_bar
 from overheard.errors import AudioError, PackError
 from overheard.files import read_regular
+from overheard.index.index_plan import ScannedFiles, files_to_fingerprint, is_current, one_per_fingerprint
 from overheard.index.journal import Journal
 from overheard.index.journal_row import SavedTrack
 from overheard.index.pack_on_disk import known_file
-from overheard.index.plan import ScannedFiles, files_to_fingerprint, is_current, one_per_fingerprint
 from overheard.index.pool import OpenWorkers, check_jobs, fingerprint_with, local_workers
 from overheard.index.report import Progress
 from overheard.index.run import make_folder

@@ -112,7 +112,7 @@ def _refit_words(
 ) -> CodebookStage:
     """Return the last stage with the codewords that minimize the error of the neighbourhood's estimates."""
     last, near = quantizer.stages[-1], quantizer.neighbourhoods[-1]
-    chosen = last.chosen(np.concatenate([codes[:, -last.code_bytes :] for _, codes in coded]))
+    chosen = _chosen_words(np.concatenate([codes[:, -last.code_bytes :] for _, codes in coded]))
     matrices = (near.before, near.itself, near.after, near.missing @ near.before, near.missing @ near.after)
     shifts = _shifts([len(track) for track in tracks])
     terms = [(shift @ chosen, matrix) for shift, matrix in zip(shifts, matrices, strict=True)]
@@ -216,10 +216,20 @@ def _sample(points: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 def _fit_words(points: FloatArray, codes: np.ndarray, previous: FloatArray) -> FloatArray:
     """Return the codewords ``(n, 256, dim)`` whose sums for these codes are closest to the points."""
-    chosen = CodebookStage(previous).chosen(codes).astype(np.float64)
+    chosen = _chosen_words(codes).astype(np.float64)
     normal = (chosen.T @ chosen).toarray()
     normal[np.diag_indices_from(normal)] += RIDGE
     # Regularize towards the previous codewords: one that few points use stays close to its value.
     target = chosen.T @ points + RIDGE * previous.reshape(normal.shape[0], -1)
     words: Floats = scipy.linalg.solve(normal, target, assume_a="pos")
     return words.reshape(previous.shape).astype(np.float32)
+
+
+def _chosen_words(codes: np.ndarray) -> scipy.sparse.csr_matrix:
+    """Return a sparse 0/1 matrix ``(n, code_bytes * 256)`` of the words in codes ``(n, code_bytes)``."""
+    n, width = codes.shape
+    columns = codes + CODEWORDS * np.arange(width, dtype=np.int32)
+    return scipy.sparse.csr_matrix(
+        (np.ones(n * width, dtype=np.float32), columns.ravel(), width * np.arange(n + 1, dtype=np.int32)),
+        shape=(n, width * CODEWORDS),
+    )

@@ -14,7 +14,7 @@ from overheard.catalogue.pack_write import Contents, write_file
 from overheard.catalogue.track_list import TrackEntry, metadata_of
 from overheard.errors import UpdateError
 from overheard.updates.documents import PackEntry, PackFile
-from overheard.updates.plan import plan
+from overheard.updates.update_plan import plan
 from overheard_export.repository import Repository
 
 WORTH_IT = 0.5  # of the size of the pack; a larger delta is no delta

@@ -88,15 +88,15 @@ def measure_parity(encoder: keras.Model, tflite: bytes, segments: FloatArray) ->
 
 
 def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data: Data) -> Cohort:
-    """Return the cohort: encoded impostors from the training lists, see :func:`impostors`."""
-    embeddings = Int8Encoder(tflite)(impostors(spec, data, N_COHORT))
+    """Return the cohort: encoded segments from the training lists, see :func:`cohort_segments`."""
+    embeddings = Int8Encoder(tflite)(cohort_segments(spec, data, N_COHORT))
     cells, codes = quantizer.encode(embeddings)
     references = quantizer.decode(cells, codes)
     hubs = hubness(embeddings, references, among_them=True)
     return Cohort(pack_cells(cells, hubs, len(quantizer.cells)), codes)
 
 
-def impostors(spec: FingerprintSpec, data: Data, numbers: dict[str, int]) -> FloatArray:
+def cohort_segments(spec: FingerprintSpec, data: Data, numbers: dict[str, int]) -> FloatArray:
     """Return normalized segments ``(n, n_frames, n_mels)`` that belong to no track.
 
     They come from the training lists. Music is resampled to another speed, so that it matches no catalogue.
@@ -109,7 +109,7 @@ def impostors(spec: FingerprintSpec, data: Data, numbers: dict[str, int]) -> Flo
     from overheard_train.pairs.degraded import make
 
     maker = make(spec, data, "train", seed=3, variation=Variation(resample=1.0, overlay=0.0))
-    return maker.impostors(np.random.default_rng(13), **numbers)
+    return maker.cohort_segments(np.random.default_rng(13), **numbers)
 
 
 def quantizer_embeddings(tflite: bytes, spec: FingerprintSpec, data: Data) -> list[FloatArray]:
@@ -215,7 +215,7 @@ def convert_encoder(
     from overheard_train.pairs import make_pairs
 
     if recipe.whitening:
-        encoder = whiten(encoder, impostors(recipe.spec, data, N_WHITENED), recipe.whitening)
+        encoder = whiten(encoder, cohort_segments(recipe.spec, data, N_WHITENED), recipe.whitening)
     maker = make_pairs(_degraded(recipe) if recipe.space else recipe, data, "train", seed=1)
     representative, _ = maker.batch(np.random.default_rng(11), N_REPRESENTATIVE_PAIRS)
     tflite = convert(encoder, representative)

@@ -16,7 +16,7 @@ from overheard.events import Play
 from overheard.fingerprint.model import load_model
 from overheard.hear.decode import decode
 from overheard.index.scan import absolute
-from overheard.recognize.pipeline import Identification, Recognizer
+from overheard.recognize.recognizer import Identification, Recognizer
 from overheard.text import clock, one_line, one_of, short_clock
 from overheard_export.cluster import add_executor_option, connect
 from overheard_export.shards import sharded

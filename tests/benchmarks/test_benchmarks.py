@@ -18,7 +18,7 @@ import schedule
 from corpus_fakes import MemoryCorpus
 from overheard.events import Match, MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.recognize.listener import Listener
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench import BENCHMARKS, catalogue, meters, plots, protocol, report, score, shares, stopwatch
 from overheard_bench import corpus as corpora
 
@@ -41,19 +41,19 @@ def judge(asked, answer, duplicates=None, aliases=None):
 
 
 @pytest.mark.parametrize(
-    ("track", "named", "outcome"),
+    ("track", "recognized", "outcome"),
     [
         ("music/a.ogg", ["music/a.ogg"], "right"),
         ("music/a.ogg", ["music/b.ogg"], "wrong"),
         ("music/a.ogg", ["music/a.ogg", "music/b.ogg"], "wrong"),
         ("music/a.ogg", [], "none"),
-        (None, ["music/b.ogg"], "named"),
-        (None, ["music/a.ogg"], "named"),
+        (None, ["music/b.ogg"], "false positive"),
+        (None, ["music/a.ogg"], "false positive"),
         (None, [], "none"),
     ],
 )
-def test_outcomes(track, named, outcome):
-    assert judge(query(track), identification(*named)).outcome == outcome
+def test_outcomes(track, recognized, outcome):
+    assert judge(query(track), identification(*recognized)).outcome == outcome
 
 
 def test_a_wrong_position_in_the_right_track_is_counted_separately():
@@ -65,8 +65,8 @@ def test_a_wrong_position_in_the_right_track_is_counted_separately():
 
 def test_a_near_duplicate_is_wrong_but_an_exact_copy_is_not():
     duplicates = {"music/a.ogg": frozenset({"music/b.ogg"})}
-    twin = judge(query("music/a.ogg"), identification("music/b.ogg"), duplicates=duplicates)
-    assert (twin.outcome, twin.twin) == ("wrong", True)
+    other = judge(query("music/a.ogg"), identification("music/b.ogg"), duplicates=duplicates)
+    assert (other.outcome, other.near_duplicate) == ("wrong", True)
     copy = judge(query("music/a.ogg"), identification("music/b.ogg"), aliases={"music/a.ogg": "music/b.ogg"})
     assert copy.outcome == "right"
 
@@ -80,15 +80,15 @@ def test_wilson_intervals():
 
 def answers():
     asked = [
-        (query("music/a.ogg", "music/a.ogg", c, s), identification(*named, score_=9.0))
+        (query("music/a.ogg", "music/a.ogg", c, s), identification(*recognized, score_=9.0))
         for c in ("clean", "mic0")
         for s in (2, 5)
-        for named in (["music/a.ogg"], ["music/a.ogg"], ["music/b.ogg"], [])
+        for recognized in (["music/a.ogg"], ["music/a.ogg"], ["music/b.ogg"], [])
     ]
     asked += [
-        (query(None, "music/o.ogg", c, 2), identification(*named, score_=value))
+        (query(None, "music/o.ogg", c, 2), identification(*recognized, score_=value))
         for c in ("clean", "mic0")
-        for named, value in ((["music/b.ogg"], 4.0), ([], 1.0))
+        for recognized, value in ((["music/b.ogg"], 4.0), ([], 1.0))
     ]
     return [judge(q, answer) for q, answer in asked]
 
@@ -109,16 +109,16 @@ def test_rows_have_exactly_the_published_fields():
     assert tables["rows"][0] == {
         "condition": "clean", "length_s": 2, "n": 4, "right": 2, "wrong": 1, "none": 1,
     }  # fmt: skip
-    assert tables["out_of_catalogue"] == {"n": 4, "named": 2}
+    assert tables["out_of_catalogue"] == {"n": 4, "recognized": 2}
     assert tables["overall"]["right_percent"] == 50.0
     assert tables["by_length"]["5"]["n"] == 8
 
 
 def test_moving_the_threshold_counts_best_candidates():
-    none_named, two_named = (score.at_named(answers(), n) for n in (0, 2))
-    assert none_named["excess"] == 1.0
-    assert two_named["excess"] == -2.0
-    assert none_named["right_percent"] == two_named["right_percent"] == 100.0
+    at_none, at_two = (score.at_false_positives(answers(), n) for n in (0, 2))
+    assert at_none["excess"] == 1.0
+    assert at_two["excess"] == -2.0
+    assert at_none["right_percent"] == at_two["right_percent"] == 100.0
 
 
 def test_targets_are_met_or_missed():
@@ -337,9 +337,13 @@ def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
         listening.summary_known([outcome, outcome]),
         listening.summary_unknown([outcome, outcome]),
     )
-    assert (known["right_percent"], known["wrong_percent"], known["tracks_named"]) == (50.0, 40.0, 2)
-    assert (known["tracks_split"], known["tracks_unknown_and_named"], known["shortest_play_s"]) == (0, 2, 2.0)
-    assert (unknown["named_plays"], unknown["named_percent"]) == (2, 40.0)
+    assert (known["right_percent"], known["wrong_percent"], known["tracks_recognized"]) == (50.0, 40.0, 2)
+    assert (known["tracks_split"], known["tracks_unknown_and_recognized"], known["shortest_play_s"]) == (
+        0,
+        2,
+        2.0,
+    )
+    assert (unknown["false_positives"], unknown["false_positive_percent"]) == (2, 40.0)
 
 
 def every_jobs_th(jobs, job):

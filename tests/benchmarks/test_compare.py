@@ -38,7 +38,7 @@ def test_a_row_shows_budget_precision_and_accuracy() -> None:
         "training": [{"environment": {"precision": "float32"}}],
         "cpu_minutes": 32.0,
         "steps": 700,
-        "overall": {"right_percent": 41.25, "out_named": 3, "out_n": 800},
+        "overall": {"right_percent": 41.25, "false_positives": 3, "out_n": 800},
         "at_one_percent": {"right_percent": 42.0},
         "bytes_per_min": 734.6,
         "retrieval": retrieval,

@@ -119,7 +119,7 @@ def test_a_listener_with_the_second_opinion_hears_talk_and_music():
 
 
 def test_the_detectors_tables_are_rendered():
-    heard = detector.Heard("clean", "", 100.0, 90.0, 1, None)
+    heard = detector.DetectorAnswer("clean", "", 100.0, 90.0, 1, None)
     alone = {
         "tracks": {"clean": detector.summary_of_tracks([heard])},
         "without_music": {"talk": detector.summary_without_music([heard])},

@@ -22,7 +22,7 @@ def test_models_of_another_space_are_refused() -> None:
 
 def test_the_table_has_a_row_for_each_combination() -> None:
     row: dict[str, Any] = {
-        "overall": {"right_percent": 87.84, "out_named": 3, "out_n": 1600},
+        "overall": {"right_percent": 87.84, "false_positives": 3, "out_n": 1600},
         "at_one_percent": {"right_percent": 88.1},
         "right_percent_2_s": 74.0,
         "cpu_ms": 79.4,

@@ -116,7 +116,7 @@ def test_each_peer_answers_and_is_judged(bench):
         overall = setting["overall"]
         assert (overall["n"], overall["right"], overall["out_n"]) == (N_QUERIES, N_QUERIES, N_QUERIES)
         assert overall["right_offset"] == N_QUERIES
-        assert overall["out_named"] == 0
+        assert overall["false_positives"] == 0
         assert setting["environment"]["date"]
         assert setting["features"].keys() == {"offline", "own_music", "always_on"}
     assert result["catalogue"]["tracks"] == 2  # the copy is the same track
@@ -241,9 +241,13 @@ def test_the_threshold_comes_from_the_calibration_part_alone(bench):
     _, result = bench(plan=plan)
     for setting in result["settings"]:
         assert setting["threshold"] == 9
-        assert setting["threshold_chosen_on"] == {"part": "calibration", "out_n": N_QUERIES, "out_named": 0}
+        assert setting["threshold_chosen_on"] == {
+            "part": "calibration",
+            "out_n": N_QUERIES,
+            "false_positives": 0,
+        }
         assert setting["overall"]["right"] == N_QUERIES // 2
-        assert setting["overall"]["out_named"] == N_QUERIES
+        assert setting["overall"]["false_positives"] == N_QUERIES
         assert setting["at_one_percent"]["right_percent"] == 0.0  # all unknown queries score above 9
 
 
@@ -262,7 +266,7 @@ def test_a_near_duplicate_is_incorrect_and_counted_separately(bench, tmp_path):
     _, result = bench(plan=plan)
     overall = result["settings"][0]["overall"]
     of_a = sum(track == "t00000" for track, _, _ in right_plan(bench.corpus).values())
-    assert (overall["wrong"], overall["wrong_twin"]) == (of_a, of_a)
+    assert (overall["wrong"], overall["wrong_near_duplicate"]) == (of_a, of_a)
 
 
 def test_a_missing_peer_is_reported_with_its_installation(bench, capsys):

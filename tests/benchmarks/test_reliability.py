@@ -12,22 +12,22 @@ from overheard_bench import reliability, sounds_report, synthetic
 from overheard_bench.corpus import SAMPLE_RATE, Part
 from overheard_bench.render import Renderer
 from overheard_bench.score import Answer
-from overheard_bench.sounds_report import Heard
+from overheard_bench.sounds_report import SoundAnswer
 
 
-def answer(confidence: float | None, right: bool, known: bool = True, named: bool = False) -> Answer:
+def answer(confidence: float | None, right: bool, known: bool = True, recognized: bool = False) -> Answer:
     best = None if confidence is None else ("music/a.ogg" if right else "music/b.ogg")
-    outcome = ("right" if right else "wrong") if named else "none"
+    outcome = ("right" if right else "wrong") if recognized else "none"
     return Answer(
         id="q", condition="clean", length_s=5, source="music/a.ogg", in_catalogue=known,
-        named=(best,) if named and best else (), outcome=outcome, right_offset=False, twin=False,
-        best=best, score=None, threshold=None, confidence=confidence,
+        recognized=(best,) if recognized and best else (), outcome=outcome, right_offset=False,
+        near_duplicate=False, best=best, score=None, threshold=None, confidence=confidence,
     )  # fmt: skip
 
 
 def answers() -> list[Answer]:
     """Return 200 matches: the sure ones are right in 97 of 100 cases, the doubtful ones in 20."""
-    sure = [answer(0.96, number >= 3, named=True) for number in range(100)]
+    sure = [answer(0.96, number >= 3, recognized=True) for number in range(100)]
     doubtful = [answer(0.3, number < 20) for number in range(100)]
     return [*sure, *doubtful, answer(None, False)]
 
@@ -100,12 +100,12 @@ def test_espeak_speaks() -> None:
 
 def test_sounds_are_counted_by_length_and_listening_separately() -> None:
     heard = [
-        Heard("tone", 0, 2, False, None, 0.1),
-        Heard("tone", 0, 10, False, "music/a.ogg", 0.8),
-        Heard("hum", 0, 2, False, None, 0.2),
-        Heard("hum", 0, 10, False, None, 0.3),
-        Heard("tone", 0, 30, True, None, 0.0, 2),
-        Heard("hum", 0, 30, True, "music/b.ogg", 0.9, 0),
+        SoundAnswer("tone", 0, 2, False, None, 0.1),
+        SoundAnswer("tone", 0, 10, False, "music/a.ogg", 0.8),
+        SoundAnswer("hum", 0, 2, False, None, 0.2),
+        SoundAnswer("hum", 0, 10, False, None, 0.3),
+        SoundAnswer("tone", 0, 30, True, None, 0.0, 2),
+        SoundAnswer("hum", 0, 30, True, "music/b.ogg", 0.9, 0),
     ]
     result = sounds_report.summary(heard) | {"speech": "espeak-ng"}
     assert result["overall"]["recognized_percent"] == 25.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from overheard.events import Play, Track
-from overheard.recognize.pipeline import Identification
+from overheard.recognize.recognizer import Identification
 from overheard_bench import report, speeds
 from overheard_bench.catalogue import OpenCatalogue
 from overheard_bench.corpus import SAMPLE_RATE, Corpus
@@ -63,17 +63,17 @@ def test_an_answer_has_errors_of_speed_and_position() -> None:
 
 def test_answers_are_counted_by_change_and_compared_with_the_targets() -> None:
     heard = [
-        speeds.Heard(change, True, outcome, 0.002 if outcome == "right" else None, 0.1)
+        speeds.SpeedAnswer(change, True, outcome, 0.002 if outcome == "right" else None, 0.1)
         for change in speeds.CHANGES
         for outcome in (["right"] * 9 + ["none" if change == (speeds.SPEED, -8) else "right"] * 3)
     ]
-    heard += [speeds.Heard(change, False, "none") for change in speeds.CHANGES]
+    heard += [speeds.SpeedAnswer(change, False, "none") for change in speeds.CHANGES]
     heard.append(dataclasses.replace(heard[-1], outcome="wrong"))
     result: dict[str, Any] = speeds.tables(heard)
     rows = {(row["kind"], row["percent"]): row for row in result["rows"]}
     assert rows[speeds.SPEED, -8]["right_percent"] == 75.0
     assert rows[speeds.SPEED, 3]["speed_error_percent"] == pytest.approx(0.2)
-    assert (result["out_n"], result["out_named"]) == (len(speeds.CHANGES) + 1, 1)
+    assert (result["out_n"], result["false_positives"]) == (len(speeds.CHANGES) + 1, 1)
     met = {target["target"]: target["met"] for target in speeds.targets(result)}
     assert list(met.values()) == [True, True, True, False]
     assert "| speed -8% | 75 (" in report.speeds(result)

@@ -25,7 +25,7 @@ ORIGIN: dict[str, Any] = {
 }  # fmt: skip
 POOL: dict[str, Any] = {
     "n": 200, "right_percent": 87.5, "right_interval": [82, 91.4], "wrong_percent": 1.0, "out_n": 50,
-    "out_named": 1, "out_named_percent": 2.0, "out_named_interval": [0.4, 10.5],
+    "false_positives": 1, "false_positive_percent": 2.0, "false_positive_interval": [0.4, 10.5],
 }  # fmt: skip
 RELIABLE: dict[str, Any] = {
     "n": 9, "brier": 0.02345,
@@ -67,7 +67,7 @@ RESULTS: dict[str, Any] = {
         "rows": [
             {
                 "indexed_by": "overheard", "queried_by": "small", "right_percent_2_s": 74.5,
-                "overall": {"right_percent": 88.25, "out_named": 11, "out_n": 1800},
+                "overall": {"right_percent": 88.25, "false_positives": 11, "out_n": 1800},
                 "at_one_percent": {"right_percent": 87.9}, "cpu_ms": 92.4, "cpu_ms_5_s": None,
             }
         ],
@@ -75,13 +75,13 @@ RESULTS: dict[str, Any] = {
     "listening": ORIGIN | {
         "known": {
             "mic5": {
-                "right_percent": 98.24, "wrong_percent": 0.0, "tracks": 9, "tracks_named": 8,
-                "named_after_s_median": 4.25, "named_after_s_p90": None, "tracks_split": 1,
+                "right_percent": 98.24, "wrong_percent": 0.0, "tracks": 9, "tracks_recognized": 8,
+                "delay_s_median": 4.25, "delay_s_p90": None, "tracks_split": 1,
                 "shortest_play_s": 2.5,
             }
         },
-        "unknown": {"mic5": {"named_plays": 2, "hours": 1.6}},
-        "without_music": {"talk": {"named_plays": 0, "hours": 0.4}},
+        "unknown": {"mic5": {"false_positives": 2, "hours": 1.6}},
+        "without_music": {"talk": {"false_positives": 0, "hours": 0.4}},
     },
     "latency": ORIGIN | {
         "runtimes": {
@@ -116,11 +116,11 @@ RESULTS: dict[str, Any] = {
             {
                 "kind": "speed", "percent": 3, "n": 30, "right_percent": 90.0, "right_interval": [74.4, 96.5],
                 "wrong": 1, "speed_error_percent": 0.12, "position_error_s": None,
-                "out_named": 0, "out_n": 10,
+                "false_positives": 0, "out_n": 10,
             }
         ],
-        "out_n": 10, "out_named": 0, "out_named_percent": 0.0, "out_named_interval": [0.0, 27.8],
-        "out_normal": {"n": 10, "named": 0},
+        "out_n": 10, "false_positives": 0, "false_positive_percent": 0.0,
+        "false_positive_interval": [0.0, 27.8], "out_normal": {"n": 10, "false_positives": 0},
     },
     "soak": ORIGIN | {
         "hours": [

@@ -9,7 +9,7 @@ from indexed_songs import RATE, write_songs
 from overheard.catalogue.pack import open_pack
 from overheard.demo.synth import synthesize
 from overheard.fingerprint.model import default_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench.protocol import Query
 
 SONG_S = 12.0

@@ -27,7 +27,7 @@ def test_an_answers_distance_from_its_threshold() -> None:
     assert worst.wrongness(answer("none", False, -3.0)) is None
     assert worst.wrongness(answer("none", True, -3.0)) == 3.0
     assert worst.wrongness(answer("wrong", True, 1.5)) == 1.5
-    assert worst.wrongness(answer("named", False, 0.5)) == 0.5
+    assert worst.wrongness(answer("false positive", False, 0.5)) == 0.5
     assert worst.wrongness(answer("none", True, None)) == np.inf
 
 

@@ -18,14 +18,14 @@ from overheard.commands import calibrate
 from overheard.demo.room import cafe
 from overheard.demo.synth import synthesize
 from overheard.errors import SettingsError
-from overheard.events import Look, Match, Play, PlayEnded, PlayStarted, Track
+from overheard.events import EvidencePoint, Match, Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.history.marks import mark_wrong
 from overheard.history.writer import HistorySink
-from overheard.recognize.calibrate import FalseRate, caution_for, gate_levels
 from overheard.recognize.plays.tracker import PlayTracker
+from overheard.recognize.room_calibration import FalseRate, caution_for, gate_levels
 from overheard.settings import ListenSettings, Settings, TrackSettings
 from overheard.settings.rooms import parse_rooms
 
@@ -120,11 +120,14 @@ def test_a_room_is_calibrated_with_its_own_input() -> None:
 def test_wrong_plays_of_the_room_count(tmp_path: Path) -> None:
     settings = dataclasses.replace(ROOMS, data_dir=tmp_path)
     sink = HistorySink(settings.history_path, "")
-    looks = (Look(5.0, 1.0, 7.0, 5.0, 0.9, 0.1), Look(6.0, 1.0, 9.0, 10.0, 0.9, 0.0, check=True))
+    points = (
+        EvidencePoint(5.0, 1.0, 7.0, 5.0, 0.9, 0.1),
+        EvidencePoint(6.0, 1.0, 9.0, 10.0, 0.9, 0.0, verification=True),
+    )
     for start_s, room in enumerate(("kitchen", "bath")):
         play = Play(Track("a" * 12, "Alpha", "", "", "", "m", 60.0), start_s, start_s + 9.0, 0.0, 7.0, 0.9)
         sink.handle(PlayStarted(play, room=room), 1e9)
-        sink.handle(PlayEnded(play, looks=looks, room=room), 1e9)
+        sink.handle(PlayEnded(play, evidence=points, room=room), 1e9)
     sink.close()
     mark_wrong(settings.history_path, [2])
     kitchen, bath = parse_rooms(ROOMS.listen.rooms)

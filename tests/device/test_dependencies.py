@@ -7,8 +7,10 @@ import functools
 import os
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +104,7 @@ def test_the_command_line_parses_without_heavy_imports() -> None:
     }
     run(f"""
 import sys
+import wave
 from overheard.cli import build_parser
 build_parser().format_help()
 assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)
@@ -123,4 +126,20 @@ from overheard.commands import listen, outputs
 import overheard.hear.microphone, overheard.recognize.open
 outputs.sink_context()
 assert "av" not in sys.modules
+""")
+
+
+@pytest.mark.skipif(np.__version__.startswith("1."), reason="NumPy 1 has no Fourier transform of float32")
+def test_identifying_does_not_wait_for_scipy(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 3000, 5 * 16000).astype("<i2")
+    with wave.open(str(tmp_path / "noise.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(noise.tobytes())
+    run(f"""
+import sys
+import wave
+from overheard.cli import main
+assert main(["--data-dir", {str(tmp_path)!r}, "identify", {str(tmp_path / "noise.wav")!r}]) in (0, 1)
+assert "ai_edge_litert" in sys.modules or "tflite_runtime" in sys.modules
+assert "scipy" not in sys.modules
 """)

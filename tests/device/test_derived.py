@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kills import killed_at
-from overheard.catalogue import derived, derived_lists, layer, pack_file, pack_format, plan, track_list
+from overheard.catalogue import derived, derived_lists, layer, pack_file, pack_format, search_plan, track_list
 from overheard.catalogue.derived import derived_folder
 from overheard.catalogue.derived_lists import lists_of
 from overheard.catalogue.layers import compact, merge_layers, write_layer
@@ -65,7 +65,7 @@ def tracks(quantizer: Quantizer) -> list[TrackEntry]:
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_file, "MAX_IN_MEMORY", 0)
-    monkeypatch.setattr(plan, "SMALL_CATALOGUE", 0)
+    monkeypatch.setattr(search_plan, "SMALL_CATALOGUE", 0)
 
 
 @pytest.fixture
@@ -350,7 +350,7 @@ def test_small_layers_on_a_large_base_are_searched_together(
 def test_a_catalogue_without_tracks_has_no_candidates(
     quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
-    monkeypatch.setattr(plan, "SMALL_CATALOGUE", small)
+    monkeypatch.setattr(search_plan, "SMALL_CATALOGUE", small)
     assert (found(quantizer) == -1).all()
     write_pack(tmp_path / "none.pack", "none", DIGEST, SPEC, [], code_bytes=WORDS)
     assert (found(quantizer, open_pack(tmp_path / "none.pack")) == -1).all()

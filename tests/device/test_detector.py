@@ -15,10 +15,10 @@ from overheard.fingerprint.frontend import log_mel
 from overheard.fingerprint.model import default_model
 from overheard.fingerprint.runtime import Network, available_runtimes
 from overheard.hear import detector
-from overheard.hear.detector import DETECTOR_PATH, Judge, MusicDetector, load_detector
+from overheard.hear.detector import DETECTOR_PATH, DetectorNetwork, MusicDetector, load_detector
 from overheard.hear.texture import COLUMNS, HISTORY, N_FEATURES, RANGE_DB, Texture, textures
-from overheard.recognize import pipeline
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize import recognizer as recognizer_module
+from overheard.recognize.recognizer import Recognizer
 
 RATE = 8000
 SECOND_FRAMES = 32
@@ -156,7 +156,7 @@ def test_every_runtime_gives_the_same_output():
     if len(runtimes) < 2:
         pytest.skip("only one TensorFlow Lite runtime is installed")
     model, features = load_detector(), seconds(log_mel(music(5)))
-    judges = [Judge(model.tflite, model.mean, model.deviation, runtime) for runtime in runtimes]
+    judges = [DetectorNetwork(model.tflite, model.mean, model.deviation, runtime) for runtime in runtimes]
     for one in features:
         assert np.ptp([judge(one) for judge in judges]) < 0.5
 
@@ -218,7 +218,7 @@ def test_a_listener_refuses_to_listen_without_the_detectors_files(
 ):
     recognizer = Recognizer(default_model(), [])
     load_detector.cache_clear()
-    for module in (detector, pipeline):  # wherever it is looked for
+    for module in (detector, recognizer_module):  # wherever it is looked for
         monkeypatch.setattr(module, "DETECTOR_PATH", tmp_path / "none.json", raising=False)
     try:
         with pytest.raises(ModelError, match="cannot read the detector's file"):

@@ -21,7 +21,7 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.history.writer import HistorySink
 from overheard.recognize.explain import explain
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def test_what_is_recognized_is_explained_by_its_segments(recognizer: Recognizer)
     assert len(found.segments) >= 20
     assert all(abs(one.position_s - one.at_s - 8.0) < 0.1 for one in found.segments)  # the diagonal
     assert np.mean([one.similarity for one in found.segments]) > 0.6
-    assert found.missing == ()
+    assert found.reasons == ()
 
 
 def test_music_at_another_speed_is_explained_at_its_speed(recognizer: Recognizer) -> None:
@@ -118,7 +118,7 @@ def test_what_is_not_recognized_lacks_something(
 ) -> None:
     found = explain(recognizer, waveform)
     assert not found.accepted
-    assert reason in "; ".join(found.missing)
+    assert reason in "; ".join(found.reasons)
 
 
 def test_a_file_is_explained_in_words_and_as_a_picture(

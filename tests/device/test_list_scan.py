@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overheard.catalogue import plan, scan, search
+from overheard.catalogue import scan, search, search_plan
 from overheard.catalogue.lists import Lists, best_lists, build_lists
 from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
 from overheard.catalogue.scan import Scanner
@@ -91,8 +91,8 @@ def test_the_best_lists_are_ranked_by_cell_and_word() -> None:
 def test_noisy_queries_find_their_own_segments_in_a_large_catalogue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "SMALL_CATALOGUE", 0)
-    monkeypatch.setattr(plan, "MIN_VISITED", 500)
+    monkeypatch.setattr(search_plan, "SMALL_CATALOGUE", 0)
+    monkeypatch.setattr(search_plan, "MIN_VISITED", 500)
     monkeypatch.setattr(search, "N_REFINED", 200)
     _, index = collection(tmp_path, 16)
     rng = np.random.default_rng(3)

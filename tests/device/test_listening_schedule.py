@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from overheard.recognize.schedule import Action, Heard, Schedule, ScheduleRules
+from overheard.recognize.schedule import Action, Schedule, ScheduleRules, SoundState
 
 TICK_S = 0.25
 RULES = ScheduleRules()
@@ -36,7 +36,7 @@ class World:
             now_s = i * TICK_S
             music = any(first <= now_s < end for first, end in self.music)
             changed = any(last_s < at_s <= now_s for at_s in self.changes)
-            heard = Heard(now_s, music, changed, playing, self.settled, self.expected_end_s)
+            heard = SoundState(now_s, music, changed, playing, self.settled, self.expected_end_s)
             action = schedule.next(heard)
             last_s = now_s
             first, end = self.play or (math.inf, math.inf)
@@ -60,7 +60,7 @@ def test_sound_without_music_is_searched_rarely_because_the_detector_may_be_wron
     world = World(600)
     world.music = []
     searches = times(world.run(), Action.SEARCH, 0, 600)
-    assert searches[0] == RULES.unheard_s[0]
+    assert searches[0] == RULES.no_music_s[0]
     gaps = [b - a for a, b in itertools.pairwise(searches)]
     assert gaps[:6] == [3, 5, 8, 15, 30, 40]
     assert gaps[6:] == [40] * len(gaps[6:])
@@ -71,7 +71,7 @@ def test_talk_with_pauses_is_not_searched_after_each_pause() -> None:
     for second in range(600):
         if second % 10 == 0:
             schedule.reset()  # the gate was closed
-        if schedule.next(Heard(float(second), False)) is Action.SEARCH:
+        if schedule.next(SoundState(float(second), False)) is Action.SEARCH:
             searches += 1
             schedule.searched(float(second), promising=False)
     assert 3 <= searches <= 20
@@ -158,14 +158,14 @@ def test_an_ambiguous_play_is_searched_for_a_while() -> None:
 
 def test_a_play_that_goes_on_after_lost_sound_is_searched_at_once() -> None:
     schedule = Schedule()
-    assert schedule.next(Heard(100.0, True, playing=True)) is Action.SEARCH
+    assert schedule.next(SoundState(100.0, True, playing=True)) is Action.SEARCH
 
 
 def test_sound_that_is_surely_no_music_is_searched_more_rarely() -> None:
     schedule, searches = Schedule(), list[float]()
     for tick in range(2400):
         now_s = tick * TICK_S
-        if schedule.next(Heard(now_s, False, denied=True)) is Action.SEARCH:
+        if schedule.next(SoundState(now_s, False, no_music_confirmed=True)) is Action.SEARCH:
             searches.append(now_s)
             schedule.searched(now_s, promising=False)
     assert searches[:6] == [2, 5, 11, 27, 87, 207]
@@ -176,7 +176,7 @@ def test_a_doubt_about_what_was_surely_no_music_makes_the_next_search_sooner() -
     schedule, searches = Schedule(), list[float]()
     for tick in range(2400):
         now_s = tick * TICK_S
-        if schedule.next(Heard(now_s, False, denied=now_s < 400)) is Action.SEARCH:
+        if schedule.next(SoundState(now_s, False, no_music_confirmed=now_s < 400)) is Action.SEARCH:
             searches.append(now_s)
             schedule.searched(now_s, promising=False)
     assert [at_s for at_s in searches if 330 < at_s < 500] == [400, 440, 480]

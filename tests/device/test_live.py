@@ -21,7 +21,7 @@ from overheard.live.address import socket_path
 from overheard.live.client import LiveClient, LiveError, NotRunning
 from overheard.live.connection import MAX_REQUESTS_PER_S
 from overheard.live.picture import BANDS, COLUMNS_PER_S, MelPicture
-from overheard.live.pictured import PicturedListener
+from overheard.live.picture_listener import PictureListener
 from overheard.live.protocol import MAX_REQUEST_BYTES, status_json
 from overheard.live.server import MAX_CLIENTS, LiveServer
 from overheard.live.socket_file import SocketFile, SocketTaken
@@ -327,7 +327,7 @@ class FakeListener:
 
 
 def test_a_listener_makes_pictures_only_while_they_are_wanted(server: LiveServer, path: Path) -> None:
-    listener = PicturedListener(FakeListener(), server)
+    listener = PictureListener(FakeListener(), server)
     block = np.full(8000, 0.1, np.float32)
     assert listener.process(block) == [PlayStarted(PLAY)]
     assert listener._picture is None

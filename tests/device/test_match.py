@@ -15,7 +15,7 @@ from overheard.fingerprint.spec import SPEC
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.match import Matcher, Playing
 from overheard.recognize.matching.scoring import Confidence, Evidence, Scoring
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_bench.exhaustive import ExhaustiveCatalogue
 
 STEP = 4
@@ -100,7 +100,7 @@ def test_the_score_is_higher_if_the_expected_similarity_is_lower() -> None:
         window = Window(queries, rows * STEP, found, rows, int(rows[-1]) * STEP)
         evidence = world.matcher.weigh(window)
         assert evidence is not None
-        assert evidence.expected == pytest.approx(expected.mean())
+        assert evidence.expected_similarity == pytest.approx(expected.mean())
         scores.append(scoring.score(evidence, 5.0))
     assert scores[1] > scores[0] + 1
 
@@ -265,15 +265,18 @@ def test_segments_that_are_alike_count_as_one() -> None:
     alone = Evidence(0, 0, 0.5, 0.4, 0.1, 1.0, 0.6, (0, 60))
     many = dataclasses.replace(alone, n_segments=9.0)
     scoring = Scoring.from_manifest(default_model().manifest)
-    tone_like = dataclasses.replace(many, alike=1.0)
+    tone_like = dataclasses.replace(many, self_similarity=1.0)
     assert tone_like.features() == pytest.approx(alone.features())
     assert scoring.score(tone_like, 10.0) == pytest.approx(scoring.score(alone, 10.0 / 9))
-    music_like = dataclasses.replace(many, alike=0.5)
-    assert music_like.distinct == 1
+    music_like = dataclasses.replace(many, self_similarity=0.5)
+    assert music_like.effective_share == 1
     assert music_like.features() == many.features()
-    shares = [dataclasses.replace(many, alike=alike).distinct for alike in (0.6, 0.7, 0.8, 0.9, 1.0)]
+    shares = [
+        dataclasses.replace(many, self_similarity=alike).effective_share
+        for alike in (0.6, 0.7, 0.8, 0.9, 1.0)
+    ]
     assert shares == sorted(shares, reverse=True)
-    assert dataclasses.replace(alone, alike=1.0).distinct == 1
+    assert dataclasses.replace(alone, self_similarity=1.0).effective_share == 1
 
 
 def test_only_segments_that_share_no_sound_tell_whether_a_window_repeats_itself() -> None:
@@ -281,10 +284,10 @@ def test_only_segments_that_share_no_sound_tell_whether_a_window_repeats_itself(
     query = world.query(3, 320, 12, noise=0.0)  # 1.5 s: all of its segments overlap
     rows, found = np.arange(len(query)), world.index.candidates(query)
     queries = Queries(query, np.full(len(query), 0.8, dtype=np.float32))
-    assert Window(queries, rows * STEP, found, rows, int(rows[-1]) * STEP).alike(SPEC.n_frames) == 0
+    assert Window(queries, rows * STEP, found, rows, int(rows[-1]) * STEP).self_similarity(SPEC.n_frames) == 0
     steady = Queries(np.repeat(query[:1], 12, axis=0), queries.expected)
     window = Window(steady, rows * SPEC.hop_frames, found, rows, int(rows[-1]) * SPEC.hop_frames)
-    assert window.alike(SPEC.n_frames) == pytest.approx(1.0)
+    assert window.self_similarity(SPEC.n_frames) == pytest.approx(1.0)
 
 
 CURVE = {"slope": 1.7, "offset": 0.6, "lowest": 0.001, "highest": 0.99}

@@ -17,7 +17,7 @@ from overheard.events import Event, Play, PlayEnded, PlayStarted
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 
 pytestmark = pytest.mark.slow
 

@@ -87,7 +87,7 @@ def test_an_onset_is_asked_about_at_once_and_then_more_rarely():
 def test_sound_that_is_surely_no_music_is_asked_about_every_ten_seconds():
     moments = asked(SecondOpinion(plain_table()), 100, -4)
     assert moments[0] == RULES.first_s
-    assert set(np.diff(moments[3:])) == {RULES.denied_s[-1]}
+    assert set(np.diff(moments[3:])) == {RULES.confirmed_no_music_s[-1]}
 
 
 def test_doubtful_sound_is_asked_about_again_soon():

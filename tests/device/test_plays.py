@@ -149,7 +149,7 @@ def test_a_play_goes_on_after_a_short_pause(paused_s: int, n_plays: int):
     tracker = PlayTracker()
     events = feed(tracker, run_of(A, 5, 20, -30))
     for now in range(21, 20 + paused_s):
-        events += tracker.quiet(now)
+        events += tracker.silence(now)
     events += feed(tracker, run_of(A, 25 + paused_s, 40 + paused_s, -30 + paused_s), 25 + paused_s)
     events += tracker.finish(100 + paused_s)
     assert len({event.play.start_s for event in events if isinstance(event, PlayStarted)}) == n_plays
@@ -225,7 +225,7 @@ def test_a_play_that_began_on_the_wrong_repeat_is_corrected():
 def test_silence_ends_a_play_after_the_gap_and_is_reported_once():
     tracker = PlayTracker(TrackSettings(gap_s=6))
     feed(tracker, run_of(A, 5, 20, -30))
-    events = [event for now in range(21, 60) for event in tracker.quiet(now)]
+    events = [event for now in range(21, 60) for event in tracker.silence(now)]
     assert kinds(events) == ["Silence", "PlayEnded"]
     assert events[0] == Silence(20)
 
@@ -234,7 +234,7 @@ def test_lost_audio_is_not_silence_and_a_sound_before_it_is_not_short():
     tracker = PlayTracker(TrackSettings(gap_s=6))
     events = tracker.update(match(A, 5, -30), 0, 5)
     events += tracker.gap(6)
-    assert events + tracker.quiet(7) == [Silence(5)]  # one weak match starts no play
+    assert events + tracker.silence(7) == [Silence(5)]  # one weak match starts no play
     events = tracker.update(match(A, 12, -30), 7, 12) + tracker.gap(13)
     events += tracker.update(match(A, 18, -30), 13, 18)  # agrees with what was heard before
     assert kinds(events) == ["PlayStarted"]
@@ -246,7 +246,7 @@ def test_unknown_music_is_reported_once_per_stretch_of_sound():
     tracker = PlayTracker(TrackSettings(unknown_s=15))
     events = feed(tracker, [None] * 60)
     assert events == [MusicUnknown(0, 15)]
-    assert [e for now in range(65, 100) for e in tracker.quiet(now)] == [Silence(64)]
+    assert [e for now in range(65, 100) for e in tracker.silence(now)] == [Silence(64)]
     assert kinds(feed(tracker, [None] * 30, end_s=105)) == ["MusicUnknown"]
 
 
@@ -255,7 +255,7 @@ def test_short_pauses_do_not_repeat_the_report_of_unknown_music():
     events: list[Event] = []
     for turn in range(10):
         events += feed(tracker, [None] * 10, end_s=5 + turn * 13)
-        events += tracker.quiet(5 + turn * 13 + 12)
+        events += tracker.silence(5 + turn * 13 + 12)
     assert kinds(events).count("MusicUnknown") == 1
 
 
@@ -271,7 +271,7 @@ def test_unknown_music_after_silence_starts_at_its_first_sound():
     tracker = PlayTracker(TrackSettings(unknown_s=15, gap_s=6))
     feed(tracker, run_of(A, 5, 20, -30))
     for now in range(21, 31):
-        tracker.quiet(now)
+        tracker.silence(now)
     events = [e for end in range(32, 60) for e in tracker.update(None, max(30, end - 5), end)]
     assert events == [MusicUnknown(30, 55)]  # later than usual: the track would still go on
 
@@ -300,7 +300,7 @@ def test_a_single_weak_match_in_sound_that_is_no_music_is_no_play():
     for music in (True, False):
         tracker = PlayTracker()
         events = tracker.update(match(A, 5, -30), 0, 5, music)
-        heard[music] = kinds(events + tracker.quiet(6) + tracker.finish(7))
+        heard[music] = kinds(events + tracker.silence(6) + tracker.finish(7))
     assert heard == {True: ["PlayStarted", "PlayEnded", "Silence"], False: []}
 
 
@@ -347,7 +347,7 @@ def test_plays_are_in_order_do_not_overlap_and_end(found: list):
     for i, item in enumerate(found):
         end = 5.0 + i
         if item == "quiet":
-            events += tracker.quiet(end)
+            events += tracker.silence(end)
         elif item == "gap":
             events += tracker.gap(end)
         else:

@@ -17,8 +17,8 @@ from overheard.events import Play, PlayEnded, PlayStarted, Track
 from overheard.fingerprint.model import default_model
 from overheard.history.retention import RetentionSink
 from overheard.history.writer import HistorySink, read_plays
-from overheard.recognize.pipeline import Recognizer
-from overheard.recognize.unknown_store import Unknown, UnknownStore
+from overheard.recognize.recognizer import Recognizer
+from overheard.recognize.unknown_store import UnknownPiece, UnknownStore
 from overheard.settings import Settings, load
 from overheard.sinks.runner import Store
 
@@ -189,6 +189,6 @@ def test_unknown_music_that_was_not_heard_for_that_long_is_forgotten(tmp_path: P
     store = UnknownStore(settings.unknown_path, recognizer.model)
     embeddings = np.eye(20, recognizer.model.spec.dim, dtype=np.float32)
     for number, days in ((1, 40), (2, 20)):
-        store.put(Unknown(number, 1, NOW - 50 * DAY, NOW - days * DAY), embeddings)
+        store.put(UnknownPiece(number, 1, NOW - 50 * DAY, NOW - days * DAY), embeddings)
     unknown_forgetter(settings, recognizer)(NOW - 30 * DAY)
     assert [piece.unknown_id for piece in store.pieces()] == [2]

@@ -225,10 +225,10 @@ def test_audio_is_held_back_until_its_source_is_known():
 
     def items():
         yield SECOND
-        watch.notice()  # such as another program that starts to record
+        watch.announce()  # such as another program that starts to record
         yield SECOND
         yield SECOND
-        watch.looked(None)
+        watch.checked(None)
         yield SECOND
 
     assert [len(item) for item in confirmed(items(), watch) if isinstance(item, np.ndarray)] == [
@@ -246,10 +246,10 @@ def test_audio_of_another_source_is_discarded():
 
     def items():
         yield SECOND
-        watch.notice()
+        watch.announce()
         yield SECOND
         yield Gap(800)
-        watch.looked(change)
+        watch.checked(change)
         yield SECOND
         yield SECOND
 
@@ -261,7 +261,7 @@ def test_audio_of_another_source_is_discarded():
 def test_audio_is_not_held_back_for_ever(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(route, "_LONGEST_HELD_S", 0.0)
     watch = RouteWatch()
-    watch.notice()
+    watch.announce()
     assert list(confirmed([SECOND], watch)) == [SECOND]
 
 

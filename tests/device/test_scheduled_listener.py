@@ -12,7 +12,7 @@ from overheard.events import Event, MusicUnknown, PlayEnded, PlayStarted, Silenc
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.recognize.listener import Listener
-from overheard.recognize.pipeline import Recognizer, second_opinion
+from overheard.recognize.recognizer import Recognizer, second_opinion
 from overheard.recognize.schedule import Schedule
 
 __all__ = ["recognizer", "songs"]  # fixtures

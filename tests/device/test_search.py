@@ -203,7 +203,7 @@ def test_a_catalogue_that_was_replaced_is_freed_at_once(
         gc.enable()
 
 
-def test_catalogues_of_a_model_share_its_impostors(
+def test_catalogues_of_a_model_share_its_cohort(
     quantizer: Quantizer, entries: list[list[TrackEntry]], tmp_path: Path
 ) -> None:
     """They are 4 MB of the shipped model."""
@@ -211,6 +211,6 @@ def test_catalogues_of_a_model_share_its_impostors(
     cells, codes = quantizer.encode(unit(np.random.default_rng(2), 40))
     cohort = Cohort(pack_cells(cells, np.full(40, 0.5, np.float32), N_CELLS), codes)
     others = [Catalogue(first.packs[:1], quantizer, cohort) for _ in range(2)]
-    assert others[0]._impostors is others[1]._impostors
-    assert others[0]._impostors is not first._impostors
+    assert others[0]._cohort is others[1]._cohort
+    assert others[0]._cohort is not first._cohort
     assert others[0]._cached_vectors.shape == (sum(LENGTHS[0]), DIM)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overheard.catalogue import plan
+from overheard.catalogue import search_plan
 from overheard.catalogue.pack import Pack, open_pack, shipped_packs_dir, write_pack
 from overheard.catalogue.search import N_DECODED, SHORT_LIST, Catalogue
 from overheard.catalogue.sharded import Shard, ShardedIndex
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.decode import load
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.settings import MODELS_DIR
 
 CORPUS = Path(os.environ.get("OVERHEARD_CORPUS", "nowhere"))
@@ -28,8 +28,8 @@ N_PACKS = 4
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Search as in a small catalogue, or as in a large one."""
     if request.param == "large":
-        monkeypatch.setattr(plan, "SMALL_CATALOGUE", 0)
-        monkeypatch.setattr(plan, "MIN_VISITED", 3000)
+        monkeypatch.setattr(search_plan, "SMALL_CATALOGUE", 0)
+        monkeypatch.setattr(search_plan, "MIN_VISITED", 3000)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_shards_propose_the_candidates_of_one_catalogue(
     for without in ((), (0, 3, len(whole.first_segment) - 2)):
         wanted, found = whole.candidates(asked, without), parts.candidates(asked, without)
         np.testing.assert_allclose(found.similarities, wanted.similarities, atol=2e-6)
-        np.testing.assert_array_equal(found.impostors, wanted.impostors)
+        np.testing.assert_array_equal(found.cohort, wanted.cohort)
         # Rounding may exchange neighbours in the order, and which of two copies is the last.
         rows = zip(found.segments, wanted.segments, strict=True)
         same = np.mean([np.isin(row, other) for row, other in rows])

@@ -13,7 +13,7 @@ from overheard.events import Event, Play, PlayEnded, PlayStarted, PlayUpdated
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 
 RATE = 8000
 JINGLE_S, OWN_S = 8.0, 14.0

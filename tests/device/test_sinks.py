@@ -29,7 +29,7 @@ from overheard.events import (
     SourceChanged,
     Track,
 )
-from overheard.recognize.pipeline import Identification
+from overheard.recognize.recognizer import Identification
 from overheard.sinks.jsonl import JsonLinesSink
 from overheard.sinks.lines import LineWriter
 from overheard.sinks.runner import SinkClosed, SinkRunner

@@ -19,7 +19,7 @@ from overheard.errors import ModelError, PackError
 from overheard.fingerprint.model import PARTS, Model, default_model, digest_of, load_model, quality_digest
 from overheard.fingerprint.spec import SPEC
 from overheard.index.journal import Journal
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.settings import MODELS_DIR
 
 SHIPPED_DIGEST = "7cc86a325a79258b"  # in every pack since the shipped network was trained

@@ -20,11 +20,11 @@ from overheard.events import Event, MusicUnknown, Play, PlayEnded, PlayStarted, 
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.spec import SPEC
 from overheard.history.writer import HistorySink, read_plays
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.speed.clock import MusicClock
 from overheard.recognize.speed.drift import Drift
-from overheard.recognize.speed.plan import SPEEDS, SpeedPlan, SpeedRules
-from overheard.recognize.speed.warp import NORMAL, Speed, slowed
+from overheard.recognize.speed.speed_plan import SPEEDS, SpeedPlan, SpeedRules
+from overheard.recognize.speed.warp import NORMAL, Speed, corrected
 from overheard.recognize.windows import LISTEN_SEARCH_SHARE
 from overheard.sinks.terminal import found_line, to_line
 
@@ -66,7 +66,7 @@ def test_slowed_frames_are_those_of_the_track_at_its_own_speed(songs: list[Float
     original = log_mel(part, spec)
     faster = log_mel(soxr.resample(part, RATE * speed, RATE).astype(np.float32), spec)
     positions = np.arange(250) / speed
-    undone = slowed(faster, positions, speed, spec)
+    undone = corrected(faster, positions, speed, spec)
     bands = slice(5, 90)
 
     def correlation(one: FloatArray) -> float:
@@ -74,15 +74,15 @@ def test_slowed_frames_are_those_of_the_track_at_its_own_speed(songs: list[Float
 
     assert correlation(undone) > 0.97
     assert correlation(faster[:250]) < 0.8
-    assert correlation(slowed(faster, positions, 1.0, spec)) < 0.9  # in time alone
+    assert correlation(corrected(faster, positions, 1.0, spec)) < 0.9  # in time alone
 
 
 def test_bands_above_the_highest_frequency_of_the_sound_are_empty() -> None:
     frames = np.zeros((4, 96), np.float32)
-    found = slowed(frames, np.arange(4.0), 1.06, SPEC.frontend)
+    found = corrected(frames, np.arange(4.0), 1.06, SPEC.frontend)
     assert (found[:, -1] < -90).all()
     assert (found[:, :90] == 0).all()
-    assert (slowed(frames, np.arange(4.0), 0.94, SPEC.frontend) == 0).all()
+    assert (corrected(frames, np.arange(4.0), 0.94, SPEC.frontend) == 0).all()
 
 
 # Recordings
@@ -281,7 +281,7 @@ def test_music_that_changes_often_does_not_cost_more() -> None:
 
 def test_the_speed_that_was_recognized_last_comes_first_and_early() -> None:
     plan = SpeedPlan(SpeedRules(first_s=7, known_first_s=3, hop_s=4, n_saved=4, refill_s=45))
-    plan.succeeded(Speed.of(1.043))
+    plan.recognized_at(Speed.of(1.043))
     plan.onset(100.0)
     assert ask(plan, 102, 103, 105, 107, 111) == [None, 1.043, None, SPEEDS[0], SPEEDS[1]]
 

@@ -20,8 +20,8 @@ from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.history.writer import HistorySink, read_plays
-from overheard.recognize.pipeline import Recognizer
-from overheard.recognize.unknown_store import Unknown, UnknownStore
+from overheard.recognize.recognizer import Recognizer
+from overheard.recognize.unknown_store import UnknownPiece, UnknownStore
 from overheard.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -110,7 +110,7 @@ def test_the_store_is_bounded_and_ids_are_never_used_again(tmp_path: Path) -> No
     store = UnknownStore(tmp_path / "u" / "unknown.pack", model, max_pieces=2)
     rows = fingerprint(Embedder(model), song(1))[:10]
     for number in range(4):
-        piece = Unknown(store.new_id(), 1 + (number == 0), 100.0 + number, 100.0 + number)
+        piece = UnknownPiece(store.new_id(), 1 + (number == 0), 100.0 + number, 100.0 + number)
         store.put(piece, rows)
     assert [piece.unknown_id for piece in store.pieces()] == [1, 4]  # 1 was heard twice
     assert store.remove([1, 4]) == 2

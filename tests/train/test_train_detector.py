@@ -10,7 +10,7 @@ import pytest
 
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import default_model
-from overheard.hear.detector import Judge, MusicDetector, load_detector
+from overheard.hear.detector import DetectorNetwork, MusicDetector, load_detector
 from overheard.hear.texture import N_FEATURES
 from overheard.recognize.opinion_table import load_opinion
 from overheard_train import cli
@@ -147,11 +147,11 @@ def test_streams_show_the_network_what_the_device_shows_it(monkeypatch: pytest.M
     mel = np.random.default_rng(2).uniform(-80, -20, (200, 96)).astype(np.float32)
     shown: list[np.ndarray] = []
 
-    def judge(self: Judge, features: np.ndarray) -> float:
+    def judge(self: DetectorNetwork, features: np.ndarray) -> float:
         shown.append(features)
         return 0.0
 
-    monkeypatch.setattr(Judge, "__call__", judge)
+    monkeypatch.setattr(DetectorNetwork, "__call__", judge)
     MusicDetector().process(mel)
     np.testing.assert_array_equal(np.stack(shown), examples.features_by_second(mel))
 

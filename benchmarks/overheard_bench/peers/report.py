@@ -49,7 +49,7 @@ def comparison(result: Result, ours: Result | None) -> str:
             f"**{setting['name']}**" if setting is ours else setting["name"],
             *(f"{setting['by_condition'][name]['right_percent']:.1f}" for name in conditions),
             f"{setting['overall']['right_percent']:.1f}",
-            f"{setting['overall']['out_named_percent']:.1f}",
+            f"{setting['overall']['false_positive_percent']:.1f}",
             f"{setting['database']['bytes_per_min']:,.0f}",
             *("yes" if setting["features"][key] else "no" for key in FEATURES),
         ]
@@ -132,7 +132,7 @@ def _pooled(counts: Result) -> list[object]:
         f"{counts['right_percent']:.1f}% [{low:.1f}-{high:.1f}]",
         f"{counts['wrong_percent']:.1f}",
         f"{counts['none_percent']:.1f}",
-        f"{counts['out_named']}/{counts['out_n']}",
+        f"{counts['false_positives']}/{counts['out_n']}",
     ]
 
 

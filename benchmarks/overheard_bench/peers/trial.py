@@ -139,7 +139,7 @@ def run(peer: Peer, setting: Setting, task: Task, folder: Path) -> dict[str, Any
         "threshold_chosen_on": {
             "part": "calibration",
             "out_n": len(scores),
-            "out_named": sum(s >= threshold for s in scores),
+            "false_positives": sum(s >= threshold for s in scores),
         },
         "database": {
             "bytes": n_bytes,

@@ -17,24 +17,24 @@ from typing import Protocol
 
 import numpy as np
 
+from overheard.catalogue.cohort_index import cohort_index_of
 from overheard.catalogue.derived_lists import lists_of
-from overheard.catalogue.impostors import impostors_of
 from overheard.catalogue.lists import IntArray, Lists, best_lists
 from overheard.catalogue.pack import Pack
-from overheard.catalogue.plan import Plan, Planner
 from overheard.catalogue.scan import Scanner, add_words, top
+from overheard.catalogue.search_plan import Plan, Planner
 from overheard.catalogue.segments import Segments
 from overheard.events import Track
 from overheard.fingerprint.codebooks import CODEWORDS
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.quantizer import Quantizer
-from overheard.fingerprint.rows import QueryRows
+from overheard.fingerprint.query_rows import QueryRows
 
 __all__ = ["Candidates", "Catalogue", "IntArray", "SegmentIndex", "ShortLists", "top"]
 
 N_CANDIDATES = 24  # per query embedding
-N_IMPOSTORS = 4  # per query embedding
+N_COHORT_NEAREST = 4  # per query embedding
 SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
 SHORT_LIST = SHORT_LIST_FACTOR * N_CANDIDATES
 N_REFINED = 512  # of the segments visited, whose next words are read
@@ -51,13 +51,13 @@ class Candidates(QueryRows):
         Segment numbers in the catalogue; -1 fills up rows with fewer candidates.
     similarities : (n, N_CANDIDATES) float32
         Approximate cosines, less the segments' hubness penalties.
-    impostors : (n, at most N_IMPOSTORS) float32
+    cohort : (n, at most N_COHORT_NEAREST) float32
         Similarities of the nearest segments of the model's cohort.
     """
 
     segments: IntArray
     similarities: FloatArray
-    impostors: FloatArray
+    cohort: FloatArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +68,13 @@ class ShortLists(QueryRows):
     ----------
     segments : (n, SHORT_LIST) int64, filled up with -1
     rough : (n, SHORT_LIST) float32, similarities by the segments' own codes
-    similarities, impostors : as those of :class:`Candidates`
+    similarities, cohort : as those of :class:`Candidates`
     """
 
     segments: IntArray
     rough: FloatArray
     similarities: FloatArray
-    impostors: FloatArray
+    cohort: FloatArray
 
     @property
     def lengths(self) -> list[int]:
@@ -130,7 +130,7 @@ class Catalogue(Segments):
         # A method of this object would make a cycle, which keeps tens of MB until it is collected some time.
         sizes_of = functools.partial(_sizes_of, [lists for lists, _ in self._lists])
         self.planner = Planner(quantizer, self._sizes(CODEWORDS), sizes_of)
-        self._impostors = impostors_of(quantizer, cohort)
+        self._cohort = cohort_index_of(quantizer, cohort)
 
     @property
     def n_segments(self) -> int:
@@ -154,7 +154,7 @@ class Catalogue(Segments):
         for row, n in enumerate(lists.lengths):
             best, scores = top(lists.segments[row, :n], lists.similarities[row, :n], N_CANDIDATES)
             segments[row, : len(best)], similarities[row, : len(best)] = best, scores
-        return Candidates(segments, similarities, lists.impostors)
+        return Candidates(segments, similarities, lists.cohort)
 
     def list_sizes(self) -> IntArray:
         """Return how many segments each list has ``(n_lists,)``, for the planner of several catalogues."""
@@ -184,7 +184,7 @@ class Catalogue(Segments):
         """
         segments = np.full((len(queries), SHORT_LIST), -1, dtype=np.int64)
         rough, similarities = np.zeros((2, len(queries), SHORT_LIST), dtype=np.float32)
-        impostors = np.zeros((len(queries), N_IMPOSTORS), dtype=np.float32)
+        cohort = np.zeros((len(queries), N_COHORT_NEAREST), dtype=np.float32)
         excluded = [(int(self.first_segment[t]), int(self.first_segment[t + 1])) for t in without]
         is_small, n_ranked = (plan or self.planner).is_small, (plan or self.planner).n_ranked
         for row, query in enumerate(queries):
@@ -196,9 +196,9 @@ class Catalogue(Segments):
                 listed, scores = self._in_best_lists(query, cells, depth, excluded)
             segments[row, : len(listed)], rough[row, : len(listed)] = listed, scores
             similarities[row, : len(listed)] = self.similarities(query[None], listed)[0]
-            nearest = self._impostors.nearest(query, cells[: self.planner.n_probed], N_IMPOSTORS)
-            impostors[row, : len(nearest)] = nearest
-        return ShortLists(segments, rough, similarities, impostors)
+            nearest = self._cohort.nearest(query, cells[: self.planner.n_probed], N_COHORT_NEAREST)
+            cohort[row, : len(nearest)] = nearest
+        return ShortLists(segments, rough, similarities, cohort)
 
     def _near(
         self, query: FloatArray, cells: IntArray, excluded: Collection[tuple[int, int]]

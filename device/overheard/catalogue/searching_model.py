@@ -11,9 +11,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from overheard.catalogue.made_for import digest_of_model, digest_of_pack, tracks_by_digest
+from overheard.catalogue.pack_model import digest_of_model, digest_of_pack, tracks_by_digest
 from overheard.catalogue.selection import present_packs, shipped_packs_dir
-from overheard.fingerprint import choice
+from overheard.fingerprint import model_choice
 from overheard.fingerprint.model import Model, load_model
 from overheard.settings import MODELS_DIR, Settings
 from overheard.text import one_line
@@ -29,7 +29,7 @@ def open_model(settings: Settings, names: Sequence[str] | None = None) -> Model:
     ModelError
         If a file is missing, damaged, or of a version that this overheard does not support.
     """
-    chosen = choice.model_path(settings)
+    chosen = model_choice.model_path(settings)
     earlier = _earlier(settings, names, chosen)
     if earlier is None:
         return load_model(chosen)
@@ -55,7 +55,7 @@ def model_path(settings: Settings, names: Sequence[str] | None = None) -> Path:
     ModelError
         If the manifest of a shipped model is missing or invalid.
     """
-    chosen = choice.model_path(settings)
+    chosen = model_choice.model_path(settings)
     return _earlier(settings, names, chosen) or chosen
 
 

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from overheard.catalogue.made_for import digest_of_model, digest_of_pack, is_earlier
 from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack, pack_error, shipped_packs_dir
 from overheard.catalogue.pack_format import UnusablePack
+from overheard.catalogue.pack_model import digest_of_model, digest_of_pack, is_earlier
 from overheard.catalogue.pack_state import load_state
 from overheard.errors import PackError
-from overheard.fingerprint import choice
+from overheard.fingerprint import model_choice
 from overheard.fingerprint.hubness import PACKED_CELLS
 from overheard.fingerprint.model import Model
 from overheard.settings import Settings
@@ -148,7 +148,7 @@ def present_packs(settings: Settings, names: Iterable[str] | None = None) -> lis
 
 def waits(path: Path, model: Model, settings: Settings) -> bool:
     """Return whether a pack is for the newest model, while most packs are still searched with another."""
-    newest = choice.model_path(settings)
+    newest = model_choice.model_path(settings)
     return is_earlier(model, settings) and digest_of_pack(path) == digest_of_model(newest)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.catalogue.decoded import DecodedSegments
-from overheard.catalogue.plan import Plan, Planner
 from overheard.catalogue.scan import best_rows, top
 from overheard.catalogue.search import (
     N_CANDIDATES,
@@ -26,6 +25,7 @@ from overheard.catalogue.search import (
     SegmentIndex,
     ShortLists,
 )
+from overheard.catalogue.search_plan import Plan, Planner
 from overheard.events import Track
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.quantizer import Quantizer
@@ -187,4 +187,4 @@ def choose(parts: Sequence[ShortLists], n_listed: int) -> Candidates:
         listed = listed[best_rows(numbers[listed], rough[row, listed], n_listed)]
         best, scores = top(numbers[listed], refined[row, listed], N_CANDIDATES)
         chosen[row, : len(best)], similarities[row, : len(best)] = best, scores
-    return Candidates(chosen, similarities, parts[0].impostors)
+    return Candidates(chosen, similarities, parts[0].cohort)

@@ -58,8 +58,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Record, estimate and print."""
-    from overheard.recognize.calibrate import FalseRate, caution_for, gate_levels, window_scores
     from overheard.recognize.open import open_recognizer
+    from overheard.recognize.room_calibration import FalseRate, caution_for, gate_levels, window_scores
     from overheard.recognize.windows import WINDOW_S
 
     room = chosen_room(args, settings)
@@ -150,7 +150,7 @@ def _record(source: AudioSource, seconds: float) -> FloatArray:
 
 def _wrong_scores(settings: Settings, room: Room | None) -> list[float]:
     """Return the best scores over the threshold of the plays, of the room, that are marked as wrong."""
-    from overheard.history.evidence import stored_looks
+    from overheard.history.evidence import stored_evidence
     from overheard.history.marks import read_evidence
     from overheard.history.writer import read_plays
 
@@ -158,7 +158,7 @@ def _wrong_scores(settings: Settings, room: Room | None) -> list[float]:
     scores = []
     for row in rows:
         if row.wrong and (room is None or row.is_in(room.name)):
-            looks = stored_looks(read_evidence(settings.history_path, row.id))
-            searches = [look.score - look.threshold for look in looks if not look.check]
+            points = stored_evidence(read_evidence(settings.history_path, row.id))
+            searches = [point.score - point.threshold for point in points if not point.verification]
             scores += [max(searches)] if searches else []
     return scores

@@ -66,7 +66,7 @@ def check_python() -> list[Check]:
 
 
 def check_packages() -> list[Check]:
-    """Look up each package's version, and import it to detect missing system libraries."""
+    """EvidencePoint up each package's version, and import it to detect missing system libraries."""
     versions: dict[str, str] = {}
     problems: list[str] = []
     for name in PACKAGES:
@@ -110,7 +110,7 @@ def check_model(settings: Settings) -> list[Check]:
     import numpy as np
 
     from overheard.catalogue.searching_model import model_path
-    from overheard.fingerprint import choice
+    from overheard.fingerprint import model_choice
     from overheard.fingerprint.embedder import Embedder
     from overheard.fingerprint.model import load_model
 
@@ -119,7 +119,7 @@ def check_model(settings: Settings) -> list[Check]:
     Embedder(model).embed(segment)
     detail = f"{model.name}, fingerprints {model.digest}, {model.path}"
     data: dict[str, object] = {"name": model.name, "digest": model.digest, "network": model.network_digest}
-    shares = choice.choose(settings.data_dir).shares if settings.model in settings_module.AUTO else {}
+    shares = model_choice.choose(settings.data_dir).shares if settings.model in settings_module.AUTO else {}
     if shares.get(model.name):
         costs = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         detail += f"; chosen by the share of a core that listening takes: {costs}"
@@ -151,8 +151,8 @@ def check_packs(settings: Settings) -> list[Check]:
 
 def _check_pack(path: Path, enabled: bool, model: Model | None, settings: Settings) -> Check:
     """Open a pack; if it is of an earlier model, say how far its music has been fingerprinted again."""
-    from overheard.catalogue.made_for import is_earlier
     from overheard.catalogue.pack import open_pack
+    from overheard.catalogue.pack_model import is_earlier
     from overheard.catalogue.searching_model import remedy
     from overheard.catalogue.selection import WAITS, open_for_model, waits
     from overheard.index.journal import progress_of

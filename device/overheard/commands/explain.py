@@ -79,27 +79,27 @@ def to_text(found: Explanation) -> list[str]:
     """Return an explanation in words."""
     match, evidence = found.match, found.evidence
     if match is None or evidence is None:
-        return ["not recognized", *(f"  {reason}" for reason in found.missing)]
+        return ["not recognized", *(f"  {reason}" for reason in found.reasons)]
     name = one_line(match.track.name)
     start, end = (short_clock(second) for second in found.window_s)
     verdict = f"recognized: {name}" if found.accepted else f"not recognized; the best match is {name}"
-    change = speed_change(found.speed)
+    change, expected = speed_change(found.speed), evidence.expected_similarity
     aligned = [one for one in found.segments if found.window_s[0] <= one.at_s < found.window_s[1]]
     lines = [
         f"{verdict}, at {short_clock(match.offset_s)}{change and f', speed about {change}'}",
         f"  score       {match.score:.1f}; the threshold is {match.threshold:.1f}",
         f"  window      {start} to {end}, {plural(len(aligned), 'aligned segment')}",
-        f"  similarity  {evidence.similarity:.2f}, where {evidence.expected:.2f} is expected from the sound",
+        f"  similarity  {evidence.similarity:.2f}, where {expected:.2f} is expected from the sound",
         f"  background  {evidence.background:.2f}, the similarity of unrelated music",
     ]
     if found.rival is not None:
         rival = one_line(found.rival.name)
         lines.append(f"  next best   {found.rival_similarity:.2f}, {rival}")
-    return [*lines, *(f"  reason      {reason}" for reason in found.missing)]
+    return [*lines, *(f"  reason      {reason}" for reason in found.reasons)]
 
 
 def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
-    from overheard.history.evidence import stored_looks
+    from overheard.history.evidence import stored_evidence
     from overheard.history.marks import read_evidence
     from overheard.history.writer import read_plays
 
@@ -108,24 +108,24 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
     if row is None:
         raise OverheardError(f"no play has the id {number}", "`overheard history --json` prints the ids")
     name = one_line(f"{row.artist} - {row.title}" if row.artist else row.title)
-    looks = stored_looks(read_evidence(settings.history_path, number))
+    points = stored_evidence(read_evidence(settings.history_path, number))
     head = f"{name}, from {short_clock(row.offset_s)} of the track, confidence {row.confidence:.0%}"
     change = speed_change(row.speed)
     head += f", speed {change}" if change else ""
     print(head)
-    if not looks:
+    if not points:
         print("  no evidence is stored for this play")
         return 0
-    searches = [look for look in looks if not look.check]
-    checks = plural(len(looks) - len(searches), "check")
+    searches = [point for point in points if not point.verification]
+    verifications = plural(len(points) - len(searches), "comparison")
     if searches:
-        best = max(searches, key=lambda look: look.score)
-        accepted = sum(look.score >= look.threshold for look in searches)
+        best = max(searches, key=lambda point: point.score)
+        accepted = sum(point.score >= point.threshold for point in searches)
         when, limit = short_clock(best.after_s), best.threshold
         print(f"  score       {best.score:.1f} at best, after {when}; the threshold is {limit:.1f}")
         print(f"  searches    {len(searches)}, of which {accepted} accepted")
         beside = f"{best.margin:.2f} more than the second-best track"
         print(f"  similarity  {best.similarity:.2f} in the best window, {beside}")
-    print(f"  checks      {checks} with this track alone, to verify that it still plays")
-    _draw(picture, name, head, [(look.after_s, look.position_s, look.similarity) for look in looks], [])
+    print(f"  verified    {verifications} with this track alone, to see whether it still plays")
+    _draw(picture, name, head, [(point.after_s, point.position_s, point.similarity) for point in points], [])
     return 0

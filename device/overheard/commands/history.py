@@ -185,7 +185,7 @@ def to_cells(row: PlayRow) -> list[object]:
 
 def _names(row: PlayRow) -> list[str]:
     """Return the names of the other recordings that a play may be."""
-    from overheard.history.rows import alternative_name
+    from overheard.history.play_rows import alternative_name
 
     return [alternative_name(other) or "" for other in row.alternatives]
 

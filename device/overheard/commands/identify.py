@@ -20,7 +20,7 @@ from overheard.text import clock, one_line, one_of, short_clock, size, speed_cha
 
 if TYPE_CHECKING:
     from overheard.events import Match, Play
-    from overheard.recognize.pipeline import Identification, Recognizer
+    from overheard.recognize.recognizer import Identification, Recognizer
 
 MAX_STDIN_BYTES = 1_000_000_000  # the copy takes disk space, and memory where /tmp is in memory
 COPY_BYTES = 1 << 18

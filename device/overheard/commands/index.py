@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Index the folders and print a report."""
     from overheard.catalogue.names import valid_pack_name
     from overheard.catalogue.pack import PACK_SUFFIX
-    from overheard.fingerprint.choice import model_path
+    from overheard.fingerprint.model_choice import model_path
     from overheard.index.pool import check_jobs
     from overheard.index.run import index
     from overheard.index.worker import ModelFingerprinter

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from overheard.daemon import Pause
     from overheard.daemon.session import Listener
     from overheard.events import Track
-    from overheard.live.pictured import Listener as StatusListener
+    from overheard.live.picture_listener import Listener as StatusListener
     from overheard.live.server import LiveServer
-    from overheard.recognize.pipeline import Recognizer
+    from overheard.recognize.recognizer import Recognizer
     from overheard.sinks.context import Context
     from overheard.sinks.runner import Sink
 
@@ -43,13 +43,13 @@ def add_live(
     rooms: Sequence[str] = (),
 ) -> Callable[[str], Listener]:
     """Add the live socket to the sinks; return a function that makes listeners with a log-mel picture."""
-    from overheard.live.pictured import PicturedListener
+    from overheard.live.picture_listener import PictureListener
 
     live = open_live(settings, pause, rooms)
     if live is None:
         return lambda _room: new_listener()
     sinks.append(live)
-    return lambda room: PicturedListener(new_listener(), live, room)
+    return lambda room: PictureListener(new_listener(), live, room)
 
 
 def open_live(settings: Settings, pause: Pause, rooms: Sequence[str] = ()) -> LiveServer | None:
@@ -87,7 +87,7 @@ def sink_context(pause: Pause | None = None, rooms: Sequence[str] = ()) -> Conte
 
 # Imported on use: ffmpeg's libraries take 16 MB, and most sinks never need them.
 def _cover(track: Track) -> bytes | None:
-    from overheard.hear.cover import read_cover
+    from overheard.hear.cover_art import read_cover
 
     return read_cover(track.path, _COVER_PIXELS)
 

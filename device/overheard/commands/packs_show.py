@@ -18,7 +18,7 @@ from overheard.text import one_line, plural, short_clock, shorten, size
 
 if TYPE_CHECKING:
     from overheard.catalogue.pack import Pack
-    from overheard.catalogue.rows import Row
+    from overheard.catalogue.track_rows import Row
     from overheard.fingerprint.model import Model
 
 _COLUMN = 40  # characters of a column of `browse`
@@ -213,8 +213,8 @@ def run_browse(args: argparse.Namespace, settings: Settings) -> int:
 def _found(settings: Settings, names: list[str] | None, words: list[str]) -> Iterator[tuple[str, Row]]:
     """Yield the pack's name and the metadata of each track with all words."""
     from overheard.catalogue.pack import open_pack
-    from overheard.catalogue.rows import rows_of
     from overheard.catalogue.selection import choose_packs
+    from overheard.catalogue.track_rows import rows_of
 
     for path in choose_packs(settings, names).values():
         pack = open_pack(path)

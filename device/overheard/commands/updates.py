@@ -84,7 +84,7 @@ def run_unsubscribe(args: argparse.Namespace, settings: Settings) -> int:
 
 def run_update(args: argparse.Namespace, settings: Settings) -> int:
     """Update; the exit code is 1 if a repository or a pack could not be updated."""
-    from overheard.fingerprint.choice import open_model
+    from overheard.fingerprint.model_choice import open_model
     from overheard.updates.subscribe import Update
 
     update = Update(settings, open_model(settings), args.url)

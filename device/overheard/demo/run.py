@@ -21,8 +21,8 @@ from overheard.demo.evening import SAMPLE_RATE, Evening, compose_collection, jud
 from overheard.demo.synth import Piece, write_wav
 from overheard.errors import OverheardError
 from overheard.events import Event
-from overheard.fingerprint.choice import model_path
 from overheard.fingerprint.frontend import FloatArray
+from overheard.fingerprint.model_choice import model_path
 from overheard.hear.file import FileSource
 from overheard.history.writer import HistorySink
 from overheard.index.run import index

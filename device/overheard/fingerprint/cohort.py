@@ -1,9 +1,9 @@
 """Store the model's cohort: segments of music, speech and noise that belong to no track (impostors).
 
-A match proves little if the query is almost as similar to the nearest impostors. The cohort makes this
-comparison possible even in a catalogue of one track. Source: Auckenthaler, Carey and Lloyd-Thomas, Score
-Normalization for Text-Independent Speaker Verification Systems, Digital Signal Processing 10, 2000 (cohort
-and test normalization).
+A match proves little if the query is almost as similar to these. The cohort makes this comparison possible
+even in a catalogue of one track. Source: Auckenthaler, Carey and Lloyd-Thomas, Score Normalization for
+Text-Independent Speaker Verification Systems, Digital Signal Processing 10, 2000 (cohort and test
+normalization).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from overheard.fingerprint.tables import TablesError, read_tables, table
 
 @dataclasses.dataclass(frozen=True, eq=False)  # found by its identity where something is derived from it
 class Cohort:
-    """Impostor segments, coded by the model's quantizer.
+    """Segments of a cohort, coded by the model's quantizer.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from overheard.errors import ModelError
 from overheard.fingerprint.frontend import FloatArray, log_mel, normalize_segments, slice_segments
 from overheard.fingerprint.model import Model
-from overheard.fingerprint.rows import QueryRows
+from overheard.fingerprint.query_rows import QueryRows
 from overheard.fingerprint.runtime import Network
 from overheard.fingerprint.spec import FingerprintSpec
 

@@ -9,6 +9,12 @@ import numpy.typing as npt
 
 from overheard.fingerprint.spec import SPEC, FingerprintSpec, FrontendSpec
 
+# Importing scipy.fft takes 20 MB and a quarter of a second. NumPy 1 would transform in float64.
+if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+    from numpy.fft import rfft
+else:
+    from scipy.fft import rfft  # type: ignore[no-redef,assignment,unused-ignore]
+
 FloatArray = npt.NDArray[np.float32]
 
 POWER_FLOOR = 1e-10  # power; below that of one 16-bit step, keeps the log of digital silence finite
@@ -64,12 +70,10 @@ def log_mel(waveform: FloatArray, spec: FrontendSpec = SPEC.frontend) -> FloatAr
     waveform = np.asarray(waveform, dtype=np.float32)
     if waveform.shape[-1] < spec.n_fft:
         return np.zeros((*waveform.shape[:-1], 0, spec.n_mels), dtype=np.float32)
-    from scipy.fft import rfft  # imported on use: it takes 20 MB, and the web page only lists packs
-
     frames = np.lib.stride_tricks.sliding_window_view(waveform, spec.n_fft, axis=-1)
     frames = frames[..., :: spec.hop_length, :]
     spectrum = rfft(frames * _window(spec.n_fft), axis=-1)
-    power = spectrum.real**2 + spectrum.imag**2
+    power: FloatArray = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
     mel: FloatArray = power @ mel_matrix(spec)
     mel += np.float32(POWER_FLOOR)
     np.log10(mel, out=mel)

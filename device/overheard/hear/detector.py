@@ -98,7 +98,7 @@ class MusicDetector:
 
     def __init__(self, model_path: Path | None = None, runtime: str | None = None) -> None:
         model = load_detector(model_path)
-        self._judge = Judge(model.tflite, model.mean, model.deviation, runtime)
+        self._network = DetectorNetwork(model.tflite, model.mean, model.deviation, runtime)
         self._smoothing = model.smoothing
         self.reset()
 
@@ -126,7 +126,7 @@ class MusicDetector:
         waiting = np.concatenate([self._waiting, frames])
         while len(waiting) >= self._texture.n_needed:
             n = self._texture.n_needed
-            self._decide(self._judge(self._texture.update(waiting[:n])))
+            self._decide(self._network(self._texture.update(waiting[:n])))
             waiting = waiting[n:]
         self._waiting = waiting
         return self._is_music
@@ -139,7 +139,7 @@ class MusicDetector:
         self._is_music = self._evidence > rules.rest if self._is_music else self._evidence >= rules.wake
 
 
-class Judge:
+class DetectorNetwork:
     """Compute the log-odds of music from the features of a second.
 
     Parameters

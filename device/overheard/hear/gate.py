@@ -171,7 +171,7 @@ def quiet_text(loudest_db: float, open_db: float) -> str:
     return f"{heard}, and gate.open_db is {open_db:.0f} dBFS"
 
 
-class AllIsMusic:
+class NoDetector:
     """Takes all sound for music, where the schedule and its music detector are switched off."""
 
     probability = 1.0

@@ -16,8 +16,8 @@ from overheard.hear.source import EMPTY_BLOCK, Block, Gap, Rerouted
 log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0  # after the sound server ended
-_FIRST_LOOKS = 3  # a device that does not use the sound server is recognized by them
-_FIRST_LOOK_S = 0.5
+_FIRST_CHECKS = 3  # a device that does not use the sound server is recognized by them
+_FIRST_CHECK_S = 0.5
 _STOP_S = 1.0
 _LONGEST_HELD_S = 10.0  # of audio; a sound server that hangs delivers none anyway
 
@@ -87,26 +87,26 @@ class RouteWatch:
 
     def __init__(self) -> None:
         self._changes: collections.deque[Rerouted] = collections.deque(maxlen=100)
-        self._n_noticed = self._n_looked = 0
+        self._n_announced = self._n_checked = 0
 
     def __call__(self) -> list[Rerouted]:
         """Return the changes since the last call."""
         return [self._changes.popleft() for _ in range(len(self._changes))]
 
     @property
-    def unsure(self) -> bool:
+    def checking(self) -> bool:
         """Whether the sound server has announced a change that has not been checked yet."""
-        return self._n_noticed != self._n_looked
+        return self._n_announced != self._n_checked
 
-    def notice(self) -> None:
-        """Record a possible change. Only the watching thread calls this and `looked`."""
-        self._n_noticed += 1
+    def announce(self) -> None:
+        """Record a possible change. Only the watching thread calls this and `checked`."""
+        self._n_announced += 1
 
-    def looked(self, change: Rerouted | None) -> None:
+    def checked(self, change: Rerouted | None) -> None:
         """Record the result of a check."""
         if change is not None:
             self._changes.append(change)
-        self._n_looked = self._n_noticed
+        self._n_checked = self._n_announced
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def confirmed(items: Iterable[Block | Gap], watch: RouteWatch) -> Iterator[Block
     since_s = time.monotonic()
     for item in items:
         held.append(item)
-        if watch.unsure and time.monotonic() - since_s < _LONGEST_HELD_S:
+        if watch.checking and time.monotonic() - since_s < _LONGEST_HELD_S:
             yield EMPTY_BLOCK
             continue
         changes = watch()
@@ -154,22 +154,22 @@ def confirmed(items: Iterable[Block | Gap], watch: RouteWatch) -> Iterator[Block
 
 
 def _watch(server: SoundServer, route: Route, watch: RouteWatch) -> None:
-    for _ in range(_FIRST_LOOKS):
+    for _ in range(_FIRST_CHECKS):
         if server.connection() is not None:
             break
-        if server.wait(_FIRST_LOOK_S):
+        if server.wait(_FIRST_CHECK_S):
             return
     else:
         return
     while True:
-        for _ in server.changes(watch.notice):
-            watch.looked(_look(server, route))
-        watch.looked(None)
+        for _ in server.changes(watch.announce):
+            watch.checked(_check(server, route))
+        watch.checked(None)
         if server.wait(_RETRY_S):
             return
 
 
-def _look(server: SoundServer, route: Route) -> Rerouted | None:
+def _check(server: SoundServer, route: Route) -> Rerouted | None:
     """Ask which source the stream records, and move the stream if it should record another one."""
     now = server.connection()
     if now is None:

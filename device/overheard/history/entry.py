@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from overheard.event_json import alternatives_json, iso_utc
-from overheard.events import Look, MusicUnknown, Play, Track
+from overheard.events import EvidencePoint, MusicUnknown, Play, Track
 from overheard.history.evidence import evidence_json
 
 _CLOCK_SET_S = 5.0  # a start that moves by more was corrected, by less follows the drift of a sound card
@@ -70,10 +70,10 @@ class Entry:
             self.started = started
         self.play = dataclasses.replace(play, end_s=max(play.start_s, end - self.started))
 
-    def explain(self, looks: Sequence[Look]) -> None:
+    def explain(self, points: Sequence[EvidencePoint]) -> None:
         """Keep what the play rests on."""
-        if looks:
-            self.evidence = evidence_json(looks, self.play.start_s)
+        if points:
+            self.evidence = evidence_json(points, self.play.start_s)
 
     @property
     def started_at(self) -> str:

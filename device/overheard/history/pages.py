@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from overheard.history.file import columns_of, explained, open_for_reading, version
-from overheard.history.rows import PlayRow, checked
+from overheard.history.play_rows import PlayRow, checked
 
 _NAMED = "(unknown_id IS NULL OR label IS NOT NULL)"
 # What can be shown, and the condition of each.

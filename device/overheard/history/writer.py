@@ -30,7 +30,7 @@ from overheard.history.file import (
     move_aside,
     open_for_writing,
 )
-from overheard.history.rows import PlayRow, read_plays, recover
+from overheard.history.play_rows import PlayRow, read_plays, recover
 from overheard.text import plural
 
 __all__ = ["HistorySink", "PlayRow", "read_plays"]
@@ -119,7 +119,7 @@ class HistorySink:
         if isinstance(event, PlayEnded):
             heard.open = None
             heard.ended.append(entry)
-            entry.explain(event.looks)
+            entry.explain(event.evidence)
             due = True
         if due:
             self._keep(entry)

@@ -14,13 +14,13 @@ from pathlib import Path
 from overheard.catalogue.layers import MAX_LAYERS, compact, merge_layers, write_layer
 from overheard.catalogue.live_layers import layer_files
 from overheard.catalogue.pack import Pack, open_pack, write_pack
-from overheard.catalogue.rows import Row, rows_of
 from overheard.catalogue.track_list import TrackEntry, metadata_of
+from overheard.catalogue.track_rows import Row, rows_of
 from overheard.errors import OverheardError, PackError
 from overheard.index.aside import free_name
 from overheard.index.file_hashes import FileHash, FileHashes
+from overheard.index.index_plan import Files, KnownFile, ScannedFiles, one_per_fingerprint, place_of
 from overheard.index.journal_row import SavedTrack
-from overheard.index.plan import Files, KnownFile, ScannedFiles, one_per_fingerprint, place_of
 from overheard.index.scan import file_size
 from overheard.index.worker import Fingerprinter
 from overheard.text import plural

@@ -19,11 +19,11 @@ from overheard.catalogue.pack_lock import pack_lock
 from overheard.catalogue.pack_write import creation_time
 from overheard.errors import AudioError, PackError
 from overheard.files import create_folder
+from overheard.index.index_plan import Plan, ScannedFiles, files_to_fingerprint, is_current, plan_unseen
 from overheard.index.journal import Journal, journal_path
 from overheard.index.journal_row import SavedTrack
 from overheard.index.known_audio import KnownAudio
 from overheard.index.pack_on_disk import PackOnDisk, Saved, known_file, missing_notes
-from overheard.index.plan import Plan, ScannedFiles, files_to_fingerprint, is_current, plan_unseen
 from overheard.index.pool import Outcome, check_jobs, fingerprint_files
 from overheard.index.report import IndexReport, Progress
 from overheard.index.scan import Problems, file_size

@@ -14,7 +14,7 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.hear.gate import LevelGate
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.scoring import Evidence
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.windows import STEP_FRAMES, WINDOW_S
 
 MAX_S = 600.0  # of a recording that is explained
@@ -23,7 +23,7 @@ FINE_STEP_FRAMES = 4  # of a short recording, so that some segment is near each 
 SHORT_S = 5.0
 NOISY = 0.75  # expected similarity; below it, the recording is noisy
 LITTLE_MARGIN = 0.05
-MOSTLY_DISTINCT = 0.5  # share of the segments; below it, the sound hardly changes
+MOSTLY_EFFECTIVE = 0.5  # share of the segments; below it, the sound hardly changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Explanation:
     segments : of the best track, along its alignment through the recording
     rival, rival_similarity : the best other recording in the window
     speed : of the music, as a multiple of the track's own; times are those of the recording
-    missing : why it is not recognized, in words; empty if it is
+    reasons : why it is not recognized, in words; empty if it is
     """
 
     duration_s: float
@@ -59,7 +59,7 @@ class Explanation:
     rival: Track | None = None
     rival_similarity: float = 0.0
     speed: float = 1.0
-    missing: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -100,7 +100,7 @@ def explain(recognizer: Recognizer, waveform: FloatArray) -> Explanation:
         level = f"{gate.loudest_db:.0f} dBFS" if np.isfinite(gate.loudest_db) else "digital silence"
         limit = recognizer.gate_settings.open_db
         return dataclasses.replace(
-            known, missing=(f"level: {level} is below gate.open_db ({limit:g}); play it louder",)
+            known, reasons=(f"level: {level} is below gate.open_db ({limit:g}); play it louder",)
         )
     found = _explained(recognizer, known, waveform)
     return found if found.accepted else _at_speed(recognizer, waveform, found) or found
@@ -149,7 +149,7 @@ def _explained(recognizer: Recognizer, known: Explanation, waveform: FloatArray)
     """Explain the best window of a waveform."""
     window, queries, step = _best_window(recognizer, waveform)
     if window is None:
-        return dataclasses.replace(known, missing=("no track of the catalogue matches at any position",))
+        return dataclasses.replace(known, reasons=("no track of the catalogue matches at any position",))
     n = len(window.queries.expected)
     weigh = recognizer.matcher.weigh
     evidence = weigh(Window.regular(window.queries, window.candidates, np.arange(n), window.step))
@@ -167,7 +167,7 @@ def _explained(recognizer: Recognizer, known: Explanation, waveform: FloatArray)
         rival=None if rival is None else recognizer.index.track(rival.track),
         rival_similarity=0.0 if rival is None else rival.similarity,
     )
-    return found if found.accepted else dataclasses.replace(found, missing=_missing(found, evidence))
+    return found if found.accepted else dataclasses.replace(found, reasons=_reasons(found, evidence))
 
 
 def _aligned(
@@ -190,16 +190,17 @@ def _aligned(
     )
 
 
-def _missing(found: Explanation, evidence: Evidence) -> tuple[str, ...]:
+def _reasons(found: Explanation, evidence: Evidence) -> tuple[str, ...]:
     """Return the reasons why the match is not accepted, in words."""
     words = []
     if found.duration_s < SHORT_S:
         words.append(f"length: {found.duration_s:.1f} s are too short; record 10 s")
-    if evidence.expected < NOISY:
+    if evidence.expected_similarity < NOISY:
         words.append(
-            f"noise: even a correct track has a similarity of only about {evidence.expected:.2f} here"
+            "noise: even a correct track has a similarity of only about "
+            f"{evidence.expected_similarity:.2f} here"
         )
-    if evidence.distinct < MOSTLY_DISTINCT:
+    if evidence.effective_share < MOSTLY_EFFECTIVE:
         words.append(
             "variation: its seconds are nearly identical, as in a tone or in noise, so they are weak evidence"
         )

@@ -10,16 +10,16 @@ import numpy as np
 
 from overheard.events import Event, Match, Status
 from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
-from overheard.hear.gate import AllIsMusic, LevelGate
-from overheard.recognize.looks import Looks
+from overheard.hear.gate import LevelGate, NoDetector
 from overheard.recognize.matching.engine import Engine
 from overheard.recognize.opinion import SecondOpinion
 from overheard.recognize.plays.tracker import PlayTracker, TrackRules
-from overheard.recognize.quiet import QuietBlocks
 from overheard.recognize.schedule import Schedule
-from overheard.recognize.sound import Stretch
+from overheard.recognize.silence import SilentBlocks
 from overheard.recognize.speed.clock import MusicClock
 from overheard.recognize.stages import StageTimes
+from overheard.recognize.stretch import Stretch
+from overheard.recognize.stretch_recognizer import StretchRecognizer
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.windows import Windows
 from overheard.settings import GateSettings, TrackSettings
@@ -77,16 +77,16 @@ class Listener:
         self._windows = windows or Windows()
         gate = gate or GateSettings()
         self._gate = LevelGate(gate)
-        self._quiet = QuietBlocks(gate.open_db, self._spec.frontend.sample_rate)
-        self._detector = detector or AllIsMusic()
+        self._silence = SilentBlocks(gate.open_db, self._spec.frontend.sample_rate)
+        self._detector = detector or NoDetector()
         self._frontend = StreamingFrontend(self._spec.frontend)
         self._tracker = PlayTracker(track, rules)
         self._n_samples = 0  # so far, lost sound included
         self._n_lost = 0
         self._times = StageTimes()
         self._unknown, self._schedule = unknown, schedule
-        self._clock = MusicClock()  # of tracker, schedule and looks
-        self._looks = Looks(
+        self._clock = MusicClock()  # of tracker, schedule and searches
+        self._stretch_recognizer = StretchRecognizer(
             self._windows, self._spec, self._times, self._clock, self._tracker, schedule, unknown, opinion
         )
         self.any_sound = False
@@ -99,18 +99,18 @@ class Listener:
         self._detected = False  # music, by the detector alone
         self._blocks: list[FloatArray] = []  # wait for the front-end
         self._stretch: Stretch | None = None  # present sound
-        self._looks.begin()
+        self._stretch_recognizer.begin()
 
     @property
     def best(self) -> Match | None:
         """The best match so far, accepted or not."""
-        best = self._looks.best
+        best = self._stretch_recognizer.best
         return None if best is None else self._clock.match(best)
 
     @property
     def now_s(self) -> float:
         """Seconds of sound so far, lost sound included."""
-        return (self._n_samples + self._quiet.n_held) / self._spec.frontend.sample_rate
+        return (self._n_samples + self._silence.n_held) / self._spec.frontend.sample_rate
 
     def status(self) -> Status:
         """Return what the listener is doing. Any thread may call it."""
@@ -119,7 +119,7 @@ class Listener:
         if schedule is not None and math.isfinite(schedule.next_check_s) and not schedule.searching:
             next_check_s = max(0.0, schedule.next_check_s - self._music_s)
         state = "searching" if next_check_s is None else "unknown music"
-        if not self._looks.music:
+        if not self._stretch_recognizer.music:
             state = "no music" if is_open else "silence"
         return Status(
             state=state if play is None else "playing",
@@ -147,7 +147,7 @@ class Listener:
         """Take the next samples, ``(n,)`` float32 at the spec's sample rate; return the events they cause."""
         if self._schedule is not None:
             is_quiet = not self._gate.is_open and self._tracker.playing is None
-            block = self._quiet.hold(block, is_quiet)
+            block = self._silence.hold(block, is_quiet)
             if not len(block):
                 return []
         self._failed = True
@@ -162,12 +162,14 @@ class Listener:
 
     def _process(self, block: FloatArray) -> list[Event]:
         with self._times.of("gate"):
-            is_music = self._schedule is None or self._looks.music or self._tracker.playing is not None
+            is_music = (
+                self._schedule is None or self._stretch_recognizer.music or self._tracker.playing is not None
+            )
             is_open = self._gate.process(block, is_music)
         if not is_open:
             events = self._end_stretch()
             self._n_samples += len(block)
-            return events + self._after_music(self._tracker.quiet(self._music_s))
+            return events + self._after_music(self._tracker.silence(self._music_s))
         if self._stretch is None:
             self._stretch = Stretch(self._spec, self._times, self._music_s)
             self.any_sound = True
@@ -175,7 +177,7 @@ class Listener:
         self._blocks.append(block)
         waiting_s = sum(map(len, self._blocks)) / self._spec.frontend.sample_rate
         idle = self._schedule is not None and not (
-            self._detected or self._looks.music or self._tracker.playing
+            self._detected or self._stretch_recognizer.music or self._tracker.playing
         )
         return self._advance() if waiting_s >= (IDLE_S if idle else self._windows.batch_s) else []
 
@@ -184,12 +186,12 @@ class Listener:
         engine = self._newest_engine()
         if engine is not self._engine:
             self._engine = engine
-            self._looks.forget_candidates()  # have the old catalogue's segment numbers
+            self._stretch_recognizer.forget_candidates()  # have the old catalogue's segment numbers
 
     def gap(self, n_samples: int) -> list[Event]:
         """Account for lost sound: no segment reaches across it."""
         events = self._end_stretch()
-        self._n_samples += n_samples + len(self._quiet.rest())  # quiet, which ends with the lost sound
+        self._n_samples += n_samples + len(self._silence.rest())  # quiet, which ends with the lost sound
         self._n_lost += n_samples
         return self._reported(events + self._tracker.gap(self._music_s))
 
@@ -199,7 +201,7 @@ class Listener:
         After an exception in `process`, the last sound is not matched: the same exception again would hide
         the first.
         """
-        self._n_samples += len(self._quiet.rest())
+        self._n_samples += len(self._silence.rest())
         events = [] if self._failed else self._end_stretch()
         if self._unknown is not None:
             self._unknown.finish()
@@ -212,7 +214,7 @@ class Listener:
         """Search or verify the rest of the sound, and forget it."""
         if self._stretch is None:
             return []
-        events = self._advance() + self._looks.finish(self._stretch, self._engine, self._music_s)
+        events = self._advance() + self._stretch_recognizer.finish(self._stretch, self._engine, self._music_s)
         self._clear()
         return events
 
@@ -229,5 +231,5 @@ class Listener:
             some = frames[first : first + at_once]
             with self._times.of("detector"):
                 self._detected = self._detector.process(some)
-            events += self._looks.advance(self._stretch, self._engine, some, self._detected)
+            events += self._stretch_recognizer.advance(self._stretch, self._engine, some, self._detected)
         return events

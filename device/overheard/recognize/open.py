@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from overheard.catalogue.searching_model import open_model
 from overheard.catalogue.selection import open_packs
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.settings import Settings
 
 

@@ -36,14 +36,14 @@ class OpinionRules:
     ----------
     onset_s : while the detector finds music
     unsure_s : while the detector finds no music, and the opinion is unsure or music
-    denied_s : while the detector and the opinion find no music
+    confirmed_no_music_s : while the detector and the opinion find no music
     first_s : wait after a stretch of sound begins, or when the detector stops finding music
     changed_s : longest wait after a change of the sound
     """
 
     onset_s: tuple[float, ...] = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
     unsure_s: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)
-    denied_s: tuple[float, ...] = (3.0, 6.0, 10.0)
+    confirmed_no_music_s: tuple[float, ...] = (3.0, 6.0, 10.0)
     first_s: float = 2.5
     changed_s: float = 3.0
 
@@ -120,8 +120,14 @@ class SecondOpinion:
     def asked(self, now_s: float) -> None:
         """Record that the segments of :meth:`n_due` were embedded."""
         rules = self._rules
-        denied = self.verdict is Verdict.NO_MUSIC
-        waits_s = rules.onset_s if self._music else rules.denied_s if denied else rules.unsure_s
+        no_music_confirmed = self.verdict is Verdict.NO_MUSIC
+        waits_s = (
+            rules.onset_s
+            if self._music
+            else rules.confirmed_no_music_s
+            if no_music_confirmed
+            else rules.unsure_s
+        )
         if waits_s is not self._waits_s:
             self._n_asked, self._waits_s = 0, waits_s
         self._next_s = now_s + waits_s[min(self._n_asked, len(waits_s) - 1)]

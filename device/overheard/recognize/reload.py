@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from overheard.catalogue.watch import PackWatcher
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.settings import Settings
 
 CHECK_S = 3.0

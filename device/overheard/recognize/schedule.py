@@ -27,10 +27,10 @@ class ScheduleRules:
     ----------
     onset_s : after an onset or a change, searches follow each other closely for this long
     onset_hop_s, hop_s : between two searches in the first `early_s` after an onset, and later
-    hopeful_s : searches go on for this long after a promising match, see `Found.promising`
+    promising_s : searches go on for this long after a promising match, see `WindowResult.promising`
     backoff_s : waits between single searches of music that stays unknown; the last one repeats
-    unheard_s : waits between single searches while the detector finds no music, because it may be wrong
-    denied_s : the same while the second opinion finds no music either
+    no_music_s : waits between single searches while the detector finds no music, because it may be wrong
+    confirmed_no_music_s : the same while the second opinion finds no music either
     silence_s : after a longer silence, these waits start again with the first one
     verify_s : waits between verifications of a play; the last one repeats
     ending_s : a play is verified every `hop_s` from this long before its expected end
@@ -41,10 +41,10 @@ class ScheduleRules:
     early_s: float = 4.0
     onset_hop_s: float = 0.5
     hop_s: float = 0.75
-    hopeful_s: float = 4.0
+    promising_s: float = 4.0
     backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
-    unheard_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
-    denied_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
+    no_music_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
+    confirmed_no_music_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
     silence_s: float = 60.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0
@@ -52,7 +52,7 @@ class ScheduleRules:
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class SoundState:
     """The state of the sound at one moment, the input of the schedule.
 
     Attributes
@@ -63,7 +63,7 @@ class Heard:
     playing : whether a play is open
     settled : whether the play is not ambiguous, and started with a strong match
     ends_s : when the track that plays is expected to end
-    denied : whether the second opinion is that there is no music
+    no_music_confirmed : whether the second opinion is that there is no music
     """
 
     now_s: float
@@ -72,7 +72,7 @@ class Heard:
     playing: bool = False
     settled: bool = True
     ends_s: float = math.inf
-    denied: bool = False
+    no_music_confirmed: bool = False
 
 
 class Schedule:
@@ -86,8 +86,8 @@ class Schedule:
 
     def __init__(self, rules: ScheduleRules | None = None) -> None:
         self._rules = rules or ScheduleRules()
-        self._n_unheard, self._rested_s = 0, -math.inf  # waits without music, and when the last one began
-        self._denied = False
+        self._n_rests, self._rested_s = 0, -math.inf  # waits without music, and when the last one began
+        self._no_music_confirmed = False
         self._last_s = -math.inf  # last moment
         self.reset()
 
@@ -95,7 +95,7 @@ class Schedule:
         """Begin again with new sound."""
         self.onset_s = -math.inf
         self.next_check_s = math.inf
-        self._music = self._playing = self._doubted = self._is_over = self._unheard = False
+        self._music = self._playing = self._doubted = self._is_over = self._no_music = False
         self._dense_until_s = -math.inf
         self._played_from_s = -math.inf
         self._n_waits = 0  # since the last onset, or since the play started
@@ -105,15 +105,15 @@ class Schedule:
         """Whether searches follow each other closely at the moment."""
         return self._doubted or self.next_check_s <= self._dense_until_s
 
-    def next(self, heard: Heard) -> Action:
+    def next(self, state: SoundState) -> Action:
         """Return what to do at this moment. Moments must be in order."""
-        self._notice(heard)
-        now_s = heard.now_s
+        self._notice(state)
+        now_s = state.now_s
         if now_s < self.next_check_s:
             return Action.REST
         dense = self._doubted or now_s <= self._dense_until_s
-        unsettled = not heard.settled and now_s < self._played_from_s + self._rules.unsettled_s
-        if heard.playing and not dense and not unsettled:
+        unsettled = not state.settled and now_s < self._played_from_s + self._rules.unsettled_s
+        if state.playing and not dense and not unsettled:
             return Action.VERIFY
         return Action.SEARCH
 
@@ -128,7 +128,7 @@ class Schedule:
         if agrees:
             self._doubted = False
         if promising and not self._playing:
-            self._dense_until_s = max(self._dense_until_s, now_s + self._rules.hopeful_s)
+            self._dense_until_s = max(self._dense_until_s, now_s + self._rules.promising_s)
         if self._doubted or now_s < self._dense_until_s:
             early = now_s < self.onset_s + self._rules.early_s
             self.next_check_s = now_s + (self._rules.onset_hop_s if early else self._rules.hop_s)
@@ -148,16 +148,16 @@ class Schedule:
             self._n_waits = 0
             self.next_check_s = now_s
 
-    def _notice(self, heard: Heard) -> None:
+    def _notice(self, state: SoundState) -> None:
         """Update the state with what has changed since the last moment."""
-        now_s, rules = heard.now_s, self._rules
-        started, stopped = heard.playing and not self._playing, self._playing and not heard.playing
-        begins, ends = heard.music and not self._music, self._music and not heard.music
-        self._music, self._playing = heard.music, heard.playing
-        was_denied, self._denied = self._denied, heard.denied
-        was_unheard, self._unheard = self._unheard, not heard.music and not heard.playing
-        if now_s > self._last_s + rules.silence_s or heard.music:
-            self._n_unheard = 0
+        now_s, rules = state.now_s, self._rules
+        started, stopped = state.playing and not self._playing, self._playing and not state.playing
+        begins, ends = state.music and not self._music, self._music and not state.music
+        self._music, self._playing = state.music, state.playing
+        was_confirmed, self._no_music_confirmed = self._no_music_confirmed, state.no_music_confirmed
+        was_no_music, self._no_music = self._no_music, not state.music and not state.playing
+        if now_s > self._last_s + rules.silence_s or state.music:
+            self._n_rests = 0
         self._last_s = now_s
         if started:
             self._doubted = self._is_over = False
@@ -167,24 +167,24 @@ class Schedule:
                 self._begin(now_s, rules.onset_s)
             else:
                 self._wait(now_s, rules.verify_s)
-        elif self._unheard:
-            if not was_unheard:
+        elif self._no_music:
+            if not was_no_music:
                 self._doubted, self._dense_until_s = False, -math.inf
                 self._rest(now_s)
-            elif heard.denied != was_denied:
+            elif state.no_music_confirmed != was_confirmed:
                 self.next_check_s = max(now_s, self._rest_ends_s())
         elif stopped:
             self._doubted = False
             self._begin(now_s, rules.onset_s)
-        elif heard.playing:
-            if now_s >= heard.ends_s and not self._is_over:
+        elif state.playing:
+            if now_s >= state.ends_s and not self._is_over:
                 self._is_over = self._doubted = True
                 self._begin(now_s, rules.onset_s)
-            elif heard.changed or ends or begins:  # ask the track: its parts differ too
+            elif state.changed or ends or begins:  # ask the track: its parts differ too
                 self.next_check_s = now_s
-            elif now_s >= heard.ends_s - rules.ending_s:
+            elif now_s >= state.ends_s - rules.ending_s:
                 self.next_check_s = min(self.next_check_s, now_s + rules.hop_s)
-        elif begins or (heard.music and heard.changed):
+        elif begins or (state.music and state.changed):
             self._begin(now_s, rules.onset_s)
 
     def _begin(self, now_s: float, dense_s: float) -> None:
@@ -194,15 +194,15 @@ class Schedule:
 
     def _rest(self, now_s: float, searched: bool = False) -> None:
         """Wait while there is no music; a pause of the sound does not make the wait shorter."""
-        if searched or not self._n_unheard:
+        if searched or not self._n_rests:
             self._rested_s = now_s
-            self._n_unheard += 1
-        soonest_s = now_s if searched else now_s + self._rules.unheard_s[0]
+            self._n_rests += 1
+        soonest_s = now_s if searched else now_s + self._rules.no_music_s[0]
         self.next_check_s = max(self._rest_ends_s(), soonest_s)
 
     def _rest_ends_s(self) -> float:
-        waits_s = self._rules.denied_s if self._denied else self._rules.unheard_s
-        return self._rested_s + waits_s[min(self._n_unheard, len(waits_s)) - 1]
+        waits_s = self._rules.confirmed_no_music_s if self._no_music_confirmed else self._rules.no_music_s
+        return self._rested_s + waits_s[min(self._n_rests, len(waits_s)) - 1]
 
     def _wait(self, now_s: float, waits_s: tuple[float, ...]) -> None:
         self.next_check_s = now_s + waits_s[min(self._n_waits, len(waits_s) - 1)]

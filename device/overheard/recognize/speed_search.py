@@ -13,10 +13,10 @@ from overheard.events import Match
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.matching.engine import Engine
 from overheard.recognize.matching.scoring import Scoring
-from overheard.recognize.sound import Stretch
 from overheard.recognize.speed.warp import Speed
 from overheard.recognize.stages import StageTimes
-from overheard.recognize.window_match import Found, WindowMatcher
+from overheard.recognize.stretch import Stretch
+from overheard.recognize.window_match import WindowMatcher, WindowResult
 from overheard.recognize.windows import (
     CLIP_STEP_FRAMES,
     LISTEN_SEARCH_SHARE,
@@ -25,7 +25,7 @@ from overheard.recognize.windows import (
 )
 
 # Subtracted from the score of a match at another speed: each speed is another chance of a false positive.
-STRICTER = 3.0
+SPEED_PENALTY = 3.0
 FASTEST = 1.085  # speed that is found
 CERTAIN_ABOVE = 5.0  # score over the threshold from which no more speeds are tried
 FINE_STEPS = (0.01, 0.005, 0.0025)  # of the speed, one after the other
@@ -37,7 +37,7 @@ class AtSpeed:
     """A stretch that is corrected for a speed, and the best match in it, with the reduced score."""
 
     stretch: Stretch
-    found: Found
+    found: WindowResult
 
     @property
     def lead(self) -> float:
@@ -103,7 +103,7 @@ class SpeedSearch:
         if speed != best.stretch.speed:
             again = self.at(stretch, last, engine, speed, length_s)
             best = max(best, again, key=lambda each: each.lead)
-        return AtSpeed(best.stretch, stricter(best.found, engine.matcher.scoring))
+        return AtSpeed(best.stretch, penalized(best.found, engine.matcher.scoring))
 
     def at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
         """Return the best match at a speed, with its score as it is; parameters as of :meth:`best`."""
@@ -175,12 +175,12 @@ class _Comparison:
         return slots[np.rint(np.linspace(0, len(slots) - 1, MAX_COMPARED)).astype(np.int64)]
 
 
-def stricter(found: Found, scoring: Scoring) -> Found:
-    """Return a match at another speed with reduced score and confidence, see `STRICTER`."""
+def penalized(found: WindowResult, scoring: Scoring) -> WindowResult:
+    """Return a match at another speed with reduced score and confidence, see `SPEED_PENALTY`."""
     match = found.match
     if match is None:
         return found
-    confidence = scoring.confidence.after(match.confidence, -STRICTER)
+    confidence = scoring.confidence.after(match.confidence, -SPEED_PENALTY)
     return dataclasses.replace(
-        found, match=dataclasses.replace(match, score=match.score - STRICTER, confidence=confidence)
+        found, match=dataclasses.replace(match, score=match.score - SPEED_PENALTY, confidence=confidence)
     )

@@ -13,8 +13,8 @@ from overheard.events import Event, MusicUnknown, PlayStarted, Silence
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.matching.engine import Engine
-from overheard.recognize.sound import Stretch
-from overheard.recognize.unknown_store import Unknown, UnknownStore
+from overheard.recognize.stretch import Stretch
+from overheard.recognize.unknown_store import UnknownPiece, UnknownStore
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class UnknownMusic:
         self, store: UnknownStore, spec: FingerprintSpec, now: Callable[[], float] = time.time
     ) -> None:
         self._store, self._spec, self._now = store, spec, now
-        self._piece: Unknown | None = None  # that is heard
+        self._piece: UnknownPiece | None = None  # that is heard
         self._learned: list[Queries] = []  # one a second
         self._from_s = 0.0  # start of the window in which the music became unknown
         self._stretch: Stretch | None = None  # sound that is learned
@@ -81,11 +81,11 @@ class UnknownMusic:
             self._store_piece(piece)
         self._forget()
 
-    def _is_named(self, piece: Unknown) -> bool:
+    def _is_named(self, piece: UnknownPiece) -> bool:
         """Return whether the user has given the piece a name, or forgot it, since it was stored."""
         return self._stored and self._store.entry(piece.unknown_id) is None
 
-    def _store_piece(self, piece: Unknown) -> None:
+    def _store_piece(self, piece: UnknownPiece) -> None:
         self._stored = True
         try:
             self._store.put(piece, Queries.join(self._learned).embeddings)
@@ -103,7 +103,7 @@ class UnknownMusic:
         try:
             known = self._store.find(queries, starts, start_s, end_s)
             if known is None:
-                piece = Unknown(self._store.new_id(), 1, now, now)
+                piece = UnknownPiece(self._store.new_id(), 1, now, now)
             else:
                 piece = dataclasses.replace(known, times=known.times + 1, last_heard=now)
                 self._store.put(piece)

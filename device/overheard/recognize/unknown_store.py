@@ -35,7 +35,7 @@ _MAX_STATE_BYTES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Unknown:
+class UnknownPiece:
     """A piece of unknown music: an id that stays the same, how often it was heard, and when (Unix time)."""
 
     unknown_id: int
@@ -48,7 +48,7 @@ class Unknown:
         return {name: repr(value) for name, value in dataclasses.asdict(self).items()}
 
     @classmethod
-    def of(cls, entry: TrackEntry) -> Unknown:
+    def of(cls, entry: TrackEntry) -> UnknownPiece:
         """Read what the pack stores. Raises ValueError."""
         number, times = (int(entry.extras.get(name, "")) for name in ("unknown_id", "times"))
         return cls(
@@ -75,17 +75,17 @@ class UnknownStore:
         self._entries: dict[int, TrackEntry] = {}
         self._matcher: Matcher | None = None
 
-    def pieces(self) -> list[Unknown]:
+    def pieces(self) -> list[UnknownPiece]:
         """Return the pieces in the order of their ids."""
         self._read()
-        return [Unknown.of(self._entries[number]) for number in sorted(self._entries)]
+        return [UnknownPiece.of(self._entries[number]) for number in sorted(self._entries)]
 
     def entry(self, unknown_id: int) -> TrackEntry | None:
         """Return the fingerprint of a piece; None if it is not stored."""
         self._read()
         return self._entries.get(unknown_id)
 
-    def find(self, queries: Queries, starts: IntArray, start_s: float, end_s: float) -> Unknown | None:
+    def find(self, queries: Queries, starts: IntArray, start_s: float, end_s: float) -> UnknownPiece | None:
         """Return the piece that a window contains; None if it contains none.
 
         Parameters
@@ -103,7 +103,9 @@ class UnknownStore:
         match = self._matcher.match(window, start_s, end_s)
         if match is None or not match.accepted:
             return None
-        return next((Unknown.of(one) for one in self._entries.values() if one.id == match.track.id), None)
+        return next(
+            (UnknownPiece.of(one) for one in self._entries.values() if one.id == match.track.id), None
+        )
 
     def new_id(self) -> int:
         """Return an id that no piece has had.
@@ -123,7 +125,7 @@ class UnknownStore:
             file.write(json.dumps({"next_id": number + 1}).encode())
         return number
 
-    def put(self, piece: Unknown, embeddings: FloatArray | None = None) -> None:
+    def put(self, piece: UnknownPiece, embeddings: FloatArray | None = None) -> None:
         """Store a piece, or change it.
 
         Parameters
@@ -166,7 +168,7 @@ class UnknownStore:
             return count
         return self.remove([one.unknown_id for one in self.pieces() if one.last_heard >= (since or 0.0)])
 
-    def _new_entry(self, piece: Unknown, embeddings: FloatArray) -> TrackEntry:
+    def _new_entry(self, piece: UnknownPiece, embeddings: FloatArray) -> TrackEntry:
         cells, codes = self._model.encode_track(embeddings)
         return TrackEntry(
             title=f"unknown music {piece.unknown_id}",
@@ -185,7 +187,7 @@ class UnknownStore:
             self._read()
             yield
             pieces = sorted(
-                map(Unknown.of, self._entries.values()), key=lambda one: (one.times, one.last_heard)
+                map(UnknownPiece.of, self._entries.values()), key=lambda one: (one.times, one.last_heard)
             )
             for piece in pieces[: max(0, len(pieces) - self._max_pieces)]:
                 del self._entries[piece.unknown_id]
@@ -207,7 +209,7 @@ class UnknownStore:
             return
         try:
             pack = open_pack(self.path, self._model.digest)
-            self._entries = {Unknown.of(entry).unknown_id: entry for entry in pack.entries()}
+            self._entries = {UnknownPiece.of(entry).unknown_id: entry for entry in pack.entries()}
             self._matcher = self._matcher_for(pack)
         except (PackError, ValueError) as error:
             log.warning("unknown music: %s. Earlier unknown music is forgotten", error)

@@ -11,8 +11,8 @@ from overheard.events import Match, Play
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.matching.engine import Engine
-from overheard.recognize.sound import Stretch
 from overheard.recognize.stages import StageTimes
+from overheard.recognize.stretch import Stretch
 
 # In noise 5 dB louder than the music, 90% of the correct segments have a higher similarity, and less than 1%
 # of the segments of other music.
@@ -51,7 +51,7 @@ class Verifier:
         self._usual = 0.0  # similarity
         self._similar = 0.0  # similarity of the last segment that agreed
 
-    def follow(self, match: Match, play: Play, position_s: float, stretch: Stretch) -> bool:
+    def realign(self, match: Match, play: Play, position_s: float, stretch: Stretch) -> bool:
         """Take the alignment of an accepted match of the open play's track; return whether it is one.
 
         `position_s` is the alignment of the play: the position in its track at second 0.
@@ -106,12 +106,12 @@ class Verifier:
         hop, first = self._spec.hop_frames, engine.index.first_segment
         n_segments = int(first[number + 1] - first[number])
         possible = max(0, -(-(stretch.first_start + offset) // hop))
-        unheard = -(-(self._agreed - self._spec.n_frames // 2 + offset) // hop)
+        unverified = -(-(self._agreed - self._spec.n_frames // 2 + offset) // hop)
         newest = (stretch.last_start + offset) // hop
         highest = min(n_segments - 1, newest)
         if highest < newest - 1:
             return np.zeros(0, dtype=np.int64)  # the track is over
-        lowest = max(possible, min(unheard, highest))
+        lowest = max(possible, min(unverified, highest))
         return np.arange(lowest, highest + 1)[-N_LOOKED_BACK:] * hop - offset
 
     def _similarity(self, stretch: Stretch, engine: Engine, number: int, starts: IntArray) -> FloatArray:
@@ -159,5 +159,5 @@ class Verifier:
             confidence=0.0,
             margin=0.0,
             similarity=self._similar,
-            check=True,
+            verification=True,
         )

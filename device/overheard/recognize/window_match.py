@@ -14,9 +14,9 @@ from overheard.events import Match, Play
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.matching.engine import Engine
-from overheard.recognize.matching.match import Embed, Exactly, Playing
-from overheard.recognize.sound import Stretch
+from overheard.recognize.matching.match import Embed, ExactSegments, Playing
 from overheard.recognize.stages import StageTimes
+from overheard.recognize.stretch import Stretch
 from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window
 
 NEARLY_BELOW = 1.0  # the same if the second opinion is that there is no music
@@ -24,7 +24,7 @@ PROMISING_BELOW = 4.0  # a match up to this much below the threshold may be acce
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class WindowResult:
     """The best match of a window.
 
     Attributes
@@ -67,10 +67,10 @@ class WindowMatcher:
         self._frames_per_s = spec.frontend.frames_per_s
         self.n_frames = self._frames_in(windows.length_s)
 
-    def whole(self, stretch: Stretch, engine: Engine, end_s: float) -> Found:
+    def whole(self, stretch: Stretch, engine: Engine, end_s: float) -> WindowResult:
         """Match all of a stretch, which ends at this second of the source, as one window."""
         starts, searched = single_window(stretch.last_start)
-        return self._match(stretch, starts, searched, engine, end_s, None, Exactly)
+        return self._match(stretch, starts, searched, engine, end_s, None, ExactSegments)
 
     def last(
         self,
@@ -80,7 +80,7 @@ class WindowMatcher:
         play: Play | None = None,
         position_s: float | None = None,
         length_s: float | None = None,
-    ) -> Found:
+    ) -> WindowResult:
         """Match the window that ends with a segment; if the match is not accepted, also its last seconds.
 
         Parameters
@@ -94,13 +94,13 @@ class WindowMatcher:
         firsts = [max(last - each, stretch.first_start) for each in (n, self._frames_in(SHORT_WINDOW_S))]
         whole, short = (self._starts(stretch, max(first, 0), last) for first in firsts)
         above = engine.matcher.scoring.threshold - PROMISING_BELOW
-        exactly = functools.partial(Exactly, n=1, above=above)
+        exact = functools.partial(ExactSegments, n=1, above=above)
         open_play = None if play is None else Playing(play.track.id, position_s)
         end_s = stretch.at_s(last) + self._spec.segment_s
-        found = self._of(stretch, whole, engine, end_s, open_play, exactly)
+        found = self._of(stretch, whole, engine, end_s, open_play, exact)
         if len(short) == len(whole) or (found.match is not None and found.match.accepted):
             return found
-        late = self._of(stretch, short, engine, end_s, open_play, exactly)
+        late = self._of(stretch, short, engine, end_s, open_play, exact)
         accepted = late.match is not None and late.match.accepted
         return dataclasses.replace(found, match=late.match) if accepted else found
 
@@ -121,12 +121,12 @@ class WindowMatcher:
         engine: Engine,
         end_s: float,
         playing: Playing | None,
-        exactly: Callable[[Embed], Exactly],
-    ) -> Found:
+        exact: Callable[[Embed], ExactSegments],
+    ) -> WindowResult:
         if playing is not None and playing.position_s is not None:
             position_s = playing.position_s + stretch.at_s(int(starts[0]))
             playing = dataclasses.replace(playing, position_s=position_s)
-        return self._match(stretch, starts, np.arange(len(starts)), engine, end_s, playing, exactly)
+        return self._match(stretch, starts, np.arange(len(starts)), engine, end_s, playing, exact)
 
     def _match(
         self,
@@ -136,15 +136,15 @@ class WindowMatcher:
         engine: Engine,
         end_s: float,
         playing: Playing | None,
-        exactly: Callable[[Embed], Exactly],
-    ) -> Found:
+        exact: Callable[[Embed], ExactSegments],
+    ) -> WindowResult:
         window = stretch.window(starts, searched, engine, self._windows.search_share)
         start_s = stretch.at_s(int(starts[0]))
         first = starts[0]
-        again = exactly(lambda wanted: stretch.embed(wanted + first, engine))
+        again = exact(lambda wanted: stretch.embed(wanted + first, engine))
         with self._times.of("match"):
             match = engine.matcher.match(window, start_s, end_s, playing, again)
-        return Found(match, start_s, end_s, window.queries, window.starts)
+        return WindowResult(match, start_s, end_s, window.queries, window.starts)
 
     def _frames_in(self, length_s: float) -> int:
         """Return how far apart the first and the last segment of a window of this length are."""

@@ -16,7 +16,7 @@ from overheard.settings.rooms import parse_rooms
 from overheard.settings.sinks import ALL_OFF, SinksSettings
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
-AUTO = ("", "auto")  # values of `model` for which overheard.fingerprint.choice chooses
+AUTO = ("", "auto")  # values of `model` for which overheard.fingerprint.model_choice chooses
 LOWEST_RATE = 8000  # Hz; lower values of `listen.sample_rate` lose what fingerprints are made of
 MODEL_ALIASES = {"large": "overheard"}
 

@@ -11,7 +11,7 @@ from overheard.errors import UpdateError
 from overheard.files import create_folder, sync_folder
 from overheard.updates.documents import PackFile
 from overheard.updates.installed import file_path
-from overheard.updates.plan import Plan
+from overheard.updates.update_plan import Plan
 
 
 def place(base: Path, plan: Plan, parts: Mapping[PackFile, Path]) -> None:

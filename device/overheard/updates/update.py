@@ -20,9 +20,9 @@ from overheard.updates.documents import Index, PackEntry, PackFile
 from overheard.updates.download import check_space, download, part_size
 from overheard.updates.installed import installed_files, pack_path
 from overheard.updates.place import place, remove_unused
-from overheard.updates.plan import Plan, chain, plan
 from overheard.updates.source import LIMITS, Limits, Source
 from overheard.updates.state import InstalledFile, State, Subscription
+from overheard.updates.update_plan import Plan, chain, plan
 
 PARTS_FOLDER = ".updates"  # in the folder of packs, so that files can be renamed from one to the other
 

@@ -6,16 +6,16 @@ import dataclasses
 from typing import Any
 
 from overheard.history.counts import BY, count_plays
-from overheard.history.evidence import stored_looks
+from overheard.history.evidence import StoredPoint, stored_evidence
 from overheard.history.forget import forget
 from overheard.history.marks import mark_favourite, mark_wrong, read_evidence
 from overheard.history.pages import SHOWN, Wanted, find_play, find_plays
-from overheard.history.rows import PlayRow
+from overheard.history.play_rows import PlayRow
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import (
     COUNT,
     DONE,
-    LOOK,
+    EVIDENCE_POINT,
     PLAY,
     PLAY_ID,
     TIME,
@@ -78,10 +78,15 @@ def change_play(call: Call) -> Any:
 
 
 def explain_play(call: Call) -> Any:
-    """Return what the recognition of a play was based on: each look at it."""
+    """Return what the recognition of a play was based on: its searches and verifications."""
     _row(call)
     evidence = read_evidence(call.context.settings.history_path, call.path["id"])
-    return {"looks": [dataclasses.asdict(look) for look in stored_looks(evidence)]}
+    return {"looks": [_look_json(point) for point in stored_evidence(evidence)]}  # names of version 1
+
+
+def _look_json(point: StoredPoint) -> dict[str, Any]:
+    values = dataclasses.asdict(point)
+    return {**values, "check": values.pop("verification")}
 
 
 def delete_play(call: Call) -> Any:
@@ -162,7 +167,7 @@ OPERATIONS = (
     Operation(
         *("GET", "/api/v1/plays/{id}/explanation", "Why a play was recognized", explain_play),
         path_values={"id": PLAY_ID},
-        answer=record({"looks": many(LOOK)}),
+        answer=record({"looks": many(EVIDENCE_POINT)}),
         errors=(404, 503),
     ),
     Operation(

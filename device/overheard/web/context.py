@@ -33,7 +33,7 @@ class Covers:
         with self._lock:
             key = (path, size)
             if key not in self._covers:
-                from overheard.hear.cover import read_cover  # ffmpeg's libraries take 16 MB
+                from overheard.hear.cover_art import read_cover  # ffmpeg's libraries take 16 MB
 
                 cover = read_cover(path, size)
                 return_freed_memory()  # of a large picture

@@ -114,7 +114,7 @@ PLAY = record(
         "label": maybe(text("name that the user gave to unknown music")),
     }
 )
-LOOK = record(
+EVIDENCE_POINT = record(
     {
         "after_s": number("seconds after the start of the play"),
         "position_s": number("position in the track"),

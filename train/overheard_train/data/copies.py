@@ -29,7 +29,7 @@ from overheard.hear.resampler import to_float
 from overheard.index.run import index
 from overheard.index.scan import AUDIO_SUFFIXES
 from overheard.index.worker import ModelFingerprinter
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard_train.data.decode import FloatArray, Int16Array
 from overheard_train.data.sources import Recording
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from overheard.files import atomic_write
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.runtime import Network
-from overheard.hear.detector import MANIFEST_VERSION, Judge, Smoothing, digest_of, spec_digest
+from overheard.hear.detector import MANIFEST_VERSION, DetectorNetwork, Smoothing, digest_of, spec_digest
 from overheard.hear.texture import N_FEATURES
 from overheard_train.detector.network import CLIP, Fitted
 
@@ -68,8 +68,8 @@ def stripped(tflite: bytes) -> bytes:
 
 def outputs_of(tflite: bytes, fitted: Fitted, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return the log-odds that the device computes for many features ``(n, N_FEATURES)``."""
-    judge = Judge(tflite, fitted.mean, fitted.deviation)
-    return np.array([judge(one) for one in features.astype(np.float32)])
+    network = DetectorNetwork(tflite, fitted.mean, fitted.deviation)
+    return np.array([network(one) for one in features.astype(np.float32)])
 
 
 def write_detector(

@@ -135,7 +135,9 @@ class DegradedPairs:
             views.append(self._degrade(music, rng, slice(start + shift, start + shift + n_samples)))
         return tuple(views)
 
-    def impostors(self, rng: np.random.Generator, n_music: int, n_noise: int, n_speech: int) -> FloatArray:
+    def cohort_segments(
+        self, rng: np.random.Generator, n_music: int, n_noise: int, n_speech: int
+    ) -> FloatArray:
         """Return undegraded segments ``(n, n_frames, n_mels)`` float32 of music, noise and speech."""
         samples, noise = self.spec.segment_samples, self.noise
 

@@ -64,7 +64,7 @@ class Window:
             self.last_frame,
         )
 
-    def alike(self, n_frames: int) -> float:
+    def self_similarity(self, n_frames: int) -> float:
         """Return the mean cosine between segments of `n_frames` that do not overlap; 0 if all overlap."""
         apart = np.abs(self.starts[:, None] - self.starts) >= n_frames
         if not apart.any():

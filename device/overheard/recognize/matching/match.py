@@ -57,7 +57,7 @@ class Playing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Exactly:
+class ExactSegments:
     """How to run the network at the positions of the catalogue's segments in an alignment.
 
     Attributes
@@ -96,7 +96,7 @@ class Matcher:
         start_s: float,
         end_s: float,
         playing: Playing | None = None,
-        exactly: Exactly | None = None,
+        exact: ExactSegments | None = None,
     ) -> Match | None:
         """Return the best match of one window, accepted or not; None if there are no candidates.
 
@@ -105,13 +105,13 @@ class Matcher:
         window : Window
         start_s, end_s : the window in seconds of the source
         playing : the open play
-        exactly : how to run the network at more positions; None not to run it
+        exact : how to run the network at more positions; None not to run it
         """
         aligned = self._align(window, playing)
         if aligned is None:
             return None
-        if exactly is not None and self.scoring.score(aligned[0], end_s - start_s) > exactly.above:
-            aligned = self._align_exactly(window, aligned[1], playing, exactly) or aligned
+        if exact is not None and self.scoring.score(aligned[0], end_s - start_s) > exact.above:
+            aligned = self._align_exactly(window, aligned[1], playing, exact) or aligned
         return self._to_match(*aligned, start_s, end_s)
 
     def _to_match(
@@ -124,7 +124,7 @@ class Matcher:
         end_s: float,
     ) -> Match:
         frames_per_s = self.spec.frontend.frames_per_s
-        first_s, last_s = (frame / frames_per_s for frame in evidence.heard_frames)
+        first_s, last_s = (frame / frames_per_s for frame in evidence.matched_frames)
         score = self.scoring.score(evidence, end_s - start_s)
         is_accepted = score >= self.scoring.threshold
         track = self.index.track(evidence.track)
@@ -150,17 +150,19 @@ class Matcher:
         found = self._passages.alternatives(tracks, best)
         frames_per_s = self.spec.frontend.frames_per_s
         return tuple(
-            Alternative(self.index.track(number), offset / frames_per_s + first_s, self.scoring.odds(less))
+            Alternative(
+                self.index.track(number), offset / frames_per_s + first_s, self.scoring.relative_odds(less)
+            )
             for number, offset, less in found
         )
 
     def weigh(
-        self, window: Window, exactly: Exactly | None = None, playing: Playing | None = None
+        self, window: Window, exact: ExactSegments | None = None, playing: Playing | None = None
     ) -> Evidence | None:
         """Return the evidence for the best alignment; parameters as in :meth:`match`."""
         aligned = self._align(window, playing)
-        if aligned is not None and exactly is not None:
-            aligned = self._align_exactly(window, aligned[1], playing, exactly) or aligned
+        if aligned is not None and exact is not None:
+            aligned = self._align_exactly(window, aligned[1], playing, exact) or aligned
         return None if aligned is None else aligned[0]
 
     def number(self, track_id: str) -> int | None:
@@ -168,11 +170,11 @@ class Matcher:
         return self._matched.get(track_id)
 
     def _align_exactly(
-        self, window: Window, aligned: AlignedTracks, playing: Playing | None, exactly: Exactly
+        self, window: Window, aligned: AlignedTracks, playing: Playing | None, exact: ExactSegments
     ) -> _Aligned | None:
         """Run the network at the segments of the best alignments and align again; None if it ran there."""
-        starts = exact_starts(aligned, window, exactly.n)
-        return self._align(window.with_more(exactly.embed(starts), starts), playing) if len(starts) else None
+        starts = exact_starts(aligned, window, exact.n)
+        return self._align(window.with_more(exact.embed(starts), starts), playing) if len(starts) else None
 
     def _align(self, window: Window, playing: Playing | None) -> _Aligned | None:
         """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
@@ -219,9 +221,9 @@ class Matcher:
             background=levels[1],
             margin=similarity - levels[0],
             n_segments=float(scores.weights[row].sum()),
-            expected=float(window.queries.expected.mean()),
-            heard_frames=matched_frames(scores, row, window.last_frame, self.spec.n_frames),
-            alike=window.alike(self.spec.n_frames),
+            expected_similarity=float(window.queries.expected.mean()),
+            matched_frames=matched_frames(scores, row, window.last_frame, self.spec.n_frames),
+            self_similarity=window.self_similarity(self.spec.n_frames),
         )
 
     def number_among(self, track_id: str, tracks: IntArray) -> int | None:
@@ -260,5 +262,5 @@ class Matcher:
         """
         tracks = np.searchsorted(self.index.first_segment, candidates.segments, side="right") - 1
         others = (candidates.segments >= 0) & ~np.isin(tracks, list(copies))
-        rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.impostors], axis=1)
+        rivals = np.concatenate([np.where(others, candidates.similarities, 0), candidates.cohort], axis=1)
         return float(np.mean(-np.sort(-rivals, axis=1)[:, :N_BACKGROUND]))

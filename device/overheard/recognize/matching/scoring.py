@@ -14,7 +14,7 @@ from overheard.errors import REINSTALL, ModelError
 from overheard.fingerprint.json_values import JsonValueError, get_number, get_numbers, get_object
 
 MIN_SEGMENTS = 0.25  # lower limit of Evidence.n_segments in its logarithm
-ALIKE = 0.6  # mean cosine of a window's segments above which they repeat each other
+REPETITIVE = 0.6  # mean cosine of a window's segments above which they repeat each other
 # Of the manifest: for full codes, for compact ones, and for packs that the network indexed itself.
 FIELDS = ("scoring", "compact_scoring", "own_scoring")
 MAX_ARGUMENT = 500.0  # of the logistic function; beyond it, floats cannot show a difference
@@ -34,9 +34,9 @@ class Evidence:
     background : mean similarity of the queries to the nearest segments of other recordings and the cohort
     margin : similarity minus that of the runner-up or the background, whichever is higher
     n_segments : number of catalogue segments compared, weighted by 0-1
-    expected : similarity of a correct match that the quality estimator expects
-    heard_frames : first frame and end (exclusive) of the part of the window that matches
-    alike : mean cosine between the window's segments that do not overlap
+    expected_similarity : similarity of a correct match that the quality estimator expects
+    matched_frames : first frame and end (exclusive) of the part of the window that matches
+    self_similarity : mean cosine between the window's segments that do not overlap
     """
 
     track: int
@@ -45,25 +45,25 @@ class Evidence:
     background: float
     margin: float
     n_segments: float
-    expected: float
-    heard_frames: tuple[int, int]
-    alike: float = 0.0
+    expected_similarity: float
+    matched_frames: tuple[int, int]
+    self_similarity: float = 0.0
 
     @property
-    def distinct(self) -> float:
+    def effective_share(self) -> float:
         """Share of the segments that counts, 0-1: all segments of a steady tone together count as one.
 
         It is the effective size of a sample whose members are correlated. Music is not affected: its segments
-        are rarely as similar to each other as `ALIKE`.
+        are rarely as similar to each other as `REPETITIVE`.
         Source: Kish, Survey Sampling, 1965, section 5.4 (design effect of clusters).
         """
-        correlation = min(max((self.alike - ALIKE) / (1 - ALIKE), 0.0), 1.0)
+        correlation = min(max((self.self_similarity - REPETITIVE) / (1 - REPETITIVE), 0.0), 1.0)
         return 1 / (1 + correlation * max(self.n_segments - 1, 0.0))
 
     def features(self) -> tuple[float, ...]:
         """Return the features in the order of :attr:`Scoring.weights`; the last is 1, for the bias."""
-        logarithm = float(np.log(max(self.n_segments * self.distinct, MIN_SEGMENTS)))
-        return (self.similarity, self.background, self.margin, logarithm, self.expected, 1.0)
+        logarithm = float(np.log(max(self.n_segments * self.effective_share, MIN_SEGMENTS)))
+        return (self.similarity, self.background, self.margin, logarithm, self.expected_similarity, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,14 +146,14 @@ class Scoring:
         """Return the probability that the track is correct, 0-1."""
         return self.confidence.of(self.log_odds(evidence))
 
-    def odds(self, less: float) -> float:
+    def relative_odds(self, difference: float) -> float:
         """Return the odds of another track with the same passage, whose similarity is this much lower."""
-        return math.exp(-max(0.0, min(self.weights[0] * less, MAX_ARGUMENT)))
+        return math.exp(-max(0.0, min(self.weights[0] * difference, MAX_ARGUMENT)))
 
     def score(self, evidence: Evidence, length_s: float) -> float:
         """Return the score of evidence from a window of this length, to compare with the threshold."""
-        distinct_s = length_s * evidence.distinct
-        return self.log_odds(evidence) - float(np.interp(distinct_s, self.lengths_s, self.penalties))
+        effective_s = length_s * evidence.effective_share
+        return self.log_odds(evidence) - float(np.interp(effective_s, self.lengths_s, self.penalties))
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], compact: bool = False, own: bool = False) -> Scoring:

@@ -33,11 +33,11 @@ class TrackRules:
         similar music fits here and there
     confirm_share : of the matches from the first to the second, at least this share agrees with the second
     agree_s : a second match confirms a first only if it ends at most this much later
-    hope_s : extra time before music is reported as unknown, while weak matches agree with each other
+    promising_s : extra time before music is reported as unknown, while weak matches agree with each other
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
     restart_s : a track that begins again at most this much before or after its end is a new play
     shortest_s : a play starts when this much of it was heard; a shorter one was a mistake
-    telling_s : a shorter match cannot distinguish tracks that share its passage
+    distinguishing_s : a shorter match cannot distinguish tracks that share its passage
     resume_s : a play that ended goes on if its track goes on within this time, as after a pause
     rewind_s : the position in the track may differ by this much after a pause
     jump_s : a start that differs by more is corrected, when an alignment explains the play better
@@ -55,11 +55,11 @@ class TrackRules:
     confirm_drift_s: float = 0.3
     confirm_share: float = 0.5
     agree_s: float = 10.0
-    hope_s: float = 10.0
+    promising_s: float = 10.0
     recall_s: float = 20.0
     restart_s: float = 10.0
     shortest_s: float = 2.0
-    telling_s: float = 2.5
+    distinguishing_s: float = 2.5
     resume_s: float = 60.0
     rewind_s: float = 10.0
     jump_s: float = 2.0
@@ -170,8 +170,8 @@ def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) ->
 
 
 def narrowed(readings: Readings, matches: Iterable[Match], rules: TrackRules) -> Readings:
-    """Return the readings that explain all telling matches; a match that none explains is left out."""
+    """Return the readings that explain all matches that are long enough; others are ignored."""
     for match in matches:
-        if match.accepted and match.end_s - match.start_s >= rules.telling_s:
+        if match.accepted and match.end_s - match.start_s >= rules.distinguishing_s:
             readings = common(readings, readings_of(match), rules.drift_s) or readings
     return readings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from overheard.events import Alternative, Look, Match, Play, PlayEnded
+from overheard.events import Alternative, EvidencePoint, Match, Play, PlayEnded
 from overheard.recognize.plays.agreement import (
     Reading,
     Readings,
@@ -19,7 +19,7 @@ from overheard.recognize.plays.agreement import (
 )
 from overheard.recognize.speed.drift import Drift
 
-_MAX_LOOKS = 24
+_MAX_POINTS = 24
 
 
 class OpenPlay:
@@ -43,7 +43,7 @@ class OpenPlay:
         self.confidence = match.confidence  # that one of the tracks is right
         self._fitting = alignments_of(match)  # explain all that was heard
         self._over_s = self._end_of_track_s()
-        self._looks: list[Look] = []
+        self._evidence: list[EvidencePoint] = []
         self._lead = -math.inf  # of the best match over the threshold
         self._drift = Drift()
         self._note(match)
@@ -93,11 +93,11 @@ class OpenPlay:
         is_kept = match.score >= match.threshold - self._rules.kept_below
         return is_kept and bool(common(readings_of(match), self.readings, self._rules.drift_s))
 
-    def goes_on(self, match: Match, below: float) -> bool:
+    def own_alignment_fits(self, match: Match, below: float) -> bool:
         """Return whether the play's own alignment fits too, at most `below` under the threshold."""
         return match.continued is not None and match.continued >= match.threshold - below
 
-    def follow(self, match: Match) -> Match:
+    def at_own_alignment(self, match: Match) -> Match:
         """Return the match at the play's alignment, if the music repeats itself and this one fits too."""
         return realigned(match, self.play.track.id, self.alignment_s, self._rules.drift_s)
 
@@ -112,12 +112,12 @@ class OpenPlay:
             self._over_s = self._end_of_track_s()
         self._settle()
         self._fit(match)
-        self.hear(match)
+        self.add(match)
         self.agreed_s = self.heard_s
         self._drift.add(match.end_s, self.alignment_s)
         self.play = dataclasses.replace(self.play, speed=self._drift.speed)
 
-    def hear(self, match: Match) -> None:
+    def add(self, match: Match) -> None:
         """Add the time of a match to the play."""
         self._note(match)
         self.heard_s = max(self.heard_s, match.end_s)
@@ -131,7 +131,7 @@ class OpenPlay:
             confidence=self.confidence * first_share(self.readings),
         )
 
-    def hold(self, match: Match) -> None:
+    def add_at_own_alignment(self, match: Match) -> None:
         """Add the time of a match to the play, whose alignment fits too, although another one fits better."""
         self.heard_s = self.agreed_s = max(self.heard_s, match.end_s)
         self.play = dataclasses.replace(
@@ -197,7 +197,7 @@ class OpenPlay:
         self.readings = {name: found[name] for name in self.readings if name in found}
         self._over_s = self._end_of_track_s()
         self._settle()
-        self.hear(match)
+        self.add(match)
 
     def corrected(self, match: Match) -> tuple[Play, OpenPlay]:
         """Return this play with the match's track as an alternative, and as a play of that track."""
@@ -210,16 +210,18 @@ class OpenPlay:
         """End the play at this second."""
         end_s = max(self.play.start_s, min(self.play.end_s, end_s))
         self.play = dataclasses.replace(self.play, end_s=end_s)
-        return PlayEnded(self.play, tuple(self._looks))
+        return PlayEnded(self.play, tuple(self._evidence))
 
     def _note(self, match: Match) -> None:
         """Store the match as evidence for an explanation; if there are many, keep every second one."""
         self._lead = max(self._lead, match.score - match.threshold)
         position_s = match.offset_s + match.end_s - match.start_s
-        look = (match.score, match.threshold, match.similarity, match.margin)
-        self._looks.append(Look(match.end_s, position_s, *look, check=match.check))
-        if len(self._looks) > _MAX_LOOKS:
-            del self._looks[1::2]
+        values = (match.score, match.threshold, match.similarity, match.margin)
+        self._evidence.append(
+            EvidencePoint(match.end_s, position_s, *values, verification=match.verification)
+        )
+        if len(self._evidence) > _MAX_POINTS:
+            del self._evidence[1::2]
 
 
 def first_heard_s(match: Match, recent: list[Match], rules: TrackRules) -> float:

@@ -16,13 +16,13 @@ from overheard.recognize.plays.agreement import (
     realigned,
 )
 from overheard.recognize.plays.open_play import OpenPlay, first_heard_s
-from overheard.recognize.plays.stretch import SoundStretch
+from overheard.recognize.plays.unmatched_sound import UnmatchedSound
 from overheard.settings import TrackSettings
 
 __all__ = ["PlayTracker", "TrackRules", "alignment_s"]
 
 _MAX_ENDED = 4  # plays that may go on
-_LOOK_S = 2.0  # if two calls are further apart, the sound between them was not searched
+_SEARCH_GAP_S = 2.0  # if two calls are further apart, the sound between them was not searched
 
 
 class PlayTracker:
@@ -43,12 +43,12 @@ class PlayTracker:
         self._rules = rules or TrackRules()
         self._open: OpenPlay | None = None
         self._ended: deque[OpenPlay] = deque(maxlen=_MAX_ENDED)
-        self._looked_s = 0.0  # end of the last window
+        self._searched_to_s = 0.0  # end of the last window
         self._missed_from_s = 0.0  # sound before it was not looked at
         self._floor_s = 0.0  # end of the previous play; the next one does not start earlier
         self._pending: Match | None = None  # the last accepted match that did not start a play
         self._recent: deque[Match] = deque()
-        self._stretch = SoundStretch(self._settings.unknown_s)
+        self._unmatched = UnmatchedSound(self._settings.unknown_s)
 
     @property
     def playing(self) -> Play | None:
@@ -84,21 +84,21 @@ class PlayTracker:
         music : bool or None
             Whether the sound is music; None if that is unsure. Only music is reported as unknown music.
         """
-        self._look(window_start_s, window_end_s)
-        self._stretch.sound(window_start_s, window_end_s, music is not False)
+        self._note_searched(window_start_s, window_end_s)
+        self._unmatched.sound(window_start_s, window_end_s, music is not False)
         self._remember(match, window_end_s)
         events = [] if match is None else self._take(match)
         events += self._expire(window_end_s)
         return events + (self._unknown(window_end_s) if music or self._open is not None else [])
 
-    def quiet(self, now_s: float) -> list[Event]:
+    def silence(self, now_s: float) -> list[Event]:
         """Record silence at this second of the source; report `Silence` once and end a play after the gap."""
-        events = self._close_short_stretch()
-        self._look(now_s - _LOOK_S, now_s)
+        events = self._close_short_sound()
+        self._note_searched(now_s - _SEARCH_GAP_S, now_s)
         events += self._expire(now_s)
-        return events + self._stretch.silence(now_s, _LOOK_S)
+        return events + self._unmatched.silence(now_s, _SEARCH_GAP_S)
 
-    def skip(self, now_s: float) -> list[Event]:
+    def not_searched(self, now_s: float) -> list[Event]:
         """Record that the sound until this second was not searched, to save power; a play goes on."""
         return []
 
@@ -109,37 +109,37 @@ class PlayTracker:
 
     def gap(self, now_s: float) -> list[Event]:
         """Record that the audio until this second of the source was lost; end a play after the gap."""
-        self._stretch.lost()
+        self._unmatched.lost()
         return self._expire(now_s)
 
     def finish(self, end_s: float) -> list[Event]:
         """Record that the source ended at this second; end the open play."""
-        events = self._close_short_stretch()
+        events = self._close_short_sound()
         if self._open is not None:
             events += self._end(self._open, min(self._open.heard_s, end_s))
         self._pending = None
         self._recent.clear()
         self._ended.clear()
-        self._stretch.forget()
+        self._unmatched.forget()
         return events
 
     # The open play
 
-    def _look(self, start_s: float, end_s: float) -> None:
-        if start_s > self._looked_s:
+    def _note_searched(self, start_s: float, end_s: float) -> None:
+        if start_s > self._searched_to_s:
             self._missed_from_s = end_s
-        self._looked_s = max(self._looked_s, end_s)
+        self._searched_to_s = max(self._searched_to_s, end_s)
 
     def _take(self, match: Match) -> list[Event]:
         """Continue the open play with a match, or use the match as evidence for another play."""
         held: list[Event] = []
         if self._open is not None:
-            match = self._open.follow(match)
+            match = self._open.at_own_alignment(match)
             if self._open.explains(match):
                 self._pending = None
                 return self._extend(self._open, match)
-            if self._open.goes_on(match, self._rules.kept_below):
-                self._open.hold(match)
+            if self._open.own_alignment_fits(match, self._rules.kept_below):
+                self._open.add_at_own_alignment(match)
                 held = [PlayUpdated(self._open.play)]
         enough = match.score >= match.threshold + self._settings.caution
         return held + (self._propose(match) if enough else [])
@@ -159,7 +159,7 @@ class PlayTracker:
         self._open = None
         self._ended.append(current)
         self._floor_s = max(self._floor_s, ended.play.end_s)
-        self._stretch.unexplained(current.heard_s)
+        self._unmatched.unexplained(current.heard_s)
         return [ended]
 
     # A new play
@@ -172,21 +172,21 @@ class PlayTracker:
         same_track = current is not None and current.play.track.id in readings_of(match)
         if current is not None and same_track:
             if not confirmed:
-                current.hear(match)
+                current.add(match)
                 return [PlayUpdated(current.play)]
             again = current.started_again(match)
             if again is None:
                 self._pending = None
                 return self._extend(current, match)  # the player jumped, or the music repeats itself
             match = realigned(match, match.track.id, again, rules.drift_s)
-        elif current is not None and current.goes_on(match, 0.0):
+        elif current is not None and current.own_alignment_fits(match, 0.0):
             return []  # a passage that both have
         return self._start(match) if confirmed else []
 
     def _is_confirmed(self, match: Match) -> bool:
         """Return whether a match starts a play: it is strong, confirms an earlier one, or a play goes on."""
         rules, current = self._rules, self._open
-        searched_s = self._stretch.unmatched_s
+        searched_s = self._unmatched.unmatched_s
         if current is None and self._resumed(match) is not None:
             return True
         if current is not None:
@@ -203,7 +203,7 @@ class PlayTracker:
     def _may_be_confirmed(self, earlier: Match) -> bool:
         """Return whether a match is not too weak, not too long ago, and after the open play agreed last."""
         lead = earlier.score - earlier.threshold - self._settings.caution
-        since_s = self._looked_s - self._rules.agree_s
+        since_s = self._searched_to_s - self._rules.agree_s
         if self._open is not None:
             since_s = max(since_s, self._open.agreed_s)
         return lead >= -self._rules.confirm_below and earlier.end_s >= since_s
@@ -225,7 +225,7 @@ class PlayTracker:
         start_s = min(max(first_s, begin_s, floor_s), match.end_s)
         readings = narrowed(readings_of(match), self._recent, self._rules)
         found = OpenPlay(match, readings, start_s, self._rules)
-        least_s = self._rules.shortest_s if len(readings) == 1 else self._rules.telling_s
+        least_s = self._rules.shortest_s if len(readings) == 1 else self._rules.distinguishing_s
         if found.length_s < least_s:
             return []  # wait for more of it
         self._pending = None
@@ -272,23 +272,23 @@ class PlayTracker:
 
     def _unknown(self, now_s: float) -> list[Event]:
         if self._open is not None:
-            self._stretch.explained()
+            self._unmatched.explained()
             return []
-        return [*self._stretch.unknown(self._hope_s(now_s))]
+        return [*self._unmatched.unknown(self._promising_s(now_s))]
 
-    def _hope_s(self, now_s: float) -> float:
+    def _promising_s(self, now_s: float) -> float:
         """Return how much longer music is not unknown yet: a play may start, or the last one go on."""
         if any(ended.over_s > now_s for ended in self._ended):
-            return self._rules.hope_s
+            return self._rules.promising_s
         if len(self._recent) < 2 or not agree(self._recent[-2], self._recent[-1], self._rules.drift_s):
             return 0.0
         lowest = min(one.score - one.threshold for one in (self._recent[-2], self._recent[-1]))
-        return self._rules.hope_s if lowest >= -self._rules.kept_below else 0.0
+        return self._rules.promising_s if lowest >= -self._rules.kept_below else 0.0
 
-    def _close_short_stretch(self) -> list[Event]:
+    def _close_short_sound(self) -> list[Event]:
         """Report a play for a sound of one window, which allows no second match, if its match is accepted."""
-        pending, stretch = self._pending, self._stretch
-        if pending is None or not stretch.is_short_music or self._open is not None:
+        pending, sound = self._pending, self._unmatched
+        if pending is None or not sound.is_short_music or self._open is not None:
             return []
         self._pending = None
         events = self._start(pending)

@@ -11,11 +11,11 @@ import dataclasses
 from overheard.events import Event, Match, MusicUnknown, Play, PlayEnded, PlayStarted, PlayUpdated
 from overheard.recognize.speed.warp import NORMAL, Speed
 
-MAX_PACES = 64  # that are remembered
+MAX_PERIODS = 64  # that are remembered
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pace:
+class _SpeedPeriod:
     """A stretch of the music's clock with one speed.
 
     Attributes
@@ -35,12 +35,12 @@ class MusicClock:
     """The clock of the music. It is equal to the clock of the source until the speed changes."""
 
     def __init__(self) -> None:
-        self._paces = [_Pace(float("-inf"), 0.0, 0.0, NORMAL)]
+        self._periods = [_SpeedPeriod(float("-inf"), 0.0, 0.0, NORMAL)]
 
     @property
     def speed(self) -> Speed:
         """The present speed of the music."""
-        return self._paces[-1].speed
+        return self._periods[-1].speed
 
     def change(self, at_s: float, speed: Speed, from_s: float | None = None) -> None:
         """Run at another speed from now on.
@@ -53,31 +53,33 @@ class MusicClock:
         """
         source_s = self.source_s(at_s)
         first_s = at_s if from_s is None else min(from_s, at_s)
-        self._paces = [*self._paces[-MAX_PACES + 1 :], _Pace(first_s, at_s, source_s, speed)]
+        self._periods = [*self._periods[-MAX_PERIODS + 1 :], _SpeedPeriod(first_s, at_s, source_s, speed)]
 
     def since(self, music_s: float) -> None:
         """Learn from which second of the music on it has had the present speed."""
-        self._paces[-1] = dataclasses.replace(self._paces[-1], from_s=music_s)
+        self._periods[-1] = dataclasses.replace(self._periods[-1], from_s=music_s)
 
     def music_s(self, source_s: float) -> float:
         """Return the second of the music that is heard at a second of the source, at the present speed."""
-        pace = self._paces[-1]
-        return pace.music_s + (source_s - pace.source_s) * pace.speed.tempo
+        period = self._periods[-1]
+        return period.music_s + (source_s - period.source_s) * period.speed.tempo
 
     def source_s(self, music_s: float) -> float:
         """Return the second of the source at which a second of the music was heard."""
-        pace = self._pace_at(music_s)
-        return pace.source_s + (music_s - pace.music_s) / pace.speed.tempo
+        period = self._period_at(music_s)
+        return period.source_s + (music_s - period.music_s) / period.speed.tempo
 
-    def _pace_at(self, music_s: float) -> _Pace:
-        return next((pace for pace in reversed(self._paces) if pace.from_s <= music_s), self._paces[0])
+    def _period_at(self, music_s: float) -> _SpeedPeriod:
+        return next(
+            (period for period in reversed(self._periods) if period.from_s <= music_s), self._periods[0]
+        )
 
     def play(self, play: Play) -> Play:
         """Return a play of the music's clock with times of the source, and with its speed."""
-        if len(self._paces) == 1:
+        if len(self._periods) == 1:
             return play
         start_s, end_s = self.source_s(play.start_s), self.source_s(play.end_s)
-        speed = play.speed * self._pace_at(play.start_s).speed.tempo
+        speed = play.speed * self._period_at(play.start_s).speed.tempo
         return dataclasses.replace(play, start_s=start_s, end_s=end_s, speed=speed)
 
     def match(self, match: Match) -> Match:
@@ -87,13 +89,15 @@ class MusicClock:
 
     def event(self, event: Event) -> Event:
         """Return an event of the music's clock with times of the source."""
-        if len(self._paces) == 1:
+        if len(self._periods) == 1:
             return event
         if isinstance(event, PlayStarted | PlayUpdated):
             return dataclasses.replace(event, play=self.play(event.play))
         if isinstance(event, PlayEnded):
-            looks = tuple(dataclasses.replace(look, at_s=self.source_s(look.at_s)) for look in event.looks)
-            return PlayEnded(self.play(event.play), looks)
+            evidence = tuple(
+                dataclasses.replace(point, at_s=self.source_s(point.at_s)) for point in event.evidence
+            )
+            return PlayEnded(self.play(event.play), evidence)
         if isinstance(event, MusicUnknown):
             start_s, end_s = self.source_s(event.start_s), self.source_s(event.end_s)
             return dataclasses.replace(event, start_s=start_s, end_s=end_s)

@@ -34,7 +34,7 @@ class Speed:
 NORMAL = Speed()
 
 
-def slowed(
+def corrected(
     frames: FloatArray, positions: npt.NDArray[np.float64], pitch: float, spec: FrontendSpec
 ) -> FloatArray:
     """Interpolate frames in time and in frequency.

@@ -1,4 +1,4 @@
-"""Find the impostors of the model's cohort that are most similar to a query."""
+"""Find the segments of the model's cohort that are most similar to a query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from overheard.fingerprint.quantizer import Quantizer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Impostors:
+class CohortIndex:
     """The cohort's segments by their cells, which all catalogues of a model share.
 
     Attributes
@@ -33,18 +33,18 @@ class Impostors:
     bounds: IntArray
 
     def nearest(self, query: FloatArray, cells: IntArray, n: int) -> FloatArray:
-        """Return the similarities of the most similar impostors in some cells, at most `n`."""
+        """Return the similarities of the most similar segments in some cells, at most `n`."""
         near = self.order[spans(self.bounds, cells)]
         return top(near, self.vectors[near] @ query - self.penalties[near], n)[1]
 
 
 @functools.lru_cache(maxsize=2)  # models; unknown music is a catalogue that changes often
-def impostors_of(quantizer: Quantizer, cohort: Cohort) -> Impostors:
-    """Return the impostors of a model, with what a search needs."""
+def cohort_index_of(quantizer: Quantizer, cohort: Cohort) -> CohortIndex:
+    """Return the cohort of a model, with what a search needs."""
     n_cells = len(quantizer.cells)
     cells = cells_of(cohort.packed_cells, n_cells)
     order = np.argsort(cells, kind="stable")
-    return Impostors(
+    return CohortIndex(
         quantizer.scoring_vectors(cells, cohort.codes),
         penalties_of(cohort.packed_cells, n_cells),
         order,

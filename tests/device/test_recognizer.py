@@ -20,7 +20,7 @@ from overheard.events import Match, MusicUnknown, PlayEnded, PlayStarted
 from overheard.fingerprint.embedder import Embedder, Queries, embed_waveform, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
-from overheard.recognize.pipeline import Recognizer
+from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.windows import Windows
 
 RATE = 8000

@@ -13,7 +13,7 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.engine import Engine
-from overheard.recognize.speed.warp import NORMAL, Speed, slowed
+from overheard.recognize.speed.warp import NORMAL, Speed, corrected
 from overheard.recognize.stages import StageTimes
 
 MAX_EMBEDDED_AT_ONCE = 256  # bounds memory
@@ -132,7 +132,7 @@ class Stretch:
             segments: FloatArray = self._frames.kept[numbers - self._frames.first]
             return segments
         positions = numbers / self.speed.tempo - self._frames.first
-        return slowed(self._frames.kept, positions, self.speed.pitch, self._spec.frontend)
+        return corrected(self._frames.kept, positions, self.speed.pitch, self._spec.frontend)
 
     def search(self, starts: Sequence[int] | IntArray, engine: Engine, share: float = 1.0) -> Candidates:
         """Return the candidates of segments ``(n,)``, each searched once. For `share`, see `SegmentIndex`."""

@@ -10,7 +10,7 @@ from overheard.catalogue.live_layers import layer_files
 from overheard.catalogue.pack_file import read_file
 from overheard.catalogue.pack_format import UnusablePack, read_manifest
 from overheard.errors import REINSTALL, ModelError, PackError
-from overheard.fingerprint import choice
+from overheard.fingerprint import model_choice
 from overheard.fingerprint.json_values import JsonValueError, get_integer, get_string
 from overheard.fingerprint.model import Model
 from overheard.fingerprint.model import read_manifest as read_model_manifest
@@ -44,7 +44,7 @@ def tracks_by_digest(packs: Iterable[Path]) -> Counter[str]:
 
 def is_earlier(model: Model, settings: Settings) -> bool:
     """Return whether the settings would choose a model with other fingerprints than this one."""
-    return settings.model_path is None and model.digest != digest_of_model(choice.model_path(settings))
+    return settings.model_path is None and model.digest != digest_of_model(model_choice.model_path(settings))
 
 
 def _facts(path: Path) -> tuple[str, int]:

@@ -11,7 +11,7 @@ HELD_S = 2.0  # of sound that is passed on together
 LONG_S = 20.0  # before blocks are joined, silence must last this long: then open plays have ended
 
 
-class QuietBlocks:
+class SilentBlocks:
     """Joins the blocks of a long silence. Sound that may open the gate is not delayed.
 
     A window of the gate lies in a block and the one before it, or in less. If both together have less energy

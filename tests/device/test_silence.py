@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overheard.hear.gate import LevelGate
-from overheard.recognize.quiet import HELD_S, LONG_S, QuietBlocks
+from overheard.recognize.silence import HELD_S, LONG_S, SilentBlocks
 from overheard.settings import GateSettings
 
 RATE = 8000
@@ -21,7 +21,7 @@ def hiss(level_db: float, n_samples: int, seed: int = 0) -> np.ndarray:
 
 
 def test_a_long_quiet_is_passed_on_once_in_two_seconds():
-    quiet = QuietBlocks(OPEN_DB, RATE)
+    quiet = SilentBlocks(OPEN_DB, RATE)
     lengths = [len(quiet.hold(hiss(-80, BLOCK, i), True)) for i in range(4 * 60)]
     assert set(lengths[: int(4 * LONG_S) - 1]) == {BLOCK}
     assert set(lengths[int(4 * LONG_S) :]) == {0, int(HELD_S * RATE)}
@@ -29,7 +29,7 @@ def test_a_long_quiet_is_passed_on_once_in_two_seconds():
 
 
 def test_sound_is_passed_on_at_once_with_the_quiet_before_it():
-    quiet = QuietBlocks(OPEN_DB, RATE)
+    quiet = SilentBlocks(OPEN_DB, RATE)
     for i in range(4 * 30 + 1):
         quiet.hold(hiss(-80, BLOCK, i), True)
     n_held = quiet.n_held
@@ -42,7 +42,7 @@ def test_sound_is_passed_on_at_once_with_the_quiet_before_it():
 
 
 def test_nothing_is_held_while_something_is_heard():
-    quiet = QuietBlocks(OPEN_DB, RATE)
+    quiet = SilentBlocks(OPEN_DB, RATE)
     for i in range(4 * 60):
         assert len(quiet.hold(hiss(-80, BLOCK, i), False)) == BLOCK
 
@@ -57,7 +57,7 @@ def test_the_gate_opens_with_the_same_block_as_if_nothing_were_held_back(
 ):
     start = hiss(-85, int((LONG_S + 5) * RATE))
     sound = np.concatenate([hiss(level, 3000, i) for i, level in enumerate(levels)])
-    plain, behind, quiet = LevelGate(), LevelGate(), QuietBlocks(OPEN_DB, RATE)
+    plain, behind, quiet = LevelGate(), LevelGate(), SilentBlocks(OPEN_DB, RATE)
     blocks = np.split(np.concatenate([start, sound]), range(BLOCK, len(start), BLOCK))
     rest = blocks.pop()
     blocks += np.split(rest, np.cumsum(lengths)[np.cumsum(lengths) < len(rest)])

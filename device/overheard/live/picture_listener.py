@@ -26,7 +26,7 @@ class Listener(Protocol):
         """Return a snapshot."""
 
 
-class PicturedListener:
+class PictureListener:
     """Pass everything to a listener. The picture costs nothing unless a client of the server asked for it."""
 
     def __init__(self, listener: Listener, server: LiveServer, room: str = "") -> None:

@@ -7,19 +7,19 @@ import math
 from overheard.events import Play
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.matching.engine import Engine
-from overheard.recognize.sound import Stretch
 from overheard.recognize.speed.clock import MusicClock
-from overheard.recognize.speed.plan import RECORDING_SPEED_RULES, SPEEDS, SpeedPlan
+from overheard.recognize.speed.speed_plan import RECORDING_SPEED_RULES, SPEEDS, SpeedPlan
 from overheard.recognize.speed.warp import NORMAL, Speed
-from overheard.recognize.speed_search import STRICTER, AtSpeed, SpeedSearch, stricter
+from overheard.recognize.speed_search import SPEED_PENALTY, AtSpeed, SpeedSearch, penalized
 from overheard.recognize.stages import StageTimes
-from overheard.recognize.window_match import Found
+from overheard.recognize.stretch import Stretch
+from overheard.recognize.window_match import WindowResult
 from overheard.recognize.windows import LOOK_BACK_S, Windows
 
 SHORTEST_S = 4.0  # of a recording that is compared at other speeds
 
 
-class Speeds:
+class SpeedFollower:
     """The present speed of the music: normal, until unknown music is recognized at another speed.
 
     Parameters
@@ -28,7 +28,7 @@ class Speeds:
     spec : parameters of the fingerprints
     times : counts the processor time of the matches
     clock : of the music
-    scheduled : whether a schedule says when to look
+    scheduled : whether a schedule says when to search
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Speeds:
             return stretch
         if play is not None:
             self._left_s = play.start_s
-            self._plan.succeeded(stretch.speed)
+            self._plan.recognized_at(stretch.speed)
             self._until_s, self._open_s = -math.inf, play.end_s + 0.01
         elif stretch.at_s(last) > self._until_s:
             self._left_s = None
@@ -81,8 +81,14 @@ class Speeds:
             return normal
         return stretch
 
-    def look(
-        self, found: Found, stretch: Stretch, last: int, engine: Engine, playing: bool, onset_s: float | None
+    def recognize(
+        self,
+        found: WindowResult,
+        stretch: Stretch,
+        last: int,
+        engine: Engine,
+        playing: bool,
+        onset_s: float | None,
     ) -> AtSpeed:
         """Return the match of a window, or one at another speed if the music is unknown.
 
@@ -100,7 +106,7 @@ class Speeds:
             return here
         onset_s = -math.inf if onset_s is None else onset_s
         if stretch.speed != NORMAL:
-            return AtSpeed(stretch, stricter(found, engine.matcher.scoring))
+            return AtSpeed(stretch, penalized(found, engine.matcher.scoring))
         speeds = self._due(found, found.end_s if was_playing else onset_s)
         if here.accepted or not speeds:
             return here
@@ -115,12 +121,12 @@ class Speeds:
         """Return the match at normal speed, if it is certain that the next track plays at that speed."""
         stretch = here.stretch
         other = self._search.at(stretch, last, engine, NORMAL, math.inf)
-        if other.lead < STRICTER:
+        if other.lead < SPEED_PENALTY:
             return here
         self._clock.change(other.stretch.second_of(stretch.last_frame(last)), NORMAL, self._open_s)
         return other
 
-    def _due(self, found: Found, onset_s: float) -> tuple[Speed, ...]:
+    def _due(self, found: WindowResult, onset_s: float) -> tuple[Speed, ...]:
         """Return the speeds at which to compare a window."""
         if self._single:
             is_long = found.end_s - found.start_s >= SHORTEST_S

@@ -22,14 +22,14 @@ from overheard.hear.detector import MusicDetector
 from overheard.recognize.listener import Listener
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.engine import Engine
-from overheard.recognize.matching.match import Exactly, Matcher
+from overheard.recognize.matching.match import ExactSegments, Matcher
 from overheard.recognize.opinion import SecondOpinion
 from overheard.recognize.opinion_table import load_opinion
 from overheard.recognize.pack_kinds import PackKinds
 from overheard.recognize.plays.tracker import TrackRules
 from overheard.recognize.schedule import Schedule
-from overheard.recognize.sound import Stretch
 from overheard.recognize.stages import StageTimes
+from overheard.recognize.stretch import Stretch
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.unknown_store import UnknownStore
 from overheard.recognize.windows import CLIP_STEP_FRAMES, RECORDING_HOP_S, Windows, single_window
@@ -67,7 +67,7 @@ class Recognizer:
     packs : opened packs made with this model
     index : searched instead of the packs, as by a benchmark
     runtime : distribution name of the TensorFlow Lite runtime; None for the preferred one
-    scheduled : whether listeners of a microphone look at the sound only when there may be something new
+    scheduled : whether listeners of a microphone search only when there may be something new
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Recognizer:
         verdict = "recognized" if plays else "unknown"
         return Identification(verdict, duration_s, tuple(plays), listener.best, listener.loudest_db)
 
-    def window(self, waveform: FloatArray, without: Collection[int] = ()) -> tuple[Window, Exactly]:
+    def window(self, waveform: FloatArray, without: Collection[int] = ()) -> tuple[Window, ExactSegments]:
         """Return a recording as a single window, and how to embed more of its segments.
 
         Parameters
@@ -180,7 +180,7 @@ class Recognizer:
         queries = stretch.embed(starts, engine)
         candidates = engine.index.candidates(queries.embeddings[searched], without)
         window = Window(queries, starts, candidates, searched, int(starts[-1]))
-        return window, Exactly(lambda wanted: stretch.embed(wanted, engine))
+        return window, ExactSegments(lambda wanted: stretch.embed(wanted, engine))
 
 
 def second_opinion(model: Model) -> SecondOpinion | None:
@@ -202,7 +202,7 @@ def recording_rules(duration_s: float, windows: Windows) -> TrackRules:
         confirm_above=0.0,  # two accepted matches that agree are enough
         confirm_below=0.0,
         shortest_s=0.0 if windows.single else TrackRules.shortest_s,
-        telling_s=0.0 if windows.single else TrackRules.telling_s,
+        distinguishing_s=0.0 if windows.single else TrackRules.distinguishing_s,
     )
 
 

@@ -7,7 +7,7 @@ from overheard.events import MusicUnknown, Silence
 _LONG_AGO_S = -1e9
 
 
-class SoundStretch:
+class UnmatchedSound:
     """Counts the seconds of sound that do not belong to a play, and what has been reported about them.
 
     Only sound that was searched or verified counts, and only music can become unknown music. A pause that is

@@ -89,6 +89,6 @@ class SpeedPlan:
         self._turn += 1
         return Speed.of(speed)
 
-    def succeeded(self, speed: Speed) -> None:
+    def recognized_at(self, speed: Speed) -> None:
         """Report that music was recognized at a speed."""
         self._known = speed

@@ -11,10 +11,10 @@ import numpy as np
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.hear.gate import LEVEL_WINDOW_S, levels_db
 from overheard.recognize.matching.engine import Engine
-from overheard.recognize.pipeline import Recognizer
 from overheard.recognize.plays.agreement import TrackRules
-from overheard.recognize.sound import Stretch
+from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.stages import StageTimes
+from overheard.recognize.stretch import Stretch
 from overheard.recognize.window_match import WindowMatcher
 from overheard.recognize.windows import WINDOW_S, Windows
 

@@ -12,7 +12,7 @@ import pytest
 from test_spaces import join_space
 
 from overheard.errors import ModelError
-from overheard.fingerprint import choice
+from overheard.fingerprint import model_choice
 from overheard.fingerprint.model import PARTS
 from overheard.settings import MODELS_DIR, Settings
 from overheard.settings import schema as settings_schema
@@ -27,7 +27,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for suffix in (".json", *PARTS):
             shutil.copyfile(MODELS_DIR / f"{name}{suffix}", folder / f"{name}{suffix}")
     join_space(folder)
-    for module in (choice, settings_schema):
+    for module in (model_choice, settings_schema):
         monkeypatch.setattr(module, "MODELS_DIR", folder)
     return folder
 
@@ -39,7 +39,7 @@ def costs(**shares: float) -> Callable[[Path], float]:
 
 
 def test_candidates_are_the_models_of_the_default_space_by_size(models: Path) -> None:
-    assert choice.candidates() == ["overheard", "student"]
+    assert model_choice.candidates() == ["overheard", "student"]
 
 
 @pytest.mark.parametrize(
@@ -53,17 +53,17 @@ def test_candidates_are_the_models_of_the_default_space_by_size(models: Path) ->
 def test_the_largest_affordable_model_is_chosen(
     models: Path, tmp_path: Path, shares: dict[str, float], chosen: str
 ) -> None:
-    found = choice.choose(tmp_path / "data", costs(**shares))
+    found = model_choice.choose(tmp_path / "data", costs(**shares))
     assert (found.name, found.shares) == (chosen, shares)
 
 
 def test_the_measurement_is_remembered(models: Path, tmp_path: Path) -> None:
-    first = choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
+    first = model_choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
 
     def again(_path: Path) -> float:
         pytest.fail("measured again")
 
-    assert choice.choose(tmp_path, again) == first
+    assert model_choice.choose(tmp_path, again) == first
 
 
 @pytest.mark.parametrize(
@@ -78,67 +78,67 @@ def test_the_measurement_is_remembered(models: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_memory_is_replaced(models: Path, tmp_path: Path, content: str) -> None:
-    choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
-    path = tmp_path / choice.FILE
+    model_choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
+    path = tmp_path / model_choice.FILE
     key = json.loads(path.read_text())["key"]
     path.write_text(content.replace("%s", key))
-    assert choice.choose(tmp_path, costs(overheard=0.01, student=0.01)).name == "overheard"
+    assert model_choice.choose(tmp_path, costs(overheard=0.01, student=0.01)).name == "overheard"
     assert json.loads(path.read_text())["shares"]["overheard"] == 0.01
 
 
 def test_another_processor_or_network_is_measured(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
-    monkeypatch.setattr(choice, "processor", lambda: "another")
-    assert choice.choose(tmp_path, costs(overheard=0.02, student=0.01)).name == "overheard"
+    model_choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
+    monkeypatch.setattr(model_choice, "processor", lambda: "another")
+    assert model_choice.choose(tmp_path, costs(overheard=0.02, student=0.01)).name == "overheard"
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(models: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert choice.choose(tmp_path / "file" / "x", costs(overheard=0.05, student=0.01)).name == "student"
+    assert model_choice.choose(tmp_path / "file" / "x", costs(overheard=0.05, student=0.01)).name == "student"
 
 
 def test_the_only_candidate_is_not_measured(tmp_path: Path, models: Path) -> None:
     (models / "student.json").unlink()
-    assert choice.choose(tmp_path / "data", costs()).name == "overheard"
+    assert model_choice.choose(tmp_path / "data", costs()).name == "overheard"
     assert not (tmp_path / "data").exists()
 
 
 def test_an_explicit_setting_wins(models: Path, tmp_path: Path) -> None:
-    choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
+    model_choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
     for name, stem in (("auto", "student"), ("", "student"), ("large", "overheard"), ("student", "student")):
-        assert choice.model_path(Settings(data_dir=tmp_path, model=name)) == models / f"{stem}.json"
+        assert model_choice.model_path(Settings(data_dir=tmp_path, model=name)) == models / f"{stem}.json"
 
 
 def test_a_name_without_a_model_is_an_error_with_the_names_that_there_are(
     models: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"there is no model tiny; set model to auto, .*overheard.*student"):
-        choice.model_path(Settings(data_dir=tmp_path, model="tiny"))
-    assert choice.model_path(Settings(data_dir=tmp_path, model="a/b.json")) == Path("a/b.json")
+        model_choice.model_path(Settings(data_dir=tmp_path, model="tiny"))
+    assert model_choice.model_path(Settings(data_dir=tmp_path, model="a/b.json")) == Path("a/b.json")
 
 
 def test_a_model_that_will_be_removed_is_used_with_a_warning(
     models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(data_dir=tmp_path, model="overheard-tiny")
-    monkeypatch.setattr(choice, "RETIRED", {"overheard-tiny": "student"})
+    monkeypatch.setattr(model_choice, "RETIRED", {"overheard-tiny": "student"})
     with caplog.at_level(logging.WARNING):
-        assert choice.open_model(settings).name == "overheard-tiny"
+        assert model_choice.open_model(settings).name == "overheard-tiny"
     assert "overheard index FOLDER" in caplog.text
     caplog.clear()
-    choice.open_model(Settings(data_dir=tmp_path, model="large"))
+    model_choice.open_model(Settings(data_dir=tmp_path, model="large"))
     assert not caplog.text
 
 
 def test_a_real_measurement_is_a_share(models: Path) -> None:
-    share = choice.listening_share(models / "student.json")
-    assert choice.OTHER_SHARE < share < 10
+    share = model_choice.listening_share(models / "student.json")
+    assert model_choice.OTHER_SHARE < share < 10
 
 
 def test_the_processor_has_a_name(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: A processor\nmodel name\t: A processor\n")
-    assert choice.processor(info).startswith("A processor, ")
-    assert choice.processor(tmp_path / "missing")
+    assert model_choice.processor(info).startswith("A processor, ")
+    assert model_choice.processor(tmp_path / "missing")

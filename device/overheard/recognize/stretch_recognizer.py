@@ -13,14 +13,14 @@ from overheard.recognize.change import ChangeDetector
 from overheard.recognize.matching.engine import Engine
 from overheard.recognize.opinion import SecondOpinion, Verdict
 from overheard.recognize.plays.tracker import PlayTracker
-from overheard.recognize.schedule import Action, Heard, Schedule
-from overheard.recognize.sound import Stretch
+from overheard.recognize.schedule import Action, Schedule, SoundState
 from overheard.recognize.speed.clock import MusicClock
-from overheard.recognize.speeds import Speeds
+from overheard.recognize.speed_follower import SpeedFollower
 from overheard.recognize.stages import StageTimes
+from overheard.recognize.stretch import Stretch
 from overheard.recognize.unknown import UnknownMusic
 from overheard.recognize.verify import Verifier
-from overheard.recognize.window_match import Found, WindowMatcher
+from overheard.recognize.window_match import WindowMatcher, WindowResult
 from overheard.recognize.windows import LOOK_BACK_S, Windows
 
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
@@ -30,7 +30,7 @@ NEAR_LOOK_S = 6.0
 ASKED_STEP = 48  # frames between segments that are embedded only for an opinion
 
 
-class Looks:
+class StretchRecognizer:
     """Searches and verifies one stretch of sound after the other. Times are seconds of the music's clock.
 
     Parameters
@@ -64,7 +64,7 @@ class Looks:
         self._windows, self._spec, self._tracker = windows, spec, tracker
         self._schedule, self._unknown, self._opinion = schedule, unknown, opinion
         self._matcher = WindowMatcher(windows, spec, times)
-        self._speeds = Speeds(windows, spec, times, clock, schedule is not None)
+        self._speed_follower = SpeedFollower(windows, spec, times, clock, schedule is not None)
         self._verifier = Verifier(spec, times)
         self._changes = ChangeDetector()
         self._step = windows.step_frames if schedule is None else TICK_FRAMES
@@ -136,8 +136,8 @@ class Looks:
         """Return the sound, corrected for the present speed of the music."""
         play = self._tracker.playing
         if self._stretch is None:
-            self._stretch = self._speeds.begin(sound, play)
-        self._follow(self._stretch, self._speeds.present(self._stretch, self._next, play))
+            self._stretch = self._speed_follower.begin(sound, play)
+        self._follow(self._stretch, self._speed_follower.present(self._stretch, self._next, play))
         return self._stretch
 
     def _follow(self, before: Stretch, stretch: Stretch) -> None:
@@ -158,7 +158,7 @@ class Looks:
         now_s = stretch.at_s(self._next) + self._spec.segment_s
         play = self._tracker.playing
         self.music = music = self._is_music(stretch, engine, music, now_s)
-        heard = Heard(
+        state = SoundState(
             now_s,
             music,
             self._changed,
@@ -168,7 +168,7 @@ class Looks:
             self._verdict is Verdict.NO_MUSIC,
         )
         self._changed = False
-        action = schedule.next(heard)
+        action = schedule.next(state)
         if action is Action.VERIFY and play is not None:
             agrees, events = self._verify(stretch, engine, play)
             schedule.verified(now_s, agrees)
@@ -176,8 +176,8 @@ class Looks:
         if action is Action.SEARCH:
             return self._search(stretch, engine)
         if play is None and not music:
-            return self._after_music(self._tracker.quiet(now_s))
-        return self._tracker.skip(now_s)
+            return self._after_music(self._tracker.silence(now_s))
+        return self._tracker.not_searched(now_s)
 
     def _is_music(self, stretch: Stretch, engine: Engine, music: bool, now_s: float) -> bool:
         """Return whether there is music; embed the newest segments first if the second opinion needs them."""
@@ -212,12 +212,12 @@ class Looks:
 
     def _search(self, stretch: Stretch, engine: Engine) -> list[Event]:
         """Match the window that ends with the next segment."""
-        look = self._speeds.look(
+        at_speed = self._speed_follower.recognize(
             *(self._find(stretch, engine), stretch, self._next, engine),
             *(self._tracker.playing is not None, self._onset_s),
         )
-        self._follow(stretch, look.stretch)
-        found, stretch = look.found, look.stretch
+        self._follow(stretch, at_speed.stretch)
+        found, stretch = at_speed.found, at_speed.stretch
         self._matched = self._next
         if found.match is not None and (self.best is None or found.match.score > self.best.score):
             self.best = found.match
@@ -244,7 +244,7 @@ class Looks:
             return -math.inf
         return self._schedule.onset_s if self.music else None
 
-    def _find(self, stretch: Stretch, engine: Engine) -> Found:
+    def _find(self, stretch: Stretch, engine: Engine) -> WindowResult:
         if self._windows.single:
             # Not only the end: a recording shorter than a segment is padded.
             end_s = min(self._end_s, stretch.origin_s + self._windows.length_s)
@@ -264,12 +264,12 @@ class Looks:
         position_s = self._tracker.position_s(0.0)
         return self._matcher.last(stretch, self._next, engine, play, position_s, length_s)
 
-    def _learn(self, schedule: Schedule, found: Found, stretch: Stretch) -> None:
+    def _learn(self, schedule: Schedule, found: WindowResult, stretch: Stretch) -> None:
         """Report the result of a search to the schedule, and update the alignment of the play."""
         play, match, position_s = self._tracker.playing, found.match, self._tracker.position_s(0.0)
         agrees = False
         if play is not None and match is not None and position_s is not None:
-            agrees = self._verifier.follow(match, play, position_s, stretch)
+            agrees = self._verifier.realign(match, play, position_s, stretch)
         promising = found.promising if self._verdict is not Verdict.NO_MUSIC else found.nearly_accepted
         schedule.searched(found.end_s, promising, agrees)
 
