@@ -7,7 +7,7 @@ from pathlib import Path
 
 from overheard.history.file import columns_of, explained, open_for_reading, version
 from overheard.history.pages import SHOWN
-from overheard.history.rows import is_in_room
+from overheard.history.play_rows import is_in_room
 
 _BY = {"tracks": ("artist", "title"), "artists": ("artist",), "albums": ("artist", "album")}
 BY = tuple(_BY)
