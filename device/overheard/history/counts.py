@@ -11,7 +11,7 @@ from overheard.history.play_rows import is_in_room
 
 _BY = {"tracks": ("artist", "title"), "artists": ("artist",), "albums": ("artist", "album")}
 BY = tuple(_BY)
-_COLUMNS = ("artist", "title", "album", "started_at", "ended_at", "source", "alternatives")
+_COLUMNS = ("artist", "title", "album", "started_at", "ended_at", "source", "alternatives", "track_id")
 _HEARD_S = "86400 * max(0, coalesce(julianday(ended_at) - julianday(started_at), 0))"
 _ORDER = "ORDER BY 4 DESC, 5 DESC, 1, 2, 3 LIMIT ?"
 _MARKS = ("wrong", "unknown_id", "label")
@@ -27,6 +27,7 @@ class Count:
     plays : how often
     heard_s : how long in all, in seconds
     last_at : start of the last play, ISO 8601 in UTC
+    track_id : of the last play
     """
 
     artist: str
@@ -35,6 +36,7 @@ class Count:
     plays: int
     heard_s: float
     last_at: str
+    track_id: str
 
 
 def count_plays(
@@ -72,8 +74,8 @@ def count_plays(
         query = f"SELECT {_shown(by)} FROM ({plays}) WHERE {where} GROUP BY {', '.join(_BY[by])} {_ORDER}"  # noqa: S608
         rows = db.execute(query, (*values, limit or -1)).fetchall()
     return [
-        Count(str(artist), str(title), str(album), plays, round(heard_s, 3), str(last_at))
-        for artist, title, album, plays, heard_s, last_at in rows
+        Count(str(artist), str(title), str(album), plays, round(heard_s, 3), str(last_at), str(track_id))
+        for artist, title, album, plays, heard_s, last_at, track_id in rows
     ]
 
 
@@ -89,4 +91,5 @@ def _conditions(by: str, since: str | None, until: str | None, room: str | None)
 
 def _shown(by: str) -> str:
     names = [name if name in _BY[by] else "''" for name in ("artist", "title", "album")]
-    return ", ".join([*names, "count(*)", f"sum({_HEARD_S})", "max(started_at)"])
+    # SQLite takes the track of the row with the only maximum.
+    return ", ".join([*names, "count(*)", f"sum({_HEARD_S})", "max(started_at)", "track_id"])
