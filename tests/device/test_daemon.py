@@ -503,10 +503,10 @@ def test_freed_memory_is_returned_now_and_then(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_memory_is_returned_also_without_glibc(monkeypatch: pytest.MonkeyPatch):
-    from overheard.daemon import memory
+    from overheard import process
 
-    memory.return_freed_memory()
-    memory.keep_large_arrays_apart()
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: object())
-    memory.return_freed_memory()
-    memory.keep_large_arrays_apart()
+    process.return_freed_memory()
+    process.keep_large_arrays_apart()
+    monkeypatch.setattr(process.ctypes, "CDLL", lambda _name: object())
+    process.return_freed_memory()
+    process.keep_large_arrays_apart()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from overheard.commands.arguments import add_pack_option
-from overheard.process import muted_stderr, stop_on_signals, tell
+from overheard.process import keep_large_arrays_apart, muted_stderr, stop_on_signals, tell
 from overheard.settings import Settings
 from overheard.text import one_line
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
     from overheard.commands import outputs
     from overheard.commands.inputs import open_inputs
-    from overheard.daemon import Monitor, Pause, keep_large_arrays_apart
+    from overheard.daemon import Monitor, Pause
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
     from overheard.recognize.unknown_store import UnknownStore

@@ -133,6 +133,7 @@ COUNT = record(
         "plays": integer("how often it was played", 1),
         "heard_s": number("how long in all, in seconds"),
         "last_at": text("start of the last play, UTC, ISO 8601"),
+        "track_id": text("of the last play"),
     }
 )
 UNKNOWN = record(
