@@ -192,7 +192,7 @@ def test_the_speed_of_the_last_track_is_tried_first(recognizer: Recognizer, song
 def test_a_track_at_its_own_speed_starts_soon_after_one_at_another(
     recognizer: Recognizer, songs: list[FloatArray]
 ) -> None:
-    first, second = at_speed(songs[0], 0.95, 20), at_speed(songs[1], 1.0, 0, 15)
+    first, second = at_speed(songs[0], 0.95, 17), at_speed(songs[1], 1.0, 0, 15)
     evening, listener = np.concatenate([first, second]), recognizer.listener()
     began_s = len(first) / RATE
     events = [

@@ -112,7 +112,7 @@ class SecondOpinion:
             self._heard.clear()  # is about what was before
             self._next_s = now_s
         elif self._next_s is None:
-            self._next_s = now_s  # the detector needs some seconds, and the first ones of a track are searched
+            self._next_s = now_s  # the detector needs some seconds
         elif ends:
             self._next_s = now_s + self._rules.ended_s
         elif changed:
