@@ -31,7 +31,7 @@ class ScheduleRules:
     backoff_s : waits between single searches of music that stays unknown; the last one repeats
     no_music_s : waits between single searches while the detector finds no music, because it may be wrong
     confirmed_no_music_s : the same while the second opinion finds no music either
-    doubt_s : wait at least, if the second opinion begins to doubt that there is no music; it is asked again first
+    doubt_s : wait at least, if the second opinion begins to doubt that there is no music; it is asked first
     silence_s : after a longer silence, these waits start again with the first one
     brief_s : music must last this long for that too; talk and noise sound like music for a moment
     verify_s : waits between verifications of a play; the last one repeats
