@@ -24,7 +24,7 @@ import numpy as np
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands import outputs
-from overheard.daemon import Pause, keep_large_arrays_apart, run_listen
+from overheard.daemon import Pause, run_listen
 from overheard.demo.room import cafe
 from overheard.demo.synth import Piece, synthesize
 from overheard.fingerprint.embedder import Embedder, fingerprint
@@ -34,7 +34,7 @@ from overheard.hear.source import SAMPLE_RATE, AudioSource, Block
 from overheard.history.retention import RetentionSink
 from overheard.history.writer import HistorySink, read_plays
 from overheard.live.client import LiveClient
-from overheard.process import stop_on_signals
+from overheard.process import keep_large_arrays_apart, stop_on_signals
 from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.unknown_store import UnknownStore
 from overheard.settings import Settings, load

@@ -1,4 +1,4 @@
-"""Measure `overheard listen` and `overheard web` with 200 event streams, some of which nobody reads.
+"""Measure `overheard listen` alone, with its page, and with 200 event streams, some of which nobody reads.
 
     python benchmarks/streams.py [--seconds 60] [--streams 200] [--slow 10] [--quick]
 
@@ -19,22 +19,25 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from overheard.demo.synth import synthesize, write_wav
+from overheard.errors import OverheardError
 from overheard.fingerprint.model import load_model
+from overheard.hear.source import SAMPLE_RATE
+from overheard.live.client import LiveClient
 from overheard_bench import appliance_report
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder
-from overheard_bench.process import cpu_ns, environment_of, memory_kb
+from overheard_bench.page import get, visit, write_song
+from overheard_bench.process import cpu_ns, environment_of, memory_kb, proportional_mb
 from overheard_bench.script import measure_and_publish
 
 SINK, START_S, PIECE_S = "streams", 60.0, 120.0
 SLOW_BUFFER = 2048  # bytes that the kernel keeps for a client that does not read
-SCENES = ("no page", "one page with the sound view", "all streams, some never read")
+SCENES = ("`listen` alone", "one page, after a look at each view", "all streams, some never read")
 
 
 class Streams:
@@ -61,6 +64,11 @@ class Streams:
                 *lines, rest = (self._open[client] + data).split(b"\n")
                 self._open[client] = rest
                 self.statuses[client] += lines.count(b"event: status")
+
+    @property
+    def n_open(self) -> int:
+        """Streams that are open, with those that are not read."""
+        return len(self._selector.get_map()) + len(self._slow)
 
     @property
     def n_ended(self) -> int:
@@ -116,52 +124,57 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         env = stack.enter_context(sound_server(folder))
         music = folder / "music"
         music.mkdir()
-        write_wav(music / "piece.wav", 0.5 * synthesize(950, PIECE_S).waveform)
+        piece = 0.5 * synthesize(950, PIECE_S).waveform
+        write_song(music / "piece.mp3", piece, SAMPLE_RATE)
+        write_wav(folder / "piece.wav", piece)
         run(env, "index", str(music), "--jobs", "1")
-        player = f"while paplay --device={SINK} '{music / 'piece.wav'}'; do :; done"
+        player = f"while paplay --device={SINK} '{folder / 'piece.wav'}'; do :; done"
         stack.enter_context(running(["sh", "-c", player], env))
         overheard = [sys.executable, "-m", "overheard"]
         listen = stack.enter_context(
             running([*overheard, "listen", "--input", f"pulse:{SINK}.monitor", "--plain"], env)
         )
+        live = folder / "overheard" / "live.sock"
+        wait_until(lambda: status(live)["playing"], "the music is not recognized")
+        scenes = {SCENES[0]: scene(args.seconds, live, [listen], Streams(0, 0, 0, False))}
         port = free_port()
         web = stack.enter_context(running([*overheard, "web", "--port", str(port)], env))
-        wait_until_playing(port)
-        scenes = {
-            SCENES[0]: scene(args.seconds, port, listen, web, 0, 0),
-            SCENES[1]: scene(args.seconds, port, listen, web, 1, 0, mel=True),
-            SCENES[2]: scene(args.seconds, port, listen, web, args.streams, args.slow),
-        }
+        wait_until(lambda: json.loads(get(port, "/api/v1/status"))["status"], "the page does not answer")
+        visited = visit(port)
+        both = [listen, web]
+        scenes[SCENES[1]] = scene(args.seconds, live, both, Streams(port, 1, 0, mel=True))
+        many = Streams(port, args.streams, args.slow, mel=False)
+        scenes[SCENES[2]] = scene(args.seconds, live, both, many)
     facts: dict[str, Any] = {
         "quick": args.quick,
         "seconds": args.seconds,
         "streams": args.streams,
         "slow": args.slow,
+        "visited_bytes": visited,
     }
     return {**facts, "scenes": scenes, "environment": environment(), "model": model_facts(load_model())}
 
 
-def scene(
-    seconds: float, port: int, listen: int, web: int, n_read: int, n_slow: int, mel: bool = False
-) -> dict[str, Any]:
-    """Open streams, and measure both processes."""
-    streams = Streams(port, n_read, n_slow, mel)
+def scene(seconds: float, live: Path, processes: Sequence[int], streams: Streams) -> dict[str, Any]:
+    """Read streams for some time, and measure `listen` and, if it runs, `web`."""
     streams.read(2.0)
-    before = {pid: cpu_ns(pid) for pid in (listen, web)}
-    lost_s, audio_s = (status(port)[name] for name in ("lost_s", "audio_s"))
+    before = {pid: cpu_ns(pid) for pid in processes}
+    heard = status(live)
     streams.statuses = dict.fromkeys(streams.statuses, 0)
     began_s = time.monotonic()
     streams.read(seconds)
     wall_s = time.monotonic() - began_s
-    shares = [100 * (cpu_ns(pid) - before[pid]) / 1e9 / wall_s for pid in (listen, web)]
-    after = status(port)
+    shares = [100 * (cpu_ns(pid) - before[pid]) / 1e9 / wall_s for pid in processes]
+    resident_mb = [memory_kb(pid)["VmRSS"] / 1024 for pid in processes]
+    after = status(live)
     counts = list(streams.statuses.values())
     found = {
-        **{"listen_percent": shares[0], "web_percent": shares[1]},
-        **{"listen_mb": memory_kb(listen)["VmRSS"] / 1024, "web_mb": memory_kb(web)["VmRSS"] / 1024},
-        **{"audio_s": after["audio_s"] - audio_s, "lost_s": after["lost_s"] - lost_s},
+        **dict(zip(("listen_percent", "web_percent"), shares, strict=False)),
+        **dict(zip(("listen_mb", "web_mb"), resident_mb, strict=False)),
+        **{"resident_mb": sum(resident_mb), "proportional_mb": sum(map(proportional_mb, processes))},
+        **{name: after[name] - heard[name] for name in ("audio_s", "lost_s")},
         **{"statuses_least": min(counts, default=0), "statuses_most": max(counts, default=0)},
-        **{"ended": streams.n_ended, "open": after["streams"]},
+        **{"ended": streams.n_ended, "open": streams.n_open},
     }
     streams.close()
     return found
@@ -216,22 +229,24 @@ def run(env: dict[str, str], *arguments: str) -> None:
         raise RuntimeError(f"overheard {arguments[0]}: {done.stderr[-300:]}")
 
 
-def status(port: int) -> dict[str, Any]:
-    """Return what `listen` does, and how many streams are open."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/status", timeout=30) as answer:
-        found = json.load(answer)
-    return {**(found["status"] or {}), "streams": found["streams"]}
+def status(live: Path) -> dict[str, Any]:
+    """Return what `listen` reports now."""
+    with LiveClient(live) as client:
+        found = client.first("status", START_S)
+    if found is None:
+        raise RuntimeError("`overheard listen` does not answer")
+    return found
 
 
-def wait_until_playing(port: int) -> None:
-    """Wait until the music is recognized."""
+def wait_until(ready: Callable[[], Any], problem: str) -> None:
+    """Wait until something is so."""
     until = time.monotonic() + START_S
     while time.monotonic() < until:
-        with contextlib.suppress(OSError):
-            if status(port).get("playing"):
+        with contextlib.suppress(OSError, OverheardError):
+            if ready():
                 return
         time.sleep(0.5)
-    raise RuntimeError("the music is not recognized")
+    raise RuntimeError(problem)
 
 
 def free_port() -> int:

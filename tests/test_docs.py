@@ -227,3 +227,11 @@ def test_updates_run_only_when_their_commands_do() -> None:
         if any(name.startswith("overheard.updates") for name in imported(node)):
             users.add(node.name if isinstance(node, ast.FunctionDef) else ast.unparse(node).splitlines()[0])
     assert users == {"run_subscribe", "run_unsubscribe", "run_update", "if TYPE_CHECKING:"}
+
+
+def test_each_fault_has_its_test() -> None:
+    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    names = set(re.findall(r"`(test_\w+)`", text))
+    assert len(names) > 50
+    assert not {name for name in names if f"def {name}(" not in tests}

@@ -34,17 +34,19 @@ def soak(result: Result) -> str:
 
 def streams(result: Result) -> str:
     """Return the table of the scenes."""
+    names = ("listen_percent", "web_percent", "listen_mb", "web_mb", "resident_mb", "proportional_mb")
     rows = [
         [
             name,
-            *(f"{values[key]:.1f}" for key in ("listen_percent", "web_percent", "listen_mb", "web_mb")),
+            *(f"{values[key]:.1f}" if key in values else "" for key in names),
             f"{values['lost_s']:.1f}",
             f"{values['statuses_least']} to {values['statuses_most']}" if values["open"] else "",
             values["open"],
         ]
         for name, values in result["scenes"].items()
     ]
-    columns = ["% of a core: `listen`", "`web`", "MB: `listen`", "`web`", "s of audio lost"]
-    header = [f"{result['seconds']:.0f} s each", *columns, "statuses for each stream", "streams at the end"]
+    columns = ["% of a core: `listen`", "`web`", "MB: `listen`", "`web`", "both", "both, shared pages once"]
+    more = ["s of audio lost", "statuses for each stream", "streams at the end"]
+    header = [f"{result['seconds']:.0f} s each", *columns, *more]
     text = f"{result['streams']} streams are read, and {result['slow']} more are opened and never read."
     return f"{markdown(header, rows)}\n{text}\n"

@@ -97,6 +97,12 @@ def memory_kb(pid: int) -> dict[str, int]:
     return {name: int(value.split()[0]) for name, value in pairs}
 
 
+def proportional_mb(pid: int) -> float:
+    """Return the memory of a process in MB, of which each page counts in parts for those that share it."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
 def cpu_ns(pid: int) -> int:
     """Return the processor time of all running threads so far, in ns; ended threads do not count."""
     total = 0

@@ -1,4 +1,4 @@
-"""Change process-wide state: signals, environment, standard streams, threads and processors.
+"""Change process-wide state: signals, environment, standard streams, threads, processors and memory.
 
 Each context manager restores the state when its `with` block ends.
 """
@@ -6,6 +6,8 @@ Each context manager restores the state when its `with` block ends.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import logging
 import os
 import signal
 import sys
@@ -14,10 +16,16 @@ from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import TextIO
 
+log = logging.getLogger(__name__)
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
+# Windows are matched in arrays of some MB. In the heap, smaller data would lie between them later, and keep
+# their memory; from 4 MB on, NumPy asks for huge pages, of which each byte keeps 2 MiB.
+_LARGE_BYTES = 1 << 20
 
 
 def limit_blas_threads() -> None:
@@ -42,6 +50,26 @@ def lower_priority() -> None:
     if hasattr(os, "nice"):
         with contextlib.suppress(OSError):
             os.nice(max(0, 15 - os.nice(0)))
+
+
+def keep_large_arrays_apart() -> None:
+    """Let each large array have memory of its own, which is returned to the system when it is freed.
+
+    Call it before models, packs and pictures are opened.
+    """
+    _call_c("mallopt", _MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def return_freed_memory() -> None:
+    """Return to the system what the C library keeps for later. It takes about a millisecond."""
+    _call_c("malloc_trim", 0)
+
+
+def _call_c(name: str, *values: int) -> None:
+    try:
+        getattr(ctypes.CDLL(None), name)(*values)
+    except (AttributeError, OSError):  # another C library
+        log.debug("this C library has no %s", name)
 
 
 def replace_closed_streams() -> None:

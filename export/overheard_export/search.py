@@ -16,7 +16,6 @@ from overheard.events import Play
 from overheard.fingerprint.model import load_model
 from overheard.hear.decode import decode
 from overheard.index.scan import absolute
-from overheard.recognize.matching.scoring import Scoring
 from overheard.recognize.recognizer import Identification, Recognizer
 from overheard.text import clock, one_line, one_of, short_clock
 from overheard_export.cluster import add_executor_option, connect
@@ -54,11 +53,9 @@ def _recognizer(args: argparse.Namespace, packs: Sequence[Path]) -> Iterator[Rec
     if args.executor is None:
         yield Recognizer(model, [open_for_model(path, model) for path in packs])
         return
-    with connect(args.executor) as cluster, sharded(cluster, packs, model, model_path) as (index, code_bytes):
+    with connect(args.executor) as cluster, sharded(cluster, packs, model, model_path) as (index, kinds):
         recognizer = Recognizer(model, (), index=index)
-        # As with packs on this machine: compact packs together with full ones take the scoring of full ones.
-        is_compact = 0 < code_bytes < model.quantizer.code_bytes
-        recognizer.matcher.scoring = Scoring.from_manifest(model.manifest, is_compact)
+        recognizer.matcher.scoring = kinds.scoring(model)  # as with packs on this machine
         yield recognizer
 
 
@@ -118,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.pack",
         help="the packs to search; what does not end in .pack is a recording",
     )
-    built.add_argument("--json", action="store_true", help="print one JSON object per file and line")
+    built.add_argument("--json", action="store_true", help="print JSON lines, one object per file")
     built.add_argument(
         "--model", type=Path, metavar="FILE.json", help="manifest of a model (default: the shipped one)"
     )

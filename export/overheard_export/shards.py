@@ -15,9 +15,9 @@ from typing import ParamSpec, TypeVar
 from overheard.catalogue.search import Catalogue
 from overheard.catalogue.selection import open_for_model
 from overheard.catalogue.sharded import Shard, ShardedIndex
-from overheard.fingerprint.json_values import get_integer
 from overheard.fingerprint.model import Model, load_model
 from overheard.index.scan import file_size
+from overheard.recognize.pack_kinds import PackKinds
 from overheard_export.cluster import POLL_S, Cluster, check_model, located
 
 MAX_OPEN = 16  # shards in one worker process; more are of clients that did not end well
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 @contextlib.contextmanager
 def sharded(
     cluster: Cluster, paths: Sequence[Path], model: Model, model_path: Path | None
-) -> Iterator[tuple[ShardedIndex, int]]:
+) -> Iterator[tuple[ShardedIndex, PackKinds]]:
     """Open packs on the workers of a cluster.
 
     Parameters
@@ -40,7 +40,7 @@ def sharded(
 
     Yields
     ------
-    The index, and the bytes per code of the pack with the longest codes, 0 if all packs are empty.
+    The index, and what the packs are for the calibration.
 
     Raises
     ------
@@ -52,15 +52,15 @@ def sharded(
         threading.Event().wait(POLL_S)
     groups = divide(paths, len(cluster.workers()))
     placement = Placement(cluster)
-    shards, widths = [], []
+    shards, kinds = [], []
     try:
         for number, group in enumerate(groups):
             executor = PlacedExecutor(placement, number)
             open_index = functools.partial(_open_index, run, group, model_path, model.digest)
-            widths.append(executor.submit(_code_bytes, run, group, model_path, model.digest))
+            kinds.append(executor.submit(_kinds, run, group, model_path, model.digest))
             shards.append(functools.partial(Shard, executor, open_index, cluster.wait))
-        code_bytes = max(map(cluster.wait, widths))  # opens all shards at once
-        yield ShardedIndex([make() for make in shards], model.quantizer), code_bytes
+        joined = PackKinds.joined(map(cluster.wait, kinds))  # opens all shards at once
+        yield ShardedIndex([make() for make in shards], model.quantizer), joined
     finally:
         if cluster.client.status == "running":
             cluster.client.run(_close, run, on_error="ignore")
@@ -121,12 +121,14 @@ class PlacedExecutor(Executor):
         return future
 
 
-# State of a worker process: open shards by run and paths, and the bytes per code of each.
-_open: OrderedDict[tuple[str, tuple[Path, ...]], tuple[Catalogue, int]] = OrderedDict()
+# State of a worker process: open shards by run and paths, and the kinds of their packs.
+_open: OrderedDict[tuple[str, tuple[Path, ...]], tuple[Catalogue, PackKinds]] = OrderedDict()
 _opening = threading.Lock()
 
 
-def _opened(run: str, paths: tuple[Path, ...], model_path: Path | None, digest: str) -> tuple[Catalogue, int]:
+def _opened(
+    run: str, paths: tuple[Path, ...], model_path: Path | None, digest: str
+) -> tuple[Catalogue, PackKinds]:
     """Return the catalogue of some packs, opened once in this process. Raises ModelError or PackError."""
     with _opening:
         if (run, paths) not in _open:
@@ -134,9 +136,8 @@ def _opened(run: str, paths: tuple[Path, ...], model_path: Path | None, digest: 
                 model = load_model(model_path)
                 check_model(model.digest, digest)
                 packs = [open_for_model(path, model) for path in paths]
-            manifests = [pack.manifest for pack in packs if get_integer(pack.manifest, "n_segments")]
-            code_bytes = max((get_integer(each, "code_bytes") for each in manifests), default=0)
-            _open[run, paths] = Catalogue(packs, model.quantizer, model.cohort), code_bytes
+            catalogue = Catalogue(packs, model.quantizer, model.cohort)
+            _open[run, paths] = catalogue, PackKinds.of(packs)
             while len(_open) > MAX_OPEN:
                 _open.popitem(last=False)
         return _open[run, paths]
@@ -146,7 +147,7 @@ def _open_index(run: str, paths: tuple[Path, ...], model_path: Path | None, dige
     return _opened(run, paths, model_path, digest)[0]
 
 
-def _code_bytes(run: str, paths: tuple[Path, ...], model_path: Path | None, digest: str) -> int:
+def _kinds(run: str, paths: tuple[Path, ...], model_path: Path | None, digest: str) -> PackKinds:
     return _opened(run, paths, model_path, digest)[1]
 
 

@@ -111,6 +111,24 @@ assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)
 """)
 
 
+def test_the_web_page_and_listening_load_only_what_they_use() -> None:
+    """Both run for weeks on small computers: NumPy, SciPy and ffmpeg's libraries take 60 MB in each."""
+    pytest.importorskip("uvicorn", reason="the extra web is not installed")
+    heavy = {"numpy", "scipy", "av", "soxr", "annoy"}
+    run(f"""
+import sys
+import overheard.commands.web, overheard.web.serve
+from overheard.web.app import create_app
+assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)
+import overheard.catalogue.selection
+assert "scipy" not in sys.modules
+from overheard.commands import listen, outputs
+import overheard.hear.microphone, overheard.recognize.open
+outputs.sink_context()
+assert "av" not in sys.modules
+""")
+
+
 @pytest.mark.skipif(np.__version__.startswith("1."), reason="NumPy 1 has no Fourier transform of float32")
 def test_identifying_does_not_wait_for_scipy(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(0, 3000, 5 * 16000).astype("<i2")

@@ -454,9 +454,14 @@ def test_the_command_forget(path: Path, capsys: pytest.CaptureFixture[str]):
     first = json.loads(capsys.readouterr().out.splitlines()[0])["id"]
     assert run(path, "forget", str(first)) == 0
     assert capsys.readouterr().out == "1 play deleted\n"
-    assert run(path, "forget", str(first)) == 2
-    assert "there is no play" in capsys.readouterr().err
+    for ids, which in (([first], "this id"), ([first, 999], "these ids")):
+        assert run(path, "forget", *map(str, ids)) == 2
+        assert f"there is no play with {which}; " in capsys.readouterr().err
     assert run(path, "forget", "--since", "2020-01-01") == 0
     assert capsys.readouterr().out == "2 plays deleted\n"
+    filled(path, 1)
+    last = read_plays(path)[0][0].id
+    assert run(path, "forget", str(last), "999") == 2
+    assert "there is no play with the other ids; " in capsys.readouterr().err
     assert run(path, "forget", "--all") == 0
     assert run(path, "forget", "--since", "soon") == 2

@@ -112,6 +112,19 @@ def test_what_was_played_most_often(path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "no albums yet; they come from the tags of the files\n"
 
 
+def test_the_plays_of_a_room_are_listed_and_counted_alike(path: Path) -> None:
+    """Also after its source changed, and not those of a room whose name begins in the same way."""
+    for source in ("kitchen, USB microphone", "kitchenette"):
+        sink = HistorySink(path, source)
+        sink.handle(PlayStarted(Play(track("Beta"), 0.0, 9.0, 0.0, 5.0, 0.93)), time.time())
+        sink.close()
+    with sqlite3.connect(path) as db:  # damaged: counted nowhere
+        db.execute("UPDATE plays SET source = x'00' WHERE source = 'bath'")
+    for room, n_plays in (("kitchen", 2), ("kitchenette", 1), ("bath", 0), ("attic", 0)):
+        assert len([row for row in read_plays(path)[0] if row.is_in(room)]) == n_plays
+        assert sum(count.plays for count in count_plays(path, "tracks", room=room)) == n_plays
+
+
 def test_named_music_counts(path: Path) -> None:
     label_unknown(path, 7, "Cy", "Chi")
     assert ("Cy", "Chi", 1) in [(one.artist, one.title, one.plays) for one in count_plays(path, "tracks")]

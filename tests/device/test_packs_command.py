@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -440,6 +442,40 @@ def test_a_pack_that_another_process_changes_is_left_alone(
         holder.kill()
         holder.wait()
     assert overheard("packs", *action) == 0  # the lock of a killed process is free
+
+
+@pytest.mark.parametrize(
+    "action",
+    [["compact", "a"], ["merge", "a", "b", "--into", "a"], ["export", "b", "a.pack"], ["remove", "a"]],
+)
+def test_what_a_killed_command_has_left_is_deleted_by_the_next_one(
+    data: Path, monkeypatch: pytest.MonkeyPatch, action: list[str]
+) -> None:
+    path = make(data, "a")
+    make(data, "b")
+    monkeypatch.chdir(path.parent)
+    if action[0] == "export":
+        path.unlink()
+    write_layer(open_pack(path if path.exists() else path.with_name("b.pack")), [entry("new", seed=99)])
+    Path("a.pack.tmp").write_bytes(bytes(1000))
+    with monkeypatch.context() as patch:  # it writes nothing of this name itself
+        patch.setattr("overheard.catalogue.pack_write.atomic_write", no_write)
+        assert overheard("packs", *action) == (0 if action[0] == "remove" else 2)
+    assert not Path("a.pack.tmp").exists()
+
+
+@contextlib.contextmanager
+def no_write(path: Path, private: bool = False) -> Iterator[Any]:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    yield
+
+
+def test_a_merge_that_was_killed_can_be_removed(data: Path) -> None:
+    make(data, "a")
+    left = data / "packs" / "all.pack.tmp"
+    left.write_bytes(bytes(1000))
+    assert overheard("packs", "remove", "all") == 0
+    assert not left.exists()
 
 
 def test_the_lock_leaves_no_file(tmp_path: Path) -> None:

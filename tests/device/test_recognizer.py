@@ -241,7 +241,9 @@ def test_a_long_recording_gives_a_timeline(recognizer: Recognizer, pieces: list[
 def test_block_sizes_do_not_matter(
     recognizer: Recognizer, pieces: list[Piece], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recognizer, "scheduled", False)  # its looks at unknown music depend on small changes
+    monkeypatch.setattr(
+        recognizer, "scheduled", False
+    )  # when it searches unknown music depends on small changes
     waveform, rng = evening(pieces), np.random.default_rng(3)
     plays = []
     for largest in (200, 4000, 30000):

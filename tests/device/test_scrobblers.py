@@ -336,8 +336,8 @@ def test_lastfm_gets_each_play_through_an_outage_of_an_hour(
         server.reply = reply
         sink = scrobbler(tmp_path)
         queue = sink.outbox.queue
-        through_an_outage(sink.handle, Courier("x", queue, made.deliver, 1.0, clock), clock, queue, 300)
-    assert arrived == [f"Song {number}" for number in range(300)]
+        through_an_outage(sink.handle, Courier("x", queue, made.deliver, 1.0, clock), clock, queue, 1000)
+    assert arrived == [f"Song {number}" for number in range(1000)]
 
 
 # Maloja

@@ -142,6 +142,8 @@ def test_where_secrets_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert read_secret("x", str(file), "X_TOKEN") == "from the file"
     assert read_secret("x", "", "X_TOKEN") == "from the environment"
     assert read_secret("x", "", "Y_TOKEN", required=False) == ""
+    file.write_text("\ufefffrom an editor that starts files with a byte order mark")
+    assert read_secret("x", str(file), "X_TOKEN").startswith("from an editor")
     with pytest.raises(SettingsError, match="x is not set"):
         read_secret("x", "", "Y_TOKEN")
     file.chmod(0o644)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ import dask_cluster
 from overheard.catalogue.pack import open_pack, shipped_packs_dir, write_pack
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.decode import load
+from overheard.recognize.matching.scoring import FIELDS
+from overheard.recognize.pack_kinds import PackKinds
 from overheard.settings import MODELS_DIR
 from overheard_export import cli, search, shards
 
@@ -153,3 +156,25 @@ def test_without_packs_or_recordings_it_is_a_usage_error(packs: list[str]) -> No
         with pytest.raises(SystemExit) as caught:
             cli.main(["search", *arguments])
         assert caught.value.code == 2
+
+
+def test_the_calibration_is_that_of_all_packs_together(
+    model: Model, packs: list[str], tmp_path: Path
+) -> None:
+    """Of a network that joined a space, the workers report the packs that it indexed itself."""
+    own, other = tmp_path / "own.pack", tmp_path / "other.pack"
+    first = list(open_pack(Path(packs[0])).entries())[:3]
+    write_pack(own, "own", model.digest, model.spec, first, networks=[model.network_digest])
+    write_pack(other, "other", model.digest, model.spec, first, networks=["0" * 16])
+    scoring = {name: dict(model.manifest["scoring"], threshold=number) for number, name in enumerate(FIELDS)}
+    joined = dataclasses.replace(model, manifest={**model.manifest, **scoring})
+
+    def threshold(*groups: list[Path]) -> float:
+        kinds = [shards._kinds(tmp_path.name, tuple(group), None, model.digest) for group in groups]
+        together = PackKinds.joined(kinds)
+        assert together == PackKinds.of([open_pack(path) for group in groups for path in group])
+        return together.scoring(joined).threshold
+
+    assert threshold([other], [own]) == FIELDS.index("own_scoring")
+    assert threshold([other]) == FIELDS.index("scoring")
+    shards._close(tmp_path.name)

@@ -182,6 +182,8 @@ def test_plays_are_counted(web: WebServer) -> None:
     assert (artist["artist"], artist["title"], artist["plays"]) == ("Ann", "", 3)
     since = iso_utc(now - 130)
     assert [one["title"] for one in web.get(f"/api/v1/top?since={since}").json["top"]] == ["Alpha"]
+    (until,) = web.get(f"/api/v1/top?by=artists&until={since}").json["top"]
+    assert (artist["track_id"], until["track_id"]) == (TRACK.id, other.id)  # of the last play, for its cover
     assert web.get("/api/v1/top?by=rooms").status == 400
 
 

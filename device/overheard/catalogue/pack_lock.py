@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from overheard.errors import PackError
+from overheard.files import remove_partial
 
 
 @contextlib.contextmanager
@@ -15,7 +16,7 @@ def pack_lock(path: Path) -> Iterator[None]:
     """Hold the lock of a pack, ``NAME.lock`` beside it, for the length of the block.
 
     The operating system releases the lock of a process that ends. On a file system without locks there is
-    none.
+    none. What a process that was killed has left of the pack's next version is deleted first.
 
     Parameters
     ----------
@@ -36,6 +37,7 @@ def pack_lock(path: Path) -> Iterator[None]:
     except OSError as error:
         raise PackError(f"{lock}: cannot be created ({error.strerror or error})") from error
     try:
+        remove_partial(path)
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -1,12 +1,14 @@
-"""Formats of other programs for what was recognized: cue sheets, playlists (M3U8) and track lists."""
+"""Formats of other programs for what was recognized: cue sheets, playlists (M3U8), track lists and CSV."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from overheard.text import clock, one_line, speed_change
+from overheard.text import clock, one_line, speed_change, spreadsheet_cell
 
 if TYPE_CHECKING:
     from overheard.events import Play
@@ -96,3 +98,17 @@ def tracklist(plays: Sequence[Play], duration_s: float) -> Iterator[str]:
 def _cue_text(text: str) -> str:
     """Quote a text; the format has no way to write a quotation mark."""
     return '"' + one_line(text).replace('"', "'") + '"'
+
+
+def print_csv(kind: type[Any], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table with a header, for spreadsheets; the columns are the fields of a dataclass."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(field.name for field in dataclasses.fields(kind))
+    table.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: object) -> object:
+    """Return what a spreadsheet shows but does not evaluate: text on one line, a number, or nothing."""
+    if isinstance(value, bool):
+        return int(value)
+    return spreadsheet_cell(value) if isinstance(value, str) else value

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import datetime
 import itertools
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from overheard.commands import history_marks, history_top
 from overheard.commands.arguments import whole_number
+from overheard.commands.formats import print_csv
 from overheard.commands.when import FORMS, parse_when, to_utc
 from overheard.errors import OverheardError
 from overheard.event_json import local_time
 from overheard.settings import Settings
-from overheard.text import one_line, one_of, plural, short_clock, speed_change, spreadsheet_cell
+from overheard.text import one_line, one_of, plural, short_clock, speed_change
 
 if TYPE_CHECKING:
     from overheard.history.writer import PlayRow
@@ -59,18 +58,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--room", metavar="NAME", help="show only plays in this room")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
+    form.add_argument("--json", action="store_true", help="print JSON lines, one object per play")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
     form.add_argument("--m3u8", action="store_true", help="print a playlist of the files that were played")
     _add_forget(parser)
 
 
 def _add_forget(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="[ACTION ...]", title="actions")
+    actions = parser.add_subparsers(dest="action", metavar="[ACTION]", title="actions")
     history_marks.add_parsers(actions)
     forget = actions.add_parser(
         "forget",
-        help="delete plays; see `overheard history forget --help`",
+        help="delete plays",
         description="Delete plays from the history, and overwrite them in the file. `overheard listen` can "
         "keep running. The open play is deleted too. `overheard history --json` prints the ids.",
         epilog="example: overheard history forget --since 2h",
@@ -109,9 +108,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
     elif args.csv:
-        table = csv.writer(sys.stdout, lineterminator="\n")
-        table.writerow(field.name for field in dataclasses.fields(PlayRow))
-        table.writerows(map(to_cells, rows))
+        print_csv(PlayRow, map(to_cells, rows))
     elif args.m3u8:
         print("\n".join(to_m3u8(rows)))
     else:
@@ -158,10 +155,7 @@ def run_forget(args: argparse.Namespace, settings: Settings) -> int:
     if not args.ids:
         _forget_unknown(settings, args.forget_since)
     print(f"{plural(count, 'play')} deleted")
-    if args.ids and count < len(set(args.ids)):
-        raise OverheardError(
-            "there is no play with the other ids", "`overheard history --json` prints the ids"
-        )
+    history_marks.require_found(count, args.ids)
     return 0
 
 
@@ -184,16 +178,9 @@ def to_m3u8(rows: list[PlayRow]) -> list[str]:
     return list(m3u8(Entry(0.0, row.title, row.artist, row.path, _length_s(row)) for row in rows))
 
 
-def to_cells(row: PlayRow) -> list[str | float]:
-    """Return the cells of a row for CSV, which people open in spreadsheets."""
-    values = dataclasses.asdict(row) | {"alternatives": "; ".join(_names(row))}
-    return ["" if value is None else _to_cell(value) for value in values.values()]
-
-
-def _to_cell(value: str | float) -> str | float:
-    if isinstance(value, bool):
-        return int(value)
-    return spreadsheet_cell(value) if isinstance(value, str) else value
+def to_cells(row: PlayRow) -> list[object]:
+    """Return the values of a row for CSV."""
+    return [*(dataclasses.asdict(row) | {"alternatives": "; ".join(_names(row))}).values()]
 
 
 def _names(row: PlayRow) -> list[str]:

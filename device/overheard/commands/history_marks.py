@@ -83,7 +83,7 @@ def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     if track is None:
         print("its fingerprint is not stored any more, so it will not be recognized")
     else:
-        print(f"from now on it is recognized, by the pack {track.pack}")
+        print(f"from now on, it is recognized; its fingerprint is in the pack {track.pack}")
     return 0
 
 
@@ -92,12 +92,17 @@ def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:
     from overheard.history.marks import mark_wrong
 
     count = mark_wrong(settings.history_path, sorted(set(ids)), not undo)
-    print(f"{plural(count, 'play')} {'not wrong any more' if undo else 'marked as wrong'}")
-    if count < len(set(ids)):
-        raise OverheardError(
-            "there is no play with the other ids", "`overheard history --json` prints the ids"
-        )
+    print(f"{plural(count, 'play')} {'no longer marked as wrong' if undo else 'marked as wrong'}")
+    require_found(count, ids)
     return 0
+
+
+def require_found(count: int, ids: Sequence[int]) -> None:
+    """Raise an error if only `count` plays had one of these ids."""
+    wanted = len(set(ids))
+    if count < wanted:
+        which = "this id" if wanted == 1 else "these ids" if not count else "the other ids"
+        raise OverheardError(f"there is no play with {which}", "`overheard history --json` prints the ids")
 
 
 def _day(when: datetime.datetime) -> str:

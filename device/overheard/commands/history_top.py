@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
-import sys
 from typing import TYPE_CHECKING
 
+from overheard.commands.formats import print_csv
 from overheard.commands.when import to_utc
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, plural, short_clock, spreadsheet_cell
+from overheard.text import one_line, plural, short_clock
 
 if TYPE_CHECKING:
     from overheard.history.counts import Count
@@ -36,19 +35,10 @@ def run_top(args: argparse.Namespace, settings: Settings) -> int:
         for count in shown:
             print(json.dumps(dataclasses.asdict(count)))
     elif args.csv:
-        table = csv.writer(sys.stdout, lineterminator="\n")
-        table.writerow(field.name for field in dataclasses.fields(Count))
-        table.writerows(map(_cells, shown))
+        print_csv(Count, (dataclasses.astuple(count) for count in shown))
     else:
         print("\n".join(_text(shown, counts, args.top)))
     return 0
-
-
-def _cells(count: Count) -> list[str | float]:
-    return [
-        spreadsheet_cell(value) if isinstance(value, str) else value
-        for value in dataclasses.asdict(count).values()
-    ]
 
 
 def _text(shown: list[Count], counts: list[Count], kind: str) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from overheard.commands.arguments import add_pack_option
-from overheard.process import muted_stderr, stop_on_signals, tell
+from overheard.process import keep_large_arrays_apart, muted_stderr, stop_on_signals, tell
 from overheard.settings import Settings
 from overheard.text import one_line
 
@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="standard input is raw samples without a header: 16-bit little-endian mono at 8 kHz",
     )
     add_pack_option(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object per event and line")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, one object per event")
     parser.add_argument(
         "--plain",
         action="store_true",
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Listen until stopped."""
     from overheard.commands import outputs
     from overheard.commands.inputs import open_inputs
-    from overheard.daemon import Monitor, Pause, keep_large_arrays_apart
+    from overheard.daemon import Monitor, Pause
     from overheard.recognize.open import open_recognizer
     from overheard.recognize.reload import watching_packs
     from overheard.recognize.unknown_store import UnknownStore

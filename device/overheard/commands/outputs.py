@@ -13,6 +13,7 @@ from overheard.text import one_line
 if TYPE_CHECKING:
     from overheard.daemon import Pause
     from overheard.daemon.session import Listener
+    from overheard.events import Track
     from overheard.live.picture_listener import Listener as StatusListener
     from overheard.live.server import LiveServer
     from overheard.recognize.recognizer import Recognizer
@@ -79,13 +80,19 @@ def open_enabled_sinks(
 
 def sink_context(pause: Pause | None = None, rooms: Sequence[str] = ()) -> Context:
     """Return the functions of the program that sinks may call."""
-    from overheard.hear.cover_art import read_cover
-    from overheard.hear.recording_id import read_recording_id
     from overheard.sinks.context import Context
 
-    return Context(
-        pause=pause,
-        rooms=tuple(rooms),
-        cover=lambda track: read_cover(track.path, _COVER_PIXELS),
-        recording_id=lambda track: read_recording_id(track.path),
-    )
+    return Context(pause=pause, rooms=tuple(rooms), cover=_cover, recording_id=_recording_id)
+
+
+# Imported on use: ffmpeg's libraries take 16 MB, and most sinks never need them.
+def _cover(track: Track) -> bytes | None:
+    from overheard.hear.cover_art import read_cover
+
+    return read_cover(track.path, _COVER_PIXELS)
+
+
+def _recording_id(track: Track) -> str:
+    from overheard.hear.recording_id import read_recording_id
+
+    return read_recording_id(track.path)

@@ -93,6 +93,7 @@ def run_export(args: argparse.Namespace, settings: Settings) -> int:
     """Write a pack to share."""
     from overheard.catalogue.pack import PACK_SUFFIX, open_pack
     from overheard.catalogue.share import export_pack
+    from overheard.files import create_folder
 
     (path,) = find_packs(settings, [args.name]).values()
     target = (
@@ -100,7 +101,9 @@ def run_export(args: argparse.Namespace, settings: Settings) -> int:
     )
     if target.exists():
         raise PackError(f"{target}: already exists", "choose another name, or delete it")
-    export_pack(open_pack(path), target, args.base)
+    create_folder(target.parent)
+    with _locked([target]):
+        export_pack(open_pack(path), target, args.base)
     exported = open_pack(target)
     first = next((track.path for track in exported.tracks), "")
     print(f"{one_line(str(target))}: {plural(exported.n_tracks, 'track')}, {size(exported.bytes)}")
@@ -161,7 +164,7 @@ def run_remove(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def remove(name: str, settings: Settings) -> Path:
-    """Delete a pack that the user made, and the journal of an interrupted run of `overheard index`.
+    """Delete a pack that the user made, and what an interrupted command has left of it.
 
     Returns
     -------
@@ -180,7 +183,8 @@ def remove(name: str, settings: Settings) -> Path:
     name = valid_pack_name(name)
     path = settings.packs_dir / f"{name}.pack"
     exists = path.exists() or path.is_symlink()  # a link to nowhere is in the list too
-    if not exists and not path.with_name(f"{name}.indexing.sqlite").exists():
+    interrupted = [path.with_name(f"{name}.{suffix}") for suffix in ("indexing.sqlite", "pack.tmp")]
+    if not exists and not any(file.exists() for file in interrupted):
         if (shipped_packs_dir() / path.name).exists():
             raise PackError(
                 f"the pack {name} ships with overheard and cannot be removed",
@@ -204,7 +208,7 @@ def _delete(path: Path) -> None:
     from overheard.catalogue.layers import delete_pack
 
     delete_pack(path)
-    suffixes = ("pack.tmp", "index.json", "index.sqlite", "index.sqlite-journal")
+    suffixes = ("index.json", "index.sqlite", "index.sqlite-journal")  # the lock has deleted `pack.tmp`
     journal = ("indexing.sqlite-journal", "indexing.sqlite")
     for suffix in (*suffixes, *journal):
         path.with_name(f"{path.stem}.{suffix}").unlink(missing_ok=True)

@@ -32,7 +32,7 @@ def read_passphrase(file: Path | None, confirm: bool) -> str:
         If there is none, or nobody to ask.
     """
     if file is not None:
-        text = read_regular(file, _MAX_BYTES).decode(errors="surrogateescape").partition("\n")[0]
+        text = read_regular(file, _MAX_BYTES).decode("utf-8-sig", "surrogateescape").partition("\n")[0]
     elif sys.stdin is None or not sys.stdin.isatty():
         raise OverheardError(
             "this needs a passphrase, but standard input is not a terminal", "add --passphrase-file FILE"

@@ -8,7 +8,7 @@ from pathlib import Path
 from overheard import settings as settings_module
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
-from overheard.process import tell
+from overheard.process import keep_large_arrays_apart, tell
 from overheard.settings import Settings
 
 _PACKAGES = ("anyio", "h11", "starlette", "uvicorn")
@@ -64,6 +64,7 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.web.context import Context
     from overheard.web.serve import listen_on, serve
 
+    keep_large_arrays_apart()
     config_path = args.config or settings_module.default_config_path()
     context = Context(
         settings,

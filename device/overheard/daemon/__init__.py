@@ -5,11 +5,10 @@ Output: events to the sinks, and about once a second the status to the monitors.
 May import: hear, sinks, and the base modules.
 """
 
-from overheard.daemon.memory import keep_large_arrays_apart
 from overheard.daemon.pause import Pause
 from overheard.daemon.rooms import run_rooms
 from overheard.daemon.run import run_listen
 from overheard.daemon.session import Listener, elapsed_s
 from overheard.daemon.status import Monitor
 
-__all__ = ["Listener", "Monitor", "Pause", "elapsed_s", "keep_large_arrays_apart", "run_listen", "run_rooms"]
+__all__ = ["Listener", "Monitor", "Pause", "elapsed_s", "run_listen", "run_rooms"]

@@ -11,13 +11,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from overheard.daemon.memory import return_freed_memory
 from overheard.daemon.status import StatusReport
 from overheard.events import Event, SourceChanged
 from overheard.hear.gate import QuietReport
 from overheard.hear.input_health import InputHealth
 from overheard.hear.resampler import to_float
 from overheard.hear.source import SAMPLE_RATE, AudioSource, Block, Gap, Rerouted
+from overheard.process import return_freed_memory
 from overheard.settings import Settings
 from overheard.sinks.runner import SinkRunner
 from overheard.text import in_room

@@ -11,7 +11,7 @@ import av
 from av.codec.context import CodecContext
 
 from overheard.errors import AudioError
-from overheard.hear.decode import opened
+from overheard.hear.container import opened
 
 MAX_PICTURE_BYTES = 16 << 20
 MAX_PIXELS = 40_000_000  # 120 MB as RGB

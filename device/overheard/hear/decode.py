@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -22,17 +21,14 @@ import soxr
 
 from overheard.errors import AudioError
 from overheard.files import open_regular
+from overheard.hear.container import Source, openable, opened, shown_name
 from overheard.hear.downmix import Downmixer
 from overheard.hear.ogg import Part, chain
-from overheard.text import clean
 
-Source = str | os.PathLike[str] | BinaryIO
 _log = logging.getLogger(__name__)
 
 _BATCH_S = 5.0
 _MAX_CONTAINER_ERRORS = 100  # a container that is damaged in more positions than this is given up
-# Only local files: a playlist with the suffix .mp3 must not make the decoder open a network address.
-_OPEN_OPTIONS = {"protocol_whitelist": "file"}
 
 
 def decode(
@@ -117,7 +113,7 @@ def _batches(source: Source, batch_s: float) -> Iterator[list[Any]]:
 
 
 def _frames(source: Source) -> Iterator[Any]:
-    shown = _shown(source)
+    shown = shown_name(source)
     with _searchable(source, shown) as file:
         parts = [] if file is None else _parts(file)
         if file is None or not parts:
@@ -134,7 +130,7 @@ def _searchable(source: Source, shown: str) -> Iterator[BinaryIO | None]:
         yield source if hasattr(source, "seek") else None
         return
     try:
-        _to_open(source, shown)
+        openable(source, shown)
         file = open_regular(Path(source))
     except OSError:  # `opened` reports the reason
         yield None
@@ -164,77 +160,6 @@ def _decode_parts(file: BinaryIO, parts: Sequence[tuple[int, int]], shown: str) 
         raise failures[0]
     if failures:
         _log.warning("%s: skipped %d damaged parts of %d", shown, len(failures), len(parts))
-
-
-@contextlib.contextmanager
-def opened(source: Source, shown: str = "") -> Iterator[Any]:
-    """Open an audio file; yield PyAV's container, whose tags are decoded with ``surrogateescape``.
-
-    Parameters
-    ----------
-    source : path-like or binary file
-        As for :func:`decode`.
-    shown : str
-        Its name in error messages, if it has another one.
-
-    Raises
-    ------
-    AudioError
-        If the file is not audio, or cannot be read now or in the block.
-    """
-    shown = shown or _shown(source)
-    try:
-        timeout = getattr(source, "timeout_s", None)
-        with av.open(
-            *(_to_open(source, shown),), options=_options(source), timeout=timeout, **_metadata_options()
-        ) as container:
-            if not container.streams.audio:
-                raise AudioError(f"{shown}: no audio in this file")
-            yield container
-    except (av.error.FFmpegError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"{shown}: cannot be read as audio ({reason})") from error
-
-
-def _shown(source: Source) -> str:
-    return clean(os.fspath(source)) if isinstance(source, str | os.PathLike) else "standard input"
-
-
-def _options(source: Source) -> dict[str, str]:
-    probe_bytes = getattr(source, "probe_bytes", None)
-    options: dict[str, str] = getattr(source, "open_options", _OPEN_OPTIONS)
-    return options | ({"formatprobesize": str(probe_bytes)} if probe_bytes else {})
-
-
-def _to_open(source: Source, shown: str) -> str | BinaryIO:
-    """Return what `av.open` takes; raise AudioError for a file that cannot be audio, without opening it."""
-    if not isinstance(source, str | os.PathLike):
-        return cast(BinaryIO, getattr(source, "url", source))  # of `RemoteAudio`
-    path = Path(source)
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise AudioError(f"{shown}: no such file", "check the path") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise AudioError(f"{shown}: is a folder", f"name the files in it: {shown}/*")
-    # A FIFO would wait for a writer, and a device may have no end.
-    if not stat.S_ISREG(status.st_mode):
-        raise AudioError(f"{shown}: not a regular file", "pipe the audio into `overheard identify -`")
-    if status.st_size == 0:
-        raise AudioError(f"{shown}: the file is empty")
-    # ffmpeg takes the "a:" of a relative path "a:b.ogg" for a protocol. Path.absolute, unlike
-    # Path.resolve, keeps the name that the user gave.
-    return str(path.absolute())
-
-
-def _metadata_options() -> dict[str, Any]:
-    """Return arguments of `av.open` that let it open files whose tags are not valid UTF-8.
-
-    Before PyAV 19, `av.open` raises UnicodeDecodeError for such a file unless `metadata_errors` is set.
-    PyAV 19 decodes tags with surrogateescape and has no such argument. Source: PyAV pull request 2386.
-    """
-    major = int(av.__version__.partition(".")[0])
-    return {"metadata_errors": "surrogateescape"} if major < 19 else {}
 
 
 def _decode_packets(container: Any, shown_path: str) -> Iterator[Any]:

@@ -17,7 +17,7 @@ import av
 
 from overheard.errors import AudioError
 from overheard.files import open_regular
-from overheard.hear.decode import opened
+from overheard.hear.container import opened
 from overheard.hear.mpeg_frames import FrameCheck
 
 _POLL_PACKETS = 1000  # between calls of `cancelled`

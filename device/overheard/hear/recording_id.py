@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overheard.errors import AudioError
 from overheard.files import open_regular
-from overheard.hear.decode import opened
+from overheard.hear.container import opened
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _NAME = "musicbrainztrackid"  # without spaces and underscores; in this tag is the id of the recording

@@ -14,8 +14,8 @@ import av
 
 from overheard.errors import AudioError
 from overheard.files import open_regular
+from overheard.hear.container import opened
 from overheard.hear.cue import MAX_CUE_BYTES
-from overheard.hear.decode import opened
 from overheard.hear.tag_text import decode_text, encoding_of, legacy_bytes
 from overheard.text import clean
 

@@ -52,8 +52,16 @@ class PlayRow:
         return self.wrong or (self.unknown_id is not None and self.label is None)
 
     def is_in(self, room: str) -> bool:
-        """Return whether it was heard in a room; after a change of the source, the room comes first."""
-        return self.source == room or self.source.startswith(f"{room}, ")
+        """Return whether it was heard in a room."""
+        return is_in_room(self.source, room)
+
+
+def is_in_room(source: object, room: str) -> bool:
+    """Return whether a source belongs to a room; after a change of the source, the room comes first.
+
+    SQLite may call it with a value of another type, which is in no room.
+    """
+    return isinstance(source, str) and (source == room or source.startswith(f"{room}, "))
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(PlayRow))  # of the columns too

@@ -18,7 +18,7 @@ from pathlib import Path
 from overheard.catalogue.pack_lock import pack_lock
 from overheard.catalogue.pack_write import creation_time
 from overheard.errors import AudioError, PackError
-from overheard.files import create_folder, remove_partial
+from overheard.files import create_folder
 from overheard.index.index_plan import Plan, ScannedFiles, files_to_fingerprint, is_current, plan_unseen
 from overheard.index.journal import Journal, journal_path
 from overheard.index.journal_row import SavedTrack
@@ -119,7 +119,6 @@ class _Run:
         self._scanned = scanned
         self._fingerprinter = fingerprinter
         self._journal = journal
-        remove_partial(pack_path)
         self._pack = PackOnDisk(pack_path, scanned, fingerprinter)
         self._known = KnownAudio(self._pack, journal, scanned)
         todo = files_to_fingerprint(scanned, self._known.files) + self._pack.elsewhere

@@ -23,9 +23,9 @@ from overheard.recognize.listener import Listener
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.engine import Engine
 from overheard.recognize.matching.match import ExactSegments, Matcher
-from overheard.recognize.matching.scoring import Scoring
 from overheard.recognize.opinion import SecondOpinion
 from overheard.recognize.opinion_table import load_opinion
+from overheard.recognize.pack_kinds import PackKinds
 from overheard.recognize.plays.tracker import TrackRules
 from overheard.recognize.schedule import Schedule
 from overheard.recognize.stages import StageTimes
@@ -92,11 +92,7 @@ class Recognizer:
         Any thread may call it. A listener changes between two blocks, and keeps its open play.
         """
         index = index or Catalogue(packs, self.model.quantizer, self.model.cohort)
-        # If compact and full packs are mixed, all take the stricter scoring of full ones.
-        widths = [layer.code_bytes for pack in packs for layer in pack.layers if layer.n_segments]
-        compact = bool(widths) and max(widths) < self.model.quantizer.code_bytes
-        own = any(self.model.network_digest in pack.networks for pack in packs)
-        matcher = Matcher(index, self.spec, Scoring.from_manifest(self.model.manifest, compact, own))
+        matcher = Matcher(index, self.spec, PackKinds.of(packs).scoring(self.model))
         self._engine = Engine(self.embedder, index, matcher)
         self.packs = tuple(packs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -135,6 +136,8 @@ def update_system(systemd: Systemd, options: UnitOptions, folder: Path = SYSTEM_
         elif path.exists():
             path.unlink()
             done.append(f"removed {path}")
+            with contextlib.suppress(OSError):  # it may hold what the user wrote
+                path.parent.rmdir()
     systemd.call("daemon-reload")
     systemd.call("--no-block", "try-restart", LISTEN, WEB)
     return [*done, "the running services were restarted with the current settings"]

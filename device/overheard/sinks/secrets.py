@@ -29,7 +29,7 @@ def read_secret(setting: str, path: str, variable: str, required: bool = True) -
     if path:
         file = expand_user(path)
         try:
-            secret = read_regular(file, _MAX_BYTES).decode().strip()
+            secret = read_regular(file, _MAX_BYTES).decode("utf-8-sig").strip()
             mode = file.stat().st_mode
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not text"

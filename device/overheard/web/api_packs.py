@@ -1,13 +1,13 @@
-"""The API about packs: list them, and choose which are searched."""
+"""The API about packs: list them, and choose which are searched.
+
+What reads packs is imported on use: NumPy and what comes with it take as much memory as the rest of the page.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from overheard.catalogue.pack import open_pack
-from overheard.catalogue.pack_state import load_state, save_state
-from overheard.catalogue.selection import enabled_packs, pack_paths
 from overheard.errors import PackError
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import DONE, NAME, PACK, flag, many, record, text
@@ -15,6 +15,8 @@ from overheard.web.schemas import DONE, NAME, PACK, flag, many, record, text
 
 def list_packs(call: Call) -> Any:
     """Return all packs, and which of them are searched."""
+    from overheard.catalogue.selection import enabled_packs, pack_paths
+
     settings = call.context.settings
     paths = pack_paths(settings)
     enabled = settings.packs or enabled_packs(settings, paths)
@@ -23,6 +25,8 @@ def list_packs(call: Call) -> Any:
 
 
 def _facts(path: Path) -> dict[str, Any]:
+    from overheard.catalogue.pack import open_pack
+
     facts: dict[str, Any] = {
         **{"name": path.stem, "path": str(path), "usable": True, "problem": None},
         **dict.fromkeys(("tracks", "hours", "bytes", "created")),
@@ -37,6 +41,9 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def change_pack(call: Call) -> Any:
     """Enable or disable a pack, also in a running `overheard listen`."""
+    from overheard.catalogue.pack_state import load_state, save_state
+    from overheard.catalogue.selection import pack_paths
+
     settings, name = call.context.settings, call.path["name"]
     if name not in pack_paths(settings):
         raise ApiError(404, "no pack has this name")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from overheard.catalogue.searching_model import open_model
 from overheard.history.marks import UnknownRow, label_unknown, read_unknown
-from overheard.recognize.unknown_store import UnknownStore, add_labelled
 from overheard.text import clean
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import UNKNOWN, flag, integer, many, record, text
@@ -27,6 +25,9 @@ def name_unknown(call: Call) -> Any:
 
     The same as `overheard history name`.
     """
+    from overheard.catalogue.searching_model import open_model
+    from overheard.recognize.unknown_store import UnknownStore, add_labelled
+
     settings, number = call.context.settings, call.path["id"]
     title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
     if not title:

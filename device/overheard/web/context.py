@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from overheard.hear.cover_art import read_cover
+from overheard.process import return_freed_memory
 from overheard.settings import Settings
 from overheard.web.hub import Hub
 
@@ -33,7 +33,10 @@ class Covers:
         with self._lock:
             key = (path, size)
             if key not in self._covers:
+                from overheard.hear.cover_art import read_cover  # ffmpeg's libraries take 16 MB
+
                 cover = read_cover(path, size)
+                return_freed_memory()  # of a large picture
                 if cover is None and not Path(path).exists():
                     return None  # its disk may be connected later
                 self._covers[key] = cover

@@ -93,7 +93,7 @@ STATUS = record(
         },
         "audio_s": number("seconds of sound so far"),
         "lost_s": number("seconds of sound that were lost"),
-        "next_check_s": maybe(number("seconds until the next match")),
+        "next_check_s": maybe(number("seconds until the next search or verification")),
     }
 )
 PLAY = record(
@@ -133,6 +133,7 @@ COUNT = record(
         "plays": integer("how often it was played", 1),
         "heard_s": number("how long in all, in seconds"),
         "last_at": text("start of the last play, UTC, ISO 8601"),
+        "track_id": text("of the last play"),
     }
 )
 UNKNOWN = record(

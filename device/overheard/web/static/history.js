@@ -94,9 +94,9 @@ export function historyView(signal) {
 }
 
 /** A track with how often it was played. */
-function counted({ artist, title, plays, heard_s, last_at }) {
+function counted({ artist, title, plays, heard_s, last_at, track_id }) {
   return el("li", {}, el("div", { class: "play-row" },
-    el("span", { class: "played" }, `${plays} ×`), cover(null, true),
-    el("div", { class: "names" }, el("b", {}, title), el("span", {}, [artist || "Unknown artist", `last ${dayName(new Date(last_at))}`].join(" · "))),
+    el("span", { class: "played" }, `${plays} ×`), cover({ id: track_id }, true),
+    el("div", { class: "names" }, el("b", {}, title), el("span", {}, [artist || "Unknown artist", `last played: ${dayName(new Date(last_at))}`].join(" · "))),
     el("span", { class: "length" }, length(heard_s))));
 }
