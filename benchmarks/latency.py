@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from overheard_bench import (  # first: one BLAS thread
+    cost_report,
     indexing,
     output,
     plots,
@@ -39,6 +40,7 @@ from overheard.recognize.recognizer import Recognizer
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import results_folder
+from overheard_bench.reference import ReferenceJob
 from overheard_bench.score import target
 from overheard_bench.stopwatch import Method, Stopwatch
 
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"latency.py: {error}", file=sys.stderr)
         return 2
     output.publish(
-        args.out, "latency", result, f"{report.latency(result)}\n{report.targets(result)}", plots.latency
+        args.out, "latency", result, f"{cost_report.latency(result)}\n{report.targets(result)}", plots.latency
     )
     return 0
 
@@ -96,13 +98,19 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     """Measure everything."""
     setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
     packs = scenes.open_packs(setup, model)
-    result: dict[str, Any] = {
-        "runtimes": {
-            name: {"version": version} | stages_of(name, setup, model, packs, args.seconds)
-            for name, version in available_runtimes().items()
-        },
-        "listen": {scene: listening(setup, scene, args.seconds) for scene in SCENES},
+    reference = ReferenceJob()
+    result: dict[str, Any] = {"runtimes": {}, "listen": {}}
+    for name, version in available_runtimes().items():
+        reference.run()
+        stages = stages_of(name, setup, model, packs, args.seconds)
+        result["runtimes"][name] = {"version": version} | stages
+    for scene in SCENES:
+        reference.run()
+        result["listen"][scene] = listening(setup, scene, args.seconds)
+    reference.run()
+    result |= {
         "index": indexing.measure(folder / "collection", model, args.pieces, 30 if args.quick else 150),
+        "reference": reference.facts(),
         "catalogue": {"packs": setup.catalogue, "tracks": sum(len(pack.tracks) for pack in packs)},
         "model": model_facts(model),
         "environment": environment(),
@@ -178,7 +186,7 @@ def _mb(kb: int | None) -> float | None:
 
 def targets(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Compare with the targets."""
-    usages, speeds = result["listen"].values(), [row["x_real_time"] for row in result["index"]]
+    usages, speeds = result["listen"].values(), [row["x_real_time_by_cpu"] for row in result["index"]]
     cpu_ms = max(usage["cpu_ms_per_s"] for usage in usages)
     resident_mb = max(usage["peak_resident_mb"] or math.inf for usage in usages)
     return [

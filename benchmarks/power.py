@@ -19,11 +19,12 @@ from typing import Any
 from overheard.demo.synth import write_wav
 from overheard.errors import OverheardError
 from overheard.fingerprint.model import Model, load_model
-from overheard_bench import output, plots, process, report, scenes
+from overheard_bench import cost_report, output, plots, process, scenes
 from overheard_bench.corpus import DEFAULT_CORPUS, SAMPLE_RATE
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.meters import Meter, find_meters
 from overheard_bench.options import results_folder
+from overheard_bench.reference import ReferenceJob
 
 WARM_UP_S = 12.0  # the longest query window is full after it
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OverheardError, RuntimeError, FileNotFoundError) as error:
         print(f"power.py: {error}", file=sys.stderr)
         return 2
-    output.publish(args.out, "power", result, report.power(result), plots.power)
+    output.publish(args.out, "power", result, cost_report.power(result), plots.power)
     return 0
 
 
@@ -70,14 +71,17 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     setup = scenes.prepare(folder, args.corpus, args.pack, model, args.quick)
     meters, unavailable = find_meters()
     pairs = args.pairs if meters else 1  # idle periods only serve the meters
+    reference = ReferenceJob()
     summaries: dict[str, dict[str, Any] | None] = {}
     for scene in scenes.SCENES:
+        reference.run()
         runs = [one_run(args, setup, scene, meters) for _ in range(pairs)]
         measured = [run for run in runs if run is not None]
         summaries[scene] = summary(measured, meters) if measured else None
     return {
         "scenes": summaries,
         "meters": {meter.name: "measured" for meter in meters} | unavailable,
+        "reference": reference.facts(),
         "seconds": args.seconds,
         "pairs": pairs,
         "catalogue": setup.catalogue,

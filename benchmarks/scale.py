@@ -14,7 +14,7 @@ import functools
 import itertools
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ SIZES = (1_000, 10_000, 100_000)
 ALBUM = 12  # tracks
 UNCHANGED = 10_000  # files that are scanned
 CLIP_S, CLIP_CONDITION = 5, "mic5"
+LONG_S, LONG_CONDITION = 10, "mic10"  # of more queries, for a comparison with a study
 EXHAUSTIVE = {"codes": "exhaustive", "floats": "floats"}  # searches, and the options with their sizes
 HEARD_S = 30  # of each track of a scene
 
@@ -96,6 +97,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, default="report", help="use calibration for development")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=10, help="positions per length, each in every condition")
+    parser.add_argument("--long", type=int, default=200, help="positions of 10 s, each in mic10 only")
     parser.add_argument("--seconds", type=int, default=240, help="seconds of listening to each scene")
     parser.add_argument("--make", type=int, metavar="N", help="only write a pack with N drawn tracks")
     parser.add_argument(
@@ -108,7 +110,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.quick:
         args.sizes, args.exhaustive, args.n, args.seconds = SIZES[:1], (), 1, 2
-        args.floats, args.no_validation = (), True
+        args.floats, args.no_validation, args.long = (), True, 1
     args.out = results_folder(args.out, args.quick)
     return args
 
@@ -134,6 +136,12 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     for size, path in zip(sizes, paths, strict=True):
         ask = functools.partial(questions.ask, path)
         size["accuracy"] = pieces.get(f"accuracy {size['drawn']}", ask)
+    if args.long:
+        long = Questions(corpus, model, base, [*render_long(args)])
+        for size, path in zip(sizes, paths, strict=True):
+            name = f"{LONG_CONDITION}_{LONG_S}s"
+            recall = functools.partial(long.recall, path)
+            size[name] = pieces.get(f"{name} {size['drawn']}", recall)
     for size in sizes:
         size["ratios"] = ratios(size["costs"], sizes[0]["costs"])
     result: dict[str, Any] = {"sizes": sizes, "paper": on_paper(sizes)}
@@ -159,6 +167,11 @@ def render(args: argparse.Namespace) -> list[Query]:
             args.part, args.seed, args.n, args.n, LENGTHS_S, conditions, args.corpus, not args.quick
         )
     ]
+
+
+def render_long(args: argparse.Namespace) -> Iterator[Query]:
+    """Return the queries of 10 s in one condition, all of known tracks."""
+    return render_queries(args.part, args.seed, args.long, 0, (LONG_S,), (LONG_CONDITION,), args.corpus)
 
 
 def compared(

@@ -22,6 +22,7 @@ from overheard_bench import (
     CHECKOUT,
     RESULTS,
     appliance_report,
+    cost_report,
     detector_report,
     networks_report,
     output,
@@ -65,6 +66,8 @@ FILES = {  # the results that each block is made from
     "networks": ("networks",),
 }
 RENDERERS = {  # those that are not functions of report
+    "latency": cost_report.latency,
+    "power": cost_report.power,
     "scale": scale_report.scale,
     "detector": detector_report.table,
     "soak": appliance_report.soak,
@@ -86,8 +89,8 @@ WITH_SCORING = (
 )  # blocks that depend on the calibration
 KEYS = {  # what a file must contain to be a result
     "listening": ("known", "unknown", "without_music", "environment", "model"),
-    "latency": ("listen", "runtimes", "index", "environment", "model"),
-    "power": ("scenes", "meters", "environment", "model"),
+    "latency": ("listen", "runtimes", "index", "reference", "environment", "model"),
+    "power": ("scenes", "meters", "reference", "environment", "model"),
     "identify_cost": ("clips", "unknown_clips", "reference_s", "environment", "model"),
     "scale": ("sizes", "paper", "environment", "model"),
     "soak": ("hours", "plays_kept", "environment", "model"),

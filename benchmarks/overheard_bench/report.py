@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from overheard_bench.output import Result, markdown
 
@@ -136,67 +135,6 @@ def listening(result: Result) -> str:
         for kind, counts in result["without_music"].items()
     ]
     return f"{markdown(header, rows)}\n{markdown(['no music', 'false positives'], without_music)}"
-
-
-def latency(result: Result) -> str:
-    """Return the tables of processor time, memory and indexing speed."""
-    listen = [
-        [
-            scene,
-            f"{usage['cpu_ms_per_s']:.2f}",
-            f"{usage['share_of_one_core_percent']:.2f}",
-            f"{usage['cpu_s_per_hour']:.1f}",
-            *(
-                "unknown" if usage[key] is None else f"{usage[key]:.0f}"
-                for key in ("resident_mb", "peak_resident_mb")
-            ),
-        ]
-        for scene, usage in result["listen"].items()
-    ]
-    header = [
-        "`overheard listen`",
-        "CPU ms per second",
-        "% of one core",
-        "CPU s per hour",
-        "resident MB",
-        "peak resident MB",
-    ]
-    index = [[row["format"], f"{row['x_real_time']:.0f}"] for row in result["index"]]
-    stage_header = ["CPU ms per second of audio, by stage", "median", "95th percentile"]
-    return "\n".join(
-        [
-            markdown(header, listen),
-            markdown(stage_header, stages(result)),
-            markdown(["`overheard index`, one core, with decoding", "times real time"], index),
-        ]
-    )
-
-
-def stages(result: Result) -> list[list[str]]:
-    """Return a row for each stage, for music of the catalogue: the most expensive case."""
-    return [
-        [f"{stage} ({runtime})", f"{row['p50_ms']:.2f}", f"{row['p95_ms']:.2f}"]
-        for runtime, scenes in result["runtimes"].items()
-        for stage, row in scenes["catalogue music"]["stages"].items()
-        if not stage.endswith("wall")
-    ]
-
-
-def power(result: Result) -> str:
-    """Return the table of processor time and energy, and the state of each meter."""
-    rows = []
-    for scene, values in result["scenes"].items():
-        if values is None:
-            rows.append([scene, "not measured", "", ""])
-            continue
-        energy: Any = values["energy"]
-        if energy != "unavailable":
-            energy = ", ".join(f"{e['net_j_per_hour']:.0f} ({meter})" for meter, e in energy.items())
-        cpu = [f"{values['cpu_s_per_hour']:.1f}", f"{values['share_of_one_core_percent']:.2f}"]
-        rows.append([scene, *cpu, energy])
-    header = ["one hour of listening to", "CPU s", "% of one core", "J above idle"]
-    meters = "; ".join(f"{meter}: {state}" for meter, state in result["meters"].items())
-    return f"{markdown(header, rows)}\nEnergy meters: {meters}.\n"
 
 
 def identify_cost(result: Result) -> str:

@@ -159,6 +159,20 @@ class Questions:
         search : the pack's "own", as deep as clips need it, or as deep as "listen" does; or exhaustive search
             of "codes" or "floats", at the tracks' own speed only
         """
+        return _tables(self._judged(pack_path, search))
+
+    def recall(self, pack_path: Path) -> dict[str, Any]:
+        """Ask all queries of a pack; return how many were recognized, and of how many the best match is right."""
+        found = score.detail(self._judged(pack_path, "own"))
+        return {
+            "queries": found["n"],
+            "right_percent": found["right_percent"],
+            "right_interval": found["right_interval"],
+            "best_is_right_percent": score.percent(found["best_is_right"], found["n"]),
+        }
+
+    def _judged(self, pack_path: Path, search: str) -> list[score.Answer]:
+        """Return the judged answers of a pack; search as in :meth:`ask`."""
         pack = open_pack(pack_path, self._model.digest)
         whole = Catalogue([pack], self._model.quantizer, self._model.cohort)
         index: SegmentIndex
@@ -168,7 +182,7 @@ class Questions:
             index = self._floats(pack)
         else:
             index = WrappedIndex(whole, LISTEN_SEARCH_SHARE if search == "listen" else 1.0)
-        return _tables(self._answers(pack, index))
+        return self._answers(pack, index)
 
     def _searched(self) -> FloatArray:
         """Return the embeddings that a search gets, ``(n, dim)``; they are the same with each pack."""
@@ -224,9 +238,5 @@ def _tables(answers: Sequence[score.Answer]) -> dict[str, Any]:
         "queries": tables["overall"]["n"],
         "unknown_queries": tables["overall"]["out_n"],
         "at_one_percent": tables["at_one_percent"]["right_percent"],
-        "mic10_10s_percent": next(
-            (c["right_percent"] for c in tables["cells"] if (c["condition"], c["length_s"]) == ("mic10", 10)),
-            None,
-        ),
         "by_length": {name: {field: pool[field] for field in fields} for name, pool in pools.items()},
     }

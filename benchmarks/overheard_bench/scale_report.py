@@ -121,6 +121,11 @@ def _accuracy(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             if any(_compared(size, name) is not None for size in sizes)
         ),
     ]
+    if all("mic10_10s" in size for size in sizes):
+        queries = f"{sizes[0]['mic10_10s']['queries']} queries of 10 s in `mic10`"
+        labels = {"right_percent": "% correctly identified", "best_is_right_percent": "% with the right best match"}
+        for field, label in labels.items():
+            rows.append([f"{label}, {queries}", *(f"{size['mic10_10s'][field]:.1f}" for size in sizes)])
     for field, label in (
         ("right_percent", "% correctly identified"),
         ("false_positive_percent", "% false positives"),

@@ -70,8 +70,8 @@ def _recall(size: Size) -> list[Target]:
             lost = round(compared["codes"]["at_one_percent"] - compared[name]["at_one_percent"], 2)
             text = f"{_tracks(size)}: {label}: points below exhaustive search"
             listed.append(target(text, "at most", limit, lost))
-    measured = size["accuracy"]["mic10_10s_percent"]
-    if limit is not None and measured is not None:
+    if limit is not None and "mic10_10s" in size:
+        measured = size["mic10_10s"]["right_percent"]
         listed.append(target(f"{_tracks(size)}: 10 s in mic10, %", "at least", LEAST_MIC10_10S, measured))
     return listed
 

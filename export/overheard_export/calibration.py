@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         type=share,
         default=FALSE_ACCEPTS,
         metavar="SHARE",
-        help="share of queries without their track that may be recognized (default: %(default)s)",
+        help="share of queries of unknown music that may be recognized (default: %(default)s)",
     )
     return built
 

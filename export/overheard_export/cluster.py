@@ -31,7 +31,7 @@ from overheard.index.worker import Fingerprinter
 
 CONNECT_S = 30.0  # to reach the scheduler, and for each of its answers
 WORKERS_S = 60.0  # to wait for a worker if there is none
-REFRESH_S = 1.0  # between two looks at the number of workers
+REFRESH_S = 1.0  # between two checks of the number of workers
 POLL_S = 0.2
 MAX_PENDING = 4096  # files that are submitted and not finished; bounds the memory of client and scheduler
 MAX_LOADED = 4  # models in one worker process

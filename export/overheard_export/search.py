@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.pack",
         help="the packs to search; what does not end in .pack is a recording",
     )
-    built.add_argument("--json", action="store_true", help="print one JSON object per file and line")
+    built.add_argument("--json", action="store_true", help="print JSON lines, one object per file")
     built.add_argument(
         "--model", type=Path, metavar="FILE.json", help="manifest of a model (default: the shipped one)"
     )

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,18 @@ from corpus_fakes import MemoryCorpus
 from overheard.events import Match, MusicUnknown, Play, PlayEnded, PlayStarted, Track
 from overheard.recognize.listener import Listener
 from overheard.recognize.recognizer import Recognizer
-from overheard_bench import BENCHMARKS, catalogue, meters, plots, protocol, report, score, shares, stopwatch
+from overheard_bench import (
+    BENCHMARKS,
+    catalogue,
+    meters,
+    plots,
+    protocol,
+    reference,
+    report,
+    score,
+    shares,
+    stopwatch,
+)
 from overheard_bench import corpus as corpora
 
 
@@ -162,6 +174,17 @@ def test_the_cost_of_listening_is_relative_to_listening_without_a_schedule():
     assert "| unknown music, with the schedule | 8.0 | 0.25 | 1.2 " in table
     assert "| unknown music, without it | 32.0 |  | 1.2 " in table
     assert "talk" not in table
+
+
+def test_the_reference_job_is_the_median_of_its_runs(monkeypatch):
+    job = reference.ReferenceJob()
+    job.run()
+    assert 0 < job.facts()["cpu_ms"] < 1000
+    clock = iter(np.cumsum([0.0, 0.01, 0.0, 0.01, 0.0, 0.03, 0.0, 0.02, 0.0, 0.9]))
+    monkeypatch.setattr(time, "process_time", lambda: next(clock))
+    job = reference.ReferenceJob()
+    job.run()
+    assert job.facts()["cpu_ms"] == 20.0
 
 
 def test_the_cost_of_a_clip_is_measured_with_one_blas_thread():

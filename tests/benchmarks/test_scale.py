@@ -133,6 +133,7 @@ def test_the_tables_show_costs_with_their_ratios():
     assert "| mapped MB after listening | unknown | unknown | unknown |" in text
     assert "own speed only, exhaustive search of the codes | 91.0 |  |  |" in text
     assert "own speed only, search of `listen` | 89.5 | 89.5 | 89.5 |" in text
+    assert "| % with the right best match, 200 queries of 10 s in `mic10` | 98.0 | 98.0 | 98.0 |" in text
     assert "| 466 drawn tracks of the same lengths | 90.0 | 89.5 | 1.2 |" in text
 
 
@@ -152,6 +153,7 @@ def test_targets_compare_large_catalogues_with_the_one_alone():
     lost = found["10,000 tracks: search of `listen`: points below exhaustive search"]
     assert (lost["measured"], lost["met"]) == (1.5, False)
     assert found["100,000 tracks: peak resident MB"]["met"]
+    assert not found["100,000 tracks: 10 s in mic10, %"]["met"]
     index = {each["target"]: each["met"] for each in scale_targets.targets([], scale_fakes.index())}
     assert index["`overheard index`, an album: written_mb"]
     assert not index["`overheard index`, 10,000 unchanged files: wall_s"]
@@ -177,6 +179,7 @@ def test_a_quick_run_measures_a_thousand_tracks(tmp_path, monkeypatch):
     assert thousand["ratios"]["unknown_clip.search_match_ms"] > 0
     own, listen = (thousand["compared"][name]["at_one_percent"] for name in ("own", "listen"))
     assert own >= listen - 25
+    assert thousand["mic10_10s"]["queries"] == 1
     assert set(thousand["accuracy"]["by_length"]) == {"all", "2", "3", "5", "10"}
     assert not [*(tmp_path / "cache").glob("measured-*")]
     pieces = json.loads(next((tmp_path / "cache" / "scale").glob("pieces-*.json")).read_text())

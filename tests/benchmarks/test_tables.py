@@ -96,7 +96,8 @@ RESULTS: dict[str, Any] = {
                 "resident_mb": 150.2, "peak_resident_mb": None,
             }
         },
-        "index": [{"format": "flac", "x_real_time": 210.4}],
+        "index": [{"format": "flac", "x_real_time_by_cpu": 210.4, "cpu_s": 5.0, "audio_s": 1000.0}],
+        "reference": {"job": "a product", "cpu_ms": 10.0},
     },
     "power": ORIGIN | {
         "scenes": {
@@ -104,6 +105,7 @@ RESULTS: dict[str, Any] = {
             "talk": None,
         },
         "meters": {"battery": "unavailable: none"},
+        "reference": {"job": "a product", "cpu_ms": 10.0},
     },
     "identify_cost": ORIGIN | {
         "clips": [{"length_s": 60, "cpu_s": 1.5, "cpu_s_per_s": 0.025, "ratio": 0.98}],
@@ -189,9 +191,10 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "| 87.5 (82-91) |", "Unknown music: 50 queries, with 1 false positives (2.0%, 95% interval 0.4-10.5)",
         "500 tracks, 15.2 hours, 1,500,000 bytes, which is 1,650 bytes per minute",
         "the pack has 88.2% correct answers. Exhaustive search over uncompressed embeddings has 89.0%",
-        "| model (ai-edge-litert) | 1.23 | 2.00 |", "| flac | 210 |", "| 150 | unknown |",
+        "| model (ai-edge-litert) | 1.30 | 0.13 | 2.00 |", "| flac | 210 | 0.50 |", "| 150 | unknown |",
+        "The reference job, a product on one thread, took 10.0 ms",
         "| mic5 | 98.2 | 0.0 | 8 of 9 | 4.2 | never | 1 | 2.5 | 2 in 1.6 h |", "| talk | 0 in 0.4 h |",
-        "| silence | 6.0 | 0.17 | unavailable |", "| talk | not measured |",
+        "| silence | 6.0 | 0.17 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)", "| 60 s | 1.500 | 0.0250 | 0.98 |",
         "| 24 h | 111.5 | +11.5% | 19 | 7 | 13 | 900 |",
         "| many | 1.2 | 3.4 | 138.7 | 86.1 | 0.0 | 59 to 60 | 210 |",

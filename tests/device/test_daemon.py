@@ -303,7 +303,7 @@ def test_a_play_is_in_the_history_before_it_is_printed(tmp_path: Path):
     path = tmp_path / "history.sqlite"
     in_history: list[int] = []
 
-    class Looks(ListSink):
+    class EventList(ListSink):
         def handle(self, event: Event, started: float) -> None:
             super().handle(event, started)
             if isinstance(event, PlayStarted):
@@ -314,11 +314,11 @@ def test_a_play_is_in_the_history_before_it_is_printed(tmp_path: Path):
             threading.Event().wait(0.2)
             super().handle(event, started)
 
-    looks = Looks()
-    sinks: list[Sink] = [looks, SlowHistory(path, "fake")]  # in any order
+    heard = EventList()
+    sinks: list[Sink] = [heard, SlowHistory(path, "fake")]  # in any order
     run_listen(SETTINGS, FakeSource([SECOND] * 3), sinks, threading.Event(), FakeListener)
     assert in_history == [1]
-    assert [type(event) for event in looks.events] == [PlayStarted, PlayEnded]
+    assert [type(event) for event in heard.events] == [PlayStarted, PlayEnded]
 
 
 def test_the_clock_follows_a_slow_sound_card():

@@ -42,7 +42,7 @@ from overheard.sinks.terminal import TerminalSink
 
 HOUR_S = 3600
 BLOCK_S = 50
-BLOCK = np.full(8000 * BLOCK_S, 1000, np.int16)
+BLOCK = np.full(8000 * BLOCK_S // 10, 1000, np.int16)  # a tenth of the samples: they take most of the time
 PLAY_S = 200.0
 KEEP_DAYS = 2
 
@@ -56,7 +56,7 @@ class WeekListener:
         self._number = 0
 
     def process(self, block: np.ndarray) -> list[Event]:
-        self._now_s += len(block) / 8000
+        self._now_s += BLOCK_S
         play = self._play
         if play is not None and self._now_s - play.start_s < PLAY_S:
             self._play = Play(play.track, play.start_s, self._now_s, 0.0, 5.0, 0.9)
@@ -103,7 +103,7 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
     monkeypatch.setattr("overheard.daemon.run._PAUSE_POLL_S", 0.001)
     monkeypatch.setattr("overheard.daemon.status._INTERVAL_S", 0.0)
     # The tests' own heap is large, so that returning freed memory takes long.
-    monkeypatch.setattr("overheard.daemon.session._TRIM_SAMPLES", 6 * HOUR_S * 8000)
+    monkeypatch.setattr("overheard.daemon.session._TRIM_SAMPLES", 6 * HOUR_S // BLOCK_S * len(BLOCK))
     clock = Clock()
     clock.now = 1.8e9
     pause, stop = Pause(now=clock, elapsed=clock), threading.Event()
@@ -129,12 +129,13 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
             for _ in range(HOUR_S // BLOCK_S):
                 clock.now += BLOCK_S
                 yield BLOCK
+            yield lambda: threading.Event().wait(0.03)  # the sinks take what is in their queues
             if hour % 24 == 12:
                 yield from (DeviceLost("gone"), BLOCK, Gap(8000), Rerouted("b", "pulse:b", "pulse:a", "gone"))
                 yield lambda: pause.pause(60)
                 yield BLOCK
             if hour % 24 == 23:
-                yield lambda: threading.Event().wait(0.3)  # the sinks take what is in their queues
+                yield lambda: threading.Event().wait(0.3)
                 yield measure
 
     sinks: list[Sink] = [TerminalSink(io.StringIO()), history, server, NotifySink(notifier)]

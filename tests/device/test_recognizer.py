@@ -107,8 +107,15 @@ def test_music_that_barely_matches_throughout_is_recognized_at_any_length(
     assert [play.track for play in found.plays] == [track]
 
 
+@pytest.mark.parametrize(
+    ("number", "most_embedded"), [(0, 0.8), (6, 1.0)], ids=["catalogue music", "unknown music"]
+)
 def test_the_cost_of_a_recording_grows_no_faster_than_its_length(
-    recognizer: Recognizer, pieces: list[Piece], monkeypatch: pytest.MonkeyPatch
+    recognizer: Recognizer,
+    pieces: list[Piece],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    most_embedded: float,
 ) -> None:
     counts = {"embedded": 0, "searched": 0, "matched": 0}
     query, candidates = recognizer.embedder.query, recognizer.index.candidates
@@ -133,11 +140,11 @@ def test_the_cost_of_a_recording_grows_no_faster_than_its_length(
     lengths_s = (16.1, 17.0, 20.0, 31.0, 45.0, 60.0)
     for length_s in (15.0, *lengths_s):
         counts |= dict.fromkeys(counts, 0)
-        recognizer.identify(np.resize(pieces[6].waveform, int(length_s * RATE)))
+        recognizer.identify(np.resize(pieces[number].waveform, int(length_s * RATE)))
         per_second[length_s] = {name: count / length_s for name, count in counts.items()}
     assert per_second[15.0]["embedded"] > 1.5  # 1.3 in the coarse pass; the rest varies
     for length_s in lengths_s:
-        assert per_second[length_s]["embedded"] < per_second[15.0]["embedded"]
+        assert per_second[length_s]["embedded"] < most_embedded * per_second[15.0]["embedded"]
         assert per_second[length_s]["searched"] < 0.95 * per_second[15.0]["searched"]  # pays for more windows
         assert per_second[length_s]["matched"] < 1.3  # of unknown music, also at other speeds
 
@@ -234,7 +241,9 @@ def test_a_long_recording_gives_a_timeline(recognizer: Recognizer, pieces: list[
 def test_block_sizes_do_not_matter(
     recognizer: Recognizer, pieces: list[Piece], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recognizer, "scheduled", False)  # its looks at unknown music depend on small changes
+    monkeypatch.setattr(
+        recognizer, "scheduled", False
+    )  # when it searches unknown music depends on small changes
     waveform, rng = evening(pieces), np.random.default_rng(3)
     plays = []
     for largest in (200, 4000, 30000):

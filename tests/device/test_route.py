@@ -25,7 +25,7 @@ class World:
         self.sources = {MIC: 1, SPEAKERS: 2, HDMI: 3}
         self.source, self.monitor = source, SPEAKERS
         self.route = Route(spec, spec)
-        assert self.look() is None
+        assert self.check() is None
 
     def remove(self, source: str) -> None:
         """Remove a source, as by unplugging it; the server moves the stream to the microphone."""
@@ -36,7 +36,7 @@ class World:
     def add(self, source: str, number: int = 9) -> None:
         self.sources[source] = number
 
-    def look(self) -> Rerouted | None:
+    def check(self) -> Rerouted | None:
         def now() -> Connection:
             return Connection(0, self.source, dict(self.sources), self.monitor)
 
@@ -47,47 +47,47 @@ class World:
 def test_a_stream_whose_source_disappears_returns_when_it_is_back():
     world = World(f"pulse:{SPEAKERS}", SPEAKERS)
     world.remove(SPEAKERS)
-    assert world.look() == Rerouted(f"pulse:{MIC}", f"pulse:{MIC}", f"pulse:{SPEAKERS}", "gone")
-    assert world.look() is None
+    assert world.check() == Rerouted(f"pulse:{MIC}", f"pulse:{MIC}", f"pulse:{SPEAKERS}", "gone")
+    assert world.check() is None
     world.add(SPEAKERS)
-    assert world.look() == Rerouted(f"pulse:{SPEAKERS}", f"pulse:{SPEAKERS}", f"pulse:{MIC}", "returned")
-    assert world.look() is None
+    assert world.check() == Rerouted(f"pulse:{SPEAKERS}", f"pulse:{SPEAKERS}", f"pulse:{MIC}", "returned")
+    assert world.check() is None
 
 
 def test_a_source_that_is_back_before_anybody_looked_was_gone_too():
     world = World(f"pulse:{SPEAKERS}", SPEAKERS)
     world.remove(SPEAKERS)
     world.add(SPEAKERS)
-    assert world.look() is None
+    assert world.check() is None
     assert world.source == SPEAKERS
 
 
 def test_a_stream_that_somebody_moved_stays_there():
     world = World(f"pulse:{SPEAKERS}", SPEAKERS)
     world.source = HDMI
-    assert world.look() == Rerouted(f"pulse:{HDMI}", f"pulse:{HDMI}", f"pulse:{SPEAKERS}", "moved")
-    assert world.look() is None
+    assert world.check() == Rerouted(f"pulse:{HDMI}", f"pulse:{HDMI}", f"pulse:{SPEAKERS}", "moved")
+    assert world.check() is None
     world.remove(SPEAKERS)
     world.add(SPEAKERS)
-    assert world.look() is None
+    assert world.check() is None
     assert world.source == HDMI
     world.remove(HDMI)  # the source that was chosen is the one to return to
-    change = world.look()
+    change = world.check()
     assert change is not None
     assert change.reason == "gone"
     world.add(HDMI)
-    world.look()
+    world.check()
     assert world.source == HDMI
 
 
 def test_a_stream_that_lost_its_source_returns_although_it_was_moved_meanwhile():
     world = World(f"pulse:{SPEAKERS}", SPEAKERS)
     world.remove(SPEAKERS)
-    world.look()
+    world.check()
     world.source = HDMI  # the server does this too, when the default source changes
-    world.look()
+    world.check()
     world.add(SPEAKERS)
-    world.look()
+    world.check()
     assert world.source == SPEAKERS
 
 
@@ -95,31 +95,31 @@ def test_the_monitor_follows_the_default_output():
     world = World("monitor", SPEAKERS)
     world.remove(SPEAKERS)
     world.monitor = HDMI
-    assert world.look() == Rerouted(f"pulse:{HDMI}", f"pulse:{HDMI}", f"pulse:{SPEAKERS}", "gone")
+    assert world.check() == Rerouted(f"pulse:{HDMI}", f"pulse:{HDMI}", f"pulse:{SPEAKERS}", "gone")
     world.add(SPEAKERS)
-    assert world.look() is None
+    assert world.check() is None
     world.monitor = SPEAKERS
-    assert world.look() == Rerouted("monitor", f"pulse:{SPEAKERS}", f"pulse:{HDMI}", "returned")
+    assert world.check() == Rerouted("monitor", f"pulse:{SPEAKERS}", f"pulse:{HDMI}", "returned")
     world.source = MIC  # by somebody
-    world.look()
+    world.check()
     world.monitor = HDMI
-    assert world.look() is None
+    assert world.check() is None
     assert world.source == MIC
 
 
 def test_the_first_source_of_a_default_input_is_its_own():
     world = World("default", MIC)
     world.source = HDMI
-    world.look()
+    world.check()
     world.source = MIC
-    assert world.look() == Rerouted("default", f"pulse:{MIC}", f"pulse:{HDMI}", "returned")
+    assert world.check() == Rerouted("default", f"pulse:{MIC}", f"pulse:{HDMI}", "returned")
 
 
 def test_a_stream_that_was_opened_elsewhere_is_moved():
     world = World.__new__(World)
     world.sources, world.source, world.monitor = {MIC: 1, SPEAKERS: 2}, MIC, ""
     world.route = Route(f"pulse:{SPEAKERS}", "")
-    assert world.look() is None
+    assert world.check() is None
     assert world.source == SPEAKERS
 
 
@@ -266,7 +266,7 @@ def test_audio_is_not_held_back_for_ever(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_sign_of_a_change_is_noticed_before_the_look(pactl: Path):
-    """The audio from then on is held back, although the look takes a while."""
+    """The audio from then on is held back, although the check takes a while."""
     (pactl / "listsource-outputs").write_text(streams(os.getpid()))
     script = (pactl / "pactl").read_text()
     talk = "echo \"Event 'change' on source-output #5\"; exec sleep 60"

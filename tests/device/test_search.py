@@ -138,7 +138,7 @@ def many() -> tuple[Quantizer, list[TrackEntry]]:
     """A quantizer, and many segments around few centres, so that the short list excludes most of them."""
     rng = np.random.default_rng(10)
     first, second = (rng.normal(0, s, (n, 256, DIM)).astype(np.float32) for n, s in ((3, 0.3), (2, 0.15)))
-    for words in second:  # so long that no code uses them, and that a mistake about NO_CODEWORD shows
+    for words in second:  # so long that no code uses them, and that reading one by mistake shows
         words[[0, -1]] = 1.2 * unit(rng, 2)
     # Neighbours have a small influence, so that codes alone give about the same order of segments.
     before, itself = (share * np.eye(DIM, dtype=np.float32) for share in (0.06, 0.88))

@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).parents[2] / "script" / "torture.py"
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("part", ["index", "listen", "packs", "disk", "lock"])
+@pytest.mark.parametrize("part", ["index", "listen", "packs", "commands", "disk", "lock"])
 def test_nothing_is_lost(part: str) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, str(SCRIPT), "--tries", "1", "--seconds", "2", part]

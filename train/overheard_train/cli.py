@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="overheard-train",
         description="Train and evaluate fingerprint models and the music detector, and check their data.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     _fit_parser(commands)
     _average_parser(commands)
     commands.add_parser("recipes", help="list the recipes and their sources")
@@ -104,7 +104,7 @@ def _evaluate_parser(commands: Any) -> None:
     from overheard_train.data import add_data_argument
 
     evaluate = commands.add_parser(
-        "evaluate", help="measure how often degraded queries from the split valid find their track"
+        "evaluate", help="measure how often degraded queries from the split `valid` are identified"
     )
     default = default_checkpoints() / f"{DEFAULT_RECIPE}.npz"
     evaluate.add_argument(

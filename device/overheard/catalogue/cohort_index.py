@@ -8,7 +8,6 @@ import functools
 import numpy as np
 
 from overheard.catalogue.lists import IntArray
-from overheard.catalogue.scan import top
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
@@ -17,25 +16,26 @@ from overheard.fingerprint.quantizer import Quantizer
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CohortIndex:
-    """The cohort's segments by their cells, which all catalogues of a model share.
+    """The cohort's segments in the order of their cells, which all catalogues of a model share.
 
     Attributes
     ----------
     vectors : (n, dim) float32, scoring vectors
     penalties : (n,) float32, for hubness
-    order : (n,) int64, numbers of the segments in the order of their cells
-    bounds : (n_cells + 1,) int64, where each cell begins in `order`, then n
+    bounds : (n_cells + 1,) int64, where each cell begins, then n
     """
 
     vectors: FloatArray
     penalties: FloatArray
-    order: IntArray
     bounds: IntArray
 
     def nearest(self, query: FloatArray, cells: IntArray, n: int) -> FloatArray:
         """Return the similarities of the most similar segments in some cells, at most `n`."""
-        near = self.order[spans(self.bounds, cells)]
-        return top(near, self.vectors[near] @ query - self.penalties[near], n)[1]
+        near = spans(self.bounds, np.sort(cells))  # in the order of memory
+        similarities = self.vectors.take(near, axis=0) @ query - self.penalties.take(near)
+        if len(near) > n:
+            similarities = np.partition(similarities, len(near) - n)[len(near) - n :]
+        return np.sort(similarities)[::-1]
 
 
 @functools.lru_cache(maxsize=2)  # models; unknown music is a catalogue that changes often
@@ -45,9 +45,8 @@ def cohort_index_of(quantizer: Quantizer, cohort: Cohort) -> CohortIndex:
     cells = cells_of(cohort.packed_cells, n_cells)
     order = np.argsort(cells, kind="stable")
     return CohortIndex(
-        quantizer.scoring_vectors(cells, cohort.codes),
-        penalties_of(cohort.packed_cells, n_cells),
-        order,
+        quantizer.scoring_vectors(cells[order], cohort.codes[order]),
+        penalties_of(cohort.packed_cells[order], n_cells),
         np.searchsorted(cells[order], np.arange(n_cells + 1)),
     )
 

@@ -20,7 +20,7 @@ from overheard.text import one_line, plural
 log = logging.getLogger(__name__)
 
 MAX_LAYER_FILES = 256  # a writer merges layers long before
-MAX_FILES = 4096  # names in the folder of layers that are looked at
+MAX_FILES = 4096  # names in the folder of layers that are read
 _NAME = re.compile(r"(\d{8,12})(?:-(\d{8,12}))?\.pack")
 _ATTEMPTS = 5  # at reading files that a writer replaces meanwhile
 

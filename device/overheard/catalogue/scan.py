@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from overheard.catalogue.lists import N_SCANNED_WORDS, IntArray, Lists
-from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
+from overheard.fingerprint.codebooks import CODEWORDS, CodeArray
 from overheard.fingerprint.frontend import FloatArray
 
 SCANNED_AT_ONCE = 1 << 16  # segments; what they need fits into a processor's cache
@@ -66,7 +66,7 @@ class Scanner:
             similarities += products.take(column)
 
 
-def add_words(similarities: FloatArray, codes: CodeArray | WideCodeArray, table: FloatArray) -> None:
+def add_words(similarities: FloatArray, codes: CodeArray, table: FloatArray) -> None:
     """Add the products of a query and the words of codes to similarities.
 
     Parameters
@@ -75,8 +75,6 @@ def add_words(similarities: FloatArray, codes: CodeArray | WideCodeArray, table:
     codes : (n, words)
     table : (words, 256) float32, with any number of words
     """
-    if codes.dtype != np.uint8:
-        table = np.pad(table, ((0, 0), (0, 1)))  # the product with NO_CODEWORD is 0
     # Column by column takes half the time of one gather. Compact codes have fewer columns than the table.
     for products, column in zip(table, codes.T, strict=False):
         similarities += products.take(column)

@@ -17,11 +17,13 @@ from typing import Protocol
 
 import numpy as np
 
+from overheard.catalogue.cell_codes import CellCodes
 from overheard.catalogue.cohort_index import cohort_index_of
 from overheard.catalogue.derived_lists import lists_of
+from overheard.catalogue.layer import Layer
 from overheard.catalogue.lists import IntArray, Lists, best_lists
 from overheard.catalogue.pack import Pack
-from overheard.catalogue.scan import Scanner, add_words, top
+from overheard.catalogue.scan import Scanner, top
 from overheard.catalogue.search_plan import Plan, Planner
 from overheard.catalogue.segments import Segments
 from overheard.events import Track
@@ -39,6 +41,7 @@ SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4
 SHORT_LIST = SHORT_LIST_FACTOR * N_CANDIDATES
 N_REFINED = 512  # of the segments visited, whose next words are read
 N_DECODED = 96  # of these; decoding costs more than all that comes before it
+COMPARED_AT_ONCE = 16  # queries; bounds the memory for decoded vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +135,15 @@ class Catalogue(Segments):
         self.planner = Planner(quantizer, self._sizes(CODEWORDS), sizes_of)
         self._cohort = cohort_index_of(quantizer, cohort)
 
+    @functools.cached_property
+    def _cell_codes(self) -> list[CellCodes]:
+        """The codes by cell, of full packs and of compact ones."""
+        by_width: dict[int, list[tuple[Layer, int]]] = {}
+        for layer, start in zip(self.layers, self.first_of_layer.tolist(), strict=False):
+            if layer.n_segments:
+                by_width.setdefault(layer.code_bytes, []).append((layer, start))
+        return [CellCodes.of(layers, len(self.quantizer.cells)) for layers in by_width.values()]
+
     @property
     def n_segments(self) -> int:
         """Number of segments in all packs, hidden ones included."""
@@ -195,10 +207,23 @@ class Catalogue(Segments):
                 depth = share if plan is None else plan.depths[row]
                 listed, scores = self._in_best_lists(query, cells, depth, excluded)
             segments[row, : len(listed)], rough[row, : len(listed)] = listed, scores
-            similarities[row, : len(listed)] = self.similarities(query[None], listed)[0]
             nearest = self._cohort.nearest(query, cells[: self.planner.n_probed], N_COHORT_NEAREST)
             cohort[row, : len(nearest)] = nearest
+        for first in range(0, len(queries), COMPARED_AT_ONCE):
+            some = slice(first, first + COMPARED_AT_ONCE)
+            similarities[some] = self._compared(queries[some], segments[some])
         return ShortLists(segments, rough, similarities, cohort)
+
+    def _compared(self, queries: FloatArray, lists: IntArray) -> FloatArray:
+        """Return the similarities ``(n, k)`` of queries ``(n, dim)`` and their own segments ``(n, k)``.
+
+        Decoding the segments of all queries at once saves time: their lists have many in common.
+        """
+        listed = lists >= 0
+        different, columns = np.unique(lists[listed], return_inverse=True)
+        compared = np.zeros(lists.shape, dtype=np.float32)
+        compared[listed] = self.similarities(queries, different)[np.nonzero(listed)[0], columns]
+        return compared
 
     def _near(
         self, query: FloatArray, cells: IntArray, excluded: Collection[tuple[int, int]]
@@ -211,10 +236,9 @@ class Catalogue(Segments):
         ----------
         excluded : ranges of segments to exclude, each as first and end
         """
-        found = self._all_of(cells, self.quantizer.cells[cells] @ query)
-        segments, similarities = self._without(*found, excluded)
-        add_words(similarities, self.codes(segments), self.quantizer.table(query))
-        return top(segments, similarities, SHORT_LIST)
+        sums, table = self.quantizer.cells[cells] @ query, self.quantizer.table(query)
+        found = _joined([codes.scored(cells, sums, table) for codes in self._cell_codes])
+        return top(*self._without(*found, excluded), SHORT_LIST)
 
     def _in_best_lists(
         self,
@@ -237,19 +261,12 @@ class Catalogue(Segments):
         self, segments: IntArray, similarities: FloatArray, excluded: Collection[tuple[int, int]]
     ) -> tuple[IntArray, FloatArray]:
         """Return the segments that are visible and in none of the excluded ranges, and their similarities."""
+        if self.all_visible and not excluded:
+            return segments, similarities
         kept = self.visible(segments)
         for first, end in excluded:
             kept &= (segments < first) | (segments >= end)
         return segments[kept], similarities[kept]
-
-    def _all_of(self, cells: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return all segments of cells ``(n,)``, and for each segment the value of its cell in `sums`."""
-        found: list[tuple[IntArray, FloatArray]] = []
-        for lists, start in self._lists:
-            sizes = lists.sizes(cells * CODEWORDS, CODEWORDS)
-            rows = lists.rows(cells * CODEWORDS, sizes)
-            found.append((lists.segments[rows] + start, np.repeat(sums, sizes)))
-        return _joined(found)
 
     def _best_of(self, numbers: IntArray, sums: FloatArray, table: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return the segments of lists whose first words are most similar, and their similarities.
@@ -271,6 +288,8 @@ class Catalogue(Segments):
 
 
 def _joined(found: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:
+    if len(found) == 1:
+        return found[0]
     segments = np.concatenate([np.zeros(0, np.int64), *(each for each, _ in found)])
     similarities = np.concatenate([np.zeros(0, np.float32), *(each for _, each in found)])
     return segments, similarities

@@ -11,12 +11,10 @@ from overheard.catalogue.decoded import DecodedSegments
 from overheard.catalogue.lists import IntArray
 from overheard.catalogue.pack import Pack
 from overheard.events import Track
-from overheard.fingerprint.codebooks import CODEWORDS, CodeArray, WideCodeArray
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.hubness import cells_of, penalties_of
 from overheard.fingerprint.quantizer import Quantizer
 
-NO_CODEWORD = CODEWORDS  # fills up the codes of compact packs if other packs have longer codes
 N_CACHED_SEGMENTS = 16384  # decoded vectors, 6 MB; overlapping windows need mostly the same segments
 
 
@@ -53,8 +51,6 @@ class Segments(DecodedSegments):
         hidden = [mask for pack in packs for mask in pack.hidden if mask.any()]
         masks = [mask for pack in packs for mask in pack.hidden]
         self._hidden = np.concatenate(masks) if hidden else np.zeros(0, dtype=np.bool_)
-        widths = [layer.code_bytes for layer in self.layers if layer.n_segments]
-        self._code_bytes = max(widths, default=quantizer.code_bytes)
 
     def __len__(self) -> int:
         """Return the number of segments, hidden ones included."""
@@ -66,29 +62,18 @@ class Segments(DecodedSegments):
         row = number - int(self._first_track[which])
         return self.layers[which].tracks[row].to_track(self._pack_names[which])
 
+    @property
+    def all_visible(self) -> bool:
+        """Whether no track is hidden."""
+        return not len(self._hidden)
+
     def visible(self, segments: IntArray) -> npt.NDArray[np.bool_]:
         """Return which of these segments ``(n,)`` belong to tracks that no higher layer hides."""
-        if not len(self._hidden):
+        if self.all_visible:
             return np.ones(len(segments), dtype=np.bool_)
         tracks = np.searchsorted(self.first_segment, segments, side="right") - 1
         visible: npt.NDArray[np.bool_] = ~self._hidden[tracks]
         return visible
-
-    def codes(self, segments: IntArray) -> CodeArray | WideCodeArray:
-        """Return the codes ``(n, code_bytes)`` of these segments, filled up with :data:`NO_CODEWORD`."""
-        if len(self.layers) == 1:
-            return self.layers[0].take(segments)[1]
-        parts = [
-            (chosen, self.layers[which].take(numbers)[1])
-            for which, numbers, chosen in self._by_layer(segments)
-        ]
-        shape = len(segments), self._code_bytes
-        all_codes: CodeArray | WideCodeArray = np.zeros(shape, dtype=np.uint8)
-        if any(codes.shape[1] != self._code_bytes for _, codes in parts):
-            all_codes = np.full(shape, NO_CODEWORD, dtype=np.uint16)
-        for chosen, codes in parts:
-            all_codes[chosen, : codes.shape[1]] = codes
-        return all_codes
 
     def _decode(self, segments: IntArray) -> tuple[FloatArray, FloatArray]:
         vectors = np.empty((len(segments), self.quantizer.dim), dtype=np.float32)

@@ -79,8 +79,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if wrong:
         print(f"wrong  {plural(len(wrong), 'play')} of your history marked as wrong")
     print(
-        f"\nAt most {bound.at(caution):.2g} false plays a day, with 95% confidence, if talk like this goes "
-        f"on for {args.hours:g} h a day.\n\nSettings for the configuration file:\n"
+        f"\nAt most {bound.at(caution):.2g} false positives a day, with 95% confidence, if there are "
+        f"{args.hours:g} h of such talk a day.\n\nSettings for the configuration file:\n"
     )
     if levels is not None:
         print(f"[gate]\nopen_db = {levels[0]:.1f}\nclose_db = {levels[1]:.1f}\n")

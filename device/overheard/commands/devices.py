@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "Exit code: 0 at least one input, 1 no input, 2 error.",
         epilog='example: overheard listen --input "USB Audio"',
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per input and line")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, one object per input")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -58,18 +58,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--room", metavar="NAME", help="show only plays in this room")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object per play and line")
+    form.add_argument("--json", action="store_true", help="print JSON lines, one object per play")
     form.add_argument("--csv", action="store_true", help="print comma-separated values with a header")
     form.add_argument("--m3u8", action="store_true", help="print a playlist of the files that were played")
     _add_forget(parser)
 
 
 def _add_forget(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="[ACTION ...]", title="actions")
+    actions = parser.add_subparsers(dest="action", metavar="[ACTION]", title="actions")
     history_marks.add_parsers(actions)
     forget = actions.add_parser(
         "forget",
-        help="delete plays; see `overheard history forget --help`",
+        help="delete plays",
         description="Delete plays from the history, and overwrite them in the file. `overheard listen` can "
         "keep running. The open play is deleted too. `overheard history --json` prints the ids.",
         epilog="example: overheard history forget --since 2h",

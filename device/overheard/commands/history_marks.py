@@ -83,7 +83,7 @@ def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     if track is None:
         print("its fingerprint is not stored any more, so it will not be recognized")
     else:
-        print(f"from now on it is recognized, by the pack {track.pack}")
+        print(f"from now on, it is recognized; its fingerprint is in the pack {track.pack}")
     return 0
 
 
@@ -92,7 +92,7 @@ def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:
     from overheard.history.marks import mark_wrong
 
     count = mark_wrong(settings.history_path, sorted(set(ids)), not undo)
-    print(f"{plural(count, 'play')} {'not wrong any more' if undo else 'marked as wrong'}")
+    print(f"{plural(count, 'play')} {'no longer marked as wrong' if undo else 'marked as wrong'}")
     require_found(count, ids)
     return 0
 

@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "files", nargs="*", metavar="FILE", help='an audio file, or "-" for standard input, up to 1 GB'
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object per file and line")
+    form.add_argument("--json", action="store_true", help="print JSON lines, one object per file")
     form.add_argument(
         "--format",
         choices=FORMATS,

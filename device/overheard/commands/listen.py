@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="standard input is raw samples without a header: 16-bit little-endian mono at 8 kHz",
     )
     add_pack_option(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object per event and line")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, one object per event")
     parser.add_argument(
         "--plain",
         action="store_true",

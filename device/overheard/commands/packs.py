@@ -25,9 +25,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "that you choose.",
         epilog="examples: overheard packs browse blue, overheard packs enable starter",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per pack and line")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, one object per pack")
     parser.set_defaults(run_action=run_list)
-    actions = parser.add_subparsers(metavar="ACTION", title="actions", prog="overheard packs")
+    actions = parser.add_subparsers(metavar="[ACTION]", title="actions", prog="overheard packs")
     listing = actions.add_parser("list", help="list the packs (default)", description="List the packs.")
     packs_show.add_json(listing)
     listing.set_defaults(run_action=run_list)

@@ -27,7 +27,7 @@ _LIMIT = 100  # tracks that `browse` shows
 
 def add_json(parser: argparse.ArgumentParser, what: str = "pack") -> None:
     """Add ``--json`` to an action; without it, that of `overheard packs` counts."""
-    about = f"print one JSON object per {what} and line"
+    about = f"print JSON lines, one object per {what}"
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=about)
 
 

@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "restore",
         help="restore a backup",
         description="Check a backup, show what it contains, ask, and replace history, settings and packs "
-        "by those in the backup. `overheard listen` can keep running. Packs that are not in the backup "
+        "with those in the backup. `overheard listen` can keep running. Packs that are not in the backup "
         "stay.",
         epilog="example: overheard restore ~/overheard-2026-11-28-120000.backup",
     )

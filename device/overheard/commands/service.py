@@ -34,13 +34,34 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="example: overheard service install",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions")
-    install = actions.add_parser("install", help="ask, then install and start the services")
+    _add_changes(actions)
+    _add_views(actions)
+    parser.set_defaults(parser=parser)
+
+
+def _add_changes(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    install = actions.add_parser(
+        "install",
+        help="ask, then install and start the services",
+        description="Show what will be installed, ask, and install and start the services. Run it again "
+        "after you have enabled a sink or an input that needs the network.",
+    )
     install.add_argument("--yes", action="store_true", help="do not ask")
     install.add_argument("--no-web", action="store_true", help="do not install the web page")
     install.add_argument("--no-linger", action="store_true", help="run only while you are logged in")
     install.add_argument("--no-sandbox", action="store_true", help="do not restrict what the services may do")
-    actions.add_parser("update", help="adapt the services of the Debian package to its settings")
-    actions.add_parser("uninstall", help="stop and remove the services; data and configuration stay")
+    for name, about, more in (
+        (
+            "update",
+            "adapt the services of the Debian package to its settings",
+            "Give them network access if a sink, an input or the page needs it, and restart them.",
+        ),
+        ("uninstall", "stop and remove the services", "Data and configuration stay."),
+    ):
+        actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}")
+
+
+def _add_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     status = actions.add_parser("status", help="show whether the services run; exit code 0 or 1")
     status.add_argument("--json", action="store_true", help="print one JSON object")
     logs = actions.add_parser("logs", help="show what the services reported")
@@ -59,7 +80,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     show.add_argument("--web", action="store_true", help="print the unit of the web page")
     show.add_argument("--system", action="store_true", help="print a unit for the user `overheard`")
     show.add_argument("--program", metavar="FILE", help="program that the unit starts (default: this one)")
-    parser.set_defaults(parser=parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -27,10 +27,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "to be sent, and its last error. All sinks are off by default.",
         epilog="example: overheard sinks test mqtt",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per sink and line")
-    actions = parser.add_subparsers(dest="action", metavar="[test|clear|login ...]", title="actions")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, one object per sink")
+    actions = parser.add_subparsers(dest="action", metavar="[ACTION]", title="actions")
     test = actions.add_parser(
-        "test", help="send a test", description="Send a test event. The sink may be off."
+        "test", help="send a test", description="Send a test event, even if the sink is off."
     )
     test.add_argument("name", metavar="NAME", help="name of the sink, as `overheard sinks` lists it")
     clear = actions.add_parser(

@@ -85,7 +85,8 @@ def to_text(status: dict[str, Any]) -> list[str]:
     )
     lines.append(f"music:     {status['music']:.0%}")
     if status["next_check_s"] is not None:
-        lines.append(f"next:      searches again in {status['next_check_s']:.0f} s")
+        what = "searches again" if status["playing"] is None else "verifies the track"
+        lines.append(f"next:      {what} in {status['next_check_s']:.0f} s")
     lost = f", {status['lost_s']:.1f} s lost" if status["lost_s"] else ", no audio lost"
     lines.append(f"heard:     {length(status['audio_s'])}{lost}")
     return [*lines, f"cost:      {_cost(status['cpu_s'], status['audio_s'])}"]

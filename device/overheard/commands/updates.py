@@ -56,7 +56,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("url", nargs="?", metavar="URL", help="update from this repository only")
     parser.add_argument("--check", action="store_true", help="show what is new, without downloading packs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per pack and line")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, one object per pack")
     parser.set_defaults(run_action=run_update)
 
 

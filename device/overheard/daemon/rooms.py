@@ -26,7 +26,7 @@ from overheard.text import in_room
 
 log = logging.getLogger(__name__)
 
-_WAIT_S = 0.2  # between two looks whether the threads have ended
+_WAIT_S = 0.2  # between two checks whether the threads have ended
 _STOP_S = 10.0  # for all of them to end after a stop; a driver may hang
 
 

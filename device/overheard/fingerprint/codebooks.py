@@ -15,7 +15,6 @@ import numpy.typing as npt
 from overheard.fingerprint.frontend import FloatArray
 
 CodeArray = npt.NDArray[np.uint8]
-WideCodeArray = npt.NDArray[np.uint16]  # codes that may also contain the value "no word"
 
 CODEWORDS = 256  # words per codebook, so that a word's number is one byte
 BEAM = 8  # partial codes kept while encoding; 32 costs four times the time: docs/experiments.md

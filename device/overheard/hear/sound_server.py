@@ -17,7 +17,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 PACTL_TIMEOUT_S = 5.0  # pactl waits forever for a sound server that hangs
-_CHECK_S = 1.0  # between looks until `pactl subscribe` has shown that it is connected
+_CHECK_S = 1.0  # between two checks until `pactl subscribe` has shown that it is connected
 _BURST_S = 0.1  # one change causes several events
 _MAX_LINE_BYTES = 1000
 _PROCESS, _TAG = "application.process.id", "overheard.stream"  # properties of a stream or its client
@@ -179,7 +179,7 @@ def _bursts(
 ) -> Iterator[None]:
     """Yield at once, and then after each burst of relevant events of `pactl subscribe`.
 
-    The first event shows that no later one is missed; connecting to the sound server, as each look does,
+    The first event shows that no later one is missed; connecting to the sound server, as each check does,
     causes one.
     """
     connected, rest = False, b""

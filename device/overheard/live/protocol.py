@@ -20,7 +20,7 @@ VERSION = 1
 MAX_REQUEST_BYTES = 1024
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_PAUSE_S = 366 * 86400.0
-_MAX_UNCONFIRMED_S = 300.0  # a play is looked at more often, unless the clock was set
+_MAX_UNCONFIRMED_S = 300.0  # a play is confirmed more often, unless the clock was set
 _MIN_DB = -120.0  # stands for digital silence, whose level JSON cannot express
 
 

@@ -27,7 +27,7 @@ def watching_packs(
     ----------
     recognizer : Recognizer
     settings, pack_names : as for `open_recognizer`
-    check_s : seconds between two looks at the files; a new pack is in use after two, and the time to open it
+    check_s : seconds between two checks of the files; a new pack is in use after two, and the time to open it
     """
     watcher = PackWatcher(settings, recognizer.model, pack_names, recognizer.packs)
     stop = threading.Event()

@@ -110,7 +110,7 @@ def caution_for(rate: FalseRate, wanted: float, wrong: Sequence[float] = ()) -> 
     Parameters
     ----------
     rate : of the room
-    wanted : false plays a day
+    wanted : false positives a day
     wrong : best scores over the threshold of plays that the user marked as wrong
     """
     steps = np.arange(0.0, MAX_CAUTION + CAUTION_STEP, CAUTION_STEP).tolist()

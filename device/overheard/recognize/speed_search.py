@@ -73,7 +73,7 @@ class SpeedSearch:
             search_share=min(windows.search_share, LISTEN_SEARCH_SHARE),  # there are many windows
         )
         self._matcher, self._spec = WindowMatcher(longer, spec, times), spec
-        self._refined_below = refined_below
+        self._refined_below, self._single = refined_below, windows.single
 
     def best(
         self, stretch: Stretch, last: int, engine: Engine, speeds: Iterable[Speed], length_s: float
@@ -81,7 +81,7 @@ class SpeedSearch:
         """Return the best match of a window over several speeds, or None.
 
         The best speed is then estimated more precisely. The cost is one window for each speed, and one more
-        for the estimate.
+        for the estimate. A single window is compared at all speeds, and gets exact segments only at the best.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class SpeedSearch:
         """
         best: AtSpeed | None = None
         for speed in speeds:
-            found = self.at(stretch, last, engine, speed, length_s)
+            found = self.at(stretch, last, engine, speed, length_s, exactly=not self._single)
             if best is None or found.lead > best.lead:
                 best = found
             if best.lead >= CERTAIN_ABOVE:
@@ -100,17 +100,32 @@ class SpeedSearch:
         if best is None or match is None or best.lead < -self._refined_below:
             return None
         speed = self._refined(best, match, engine)
-        if speed != best.stretch.speed:
+        if self._single or speed != best.stretch.speed:
             again = self.at(stretch, last, engine, speed, length_s)
             best = max(best, again, key=lambda each: each.lead)
         return AtSpeed(best.stretch, penalized(best.found, engine.matcher.scoring))
 
-    def at(self, stretch: Stretch, last: int, engine: Engine, speed: Speed, length_s: float) -> AtSpeed:
-        """Return the best match at a speed, with its score as it is; parameters as of :meth:`best`."""
+    def at(
+        self,
+        stretch: Stretch,
+        last: int,
+        engine: Engine,
+        speed: Speed,
+        length_s: float,
+        exactly: bool = True,
+    ) -> AtSpeed:
+        """Return the best match at a speed, with its score as it is; parameters as of :meth:`best`.
+
+        `exactly` is whether a promising match of a single window gets exact segments.
+        """
         frame = stretch.last_frame(last)
         view = stretch.at(speed, frame)
-        limit_s = length_s if math.isfinite(length_s) else None
-        return AtSpeed(view, self._matcher.last(view, view.start_at(frame), engine, length_s=limit_s))
+        if self._single:
+            found = self._matcher.whole_at_speed(view, view.start_at(frame), engine, exactly)
+        else:
+            limit_s = length_s if math.isfinite(length_s) else None
+            found = self._matcher.last(view, view.start_at(frame), engine, length_s=limit_s)
+        return AtSpeed(view, found)
 
     def _refined(self, near: AtSpeed, match: Match, engine: Engine) -> Speed:
         """Return the speed at which the segments of a match are most similar to those of its track."""

@@ -25,8 +25,8 @@ from overheard.recognize.windows import LOOK_BACK_S, Windows
 
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
-LONE_LOOK_S = 6.5  # window of a single search, or back to the last one if that is near
-NEAR_LOOK_S = 6.0
+SINGLE_SEARCH_S = 6.5  # window of a single search, or back to the last one if that is near
+NEAR_SEARCH_S = 6.0
 ASKED_STEP = 48  # frames between segments that are embedded only for an opinion
 
 
@@ -75,7 +75,7 @@ class StretchRecognizer:
     def begin(self) -> None:
         """Begin with a new stretch of sound."""
         self._stretch: Stretch | None = None  # without the speed of the music
-        self._next = 0  # segment that is looked at next
+        self._next = 0  # segment that is examined next
         self._matched = -self._step  # last segment of the last window
         self._end_s = 0.0
         self._verifier.forget()
@@ -259,7 +259,7 @@ class StretchRecognizer:
             elif not schedule.searching:
                 since_s = now_s - stretch.at_s(self._matched)
                 length_s = min(
-                    length_s, since_s if since_s <= NEAR_LOOK_S + self._spec.segment_s else LONE_LOOK_S
+                    length_s, since_s if since_s <= NEAR_SEARCH_S + self._spec.segment_s else SINGLE_SEARCH_S
                 )
         position_s = self._tracker.position_s(0.0)
         return self._matcher.last(stretch, self._next, engine, play, position_s, length_s)

@@ -17,7 +17,7 @@ from overheard.recognize.stretch import Stretch
 # In noise 5 dB louder than the music, 90% of the correct segments have a higher similarity, and less than 1%
 # of the segments of other music.
 AGREEING_SIMILARITY = 0.25
-N_LOOKED_BACK = 8  # segments that are compared if the last one differs
+N_VERIFIED_BACK = 8  # segments that are compared if the last one differs
 DRIFTED_SIMILARITY = 0.1  # drop below the usual similarity from which the alignment may have drifted
 DRIFT_FRAMES = 4
 
@@ -112,7 +112,7 @@ class Verifier:
         if highest < newest - 1:
             return np.zeros(0, dtype=np.int64)  # the track is over
         lowest = max(possible, min(unverified, highest))
-        return np.arange(lowest, highest + 1)[-N_LOOKED_BACK:] * hop - offset
+        return np.arange(lowest, highest + 1)[-N_VERIFIED_BACK:] * hop - offset
 
     def _similarity(self, stretch: Stretch, engine: Engine, number: int, starts: IntArray) -> FloatArray:
         """Return the similarities ``(n,)`` of segments to the track's segments at their positions."""

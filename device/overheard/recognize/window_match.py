@@ -52,6 +52,9 @@ class WindowResult:
         return self.match is not None and self.match.score > self.match.threshold - NEARLY_BELOW
 
 
+_never_exact = functools.partial(ExactSegments, above=math.inf)
+
+
 class WindowMatcher:
     """Matches windows that end with given segments.
 
@@ -91,10 +94,8 @@ class WindowMatcher:
         length_s : length of the window (default: that of the windows)
         """
         n = self.n_frames if length_s is None else min(self.n_frames, self._frames_in(length_s))
-        firsts = [max(last - each, stretch.first_start) for each in (n, self._frames_in(SHORT_WINDOW_S))]
-        whole, short = (self._starts(stretch, max(first, 0), last) for first in firsts)
-        above = engine.matcher.scoring.threshold - PROMISING_BELOW
-        exact = functools.partial(ExactSegments, n=1, above=above)
+        whole, short = (self._starts(stretch, last, each) for each in (n, self._frames_in(SHORT_WINDOW_S)))
+        exact = self._exact(engine)
         open_play = None if play is None else Playing(play.track.id, position_s)
         end_s = stretch.at_s(last) + self._spec.segment_s
         found = self._of(stretch, whole, engine, end_s, open_play, exact)
@@ -104,8 +105,30 @@ class WindowMatcher:
         accepted = late.match is not None and late.match.accepted
         return dataclasses.replace(found, match=late.match) if accepted else found
 
-    def _starts(self, stretch: Stretch, first: int, last: int) -> IntArray:
+    def whole_at_speed(self, stretch: Stretch, last: int, engine: Engine, exactly: bool) -> WindowResult:
+        """Match a single window that is corrected for another speed and ends with a segment.
+
+        Every second segment is searched: there are several speeds, and the votes of the others are enough.
+
+        Parameters
+        ----------
+        exactly : whether a promising match gets exact segments
+        """
+        starts = self._starts(stretch, last, self.n_frames)
+        searched = np.arange((len(starts) - 1) % 2, len(starts), 2)
+        exact = self._exact(engine) if exactly else _never_exact
+        end_s = stretch.at_s(last) + self._spec.segment_s
+        return self._match(stretch, starts, searched, engine, end_s, None, exact)
+
+    def _exact(self, engine: Engine) -> Callable[[Embed], ExactSegments]:
+        """Return the exact segments of promising matches that are not clear yet."""
+        threshold = engine.matcher.scoring.threshold
+        above, below = threshold - PROMISING_BELOW, threshold + self._windows.clear_above
+        return functools.partial(ExactSegments, n=1, above=above, below=below)
+
+    def _starts(self, stretch: Stretch, last: int, n_frames: int) -> IntArray:
         """Return segments of a window, at most a step apart; those that have been searched if possible."""
+        first = max(last - n_frames, stretch.first_start, 0)
         step, starts = self._windows.step_frames, [last]
         known = [start for start in stretch.searched if first <= start < last]
         while starts[-1] - step >= first:

@@ -18,6 +18,7 @@ WINDOW_S = 10.0
 LISTEN_SEARCH_SHARE = 0.35  # the votes of several seconds, and of later windows, find what one search misses
 RECORDING_HOP_S = 3.0  # nobody waits for the first result
 RECORDING_STEP_FRAMES = 28
+RECORDING_CLEAR_ABOVE = 6.0  # more than a single match needs to start a play
 RECORDING_BATCH_S = 30.0  # saves calls, and so the start of BLAS's threads where it has several
 LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
 SHORT_WINDOW_S = 4.0  # matched too if the whole window is not accepted: the music may just have begun
@@ -36,6 +37,7 @@ class Windows:
     step_frames : frames between the starts of neighbouring query segments
     batch_s : seconds of sound that are processed together; 0 for each block as it arrives
     search_share : of what a search usually visits in a large catalogue
+    clear_above : score over the threshold from which a match does not need the exact segments
     """
 
     length_s: float = WINDOW_S
@@ -43,6 +45,7 @@ class Windows:
     step_frames: int = STEP_FRAMES
     batch_s: float = 0.0
     search_share: float = LISTEN_SEARCH_SHARE
+    clear_above: float = math.inf
 
     @property
     def single(self) -> bool:
@@ -59,7 +62,14 @@ class Windows:
         """
         if duration_s <= WINDOW_S + TrackRules.confirm_s:
             return cls(duration_s, math.inf, CLIP_STEP_FRAMES, search_share=1.0)
-        return cls(WINDOW_S, RECORDING_HOP_S, RECORDING_STEP_FRAMES, RECORDING_BATCH_S, 1.0)
+        return cls(
+            WINDOW_S,
+            RECORDING_HOP_S,
+            RECORDING_STEP_FRAMES,
+            RECORDING_BATCH_S,
+            search_share=1.0,
+            clear_above=RECORDING_CLEAR_ABOVE,
+        )
 
 
 def single_window(last_start: int) -> tuple[IntArray, IntArray]:

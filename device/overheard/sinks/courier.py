@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 300.0  # doubles with each failure
 _MAX_WAIT_S = 3600.0  # that a receiver may request
-_IDLE_S = 60.0  # between looks at a queue that another process delivers
+_IDLE_S = 60.0  # between two checks of a queue that another process delivers
 _MAX_CRASHES = 5  # of the delivery of one item, before it is dropped
 
 # Returns how many seconds the receiver wants to rest, usually 0.

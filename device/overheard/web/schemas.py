@@ -93,7 +93,7 @@ STATUS = record(
         },
         "audio_s": number("seconds of sound so far"),
         "lost_s": number("seconds of sound that were lost"),
-        "next_check_s": maybe(number("seconds until the next match")),
+        "next_check_s": maybe(number("seconds until the next search or verification")),
     }
 )
 PLAY = record(

@@ -98,9 +98,10 @@ def score_alignments(
     shifts = np.arange(-REFINE_FRAMES, REFINE_FRAMES + 1, REFINE_STEP_FRAMES)
     offsets = hypotheses.offsets[:, None] + shifts  # (h, shifts)
     starts = slots[:, None, :] * hop - offsets[:, :, None]  # (h, shifts, slots) frames in the window
-    rows, weights = nearest_queries(starts, window.starts)
+    frames = np.arange(starts.min(), starts.max() + 1)  # far fewer than there are starts
+    rows, weights = (each[starts - frames[0]] for each in nearest_queries(frames, window.starts))
     covered = weights * inside[:, None, :]
-    similarities = table[rows, columns.reshape(slots.shape)[:, None, :]]
+    similarities = table.take(rows * len(used) + columns.reshape(slots.shape)[:, None, :])
     total = np.maximum(covered.sum(axis=2), MIN_COVERED_SHARE * weights.sum(axis=2)) + SHRINKAGE
     mean = (covered * similarities).sum(axis=2) / total
     best = np.argmax(mean, axis=1)

@@ -192,9 +192,11 @@ def aligned_cosines(
     if not in_both.any():
         return cosines
     left, fraction = left[in_both], (positions - left)[in_both, None]
-    lower, upper = (index.vectors(left + step + first[other]) for step in (0, 1))
+    compared = np.concatenate(
+        [left + first[other], left + 1 + first[other], segments[in_both] + first[track]]
+    )
+    lower, upper, exact = np.split(index.vectors(compared), 3)
     interpolated = lower * (1 - fraction) + upper * fraction
-    exact = index.vectors(segments[in_both] + first[track])
     lengths = np.linalg.norm(interpolated, axis=1) * np.linalg.norm(exact, axis=1)
     cosines[in_both] = np.sum(interpolated * exact, axis=1) / lengths
     return cosines

@@ -64,12 +64,13 @@ class ExactSegments:
     ----------
     embed : see :data:`Embed`
     n : number of alignments, the best ones, for which the network runs
-    above : the network runs only if the score without it is above this value
+    above, below : the network runs only if the score without it is between these values
     """
 
     embed: Embed
     n: int = N_EXACT
     above: float = -math.inf
+    below: float = math.inf
 
 
 _Aligned = tuple[Evidence, AlignedTracks, int, Evidence | None]
@@ -107,11 +108,13 @@ class Matcher:
         playing : the open play
         exact : how to run the network at more positions; None not to run it
         """
-        aligned = self._align(window, playing)
-        if aligned is None:
+        window, ranked = self._vote(window)
+        if not len(ranked.tracks):
             return None
-        if exact is not None and self.scoring.score(aligned[0], end_s - start_s) > exact.above:
-            aligned = self._align_exactly(window, aligned[1], playing, exact) or aligned
+        aligned = self._align(window, ranked, playing)
+        score = self.scoring.score(aligned[0], end_s - start_s)
+        if exact is not None and exact.above < score < exact.below:
+            aligned = self._align_exactly(window, ranked, aligned, playing, exact)
         return self._to_match(*aligned, start_s, end_s)
 
     def _to_match(
@@ -160,28 +163,40 @@ class Matcher:
         self, window: Window, exact: ExactSegments | None = None, playing: Playing | None = None
     ) -> Evidence | None:
         """Return the evidence for the best alignment; parameters as in :meth:`match`."""
-        aligned = self._align(window, playing)
-        if aligned is not None and exact is not None:
-            aligned = self._align_exactly(window, aligned[1], playing, exact) or aligned
-        return None if aligned is None else aligned[0]
+        window, ranked = self._vote(window)
+        if not len(ranked.tracks):
+            return None
+        aligned = self._align(window, ranked, playing)
+        if exact is not None:
+            aligned = self._align_exactly(window, ranked, aligned, playing, exact)
+        return aligned[0]
 
     def number(self, track_id: str) -> int | None:
         """Return the number of a track that has been matched lately; None if it has not."""
         return self._matched.get(track_id)
 
-    def _align_exactly(
-        self, window: Window, aligned: AlignedTracks, playing: Playing | None, exact: ExactSegments
-    ) -> _Aligned | None:
-        """Run the network at the segments of the best alignments and align again; None if it ran there."""
-        starts = exact_starts(aligned, window, exact.n)
-        return self._align(window.with_more(exact.embed(starts), starts), playing) if len(starts) else None
-
-    def _align(self, window: Window, playing: Playing | None) -> _Aligned | None:
-        """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
+    def _vote(self, window: Window) -> tuple[Window, Hypotheses]:
+        """Return the audible part of a window, and the alignments that its candidates vote for."""
         window = window.audible()
-        ranked = vote(self.index, self.spec.hop_frames, window.candidates, window.starts[window.rows])
-        if not len(ranked.tracks):
-            return None
+        starts = window.starts[window.rows]
+        return window, vote(self.index, self.spec.hop_frames, window.candidates, starts)
+
+    def _align_exactly(
+        self,
+        window: Window,
+        ranked: Hypotheses,
+        aligned: _Aligned,
+        playing: Playing | None,
+        exact: ExactSegments,
+    ) -> _Aligned:
+        """Run the network at the segments of the best alignments, unless it ran there, and align again."""
+        starts = exact_starts(aligned[1], window, exact.n)
+        if not len(starts):
+            return aligned
+        return self._align(window.with_more(exact.embed(starts), starts).audible(), ranked, playing)
+
+    def _align(self, window: Window, ranked: Hypotheses, playing: Playing | None) -> _Aligned:
+        """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
         number = position = None
         if playing is not None and playing.position_s is not None:
             number = self.number_among(playing.track_id, ranked.tracks)

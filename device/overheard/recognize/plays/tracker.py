@@ -30,7 +30,7 @@ class PlayTracker:
 
     A play starts with one strong accepted match, or with two accepted matches that agree in track and
     alignment. It stays on its alignment as long as that fits, and weaker matches continue it. It survives
-    `settings.gap_s` seconds that were looked at without such a match, and then ends at the last one. Another
+    `settings.gap_s` seconds that were searched without such a match, and then ends at the last one. Another
     track replaces it if that track's matches would start a play, and its own alignment does not fit any more.
     If the track of a play that ended goes on soon, as after a pause, the play does: another `PlayStarted` has
     the same start. A play is ambiguous while several recordings explain all its accepted matches. The owner
@@ -44,7 +44,7 @@ class PlayTracker:
         self._open: OpenPlay | None = None
         self._ended: deque[OpenPlay] = deque(maxlen=_MAX_ENDED)
         self._searched_to_s = 0.0  # end of the last window
-        self._missed_from_s = 0.0  # sound before it was not looked at
+        self._missed_from_s = 0.0  # sound before it was not searched
         self._floor_s = 0.0  # end of the previous play; the next one does not start earlier
         self._pending: Match | None = None  # the last accepted match that did not start a play
         self._recent: deque[Match] = deque()

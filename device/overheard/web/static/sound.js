@@ -61,7 +61,7 @@ export function soundView(signal) {
     levelText.textContent = !status ? "no sound arrives" : db <= -119 ? "digital silence" : `${db.toFixed(0)} dBFS${floor.hidden ? "" : `, noise floor ${status.floor_db.toFixed(0)} dBFS`}`;
     fill(facts, status ? [
       ["Gate", status.gate_open ? "open" : "closed"], ["Music", percent(status.music)],
-      ["Next search", status.next_check_s === null ? "all the time" : `in ${Math.ceil(status.next_check_s)} s`],
+      ["Next check", status.next_check_s === null ? "all the time" : `in ${Math.ceil(status.next_check_s)} s`],
     ] : []);
     const entries = Object.entries(status?.cpu_s ?? {}), total = entries.reduce((sum, [, seconds]) => sum + seconds, 0);
     share.textContent = total && status.audio_s ? percent(total / status.audio_s, 1) : "–";
