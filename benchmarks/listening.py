@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import statistics
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +26,9 @@ from overheard.recognize.recognizer import Recognizer
 from overheard_bench import catalogue, output, plots, report
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus, seeded
+from overheard_bench.detector import first_audible_s
 from overheard_bench.environment import environment, model_facts
+from overheard_bench.listening import Outcome, by_condition
 from overheard_bench.options import catalogue_parser, results_folder
 from overheard_bench.protocol import CACHE
 from overheard_bench.render import CONDITIONS, PREROLL_S, FloatArray, Renderer, loop, unit_power
@@ -40,30 +41,7 @@ MIN_TRACK_S = 15.0  # shorter tracks are effects and jingles
 WITHOUT_MUSIC = ("noise", "talk", "babble")
 STRETCH_S = 120  # length of one piece of noise or talk
 TALKERS = 5  # of babble
-N_SLOWEST = 10  # tracks whose delays are listed
 LEVEL = np.float32(0.1)  # RMS of noise and talk: -20 dBFS
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The outcome of one track, or one stretch of noise or talk, played once from beginning to end.
-
-    `kind` is "known" or "unknown" to the catalogue, or "without_music". `delay_s` is the delay of the
-    first correct recognition, or None. A play that goes on after a pause counts once.
-    """
-
-    kind: str
-    condition: str
-    seconds: float
-    right_s: float
-    n_wrong: int
-    wrong_s: float
-    delay_s: float | None
-    n_right: int = 0
-    shortest_s: float | None = None  # of all plays
-    n_unknown: int = 0  # events of unknown music
-    wrong: tuple[str, ...] = ()  # titles of the wrong plays
-    track: str = ""  # that was played; empty without music
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,7 +177,8 @@ def play(
             listen(with_track, waveform, "known", condition, lambda play: corpus_path(play.track) in right)
         )
         outcomes.append(listen(without_track, waveform, "unknown", condition, lambda play: False))
-    return [dataclasses.replace(one, track=track) for one in outcomes]
+    audible_s = first_audible_s(to_float(renderer.corpus.load(track)[start:]))
+    return [dataclasses.replace(one, track=track, audible_s=audible_s) for one in outcomes]
 
 
 def without_music(corpus: Corpus, part: corpora.Part, kind: str) -> Iterator[FloatArray]:
@@ -213,17 +192,6 @@ def without_music(corpus: Corpus, part: corpora.Part, kind: str) -> Iterator[Flo
     length = STRETCH_S * SAMPLE_RATE
     for begin in range(0, len(joined), length):
         yield np.clip(joined[begin : begin + length] * LEVEL, -1, 1)
-
-
-def by_condition(
-    outcomes: Sequence[Outcome], kind: str, conditions: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Return the summary of each condition."""
-    summary = summary_known if kind == "known" else summary_unknown
-    return {
-        name: summary([one for one in outcomes if (one.kind, one.condition) == (kind, name)])
-        for name in conditions
-    }
 
 
 def listen(
@@ -256,41 +224,6 @@ def listen(
         n_unknown=n_unknown,
         wrong=tuple(play.track.title for play in plays.values() if not is_right(play)),
     )
-
-
-def summary_known(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Return for how much of the time the right track is shown, after what delay, and in how many plays."""
-    seconds = sum(one.seconds for one in outcomes)
-    recognized = [(one.track, one.delay_s) for one in outcomes if one.delay_s is not None]
-    delays = [delay for _, delay in recognized]
-    shortest = [one.shortest_s for one in outcomes if one.shortest_s is not None]
-    return {
-        "hours": round(seconds / 3600, 3),
-        "right_percent": round(100 * sum(one.right_s for one in outcomes) / seconds, 2),
-        "wrong_percent": round(100 * sum(one.wrong_s for one in outcomes) / seconds, 2),
-        "wrong_plays": sum(one.n_wrong for one in outcomes),
-        "missed": [one.track for one in outcomes if one.delay_s is None],
-        "tracks": len(outcomes),
-        "tracks_recognized": len(delays),
-        "delay_s_median": round(statistics.median(delays), 2) if delays else None,
-        "delay_s_p90": round(float(np.quantile(delays, 0.9)), 2) if delays else None,
-        "slowest": dict(sorted(recognized, key=lambda item: -item[1])[:N_SLOWEST]),
-        "tracks_split": sum(one.n_right > 1 for one in outcomes),
-        "tracks_unknown_and_recognized": sum(one.n_unknown > 0 and one.n_right > 0 for one in outcomes),
-        "shortest_play_s": round(min(shortest), 2) if shortest else None,
-    }
-
-
-def summary_unknown(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Return the false positives: recognitions of unknown music, or without music."""
-    hours = sum(one.seconds for one in outcomes) / 3600
-    return {
-        "hours": round(hours, 3),
-        "false_positives": sum(one.n_wrong for one in outcomes),
-        "false_positives_per_hour": round(sum(one.n_wrong for one in outcomes) / hours, 3),
-        "false_positive_percent": round(100 * sum(one.wrong_s for one in outcomes) / 3600 / hours, 3),
-        "wrong": {one.track: one.wrong for one in outcomes if one.wrong},
-    }
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python benchmarks/near_duplicates.py
 
-Two tracks are a pair if the corpus manifest gives them the same artist and title, or if their waveforms
-correlate at a position that the model proposes. The model's similarity alone is not enough: its errors must
-not be excused as near-duplicates. Writes near_duplicates.json.
+Two tracks are a pair if the corpus manifest gives them the same artist and title, if their waveforms
+correlate at a position that the model proposes, or if they are from one source and have the same harmony in
+the same order for much of the shorter one. The model's similarity alone is not enough: its errors must not be
+excused as near-duplicates. Writes near_duplicates.json.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from overheard.fingerprint.model import Model, load_model
 from overheard.hear.resampler import to_float
 from overheard.recognize.recognizer import Recognizer
-from overheard_bench import catalogue, output
+from overheard_bench import catalogue, output, versions
 from overheard_bench.corpus import NEAR_DUPLICATES_FILE, SAMPLE_RATE, Corpus, Item
 from overheard_bench.options import corpus_parser
 from overheard_bench.protocol import CACHE
@@ -27,6 +28,7 @@ from overheard_train.data.copies import correlation_at
 WINDOW_S, STEP_S = 5, 7.3
 MIN_SIMILARITY = 0.3  # far below that of any match: the waveforms decide
 MIN_CORRELATION = 0.18  # measured: up to 0.14 for unrelated pieces, 0.2 and more for versions of one
+MIN_COMMON_SHARE = 0.8  # measured: 1.0 for five versions of whole pieces, up to 0.62 for all other pairs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,13 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for first, second, correlation in proposals(corpus, load_model(args.model)):
         pair = tuple(sorted((first, second)))
         best[pair] = max(best.get(pair, 0.0), correlation)
-    versions = same_artist_and_title(corpus)
+    pairs_by_music = same_artist_and_title(corpus) | same_harmony(corpus)
     ranked = sorted(best.items(), key=lambda item: -item[1])
     for pair, correlation in ranked[:20]:
         print(f"{correlation:.2f} {pair[0]} ~ {pair[1]}")
     about = json.loads(NEAR_DUPLICATES_FILE.read_text(encoding="utf-8"))["about"]
     copies = {pair for pair, correlation in ranked if correlation >= MIN_CORRELATION}
-    pairs = sorted(list(pair) for pair in copies | versions)
+    pairs = sorted(list(pair) for pair in copies | pairs_by_music)
     output.write_json(NEAR_DUPLICATES_FILE, {"about": about, "pairs": pairs})
     return 0
 
@@ -57,6 +59,20 @@ def same_artist_and_title(corpus: Corpus) -> set[tuple[str, ...]]:
         for one, other in itertools.combinations(titled, 2)
         if artist_and_title(one) == artist_and_title(other) and "valid" in (one.split, other.split)
     }
+
+
+def same_harmony(corpus: Corpus) -> set[tuple[str, ...]]:
+    """Return the pairs of a `valid` and any track of the same source that are versions of one piece."""
+    music = corpus.of("music")
+    states = {item.path: versions.states(versions.chroma(corpus.load(item.path))) for item in music}
+    shares = {
+        tuple(sorted((one.path, other.path))): versions.common_share(states[one.path], states[other.path])
+        for one, other in itertools.combinations(music, 2)
+        if one.source == other.source and "valid" in (one.split, other.split)
+    }
+    for pair, share in sorted(shares.items(), key=lambda item: -item[1])[:20]:
+        print(f"{share:.0%} of the harmony {pair[0]} ~ {pair[1]}")
+    return {pair for pair, share in shares.items() if share >= MIN_COMMON_SHARE}
 
 
 def artist_and_title(item: Item) -> tuple[str, str]:

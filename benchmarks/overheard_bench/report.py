@@ -107,14 +107,15 @@ def listening(result: Result) -> str:
     rows: list[list[object]] = []
     for condition, known in result["known"].items():
         unknown = result["unknown"][condition]
-        delays = (known["delay_s_median"], known["delay_s_p90"])
+        names = ("delay_s_median", "delay_s_p90", "after_first_note_s_p90")
+        delays = [known.get(name, "not measured") for name in names]
         rows.append(
             [
                 condition,
                 f"{known['right_percent']:.1f}",
                 f"{known['wrong_percent']:.1f}",
                 f"{known['tracks_recognized']} of {known['tracks']}",
-                *("never" if delay is None else f"{delay:.1f}" for delay in delays),
+                *(_delay(delay) for delay in delays),
                 *(str(known.get(name, "not counted")) for name in ("tracks_split", "shortest_play_s")),
                 f"{unknown['false_positives']} in {unknown['hours']:.1f} h",
             ]
@@ -126,6 +127,7 @@ def listening(result: Result) -> str:
         "tracks identified",
         "delay, median (s)",
         "delay, 90th percentile (s)",
+        "delay after the first note, 90th percentile (s)",
         "tracks in several plays",
         "shortest play (s)",
         "false positives, unknown music",
@@ -135,6 +137,12 @@ def listening(result: Result) -> str:
         for kind, counts in result["without_music"].items()
     ]
     return f"{markdown(header, rows)}\n{markdown(['no music', 'false positives'], without_music)}"
+
+
+def _delay(seconds: float | str | None) -> str:
+    if isinstance(seconds, str):
+        return seconds
+    return "never" if seconds is None else f"{seconds:.1f}"
 
 
 def identify_cost(result: Result) -> str:

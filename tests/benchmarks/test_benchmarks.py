@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from overheard_bench import (
     stopwatch,
 )
 from overheard_bench import corpus as corpora
+from overheard_bench.listening import summary_known, summary_unknown
 
 
 def query(track: str | None, source: str = "music/a.ogg", condition: str = "clean", length_s: int = 5):
@@ -356,16 +358,12 @@ def test_a_day_of_listening_counts_seconds_plays_and_the_delay_of_the_first():
     waveform = np.zeros(5 * 8000, np.float32)
     outcome = listening.listen(RecognizerFake(), waveform, "known", "clean", lambda play: play.track is right)
     assert outcome == listening.Outcome("known", "clean", 5.0, 2.5, 1, 2.0, 3.0, 1, 2.0, 1, ("t",))
-    known, unknown = (
-        listening.summary_known([outcome, outcome]),
-        listening.summary_unknown([outcome, outcome]),
-    )
+    outcomes = [dataclasses.replace(outcome, audible_s=audible_s) for audible_s in (1.0, 4.0)]
+    known, unknown = summary_known(outcomes), summary_unknown(outcomes)
     assert (known["right_percent"], known["wrong_percent"], known["tracks_recognized"]) == (50.0, 40.0, 2)
-    assert (known["tracks_split"], known["tracks_unknown_and_recognized"], known["shortest_play_s"]) == (
-        0,
-        2,
-        2.0,
-    )
+    assert (known["tracks_split"], known["tracks_unknown_and_recognized"]) == (0, 2)
+    assert known["shortest_play_s"] == 2.0
+    assert (known["delay_s_median"], known["after_first_note_s_median"]) == (3.0, 1.0)
     assert (unknown["false_positives"], unknown["false_positive_percent"]) == (2, 40.0)
 
 

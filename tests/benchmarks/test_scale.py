@@ -133,7 +133,7 @@ def test_the_tables_show_costs_with_their_ratios():
     assert "| mapped MB after listening | unknown | unknown | unknown |" in text
     assert "own speed only, exhaustive search of the codes | 91.0 |  |  |" in text
     assert "own speed only, search of `listen` | 89.5 | 89.5 | 89.5 |" in text
-    assert "| % with the right best match, 200 queries of 10 s in `mic10` | 98.0 | 98.0 | 98.0 |" in text
+    assert "| % best matches right, 200 queries of 10 s in `mic10` | 98.0 | 98.0 | 98.0 |" in text
     assert "| 466 drawn tracks of the same lengths | 90.0 | 89.5 | 1.2 |" in text
 
 

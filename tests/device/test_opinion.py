@@ -12,10 +12,14 @@ import pytest
 from overheard.demo.room import cafe
 from overheard.demo.synth import synthesize
 from overheard.errors import ModelError
+from overheard.events import Match, Track
 from overheard.fingerprint.embedder import Embedder, embed_waveform
+from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.recognize.opinion import OpinionRules, SecondOpinion, Verdict
 from overheard.recognize.opinion_table import N_HEARD, OPINION_PATH, OpinionTable, load_opinion, table_digest
+from overheard.recognize.recognizer import Recognizer
+from overheard.recognize.window_match import if_music
 
 RULES = OpinionRules()
 RATE = 8000
@@ -86,7 +90,7 @@ def test_an_onset_is_asked_about_at_once_and_then_more_rarely():
 
 def test_sound_that_is_surely_no_music_is_asked_about_every_ten_seconds():
     moments = asked(SecondOpinion(plain_table()), 100, -4)
-    assert moments[0] == RULES.first_s
+    assert moments[0] == 0  # sound that begins is asked about at once
     assert set(np.diff(moments[3:])) == {RULES.confirmed_no_music_s[-1]}
 
 
@@ -115,6 +119,23 @@ def test_the_shipped_table_tells_music_from_noise():
     assert table.log_odds(music).mean() > 1
     assert table.log_odds(noise).mean() < table.music
     assert table.log_odds(embed_waveform(embedder, hiss, 24)).mean() < -1
+
+
+def test_a_clip_of_a_tone_needs_a_better_match_than_one_of_music():
+    model = default_model()
+    recognizer, embedder = Recognizer(model, []), Embedder(model)
+    tone = (0.1 * np.sin(2 * np.pi * 440 * np.arange(5 * RATE) / RATE)).astype(np.float32)
+    track = Track("a" * 12, "Alpha", "", "", "", "music", 60.0)
+    match = Match(track, 0.0, 5.0, 0.0, score=6.0, threshold=4.0, confidence=0.9, margin=0.1)
+
+    def judged(waveform: FloatArray) -> Match:
+        return if_music(match, embed_waveform(embedder, waveform, 24), recognizer.engine)
+
+    assert not judged(tone).accepted
+    assert judged(tone).confidence < 0.5
+    music = judged(synthesize(410, 5.0).waveform)
+    assert music.score > 5.7
+    assert if_music(match, np.zeros((3, 96), np.float32), recognizer.engine) == match  # silence says nothing
 
 
 def test_a_model_of_another_space_has_no_second_opinion():

@@ -27,7 +27,7 @@ A = Track("a" * 12, "Alpha", "Ann", "", "/a.flac", "music", 200.0)
 B = Track("b" * 12, "Beta", "Bob", "", "/b.flac", "music", 180.0)
 
 
-def match(track: Track, end_s: float, begin_s: float, score: float = 4.5, length_s: float = 5.0) -> Match:
+def match(track: Track, end_s: float, begin_s: float, score: float = 5.5, length_s: float = 5.0) -> Match:
     """Return the match of a window; the track's own beginning lies at `begin_s` on the source's clock."""
     start_s = max(0.0, end_s - length_s)
     return Match(track, start_s, end_s, start_s - begin_s, score, 4.0, min(1.0, score / 10), 0.1)
@@ -41,7 +41,7 @@ def feed(tracker: PlayTracker, matches: list[Match | None], end_s: float = 5.0) 
     return events
 
 
-def run_of(track: Track, first: float, last: float, begin_s: float, score: float = 4.5) -> list[Match | None]:
+def run_of(track: Track, first: float, last: float, begin_s: float, score: float = 5.5) -> list[Match | None]:
     return [match(track, end, begin_s, score) for end in range(int(first), int(last) + 1)]
 
 
@@ -90,6 +90,43 @@ def test_a_match_is_not_confirmed_by_one_since_which_other_tracks_matched():
     tracker = PlayTracker()
     assert kinds(feed(tracker, [match(A, 5, -30), *others, match(A, 11, -30), match(A, 12, -30)])) == []
     assert kinds(feed(tracker, run_of(A, 13, 15, -30), end_s=13.0)) == ["PlayStarted"]
+
+
+@pytest.mark.parametrize(("score", "n_starts"), [(5.0, 0), (5.4, 1)])
+def test_a_second_match_that_shares_sound_with_the_first_must_be_clearly_accepted(
+    score: float, n_starts: int
+):
+    events = feed(PlayTracker(), run_of(A, 5, 9, -30, score))  # each overlaps with the first
+    assert kinds(events) == ["PlayStarted"] * n_starts
+
+
+def test_the_stronger_a_second_match_is_the_sooner_it_confirms_the_first():
+    def started_s(score: float) -> float:
+        tracker = PlayTracker()
+        for end_s in range(10, 30):
+            if tracker.update(match(A, end_s, -30, score if end_s > 10 else 4.5), end_s - 5, end_s):
+                return end_s
+        return 30
+
+    delays = [started_s(score) for score in (5.3, 6.5, 8.0)]
+    assert delays == sorted(delays, reverse=True)
+    assert delays[0] > delays[-1]
+
+
+def test_matches_that_share_no_sound_confirm_each_other_if_the_second_is_accepted():
+    tracker = PlayTracker()
+    wide = [match(A, end_s, -30, 4.1, length_s=8.0) for end_s in range(8, 18)]
+    started = [end_s for end_s, one in enumerate(wide, 8) if kinds(tracker.update(one, end_s - 8, end_s))]
+    assert started[0] == 16  # the first window ended at 8 s
+
+
+def test_a_match_recurs_if_earlier_sound_fits_the_same_alignment_however_weakly():
+    tracker = PlayTracker()
+    tracker.update(match(A, 5, -30, score=1.0), 0, 5)
+    assert not tracker.recurs(match(A, 6, -30, score=1.0))  # mostly the same sound
+    assert tracker.recurs(match(A, 8, -30, score=1.0))
+    assert not tracker.recurs(match(A, 8, -31, score=1.0))
+    assert not tracker.recurs(match(B, 8, -30, score=1.0))
 
 
 def test_two_matches_far_apart_in_time_do_not_start_a_play():
@@ -379,7 +416,7 @@ def test_plays_are_in_order_do_not_overlap_and_end(found: list):
 C = Track("c" * 12, "Gamma", "Cem", "", "/c.flac", "music", 150.0)
 
 
-def shared(end_s: float, *tracks: tuple[Track, float], score: float = 4.5) -> Match:
+def shared(end_s: float, *tracks: tuple[Track, float], score: float = 5.5) -> Match:
     """Return a match that several tracks fit; each comes with the second at which its beginning lies."""
     found, *others = [match(track, end_s, begin_s, score) for track, begin_s in tracks]
     return dataclasses.replace(

@@ -37,14 +37,14 @@ class OpinionRules:
     onset_s : while the detector finds music
     unsure_s : while the detector finds no music, and the opinion is unsure or music
     confirmed_no_music_s : while the detector and the opinion find no music
-    first_s : wait after a stretch of sound begins, or when the detector stops finding music
+    ended_s : wait when the detector stops finding music; sound that begins is asked about at once
     changed_s : longest wait after a change of the sound
     """
 
     onset_s: tuple[float, ...] = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
     unsure_s: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)
     confirmed_no_music_s: tuple[float, ...] = (3.0, 6.0, 10.0)
-    first_s: float = 2.5
+    ended_s: float = 2.5
     changed_s: float = 3.0
 
 
@@ -111,8 +111,10 @@ class SecondOpinion:
         if begins:
             self._heard.clear()  # is about what was before
             self._next_s = now_s
-        elif self._next_s is None or ends:
-            self._next_s = now_s + self._rules.first_s
+        elif self._next_s is None:
+            self._next_s = now_s  # the detector needs some seconds
+        elif ends:
+            self._next_s = now_s + self._rules.ended_s
         elif changed:
             self._next_s = min(self._next_s, now_s + self._rules.changed_s)
         return 0 if now_s < self._next_s else 2 if music else 1

@@ -59,6 +59,11 @@ class OpinionTable:
         odds: FloatArray = active @ self.output + np.float32(self.output_bias)
         return odds
 
+    def joint_log_odds(self, embeddings: FloatArray) -> float:
+        """Return the log-odds of music for the segments of one sound ``(n, dim)`` together; 0 without any."""
+        n = len(embeddings)
+        return float(self.log_odds(embeddings).mean() * self.gains[min(n, N_HEARD) - 1]) if n else 0.0
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of the file."""
         return {

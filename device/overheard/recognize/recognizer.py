@@ -93,8 +93,15 @@ class Recognizer:
         """
         index = index or Catalogue(packs, self.model.quantizer, self.model.cohort)
         matcher = Matcher(index, self.spec, PackKinds.of(packs).scoring(self.model))
-        self._engine = Engine(self.embedder, index, matcher)
+        opinion = load_opinion(self.model.space.digest)
+        log_odds = None if opinion is None else opinion.joint_log_odds
+        self._engine = Engine(self.embedder, index, matcher, log_odds)
         self.packs = tuple(packs)
+
+    @property
+    def engine(self) -> Engine:
+        """Embedder, catalogue and matcher."""
+        return self._engine
 
     @property
     def index(self) -> SegmentIndex:

@@ -32,6 +32,7 @@ class ScheduleRules:
     no_music_s : waits between single searches while the detector finds no music, because it may be wrong
     confirmed_no_music_s : the same while the second opinion finds no music either
     silence_s : after a longer silence, these waits start again with the first one
+    brief_s : music must last this long for that too; talk and noise sound like music for a moment
     verify_s : waits between verifications of a play; the last one repeats
     ending_s : a play is verified every `hop_s` from this long before its expected end
     unsettled_s : an ambiguous play is searched for this long
@@ -46,6 +47,7 @@ class ScheduleRules:
     no_music_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
     confirmed_no_music_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
     silence_s: float = 60.0
+    brief_s: float = 2.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     ending_s: float = 4.0
     unsettled_s: float = 10.0
@@ -89,6 +91,7 @@ class Schedule:
         self._n_rests, self._rested_s = 0, -math.inf  # waits without music, and when the last one began
         self._no_music_confirmed = False
         self._last_s = -math.inf  # last moment
+        self._begun_s = -math.inf  # when the last music began
         self.reset()
 
     def reset(self) -> None:
@@ -156,7 +159,9 @@ class Schedule:
         self._music, self._playing = state.music, state.playing
         was_confirmed, self._no_music_confirmed = self._no_music_confirmed, state.no_music_confirmed
         was_no_music, self._no_music = self._no_music, not state.music and not state.playing
-        if now_s > self._last_s + rules.silence_s or state.music:
+        self._begun_s = now_s if begins else self._begun_s
+        is_long = state.music and now_s >= self._begun_s + rules.brief_s
+        if now_s > self._last_s + rules.silence_s or is_long:
             self._n_rests = 0
         self._last_s = now_s
         if started:

@@ -16,7 +16,7 @@ from overheard.recognize.matching.scoring import Scoring
 from overheard.recognize.speed.warp import Speed
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.stretch import Stretch
-from overheard.recognize.window_match import WindowMatcher, WindowResult
+from overheard.recognize.window_match import WindowMatcher, WindowResult, penalized_match
 from overheard.recognize.windows import (
     CLIP_STEP_FRAMES,
     LISTEN_SEARCH_SHARE,
@@ -195,7 +195,4 @@ def penalized(found: WindowResult, scoring: Scoring) -> WindowResult:
     match = found.match
     if match is None:
         return found
-    confidence = scoring.confidence.after(match.confidence, -SPEED_PENALTY)
-    return dataclasses.replace(
-        found, match=dataclasses.replace(match, score=match.score - SPEED_PENALTY, confidence=confidence)
-    )
+    return dataclasses.replace(found, match=penalized_match(match, SPEED_PENALTY, scoring))

@@ -78,6 +78,7 @@ class StretchRecognizer:
         self._next = 0  # segment that is examined next
         self._matched = -self._step  # last segment of the last window
         self._end_s = 0.0
+        self._promising_from_s = math.inf  # where the last match begins, if it is promising
         self._verifier.forget()
         self._changes.reset()
         self._changed = False
@@ -253,7 +254,8 @@ class StretchRecognizer:
         length_s = self._windows.length_s
         if schedule is not None:
             now_s = stretch.at_s(self._next) + self._spec.segment_s
-            length_s = min(length_s, now_s - schedule.onset_s + LOOK_BACK_S)
+            since_s = min(schedule.onset_s - LOOK_BACK_S, self._promising_from_s)
+            length_s = min(length_s, now_s - since_s)
             if play is not None and not self._tracker.settled:  # all that was heard tells the versions apart
                 length_s = min(self._windows.length_s, now_s - play.start_s)
             elif not schedule.searching:
@@ -270,7 +272,10 @@ class StretchRecognizer:
         agrees = False
         if play is not None and match is not None and position_s is not None:
             agrees = self._verifier.realign(match, play, position_s, stretch)
-        promising = found.promising if self._verdict is not Verdict.NO_MUSIC else found.nearly_accepted
+        promising = match is not None and found.promising
+        if match is not None and promising and self._verdict is Verdict.NO_MUSIC:
+            promising = found.nearly_accepted or self._tracker.recurs(match)
+        self._promising_from_s = match.start_s if match is not None and promising else math.inf
         schedule.searched(found.end_s, promising, agrees)
 
     def _forget(self, stretch: Stretch) -> None:

@@ -12,15 +12,18 @@ import numpy as np
 from overheard.catalogue.search import IntArray
 from overheard.events import Match, Play
 from overheard.fingerprint.embedder import Queries
+from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.matching.engine import Engine
 from overheard.recognize.matching.match import Embed, ExactSegments, Playing
+from overheard.recognize.matching.scoring import Scoring
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.stretch import Stretch
 from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window
 
-NEARLY_BELOW = 1.0  # the same if the second opinion is that there is no music
 PROMISING_BELOW = 4.0  # a match up to this much below the threshold may be accepted with more sound
+NEARLY_BELOW = 1.0  # the same if the second opinion is that there is no music
+MUSIC_PRIOR = 1.0  # log-odds that a clip is music, before it is heard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +170,8 @@ class WindowMatcher:
         again = exact(lambda wanted: stretch.embed(wanted + first, engine))
         with self._times.of("match"):
             match = engine.matcher.match(window, start_s, end_s, playing, again)
+            if match is not None and self._windows.single:
+                match = if_music(match, window.queries.embeddings, engine)
         return WindowResult(match, start_s, end_s, window.queries, window.starts)
 
     def _frames_in(self, length_s: float) -> int:
@@ -175,3 +180,22 @@ class WindowMatcher:
             return 0
         room = max(0, int((length_s - self._spec.segment_s) * self._frames_per_s + 1e-6))
         return room // self._windows.step_frames * self._windows.step_frames
+
+
+def if_music(match: Match, embeddings: FloatArray, engine: Engine) -> Match:
+    """Return a clip's match with the log-probability that the clip is music added to its score.
+
+    Tones and noise resemble the few tracks that sustain a tone or noise. The probability is that of the
+    second opinion on the clip's segments ``(n, dim)``.
+    """
+    heard = embeddings[np.any(embeddings != 0, axis=1)]
+    if engine.music_log_odds is None or not len(heard):
+        return match
+    log_odds = engine.music_log_odds(heard) + MUSIC_PRIOR
+    return penalized_match(match, float(np.logaddexp(0.0, -log_odds)), engine.matcher.scoring)
+
+
+def penalized_match(match: Match, penalty: float, scoring: Scoring) -> Match:
+    """Return a match with its score reduced by some log-odds, and its confidence accordingly."""
+    confidence = scoring.confidence.after(match.confidence, -penalty)
+    return dataclasses.replace(match, score=match.score - penalty, confidence=confidence)

@@ -26,6 +26,8 @@ class TrackRules:
     drift_s : alignments that differ by at most this much are the same
     confirm_above, confirm_below : a second match, at least this much over the threshold, confirms a first one
         that is at most this much below, if the match just before it agrees too and is accepted
+    apart_below : if the two share no sound, it is enough that the first is at most this much below, and the
+        second is accepted
     confirm_s : a second match confirms a first only if it ends at least this much later, because overlapping
         windows have the same errors
     onset_confirm_s : the same just after an onset
@@ -48,8 +50,9 @@ class TrackRules:
     onset_s: float = 3.0
     kept_below: float = 4.0
     drift_s: float = 1.0
-    confirm_above: float = 0.25
+    confirm_above: float = 1.25
     confirm_below: float = 2.0
+    apart_below: float = 1.0
     confirm_s: float = 6.0
     onset_confirm_s: float = 2.0
     confirm_drift_s: float = 0.3
@@ -74,9 +77,33 @@ class TrackRules:
         """
         return min(self.strong_above, self.onset_above + math.log1p(searched_s / self.onset_s))
 
-    def confirm_after(self, searched_s: float) -> float:
-        """Return how much later a second match must end to confirm a first one."""
-        return min(self.confirm_s, max(self.onset_confirm_s, searched_s / 4))
+    def confirm_after(self, searched_s: float, lead: float) -> float:
+        """Return how much later a second match must end to confirm a first one: the stronger, the sooner.
+
+        Parameters
+        ----------
+        searched_s : see :meth:`strong_after`
+        lead : score of the second match over the threshold
+        """
+        longest_s = min(self.confirm_s, max(self.onset_confirm_s, searched_s / 4))
+        strong = self.strong_after(searched_s)
+        if strong <= self.confirm_above:
+            return longest_s
+        return longest_s * min(1.0, max(0.0, (strong - lead) / (strong - self.confirm_above)))
+
+    def confirms(self, second: Match, first: Match, wait_s: float, caution: float) -> bool:
+        """Return whether a second match confirms a first one, with which it agrees.
+
+        Parameters
+        ----------
+        wait_s : see :meth:`confirm_after`; two matches that share no sound are independent, and may be weaker
+        caution : score that each needs in addition
+        """
+        lead, first_lead = (each.score - each.threshold - caution for each in (second, first))
+        if first.end_s <= second.start_s and second.end_s - second.start_s >= self.confirm_s:
+            return lead >= 0 and first_lead >= -self.apart_below
+        is_strong = lead >= self.confirm_above and first_lead >= -self.confirm_below
+        return is_strong and wait_s <= second.end_s - first.end_s <= self.agree_s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +194,15 @@ def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) ->
         for i, one in enumerate(earlier)
         if agreeing[i] and sum(agreeing[i:]) >= rules.confirm_share * len(agreeing[i:])
     ]
+
+
+def recurs(match: Match, earlier: Iterable[Match], rules: TrackRules) -> bool:
+    """Return whether an earlier match, of mostly other sound, has the same track at the same alignment.
+
+    Unrelated music rarely fits twice, however weak the matches are.
+    """
+    latest_s = match.end_s - rules.onset_confirm_s
+    return any(one.end_s <= latest_s and agree(one, match, rules.confirm_drift_s) for one in earlier)
 
 
 def narrowed(readings: Readings, matches: Iterable[Match], rules: TrackRules) -> Readings:

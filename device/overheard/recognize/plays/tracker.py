@@ -14,6 +14,7 @@ from overheard.recognize.plays.agreement import (
     narrowed,
     readings_of,
     realigned,
+    recurs,
 )
 from overheard.recognize.plays.open_play import OpenPlay, first_heard_s
 from overheard.recognize.plays.unmatched_sound import UnmatchedSound
@@ -64,6 +65,10 @@ class PlayTracker:
     def position_s(self, at_s: float) -> float | None:
         """Return the position in the open play's track at a second of the source, if it plays on."""
         return None if self._open is None else self._open.alignment_s + at_s
+
+    def recurs(self, match: Match) -> bool:
+        """Return whether a match fits the same track at the same alignment as an earlier one."""
+        return recurs(match, self._recent, self._rules)
 
     def update(
         self,
@@ -194,19 +199,12 @@ class PlayTracker:
         lead = match.score - match.threshold - self._settings.caution
         if lead >= rules.strong_after(searched_s):
             return True
-        latest_s = match.end_s - rules.confirm_after(searched_s)
-        return lead >= rules.confirm_above and any(
-            self._may_be_confirmed(earlier) and earlier.end_s <= latest_s
+        wait_s = rules.confirm_after(searched_s, lead)
+        since_s = -math.inf if current is None else current.agreed_s
+        return any(
+            earlier.end_s >= since_s and rules.confirms(match, earlier, wait_s, self._settings.caution)
             for earlier in agreeing_since(match, list(self._recent)[:-1], rules)
         )
-
-    def _may_be_confirmed(self, earlier: Match) -> bool:
-        """Return whether a match is not too weak, not too long ago, and after the open play agreed last."""
-        lead = earlier.score - earlier.threshold - self._settings.caution
-        since_s = self._searched_to_s - self._rules.agree_s
-        if self._open is not None:
-            since_s = max(since_s, self._open.agreed_s)
-        return lead >= -self._rules.confirm_below and earlier.end_s >= since_s
 
     def _start(self, match: Match) -> list[Event]:
         """Start a play where the track was first heard, and end the previous play there."""
