@@ -162,7 +162,7 @@ class Questions:
         return _tables(self._judged(pack_path, search))
 
     def recall(self, pack_path: Path) -> dict[str, Any]:
-        """Ask all queries of a pack; return how many were recognized, and of how many the best match is right."""
+        """Ask all queries of a pack; return how many were recognized, and how many best matches are right."""
         found = score.detail(self._judged(pack_path, "own"))
         return {
             "queries": found["n"],

@@ -123,7 +123,7 @@ def _accuracy(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
     if all("mic10_10s" in size for size in sizes):
         queries = f"{sizes[0]['mic10_10s']['queries']} queries of 10 s in `mic10`"
-        labels = {"right_percent": "% correctly identified", "best_is_right_percent": "% with the right best match"}
+        labels = {"right_percent": "% correctly identified", "best_is_right_percent": "% best matches right"}
         for field, label in labels.items():
             rows.append([f"{label}, {queries}", *(f"{size['mic10_10s'][field]:.1f}" for size in sizes)])
     for field, label in (

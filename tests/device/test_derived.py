@@ -108,12 +108,14 @@ def test_a_large_pack_is_searched_like_a_small_one(
     np.testing.assert_array_equal(large.layers[0].ids, small.layers[0].ids)
 
 
-def test_lists_are_sorted_in_several_sweeps_as_in_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_sorted_in_several_sweeps_as_in_memory(
+    quantizer: Quantizer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(derived_lists, "READ_AT_ONCE", 700)
     monkeypatch.setattr(derived_lists, "SORTED_AT_ONCE", 5000)
     base = open_pack(path).layers[0]
-    lists, wanted = lists_of(base, N_CELLS), build_lists(base, N_CELLS)
-    for name in ("bounds", "segments", "words", "more_words"):
+    lists, wanted = lists_of(base, quantizer), build_lists(base, quantizer)
+    for name in ("bounds", "segments", "words", "more_words", "lengths"):
         np.testing.assert_array_equal(getattr(lists, name), getattr(wanted, name))
     assert lists.words.shape == (3000, 8)
     assert lists.more_words.shape == (3000, 4)
@@ -191,7 +193,7 @@ def test_a_pack_is_removed_with_all_that_belongs_to_it(
 DAMAGES: dict[str, Callable[[Path], object]] = {
     **{
         part: lambda file, part=part: flip(file, derived_lists.LAYOUT, part)  # type: ignore[misc]
-        for part in ("header", "manifest", "bounds", "segments", "words", "more_words")
+        for part in ("header", "manifest", "bounds", "segments", "words", "more_words", "lengths")
     },
     "missing": Path.unlink,
     "empty": lambda file: file.write_bytes(b""),
@@ -279,6 +281,21 @@ def test_an_index_with_correct_checksums_that_contradicts_itself_is_made_again(
         parts = {n: pack_format.Part.of([b]) for n, b in contents.items()}
         pack_format.write_parts(file, manifest, parts, layout=derived_lists.LAYOUT)
     assert found(quantizer, open_pack(path)).max() < 3000
+
+
+def test_an_index_of_an_earlier_release_is_made_again(quantizer: Quantizer, path: Path) -> None:
+    wanted = found(quantizer, open_pack(path))
+    lists = files(path)[0]
+    content = lists.read_bytes()
+    view = memoryview(content)
+    manifest = pack_format.read_manifest(view, derived_lists.LAYOUT)
+    where = pack_format.find_parts(view, manifest, derived_lists.LAYOUT)
+    earlier = pack_format.Layout(derived_lists.LAYOUT.magic, "an index", derived_lists.LAYOUT.parts[:-1])
+    with lists.open("wb") as file:
+        parts = {name: pack_format.Part.of([bytes(view[where[name]])]) for name in earlier.parts}
+        pack_format.write_parts(file, manifest, parts, layout=earlier)
+    np.testing.assert_array_equal(found(quantizer, open_pack(path)), wanted)
+    assert lists.read_bytes() == content
 
 
 @pytest.mark.parametrize("temporary", [True, False])

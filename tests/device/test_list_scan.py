@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from overheard.catalogue import scan, search, search_plan
-from overheard.catalogue.lists import Lists, best_lists, build_lists
+from overheard.catalogue.lists import LENGTH_STEP, Lists, best_lists, build_lists, list_factors
 from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
 from overheard.catalogue.scan import Scanner
 from overheard.catalogue.search import Catalogue
@@ -53,6 +53,14 @@ def sums_of(quantizer: Quantizer, index: Catalogue, query: np.ndarray, n_words: 
     return sums + sum(table[i][codes[:, i]] for i in range(min(n_words, codes.shape[1])))
 
 
+def lengths_of(quantizer: Quantizer, index: Catalogue, n_words: int) -> np.ndarray:
+    """Return the lengths of the sums of cells and first words of all segments, as they are stored."""
+    packed_cells, codes = index.layers[0].read(0, index.n_segments)
+    sums, words = quantizer.cells[cells_of(packed_cells, N_CELLS)], quantizer.stages[0].codebooks
+    sums = sums + sum(words[i][codes[:, i]] for i in range(min(n_words, codes.shape[1])))
+    return np.clip(np.rint(np.linalg.norm(sums, axis=1) / LENGTH_STEP), 1, 255) * LENGTH_STEP
+
+
 @pytest.mark.parametrize("n_words", [1, 2, 6, 9, 11, 16])
 @pytest.mark.parametrize("at_once", [1, 500, 1 << 16])
 def test_scanning_returns_the_most_similar_segments_of_the_lists(
@@ -60,30 +68,34 @@ def test_scanning_returns_the_most_similar_segments_of_the_lists(
 ) -> None:
     monkeypatch.setattr(scan, "SCANNED_AT_ONCE", at_once)
     quantizer, index = collection(tmp_path, n_words)
-    lists: Lists = build_lists(index.layers[0], N_CELLS)
+    lists: Lists = build_lists(index.layers[0], quantizer)
     packed_cells, codes = index.layers[0].read(0, index.n_segments)
     own_lists = cells_of(packed_cells, N_CELLS).astype(np.int64) * CODEWORDS + codes[:, 0]
     for query in unit(np.random.default_rng(1), 5):
         table, cells = quantizer.table(query), quantizer.nearest_cells(query, 20)
-        numbers, sums = best_lists(cells, quantizer.cells[cells] @ query, table[0], 1500)
+        products = quantizer.cells[cells] @ query
+        numbers, sums = best_lists(cells, products, table[0], 1500, list_factors(quantizer))
         rows, similarities = Scanner(table).best(lists, numbers, sums, 60)
-        scanned = sums_of(quantizer, index, query, 9)
+        lengths = lengths_of(quantizer, index, 9)
+        scanned = sums_of(quantizer, index, query, 9) / lengths
         scanned[~np.isin(own_lists, numbers)] = -np.inf
         found = lists.segments[rows]
         assert len(np.unique(found)) == 60
         np.testing.assert_allclose(np.sort(scanned[found]), np.sort(scanned)[-60:], atol=1e-5)
-        refined = sums_of(quantizer, index, query, 13)[found]
+        refined = (sums_of(quantizer, index, query, 13) / lengths)[found]
         np.testing.assert_allclose(similarities, refined, atol=1e-5)
 
 
 def test_the_best_lists_are_ranked_by_cell_and_word() -> None:
     rng = np.random.default_rng(2)
-    cells, products, words = rng.permutation(99)[:30], rng.normal(size=30), rng.normal(size=256)
-    sums = (products[:, None] + words).ravel()
+    cells = rng.permutation(99)[:30]
+    products, words = (rng.normal(size=n).astype(np.float32) for n in (30, 256))
+    sums, factors = products[:, None] + words, rng.uniform(0.5, 2, (99, 256)).astype(np.float32)
+    ranks = np.sort((sums * factors[cells]).ravel())[::-1]
     for n in (1, 100, 2000, 30 * 256, 10**6):
-        numbers, ranked = best_lists(cells, products.astype(np.float32), words.astype(np.float32), n)
-        assert 0.3 * min(n, len(sums)) - 5 < len(numbers) <= 2 * n + 50
-        np.testing.assert_allclose(ranked, np.sort(sums)[::-1][: len(ranked)], atol=1e-5)
+        numbers, found = best_lists(cells, products, words, n, factors)
+        assert 0.3 * min(n, len(ranks)) - 5 < len(numbers) <= 2 * n + 50
+        np.testing.assert_allclose(found * factors.ravel()[numbers], ranks[: len(found)], atol=1e-5)
         assert len(np.unique(numbers)) == len(numbers)
         assert set(numbers // 256) <= set(cells.tolist())
 

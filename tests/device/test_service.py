@@ -320,6 +320,7 @@ def test_install_says_what_it_does_and_asks(tools: Path, tmp_path: Path, capsys:
     assert "enable-linger" in shown
     assert f"create the folder {tmp_path / 'data'}" in shown
     assert run("install", "--yes", data=tmp_path / "data") == 0
+    assert capsys.readouterr().out.endswith("The page is at http://localhost:8377/\n")
     assert (tmp_path / "config/systemd/user" / WEB).exists()
     text = (tmp_path / "config/systemd/user" / LISTEN).read_text()
     assert f"ReadWritePaths={tmp_path / 'data'}\n" in text
@@ -332,6 +333,18 @@ def test_install_says_what_it_does_and_asks(tools: Path, tmp_path: Path, capsys:
         f"systemctl --user --no-pager enable {LISTEN} {WEB}",
         f"systemctl --user --no-pager --no-block restart {LISTEN} {WEB}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [
+        ({"web.port": 9000}, "http://localhost:9000/"),
+        ({"web.token": True}, "`overheard web --show-token`"),
+        ({"web.host": "0.0.0.0"}, "`overheard web --show-token`"),  # noqa: S104
+    ],
+)
+def test_install_says_where_the_page_is(chosen: dict[str, object], shown: str):
+    assert shown in service.page_hint(settings_module.load(env={}, overrides=chosen)[0])
 
 
 def test_uninstall_removes_what_install_wrote(

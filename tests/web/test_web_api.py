@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -387,6 +388,19 @@ def test_a_cover_is_a_small_jpeg_of_the_picture_in_the_tags(web: WebServer, tmp_
     assert jpeg_size(small.body) == (160, 120)
     again = web.get("/api/v1/covers/covered", If_None_Match=large.headers["etag"])
     assert (again.status, again.body) == (304, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and glibc's malloc")
+def test_large_covers_leave_no_memory(web: WebServer, tmp_path: Path) -> None:
+    sizes_kb = []
+    for number, pixels in enumerate((50, 3000, 1500)):
+        path = tmp_path / f"{number}.mp3"
+        write_mp3(path, png(pixels, pixels))
+        write_history(web.data_dir, [(dataclasses.replace(TRACK, id=f"large{number}", path=str(path)), BASE)])
+        assert web.get(f"/api/v1/covers/large{number}").status == 200
+        status = Path(f"/proc/{web.process.pid}/status").read_text()
+        sizes_kb.append(int(status.partition("VmRSS:")[2].split()[0]))
+    assert max(sizes_kb) - sizes_kb[0] < 20_000, "the first one has loaded ffmpeg's libraries"
 
 
 def test_a_cover_appears_when_the_disk_of_the_file_is_connected(web: WebServer) -> None:

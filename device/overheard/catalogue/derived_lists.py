@@ -10,29 +10,43 @@ import numpy.typing as npt
 
 from overheard.catalogue.derived import derive
 from overheard.catalogue.layer import Layer
-from overheard.catalogue.lists import IntArray, Lists, build_lists, list_numbers, sorted_order, word_ranges
+from overheard.catalogue.lists import (
+    IntArray,
+    Lists,
+    build_lists,
+    encoded_lengths,
+    list_numbers,
+    sorted_order,
+    word_ranges,
+)
 from overheard.catalogue.pack_format import Layout, Part
 from overheard.fingerprint.codebooks import CODEWORDS
+from overheard.fingerprint.quantizer import Quantizer
 
-LAYOUT = Layout(b"OVERHEARD LISTS\n", "an index of lists", ("bounds", "segments", "words", "more_words"))
+PARTS = ("bounds", "segments", "words", "more_words", "lengths")
+LAYOUT = Layout(b"OVERHEARD LISTS\n", "an index of lists", PARTS)
 READ_AT_ONCE = 1 << 17  # segments
 SORTED_AT_ONCE = 1 << 26  # bytes of the result; each such part reads the whole layer once more
 
+# From the lists and the codes of a block of segments that begins with this number.
+Values = Callable[[int, npt.NDArray[np.uint32], npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 
-def lists_of(layer: Layer, n_cells: int) -> Lists:
+
+def lists_of(layer: Layer, quantizer: Quantizer) -> Lists:
     """Return the lists of a layer: in memory if it is small, otherwise from its derived file."""
     if layer.in_memory or not layer.n_segments:
-        return build_lists(layer, n_cells)
+        return build_lists(layer, quantizer)
+    n_cells = len(quantizer.cells)
     ranges = word_ranges(layer.code_bytes)
     n, widths = layer.n_segments, [end - first for first, end in ranges]
-    n_bytes = [4 * (n_cells * CODEWORDS + 1), 4 * n, *(n * width for width in widths)]
+    n_bytes = [4 * (n_cells * CODEWORDS + 1), 4 * n, *(n * width for width in widths), n]
     parts = derive(
         layer.path,
         layer.manifest_digest,
         "lists",
         LAYOUT,
         {"n_cells": n_cells, "words": widths},
-        lambda: _parts(layer, n_cells),
+        lambda: _parts(layer, quantizer),
         lambda parts: (
             [len(parts[name]) for name in LAYOUT.parts] == n_bytes and _in_order(parts["bounds"], n)
         ),
@@ -41,9 +55,9 @@ def lists_of(layer: Layer, n_cells: int) -> Lists:
         np.frombuffer(parts[name], np.uint8).reshape(n, width)
         for name, width in zip(("words", "more_words"), widths, strict=True)
     )
-    return Lists(
-        np.frombuffer(parts["bounds"], "<u4"), np.frombuffer(parts["segments"], "<u4"), words, more_words
-    )
+    bounds, segments = (np.frombuffer(parts[name], "<u4") for name in ("bounds", "segments"))
+    lengths = np.frombuffer(parts["lengths"], np.uint8)
+    return Lists(bounds, segments, words, more_words, lambda: lengths)
 
 
 def _in_order(bounds: memoryview, n: int) -> bool:
@@ -52,14 +66,14 @@ def _in_order(bounds: memoryview, n: int) -> bool:
     return numbers[0] == 0 and numbers[-1] == n and bool((numbers[1:] >= numbers[:-1]).all())
 
 
-def _parts(layer: Layer, n_cells: int) -> Mapping[str, Part]:
+def _parts(layer: Layer, quantizer: Quantizer) -> Mapping[str, Part]:
     """Return the parts of the derived file; their chunks are computed while they are written."""
-    n, ranges = layer.n_segments, word_ranges(layer.code_bytes)
+    n, n_cells, ranges = layer.n_segments, len(quantizer.cells), word_ranges(layer.code_bytes)
     counts = np.zeros(n_cells * CODEWORDS, dtype=np.int64)
     for _, numbers, _ in _blocks(layer, n_cells):
         counts += np.bincount(numbers, minlength=len(counts))
     firsts: IntArray = np.concatenate([[0], np.cumsum(counts)])
-    segments = _sorted(layer, n_cells, firsts, 4, lambda start, codes: _numbers_from(start, len(codes)))
+    segments = _sorted(layer, n_cells, firsts, 4, lambda start, _, codes: _numbers_from(start, len(codes)))
     words, more_words = (
         Part(
             n * (end - first),
@@ -72,11 +86,20 @@ def _parts(layer: Layer, n_cells: int) -> Mapping[str, Part]:
         "segments": Part(4 * n, segments),
         "words": words,
         "more_words": more_words,
+        "lengths": Part(n, _sorted(layer, n_cells, firsts, 1, functools.partial(_lengths, quantizer))),
     }
 
 
-def _words(first: int, end: int, _start: int, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _words(
+    first: int, end: int, _start: int, _numbers: npt.NDArray[np.uint32], codes: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
     return codes[:, first:end]
+
+
+def _lengths(
+    quantizer: Quantizer, _start: int, numbers: npt.NDArray[np.uint32], codes: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    return encoded_lengths(quantizer, numbers, codes)[:, None]
 
 
 def _numbers_from(start: int, n: int) -> npt.NDArray[np.uint8]:
@@ -97,14 +120,14 @@ def _sorted(
     n_cells: int,
     firsts: IntArray,
     width: int,
-    values: Callable[[int, npt.NDArray[np.uint8]], npt.NDArray[np.uint8]],
+    values: Values,
 ) -> Iterator[bytes]:
     """Yield the values ``(n, width)`` uint8 of all segments in the order of lists (counting sort).
 
     Parameters
     ----------
     firsts : (n_lists + 1,) int64, first row of each list
-    values : returns the values of a block of segments from its first segment and its codes
+    values : returns the values of a block of segments, see :data:`Values`
     """
     at_once = SORTED_AT_ONCE // max(1, width)
     for first in range(0, layer.n_segments if width else 0, at_once):
@@ -118,5 +141,5 @@ def _sorted(
             rows = next_rows[ordered] + np.arange(len(ordered)) - np.repeat(begins, lengths)
             next_rows[ordered[begins]] += lengths
             inside = (rows >= first) & (rows < first + len(result))
-            result[rows[inside] - first] = values(start, codes)[order[inside]]
+            result[rows[inside] - first] = values(start, numbers, codes)[order[inside]]
         yield result.tobytes()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from overheard.catalogue.lists import N_SCANNED_WORDS, IntArray, Lists
+from overheard.catalogue.lists import LENGTH_STEP, N_SCANNED_WORDS, IntArray, Lists
 from overheard.fingerprint.codebooks import CODEWORDS, CodeArray
 from overheard.fingerprint.frontend import FloatArray
 
 SCANNED_AT_ONCE = 1 << 16  # segments; what they need fits into a processor's cache
+INVERSE_LENGTHS: FloatArray = (1 / LENGTH_STEP / np.maximum(1, np.arange(256))).astype(np.float32)
 
 
 class Scanner:
-    """Scores segments for one query.
+    """Scores segments for one query, by the cosines of the query and the sums of their first words.
 
     Parameters
     ----------
@@ -47,13 +48,17 @@ class Scanner:
             new_rows = lists.rows(numbers[first:end], sizes[first:end])
             new = np.repeat(sums[first:end], sizes[first:end])
             self._add(new, lists, new_rows)
+            new *= INVERSE_LENGTHS.take(lists.lengths.take(new_rows))
             if len(rows) == n:  # most of those in the later lists are less similar than all so far
                 better = np.flatnonzero(new > similarities[-1])
                 new_rows, new = new_rows[better], new[better]
             rows, similarities = top(np.concatenate([rows, new_rows]), np.concatenate([similarities, new]), n)
             first = end
         n_listed = 1 + lists.words.shape[1]
-        add_words(similarities, lists.more_words.take(rows, axis=0), self._table[n_listed:])
+        more: FloatArray = np.zeros(len(rows), dtype=np.float32)
+        add_words(more, lists.more_words.take(rows, axis=0), self._table[n_listed:])
+        more *= INVERSE_LENGTHS.take(lists.lengths.take(rows))
+        similarities += more
         return rows, similarities
 
     def _add(self, similarities: FloatArray, lists: Lists, rows: IntArray) -> None:

@@ -21,7 +21,7 @@ from overheard.catalogue.cell_codes import CellCodes
 from overheard.catalogue.cohort_index import cohort_index_of
 from overheard.catalogue.derived_lists import lists_of
 from overheard.catalogue.layer import Layer
-from overheard.catalogue.lists import IntArray, Lists, best_lists
+from overheard.catalogue.lists import IntArray, Lists
 from overheard.catalogue.pack import Pack
 from overheard.catalogue.scan import Scanner, top
 from overheard.catalogue.search_plan import Plan, Planner
@@ -128,7 +128,7 @@ class Catalogue(Segments):
         self.packs = tuple(packs)
         n_cells = len(quantizer.cells)
         starts = zip(self.layers, self.first_of_layer.tolist(), strict=False)
-        self._lists = [(lists_of(layer, n_cells), start) for layer, start in starts if layer.n_segments]
+        self._lists = [(lists_of(layer, quantizer), start) for layer, start in starts if layer.n_segments]
         self._n_lists = n_cells * CODEWORDS
         # A method of this object would make a cycle, which keeps tens of MB until it is collected some time.
         sizes_of = functools.partial(_sizes_of, [lists for lists, _ in self._lists])
@@ -253,7 +253,7 @@ class Catalogue(Segments):
             numbers, sums, _ = self.planner.best(query, cells, table[0], depth)
         else:
             n, end = depth
-            numbers, sums = best_lists(cells, self.quantizer.cells[cells] @ query, table[0], n)
+            numbers, sums = self.planner.ranked(query, cells, table[0], n)
             numbers, sums = numbers[:end], sums[:end]
         return top(*self._without(*self._best_of(numbers, sums, table), excluded), N_DECODED)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from overheard.catalogue.lists import IntArray, best_lists
+from overheard.catalogue.lists import IntArray, best_lists, list_factors
 from overheard.fingerprint.codebooks import CODEWORDS
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.quantizer import Quantizer
@@ -15,7 +15,7 @@ from overheard.fingerprint.quantizer import Quantizer
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
 SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
-MIN_VISITED, VISITED_SHARE = 34_000, 0.012  # segments per query in larger catalogues: at least, and of all
+MIN_VISITED, VISITED_SHARE = 24_000, 0.008  # segments per query in larger catalogues: at least, and of all
 RANKED_SHARE = 0.15  # of all cells, whose lists are ranked
 
 
@@ -86,10 +86,17 @@ class Planner:
         n_all, n_segments = len(cells) * CODEWORDS, max(1, int(self._cell_sizes[cells].sum()))
         n = n_all * n_visited // n_segments + 1  # if all lists had the same size
         while True:
-            numbers, sums = best_lists(cells, self._quantizer.cells[cells] @ query, word_products, n)
+            numbers, sums = self.ranked(query, cells, word_products, n)
             ends = np.cumsum(self._sizes_of(numbers))
             if ends[-1] >= n_visited or n >= n_all:
                 break
             n *= 1 + max(1, n_visited // (int(ends[-1]) + 1))
         end = int(np.searchsorted(ends, n_visited)) + 1
         return numbers[:end], sums[:end], n
+
+    def ranked(
+        self, query: FloatArray, cells: IntArray, word_products: FloatArray, n: int
+    ) -> tuple[IntArray, FloatArray]:
+        """Return about the `n` best lists of some cells, best first, and their similarities; see `best`."""
+        products = self._quantizer.cells[cells] @ query
+        return best_lists(cells, products, word_products, n, list_factors(self._quantizer))

@@ -109,7 +109,16 @@ def run_install(args: argparse.Namespace, settings: Settings) -> int:
         return 1
     installation.run(systemd)
     print("Installed. `overheard service status` shows whether it hears something.")
+    if not args.no_web:
+        print(page_hint(settings))
     return 0
+
+
+def page_hint(settings: Settings) -> str:
+    """Say where the page is."""
+    if is_exposed(settings) or settings.web.token:
+        return "`overheard web --show-token` prints the address of the page."
+    return f"The page is at http://localhost:{settings.web.port}/"
 
 
 def run_update(args: argparse.Namespace, settings: Settings) -> int:
@@ -213,9 +222,14 @@ def needed(command: list[str], settings: Settings) -> UnitOptions:
     return UnitOptions(
         *(command, settings.data_dir),
         network=needs_network(settings),
-        exposed=settings.web.host not in ("127.0.0.1", "::1", "localhost"),
+        exposed=is_exposed(settings),
         writes=written_folders(settings),
     )
+
+
+def is_exposed(settings: Settings) -> bool:
+    """Return whether other computers can open the page."""
+    return settings.web.host not in ("127.0.0.1", "::1", "localhost")
 
 
 def written_folders(settings: Settings) -> tuple[Path, ...]:

@@ -24,6 +24,7 @@ from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.neighbourhood import UPDATE_STRIDE, Neighbourhood
 from overheard.fingerprint.tables import TablesError, read_tables, table
 
+MEASURED_AT_ONCE = 1 << 12  # codes; bounds memory, and their sums fit into a processor's cache
 N_ENCODING_PASSES = 2  # over a track's codes in `encode_track`; gain in docs/experiments.md
 LENGTH_POWER = 1.5  # 1 would be the cosine; chosen by trials of 1 to 2, docs/experiments.md
 NEIGHBOURHOOD_TABLES = {"before": 2, "itself": 2, "after": 2, "missing": 2, "bias": 1}  # dimensions
@@ -198,6 +199,22 @@ class Quantizer:
         vectors = self.cells[cells]
         vectors += self._joined[self._width_index(codes.shape[1])].decode(codes)
         return vectors
+
+    def lengths(self, cells: npt.NDArray[np.uint16], codes: CodeArray) -> FloatArray:
+        """Return the lengths ``(n,)`` float32 of the sums of a cell's centroid and the first words of a code.
+
+        Parameters
+        ----------
+        cells : (n,) uint16
+        codes : (n, n_words) uint8, with any number of words
+        """
+        words = CodebookStage(self._joined[-1].codebooks[: codes.shape[1]])
+        lengths = np.empty(len(cells), dtype=np.float32)
+        for start in range(0, len(cells), MEASURED_AT_ONCE):
+            some = slice(start, start + MEASURED_AT_ONCE)
+            sums = self.cells[cells[some]] + words.decode(codes[some])
+            lengths[some] = np.sqrt(np.einsum("ij,ij->i", sums, sums))
+        return lengths
 
     def table(self, query: FloatArray) -> FloatArray:
         """Return the products ``(code_bytes, 256)`` float32 of a query ``(dim,)`` with all words."""
