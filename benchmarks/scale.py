@@ -47,6 +47,7 @@ ALBUM = 12  # tracks
 UNCHANGED = 10_000  # files that are scanned
 CLIP_S, CLIP_CONDITION = 5, "mic5"
 LONG_S, LONG_CONDITION = 10, "mic10"  # of more queries, for a comparison with a study
+LONG = f"{LONG_CONDITION}_{LONG_S}s"
 EXHAUSTIVE = {"codes": "exhaustive", "floats": "floats"}  # searches, and the options with their sizes
 HEARD_S = 30  # of each track of a scene
 
@@ -118,7 +119,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) -> dict[str, Any]:
     """Measure the catalogue alone, and with each number of drawn tracks."""
     queries = [*render(args)]
-    questions, sounds = Questions(corpus, model, base, queries), sounds_of(args, corpus, queries)
+    questions, long = (Questions(corpus, model, base, each) for each in (queries, [*render_long(args)]))
+    sounds = sounds_of(args, corpus, queries)
     pieces = Pieces(CACHE / "scale", commit(), model.digest, model.network_digest, base.path, vars(args))
     drawn = [0, *sorted(args.sizes)]
     paths = [scale_packs.scale_pack(base, corpus, model, n, args.seed, CACHE) for n in drawn]
@@ -136,12 +138,7 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     for size, path in zip(sizes, paths, strict=True):
         ask = functools.partial(questions.ask, path)
         size["accuracy"] = pieces.get(f"accuracy {size['drawn']}", ask)
-    if args.long:
-        long = Questions(corpus, model, base, [*render_long(args)])
-        for size, path in zip(sizes, paths, strict=True):
-            name = f"{LONG_CONDITION}_{LONG_S}s"
-            recall = functools.partial(long.recall, path)
-            size[name] = pieces.get(f"{name} {size['drawn']}", recall)
+        size[LONG] = pieces.get(f"{LONG} {size['drawn']}", functools.partial(long.recall, path))
     for size in sizes:
         size["ratios"] = ratios(size["costs"], sizes[0]["costs"])
     result: dict[str, Any] = {"sizes": sizes, "paper": on_paper(sizes)}

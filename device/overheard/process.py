@@ -118,6 +118,15 @@ def tell(message: str) -> None:
         discard_output(sys.stderr)
 
 
+def logs_to_journal() -> bool:
+    """Return whether standard error goes to systemd's journal, which keeps it and which others may read."""
+    try:
+        status = os.fstat(2)
+    except OSError:  # closed
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 @contextlib.contextmanager
 def stop_on_signals(stop_event: threading.Event) -> Iterator[None]:
     """Set the event at the first SIGTERM, SIGINT or SIGHUP; the second one ends the process.

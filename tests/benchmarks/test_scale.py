@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.search import Catalogue
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.model import load_model
-from overheard_bench import scale_accuracy, scale_packs, scale_paper, scale_report, scale_targets, scenes
+from overheard_bench import (
+    album,
+    scale_accuracy,
+    scale_packs,
+    scale_paper,
+    scale_report,
+    scale_targets,
+    scenes,
+)
 from overheard_bench.corpus import DEFAULT_CORPUS
 from overheard_bench.distractors import WORD_GROUPS, Donors, draw_track
 from overheard_bench.pieces import Pieces
@@ -135,6 +144,15 @@ def test_the_tables_show_costs_with_their_ratios():
     assert "own speed only, search of `listen` | 89.5 | 89.5 | 89.5 |" in text
     assert "| % best matches right, 200 queries of 10 s in `mic10` | 98.0 | 98.0 | 98.0 |" in text
     assert "| 466 drawn tracks of the same lengths | 90.0 | 89.5 | 1.2 |" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_indexing_is_not_that_of_the_process_that_started_it(tmp_path, model):
+    ballast = np.ones(400_000_000, np.uint8)
+    found = album.scan_unchanged(tmp_path, model, 24)
+    assert ballast.all()
+    assert found["unchanged"] == 24
+    assert 30 < found["peak_resident_mb"] < 300
 
 
 def test_measured_pieces_are_kept(tmp_path):

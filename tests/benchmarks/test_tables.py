@@ -136,7 +136,8 @@ RESULTS: dict[str, Any] = {
         "scenes": {
             "many": {
                 "listen_percent": 1.2, "web_percent": 3.4, "listen_mb": 138.7, "web_mb": 86.1,
-                "lost_s": 0.0, "statuses_least": 59, "statuses_most": 60, "open": 210,
+                "resident_mb": 224.8, "proportional_mb": 170.1, "lost_s": 0.0,
+                "statuses_least": 59, "statuses_most": 60, "open": 210,
             }
         },
     },
@@ -198,7 +199,7 @@ def test_blocks_are_rendered_from_results(page: Path) -> None:
         "| silence | 6.0 | 0.17 | 0.17 | unavailable |", "| talk | not measured |",
         "with model 0123, on P (m, 2 cores)", "| 60 s | 1.500 | 0.0250 | 0.98 |",
         "| 24 h | 111.5 | +11.5% | 19 | 7 | 13 | 900 |",
-        "| many | 1.2 | 3.4 | 138.7 | 86.1 | 0.0 | 59 to 60 | 210 |",
+        "| many | 1.2 | 3.4 | 138.7 | 86.1 | 224.8 | 170.1 | 0.0 | 59 to 60 | 210 |",
         "| search for one segment of a clip, median, CPU ms | 5 | 10 (2.0x) | 20 (4.0x) |",
         "| `overheard`, `--compact` | 87.5 | 87.5 (82-91) | 2.0 | 735 | 3.9 MB | 2026-11-23, abc |",
         "| 80-90% | 9 | 84.2 | 88.9 (56-98) | 9 |", "0.0234 for all best matches",

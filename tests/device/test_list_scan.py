@@ -88,12 +88,12 @@ def test_scanning_returns_the_most_similar_segments_of_the_lists(
 
 def test_the_best_lists_are_ranked_by_cell_and_word() -> None:
     rng = np.random.default_rng(2)
-    cells, products, words = rng.permutation(99)[:30], rng.normal(size=30), rng.normal(size=256)
+    cells = rng.permutation(99)[:30]
+    products, words = (rng.normal(size=n).astype(np.float32) for n in (30, 256))
     sums, factors = products[:, None] + words, rng.uniform(0.5, 2, (99, 256)).astype(np.float32)
     ranks = np.sort((sums * factors[cells]).ravel())[::-1]
     for n in (1, 100, 2000, 30 * 256, 10**6):
-        given = (each.astype(np.float32) for each in (products, words))
-        numbers, found = best_lists(cells, *given, n, factors)
+        numbers, found = best_lists(cells, products, words, n, factors)
         assert 0.3 * min(n, len(ranks)) - 5 < len(numbers) <= 2 * n + 50
         np.testing.assert_allclose(found * factors.ravel()[numbers], ranks[: len(found)], atol=1e-5)
         assert len(np.unique(numbers)) == len(numbers)

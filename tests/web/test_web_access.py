@@ -188,6 +188,17 @@ def test_the_token_is_private_and_shown_once(tmp_path: Path, capsys: pytest.Capt
         assert fourth.get("/api/v1", Authorization=f"Bearer {token}").status == 401
 
 
+def test_the_journal_gets_no_token(tmp_path: Path) -> None:
+    """A service logs to the journal, which other users may read."""
+    setup = (
+        "import os\nstatus = os.fstat(2)\nos.environ['JOURNAL_STREAM'] = f'{status.st_dev}:{status.st_ino}'"
+    )
+    with web_server(tmp_path, "--host", "0.0.0.0", setup=setup) as web:  # noqa: S104
+        assert not web.token
+        assert "; --show-token prints it with the token" in "".join(web.lines)
+        assert (tmp_path / "web-token").exists()
+
+
 def test_a_token_on_this_computer_if_the_settings_say_so(tmp_path: Path) -> None:
     with web_server(tmp_path, config="[web]\ntoken = true\n") as web:
         assert web.token

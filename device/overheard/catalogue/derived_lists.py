@@ -55,12 +55,9 @@ def lists_of(layer: Layer, quantizer: Quantizer) -> Lists:
         np.frombuffer(parts[name], np.uint8).reshape(n, width)
         for name, width in zip(("words", "more_words"), widths, strict=True)
     )
+    bounds, segments = (np.frombuffer(parts[name], "<u4") for name in ("bounds", "segments"))
     lengths = np.frombuffer(parts["lengths"], np.uint8)
-    return Lists(
-        *(np.frombuffer(parts[name], "<u4") for name in ("bounds", "segments")),
-        *(words, more_words),
-        measure=lambda: lengths,
-    )
+    return Lists(bounds, segments, words, more_words, lambda: lengths)
 
 
 def _in_order(bounds: memoryview, n: int) -> bool:

@@ -98,8 +98,9 @@ def encoded_lengths(
 ) -> LengthArray:
     """Return :attr:`Lists.lengths` of segments from their lists ``(n,)`` and codes ``(n, words)``."""
     cells = (numbers // CODEWORDS).astype(np.uint16)
-    lengths = quantizer.lengths(cells, codes[:, : 1 + N_SCANNED_WORDS]) / LENGTH_STEP
-    return np.clip(np.rint(lengths), 1, 255).astype(np.uint8)
+    steps = np.rint(quantizer.lengths(cells, codes[:, : 1 + N_SCANNED_WORDS]) / LENGTH_STEP)
+    lengths: LengthArray = np.clip(steps, 1, 255).astype(np.uint8)
+    return lengths
 
 
 def build_lists(layer: Layer, quantizer: Quantizer) -> Lists:
@@ -112,11 +113,14 @@ def build_lists(layer: Layer, quantizer: Quantizer) -> Lists:
     order = sorted_order(numbers)
     bounds = np.zeros(n_cells * CODEWORDS + 1, dtype=np.uint32)
     np.cumsum(np.bincount(numbers, minlength=n_cells * CODEWORDS), out=bounds[1:])
-    words = [np.ascontiguousarray(codes[order, first:end]) for first, end in word_ranges(codes.shape[1])]
-    return Lists(
-        *(bounds, order.astype(np.uint32), *words),
-        measure=lambda: encoded_lengths(quantizer, numbers[order], codes[order]),
+    words, more_words = (
+        np.ascontiguousarray(codes[order, first:end]) for first, end in word_ranges(codes.shape[1])
     )
+
+    def measure() -> LengthArray:
+        return encoded_lengths(quantizer, numbers[order], codes[order])
+
+    return Lists(bounds, order.astype(np.uint32), words, more_words, measure)
 
 
 def word_ranges(code_bytes: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -9,7 +9,7 @@ from overheard.fingerprint.codebooks import CODEWORDS, CodeArray
 from overheard.fingerprint.frontend import FloatArray
 
 SCANNED_AT_ONCE = 1 << 16  # segments; what they need fits into a processor's cache
-INVERSE_LENGTHS = np.float32(1 / LENGTH_STEP) / np.maximum(1, np.arange(256, dtype=np.float32))
+INVERSE_LENGTHS: FloatArray = (1 / LENGTH_STEP / np.maximum(1, np.arange(256))).astype(np.float32)
 
 
 class Scanner:
@@ -55,9 +55,11 @@ class Scanner:
             rows, similarities = top(np.concatenate([rows, new_rows]), np.concatenate([similarities, new]), n)
             first = end
         n_listed = 1 + lists.words.shape[1]
-        more = np.zeros(len(rows), dtype=np.float32)
+        more: FloatArray = np.zeros(len(rows), dtype=np.float32)
         add_words(more, lists.more_words.take(rows, axis=0), self._table[n_listed:])
-        return rows, similarities + more * INVERSE_LENGTHS.take(lists.lengths.take(rows))
+        more *= INVERSE_LENGTHS.take(lists.lengths.take(rows))
+        similarities += more
+        return rows, similarities
 
     def _add(self, similarities: FloatArray, lists: Lists, rows: IntArray) -> None:
         """Add the products of the query and the scanned words of these rows."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from overheard import settings as settings_module
 from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
-from overheard.process import keep_large_arrays_apart, tell
+from overheard.process import keep_large_arrays_apart, logs_to_journal, tell
 from overheard.settings import Settings
 
 _PACKAGES = ("anyio", "h11", "starlette", "uvicorn")
@@ -99,7 +99,7 @@ def _token(args: argparse.Namespace, settings: Settings, host: str, port: int) -
         return None
     token, is_new = load_token(settings.data_dir, args.new_token)
     address = f"http://{shown_host(host)}:{port}/"
-    if is_new or args.show_token:
+    if args.show_token or (is_new and not logs_to_journal()):
         tell(f"overheard: the page is at {address}login#{token}")
         tell("overheard: whoever has this address can see and change the history; keep it to yourself")
     else:

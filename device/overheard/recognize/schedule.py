@@ -31,6 +31,7 @@ class ScheduleRules:
     backoff_s : waits between single searches of music that stays unknown; the last one repeats
     no_music_s : waits between single searches while the detector finds no music, because it may be wrong
     confirmed_no_music_s : the same while the second opinion finds no music either
+    doubt_s : wait at least, if the second opinion begins to doubt that there is no music; it is asked first
     silence_s : after a longer silence, these waits start again with the first one
     brief_s : music must last this long for that too; talk and noise sound like music for a moment
     verify_s : waits between verifications of a play; the last one repeats
@@ -46,6 +47,7 @@ class ScheduleRules:
     backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
     no_music_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
     confirmed_no_music_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
+    doubt_s: float = 2.0
     silence_s: float = 60.0
     brief_s: float = 2.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
@@ -177,7 +179,8 @@ class Schedule:
                 self._doubted, self._dense_until_s = False, -math.inf
                 self._rest(now_s)
             elif state.no_music_confirmed != was_confirmed:
-                self.next_check_s = max(now_s, self._rest_ends_s())
+                soonest_s = now_s + rules.doubt_s * was_confirmed
+                self.next_check_s = max(soonest_s, self._rest_ends_s())
         elif stopped:
             self._doubted = False
             self._begin(now_s, rules.onset_s)
