@@ -1,8 +1,10 @@
-"""`packs export` and `merge` while they are killed."""
+"""`packs export` and `merge` while they are killed, and on a full disk."""
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from kills import killed_at
 from overheard.catalogue.layers import write_layer
 from overheard.catalogue.pack import open_pack, verify_pack
 from overheard.catalogue.share import export_pack, merge_packs
+from overheard.errors import PackError
 from repositories import entries, pack_of
 
 
@@ -62,3 +65,22 @@ def test_a_kill_at_any_point_leaves_the_old_or_the_new_pack(
     assert states[-1] == new
     assert states[0] == old
     assert len(states) > 2, "nothing was killed"
+
+
+@pytest.mark.parametrize(("change", "exists"), [(export, False), (export, True), (merge, True)])
+def test_a_full_disk_leaves_the_old_pack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], exists: bool
+) -> None:
+    pack_of(tmp_path / "one.pack", entries(range(5)))
+    pack_of(tmp_path / "two.pack", entries(range(4, 9)))
+    if exists:
+        pack_of(tmp_path / "target.pack", entries(range(20, 24)))
+    before = sorted(os.listdir(tmp_path)), contents(tmp_path / "target.pack")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PackError, match="No space left"):
+        change(tmp_path)
+    assert (sorted(os.listdir(tmp_path)), contents(tmp_path / "target.pack")) == before

@@ -25,7 +25,7 @@ from overheard.recognize.speed.clock import MusicClock
 from overheard.recognize.speed.drift import Drift
 from overheard.recognize.speed.speed_plan import SPEEDS, SpeedPlan, SpeedRules
 from overheard.recognize.speed.warp import NORMAL, Speed, corrected
-from overheard.recognize.windows import LISTEN_SEARCH_SHARE
+from overheard.recognize.windows import OTHER_SPEED_SEARCH_SHARE
 from overheard.sinks.terminal import found_line, to_line
 
 __all__ = ["recognizer", "songs"]  # fixtures
@@ -126,7 +126,7 @@ def test_searches_at_other_speeds_are_no_deeper_than_those_of_a_listener(
     recognizer.identify(at_speed(songs[3], 1, 10, 15))
     assert shares[0] == 1.0
     assert len(shares) > len(SPEEDS)
-    assert set(shares[1:]) == {LISTEN_SEARCH_SHARE}
+    assert set(shares[1:]) == {OTHER_SPEED_SEARCH_SHARE}
 
 
 def test_unknown_music_is_recognized_at_no_speed(recognizer: Recognizer, songs: list[FloatArray]) -> None:

@@ -19,7 +19,7 @@ from overheard.recognize.stretch import Stretch
 from overheard.recognize.window_match import WindowMatcher, WindowResult, penalized_match
 from overheard.recognize.windows import (
     CLIP_STEP_FRAMES,
-    LISTEN_SEARCH_SHARE,
+    OTHER_SPEED_SEARCH_SHARE,
     RECORDING_STEP_FRAMES,
     Windows,
 )
@@ -70,7 +70,7 @@ class SpeedSearch:
             windows,
             length_s=windows.length_s * FASTEST,
             step_frames=step,
-            search_share=min(windows.search_share, LISTEN_SEARCH_SHARE),  # there are many windows
+            search_share=min(windows.search_share, OTHER_SPEED_SEARCH_SHARE),
         )
         self._matcher, self._spec = WindowMatcher(longer, spec, times), spec
         self._refined_below, self._single = refined_below, windows.single
