@@ -161,11 +161,7 @@ class Schedule:
         self._music, self._playing = state.music, state.playing
         was_confirmed, self._no_music_confirmed = self._no_music_confirmed, state.no_music_confirmed
         was_no_music, self._no_music = self._no_music, not state.music and not state.playing
-        self._begun_s = now_s if begins else self._begun_s
-        is_long = state.music and now_s >= self._begun_s + rules.brief_s
-        if now_s > self._last_s + rules.silence_s or is_long:
-            self._n_rests = 0
-        self._last_s = now_s
+        self._forget_rests(state, begins)
         if started:
             self._doubted = self._is_over = False
             self._dense_until_s, self._played_from_s, self._n_waits = -math.inf, now_s, 0
@@ -194,6 +190,14 @@ class Schedule:
                 self.next_check_s = min(self.next_check_s, now_s + rules.hop_s)
         elif begins or (state.music and state.changed):
             self._begin(now_s, rules.onset_s)
+
+    def _forget_rests(self, state: SoundState, begins: bool) -> None:
+        """Let the waits without music start again after a long silence, or music of some length."""
+        self._begun_s = state.now_s if begins else self._begun_s
+        is_long = state.music and state.now_s >= self._begun_s + self._rules.brief_s
+        if state.now_s > self._last_s + self._rules.silence_s or is_long:
+            self._n_rests = 0
+        self._last_s = state.now_s
 
     def _begin(self, now_s: float, dense_s: float) -> None:
         self.onset_s = self.next_check_s = now_s
