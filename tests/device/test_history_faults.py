@@ -465,3 +465,6 @@ def test_the_command_forget(path: Path, capsys: pytest.CaptureFixture[str]):
     assert "there is no play with the other ids; " in capsys.readouterr().err
     assert run(path, "forget", "--all") == 0
     assert run(path, "forget", "--since", "soon") == 2
+    with pytest.raises(SystemExit):
+        run(path, "forget", "the last one")
+    assert "must be a whole number" in capsys.readouterr().err

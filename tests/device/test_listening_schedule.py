@@ -179,7 +179,7 @@ def test_a_doubt_about_what_was_surely_no_music_makes_the_next_search_sooner() -
         if schedule.next(SoundState(now_s, False, no_music_confirmed=now_s < 400)) is Action.SEARCH:
             searches.append(now_s)
             schedule.searched(now_s, promising=False)
-    assert [at_s for at_s in searches if 330 < at_s < 500] == [400, 440, 480]
+    assert [at_s for at_s in searches if 330 < at_s < 500] == [402, 442, 482]
 
 
 @pytest.mark.parametrize(("music_s", "n_more"), [(1.5, 0), (4.0, 3)])
@@ -193,3 +193,14 @@ def test_only_music_of_some_length_makes_the_waits_start_again(music_s: float, n
             schedule.searched(now_s, promising=False)
     assert min(at_s for at_s in searches if at_s >= 400) == 400  # at once, while it lasts
     assert len([at_s for at_s in searches if 400 + music_s <= at_s < 420]) == n_more
+
+
+def test_a_doubt_that_the_next_opinion_dispels_causes_no_search() -> None:
+    schedule, searches = Schedule(), list[float]()
+    for tick in range(2000):
+        now_s = tick * TICK_S
+        doubtful = 300 <= now_s < 301.5
+        if schedule.next(SoundState(now_s, False, no_music_confirmed=not doubtful)) is Action.SEARCH:
+            searches.append(now_s)
+            schedule.searched(now_s, promising=False)
+    assert [at_s for at_s in searches if 210 < at_s < 326] == []

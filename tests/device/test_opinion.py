@@ -88,7 +88,7 @@ def test_an_onset_is_asked_about_at_once_and_then_more_rarely():
     assert [at_s for at_s in moments if 10 <= at_s < 50] == [10, 11, 12, 14, 18, 26, 41]
 
 
-def test_sound_that_is_surely_no_music_is_asked_about_every_ten_seconds():
+def test_sound_that_is_surely_no_music_is_asked_about_every_twelve_seconds():
     moments = asked(SecondOpinion(plain_table()), 100, -4)
     assert moments[0] == 0  # sound that begins is asked about at once
     assert set(np.diff(moments[3:])) == {RULES.confirmed_no_music_s[-1]}
@@ -133,8 +133,7 @@ def test_a_clip_of_a_tone_needs_a_better_match_than_one_of_music():
 
     assert not judged(tone).accepted
     assert judged(tone).confidence < 0.5
-    music = judged(synthesize(410, 5.0).waveform)
-    assert music.score > 5.7
+    assert judged(synthesize(410, 5.0).waveform) == match
     assert if_music(match, np.zeros((3, 96), np.float32), recognizer.engine) == match  # silence says nothing
 
 

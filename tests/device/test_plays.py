@@ -505,3 +505,16 @@ def test_another_track_replaces_an_ambiguous_play():
     events += feed(tracker, run_of(C, 12, 14, 7, score=10.0), 12)
     assert kinds(events) == ["PlayStarted", "PlayEnded", "PlayStarted"]
     assert ids(last_play(events)) == "c"
+
+
+def test_the_oldest_play_that_is_remembered_goes_on_while_another_one_plays():
+    tracks = [dataclasses.replace(A, id=str(number) * 12) for number in range(6)]
+    for n_between in range(1, len(tracks)):
+        tracker, events = PlayTracker(), list[Event]()
+        for number, track in enumerate([*tracks[: n_between + 1], tracks[0]]):
+            first_s = 5 + 12 * number
+            events += feed(tracker, run_of(track, first_s, first_s + 11, -5, score=10.5), end_s=first_s)
+        events += tracker.finish(first_s + 11)
+        plays = [event.play for event in events if isinstance(event, PlayEnded)]
+        assert plays[-1].track == tracks[0], n_between
+        assert plays[-1].end_s == first_s + 11

@@ -83,7 +83,7 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
         help="delete plays that ended after WHEN, as for `overheard history --since`",
     )
     which.add_argument(
-        "ids", nargs="*", type=int, default=[], metavar="ID", help="delete the play with this id"
+        "ids", nargs="*", type=whole_number(), default=[], metavar="ID", help="delete the play with this id"
     )
 
 

@@ -6,6 +6,7 @@ import argparse
 import datetime
 from collections.abc import Sequence
 
+from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
 from overheard.event_json import local_time
 from overheard.settings import Settings
@@ -28,7 +29,7 @@ def add_parsers(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "recognized like any other track. `overheard history unknown` prints the ids.",
         epilog='example: overheard history name 7 "Artist - Title"',
     )
-    name.add_argument("unknown_id", type=int, metavar="ID", help="id of the unknown music")
+    name.add_argument("unknown_id", type=whole_number(), metavar="ID", help="id of the unknown music")
     name.add_argument("name", metavar='"ARTIST - TITLE"', help="its artist and title, or its title")
     wrong = actions.add_parser(
         "wrong",
@@ -37,7 +38,7 @@ def add_parsers(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "them only with --all. `overheard history --json` prints the ids.",
         epilog="example: overheard history wrong 17",
     )
-    wrong.add_argument("ids", nargs="+", type=int, metavar="ID", help="id of the play")
+    wrong.add_argument("ids", nargs="+", type=whole_number(), metavar="ID", help="id of the play")
     wrong.add_argument("--undo", action="store_true", help="remove the mark")
 
 

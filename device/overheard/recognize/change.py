@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -40,10 +41,12 @@ class ChangeDetector:
     def _is_different(self) -> bool:
         if len(self._blocks) < N_NEW + N_BEFORE:
             return False
-        blocks = np.stack(self._blocks)
+        blocks = np.array(self._blocks)
         before, new = blocks[:N_BEFORE], blocks[N_BEFORE:]
-        difference = float(np.sqrt(np.mean((new.mean(axis=0) - before.mean(axis=0)) ** 2)))
-        variation = float(np.sqrt(np.mean(before.std(axis=0) ** 2)))
+        mean = before.sum(axis=0) / N_BEFORE
+        apart, deviations = new.sum(axis=0) / N_NEW - mean, (before - mean).ravel()
+        difference = math.sqrt(apart @ apart / len(apart))
+        variation = math.sqrt(deviations @ deviations / len(deviations))
         if difference < CHANGED * (variation + 1.0):
             return False
         for _ in range(N_BEFORE):  # what follows is compared with the new sound

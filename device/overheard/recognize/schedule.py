@@ -31,6 +31,7 @@ class ScheduleRules:
     backoff_s : waits between single searches of music that stays unknown; the last one repeats
     no_music_s : waits between single searches while the detector finds no music, because it may be wrong
     confirmed_no_music_s : the same while the second opinion finds no music either
+    doubt_s : wait at least, if the second opinion begins to doubt that there is no music; it is asked first
     silence_s : after a longer silence, these waits start again with the first one
     brief_s : music must last this long for that too; talk and noise sound like music for a moment
     verify_s : waits between verifications of a play; the last one repeats
@@ -46,6 +47,7 @@ class ScheduleRules:
     backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
     no_music_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
     confirmed_no_music_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
+    doubt_s: float = 2.0
     silence_s: float = 60.0
     brief_s: float = 2.0
     verify_s: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
@@ -159,11 +161,7 @@ class Schedule:
         self._music, self._playing = state.music, state.playing
         was_confirmed, self._no_music_confirmed = self._no_music_confirmed, state.no_music_confirmed
         was_no_music, self._no_music = self._no_music, not state.music and not state.playing
-        self._begun_s = now_s if begins else self._begun_s
-        is_long = state.music and now_s >= self._begun_s + rules.brief_s
-        if now_s > self._last_s + rules.silence_s or is_long:
-            self._n_rests = 0
-        self._last_s = now_s
+        self._forget_rests(state, begins)
         if started:
             self._doubted = self._is_over = False
             self._dense_until_s, self._played_from_s, self._n_waits = -math.inf, now_s, 0
@@ -177,7 +175,8 @@ class Schedule:
                 self._doubted, self._dense_until_s = False, -math.inf
                 self._rest(now_s)
             elif state.no_music_confirmed != was_confirmed:
-                self.next_check_s = max(now_s, self._rest_ends_s())
+                soonest_s = now_s + rules.doubt_s * was_confirmed
+                self.next_check_s = max(soonest_s, self._rest_ends_s())
         elif stopped:
             self._doubted = False
             self._begin(now_s, rules.onset_s)
@@ -191,6 +190,14 @@ class Schedule:
                 self.next_check_s = min(self.next_check_s, now_s + rules.hop_s)
         elif begins or (state.music and state.changed):
             self._begin(now_s, rules.onset_s)
+
+    def _forget_rests(self, state: SoundState, begins: bool) -> None:
+        """Let the waits without music start again after a long silence, or music of some length."""
+        self._begun_s = state.now_s if begins else self._begun_s
+        is_long = state.music and state.now_s >= self._begun_s + self._rules.brief_s
+        if state.now_s > self._last_s + self._rules.silence_s or is_long:
+            self._n_rests = 0
+        self._last_s = state.now_s
 
     def _begin(self, now_s: float, dense_s: float) -> None:
         self.onset_s = self.next_check_s = now_s

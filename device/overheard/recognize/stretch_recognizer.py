@@ -27,6 +27,7 @@ FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
 SINGLE_SEARCH_S = 6.5  # window of a single search, or back to the last one if that is near
 NEAR_SEARCH_S = 6.0
+RARE_SEARCH_S = 5.0  # instead, if the second opinion is that there is no music
 ASKED_STEP = 48  # frames between segments that are embedded only for an opinion
 
 
@@ -260,9 +261,9 @@ class StretchRecognizer:
                 length_s = min(self._windows.length_s, now_s - play.start_s)
             elif not schedule.searching:
                 since_s = now_s - stretch.at_s(self._matched)
-                length_s = min(
-                    length_s, since_s if since_s <= NEAR_SEARCH_S + self._spec.segment_s else SINGLE_SEARCH_S
-                )
+                is_near = since_s <= NEAR_SEARCH_S + self._spec.segment_s
+                longest_s = RARE_SEARCH_S if self._verdict is Verdict.NO_MUSIC else SINGLE_SEARCH_S
+                length_s = min(length_s, since_s if is_near else longest_s)
         position_s = self._tracker.position_s(0.0)
         return self._matcher.last(stretch, self._next, engine, play, position_s, length_s)
 

@@ -23,7 +23,9 @@ from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window
 
 PROMISING_BELOW = 4.0  # a match up to this much below the threshold may be accepted with more sound
 NEARLY_BELOW = 1.0  # the same if the second opinion is that there is no music
-MUSIC_PRIOR = 1.0  # log-odds that a clip is music, before it is heard
+# Of 720 clips of music, of 2 to 10 s and in noise up to 5 dB above it, one has lower log-odds of music.
+NO_MUSIC_BELOW = -2.5
+NO_MUSIC_PENALTY = 4.0  # for each unit below it; half of the tones, beeps and noises are one unit below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,16 +185,19 @@ class WindowMatcher:
 
 
 def if_music(match: Match, embeddings: FloatArray, engine: Engine) -> Match:
-    """Return a clip's match with the log-probability that the clip is music added to its score.
+    """Return a clip's match; with a lower score if the second opinion is sure that the clip is no music.
 
-    Tones and noise resemble the few tracks that sustain a tone or noise. The probability is that of the
-    second opinion on the clip's segments ``(n, dim)``.
+    Tones and noise resemble the few tracks that sustain a tone or noise.
+
+    Parameters
+    ----------
+    embeddings : (n, dim) float32, of the clip's segments
     """
     heard = embeddings[np.any(embeddings != 0, axis=1)]
     if engine.music_log_odds is None or not len(heard):
         return match
-    log_odds = engine.music_log_odds(heard) + MUSIC_PRIOR
-    return penalized_match(match, float(np.logaddexp(0.0, -log_odds)), engine.matcher.scoring)
+    below = NO_MUSIC_BELOW - engine.music_log_odds(heard)
+    return penalized_match(match, NO_MUSIC_PENALTY * below, engine.matcher.scoring) if below > 0 else match
 
 
 def penalized_match(match: Match, penalty: float, scoring: Scoring) -> Match:

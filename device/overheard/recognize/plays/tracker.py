@@ -250,11 +250,11 @@ class PlayTracker:
 
     def _resume(self, resumed: OpenPlay, match: Match) -> list[Event]:
         self._pending = None
+        self._ended.remove(resumed)  # before another play is added: only the last few are kept
         events: list[Event] = []
         if (current := self._open) is not None:
             earliest_s = current.play.start_s + self._rules.shortest_s
             events = self._end(current, max(earliest_s, min(current.heard_s, match.start_s)))
-        self._ended.remove(resumed)
         resumed.resume(match)
         return events + self._open_with(resumed)
 

@@ -2,7 +2,7 @@
 
 import { api, live } from "./api.js";
 import { cover, el, replace } from "./dom.js";
-import { dayName, length, midnight } from "./format.js";
+import { dayName, duration, midnight } from "./format.js";
 import { playList } from "./plays.js";
 
 const PAGE = 60, MOST = 500; // plays of a request
@@ -98,5 +98,5 @@ function counted({ artist, title, plays, heard_s, last_at, track_id }) {
   return el("li", {}, el("div", { class: "play-row" },
     el("span", { class: "played" }, `${plays} ×`), cover({ id: track_id }, true),
     el("div", { class: "names" }, el("b", {}, title), el("span", {}, [artist || "Unknown artist", `last played: ${dayName(new Date(last_at))}`].join(" · "))),
-    el("span", { class: "length" }, length(heard_s))));
+    el("span", { class: "length" }, duration(heard_s))));
 }
