@@ -40,7 +40,7 @@ N_COHORT_NEAREST = 4  # per query embedding
 SHORT_LIST_FACTOR = 8  # length of the short list over N_CANDIDATES; gain over 4 in docs/experiments.md
 SHORT_LIST = SHORT_LIST_FACTOR * N_CANDIDATES
 N_REFINED = 512  # of the segments visited, whose next words are read
-N_DECODED = 96  # of these; decoding costs more than all that comes before it
+N_DECODED = 64  # of these; decoding costs more than all that comes before it
 COMPARED_AT_ONCE = 16  # queries; bounds the memory for decoded vectors
 
 

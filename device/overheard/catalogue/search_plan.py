@@ -15,7 +15,7 @@ from overheard.fingerprint.quantizer import Quantizer
 MIN_PROBED_CELLS = 24
 PROBED_SHARE = 0.10  # of all cells; large, because noise moves a query far from its clean cell
 SMALL_CATALOGUE = 1 << 17  # segments; in catalogues up to this size, whole cells are searched
-MIN_VISITED, VISITED_SHARE = 24_000, 0.010  # segments per query in larger catalogues: at least, and of all
+MIN_VISITED, VISITED_SHARE = 28_000, 0.011  # segments per query in larger catalogues: at least, and of all
 RANKED_SHARE = 0.15  # of all cells, whose lists are ranked
 
 
