@@ -68,6 +68,7 @@ ALBUMS = {  # colours of the cover: two corners, and a disc
     "Night Shift": ((42, 20, 74), (150, 58, 120), (244, 176, 150)),
     "The Orchard": ((22, 92, 76), (120, 160, 90), (244, 240, 220)),
 }
+COMPLETE = "[...document.images].every((i) => i.complete || i.getBoundingClientRect().top > innerHeight)"
 # Processor seconds per hour of catalogue music, as in benchmarks/results/schedule.json.
 COST = {"gate": 0.9, "frontend": 2.9, "detector": 1.0, "network": 5.0, "search": 2.8, "match": 1.3}
 
@@ -231,6 +232,10 @@ def tab(browser: Any, size: tuple[int, int], scale: float = 1, dark: bool = Fals
 def save(page: Any, picture: str) -> None:
     """Write a picture to docs/pictures when all covers are there, and close the page."""
     page.wait_for_timeout(1500)
+    for _ in range(60):
+        if page.evaluate(COMPLETE):
+            break
+        page.wait_for_timeout(500)
     path = PICTURES / f"{picture}.png"
     page.screenshot(path=path)
     with Image.open(path) as image:  # 256 colours take half the space

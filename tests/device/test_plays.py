@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -518,3 +519,30 @@ def test_the_oldest_play_that_is_remembered_goes_on_while_another_one_plays():
         plays = [event.play for event in events if isinstance(event, PlayEnded)]
         assert plays[-1].track == tracks[0], n_between
         assert plays[-1].end_s == first_s + 11
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_long_evening_of_many_tracks_gives_plays_one_after_the_other(seed: int):
+    rng = random.Random(seed)  # noqa: S311
+    tracker, now_s, playing = PlayTracker(), 5.0, 0
+    tracks = [dataclasses.replace(A, id=f"{n:012}", duration_s=(15, 40, 90, 200)[n % 4]) for n in range(7)]
+    begins_s, track = {one.id: -rng.uniform(0, 60) for one in tracks}, tracks[0]
+
+    def anything() -> list[Event]:
+        length_s = rng.choice([2.0, 5.0, 6.5, 10.0])
+        drift_s, score = rng.choice([0, 0, 0, 0.1, -0.2, 0.8, -1.5]), rng.choice([1.0, 3.0, 4.2, 5.5, 10.5])
+        heard = match(track, now_s, begins_s[track.id] + drift_s, score, length_s)
+        window = now_s - length_s, now_s
+        does = (lambda: tracker.update(None, *window), *(lambda: tracker.update(heard, *window),) * 6)
+        others = tracker.silence, tracker.gap, tracker.not_searched
+        return rng.choice([*does, *(lambda one=one: one(now_s) for one in others)])()
+
+    for _ in range(400):
+        now_s += rng.choice([0.5, 1, 1, 1, 2, 3, 7, 20])
+        track = rng.choice(tracks) if rng.random() < 0.08 else track
+        if rng.random() < 0.05:  # it begins again, or jumps
+            begins_s[track.id] = now_s - rng.choice([0, 3, 10, 30])
+        for event in anything():
+            playing += isinstance(event, PlayStarted) - isinstance(event, PlayEnded)
+            assert playing in (0, 1)
+    assert playing == len([event for event in tracker.finish(now_s) if isinstance(event, PlayEnded)])

@@ -79,3 +79,33 @@ def test_others_see_and_pause_a_running_listen(tmp_path: Path) -> None:
     assert first.returncode == 0
     assert not path.exists()
     assert status(data) == {"running": False}
+
+
+def test_settings_that_change_while_it_listens_are_those_of_the_next_start(tmp_path: Path) -> None:
+    sound, config, data = tmp_path / "noise.wav", tmp_path / "config.toml", tmp_path / "data"
+    write_wav(sound, np.random.default_rng(0).normal(0, 0.05, 8000 * 600).astype(np.float32), 8000)
+    config.write_text("[track]\ngap_s = 9.0\n")
+    listening = (
+        "--config",
+        str(config),
+        "listen",
+        "--input",
+        str(sound),
+        "--realtime",
+        "--no-history",
+        "--json",
+    )
+    running = overheard(data, *listening)
+    wait_for(lambda: status(data).get("audio_s", 0) > 1)
+    for text in ("[track]\ngap_s = 30.0\n", '[track\ngap_s = "long"\n'):
+        config.write_text(text)
+        heard_s = status(data)["audio_s"]
+        wait_for(lambda heard_s=heard_s: status(data).get("audio_s", 0) > heard_s + 4)  # type: ignore[misc]
+    next_one = overheard(data, *listening)
+    _, err = next_one.communicate(timeout=TIMEOUT_S)
+    assert next_one.returncode == 2
+    assert err.count("\n") == 1
+    assert str(config) in err
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=TIMEOUT_S)
+    assert running.returncode == 0
