@@ -9,7 +9,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 # Of requirements-train.txt and of the extras; the device environment of a 32-bit Pi has none of them.
-OPTIONAL = set("distributed jeepney keras matplotlib paho pylast tensorboard tensorflow uvicorn".split())
+OPTIONAL = {"distributed", "jeepney", "keras", "matplotlib", "paho", "pylast", "tensorboard", "tensorflow"}
+OPTIONAL |= {"uvicorn"}
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))
