@@ -19,6 +19,7 @@ from overheard.events import PlayEnded, PlayStarted, Track
 from overheard.history.writer import read_plays
 from overheard.live.server import LiveServer
 from overheard.web.api import OPERATIONS, openapi
+from overheard.web.schemas import EVIDENCE_POINT
 from overheard.web.values import InvalidValue, check
 from web_fakes import PLAY, STATUS, TIMEOUT_S, TRACK, WebServer, png, web_server, write_history, write_mp3
 
@@ -295,6 +296,15 @@ def test_settings_that_become_invalid_while_the_page_runs_are_an_error_until_the
     settings = {one["name"]: one["value"] for one in web.get("/api/v1/settings").json["settings"]}
     assert settings["gate.open_db"] == -51
     file.write_text("")
+
+
+def test_the_explanation_of_a_play_has_the_fields_of_the_description(web: WebServer) -> None:
+    write_history(web.data_dir, [(TRACK, BASE)])
+    with contextlib.closing(sqlite3.connect(web.data_dir / "history.sqlite")) as db, db:
+        db.execute("UPDATE plays SET evidence = ?", ('{"looks": [[4.0, 31.0, 5.5, 4.0, 0.8, 0.0, 1]]}',))
+    (look,) = web.get(f"/api/v1/plays/{ids(web)[0]}/explanation").json["looks"]
+    assert look.keys() == EVIDENCE_POINT["properties"].keys()
+    assert look["check"] is True
 
 
 def test_a_history_of_10000_plays_comes_in_pages_of_bounded_size(web: WebServer) -> None:

@@ -66,7 +66,7 @@ def check_python() -> list[Check]:
 
 
 def check_packages() -> list[Check]:
-    """EvidencePoint up each package's version, and import it to detect missing system libraries."""
+    """Look up each package's version, and import it to detect missing system libraries."""
     versions: dict[str, str] = {}
     problems: list[str] = []
     for name in PACKAGES:

@@ -86,7 +86,8 @@ def explain_play(call: Call) -> Any:
 
 def _look_json(point: StoredPoint) -> dict[str, Any]:
     values = dataclasses.asdict(point)
-    return {**values, "check": values.pop("verification")}
+    values["check"] = values.pop("verification")
+    return values
 
 
 def delete_play(call: Call) -> Any:
