@@ -122,14 +122,12 @@ class SecondOpinion:
     def asked(self, now_s: float) -> None:
         """Record that the segments of :meth:`n_due` were embedded."""
         rules = self._rules
-        no_music_confirmed = self.verdict is Verdict.NO_MUSIC
-        waits_s = (
-            rules.onset_s
-            if self._music
-            else rules.confirmed_no_music_s
-            if no_music_confirmed
-            else rules.unsure_s
-        )
+        if self._music:
+            waits_s = rules.onset_s
+        elif self.verdict is Verdict.NO_MUSIC:
+            waits_s = rules.confirmed_no_music_s
+        else:
+            waits_s = rules.unsure_s
         if waits_s is not self._waits_s:
             self._n_asked, self._waits_s = 0, waits_s
         self._next_s = now_s + waits_s[min(self._n_asked, len(waits_s) - 1)]
