@@ -10,8 +10,8 @@ MAX_ID = 2**63 - 1
 
 
 def text(about: str = "", longest: int | None = None, **more: Any) -> dict[str, Any]:
-    """Return the schema of a text."""
-    limit = {} if longest is None else {"maxLength": longest}
+    """Return the schema of a text; one of limited length is sent by a client, and must not contain NUL."""
+    limit = {} if longest is None else {"maxLength": longest, "pattern": r"^[^\u0000]*$"}
     return {"type": "string", **limit, **({"description": about} if about else {}), **more}
 
 

@@ -89,11 +89,11 @@ def _has_type(value: Any, kind: str) -> bool:
 def _check_text(schema: Schema, value: str, name: str) -> None:
     if len(value) > schema.get("maxLength", len(value)) or len(value) < schema.get("minLength", 0):
         raise InvalidValue(f"{name} has an invalid length")
+    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        raise InvalidValue(f"{name} contains characters that are not text")
     # In JSON Schema, $ is the end of the text only, and not also before a line break there.
     if "pattern" in schema and not re.search(re.sub(r"\$$", r"\\Z", schema["pattern"]), value):
         raise InvalidValue(f"{name} has an invalid form")
-    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-        raise InvalidValue(f"{name} contains characters that are not text")
 
 
 def _check_number(schema: Schema, value: float, name: str) -> None:
