@@ -102,6 +102,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=240, help="seconds of listening to each scene")
     parser.add_argument("--make", type=int, metavar="N", help="only write a pack with N drawn tracks")
     parser.add_argument(
+        "--validation-n", type=int, default=25, help="positions per length to compare drawn tracks with real"
+    )
+    parser.add_argument(
         "--no-validation", action="store_true", help="do not compare drawn tracks with real ones"
     )
     parser.add_argument(
@@ -118,7 +121,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) -> dict[str, Any]:
     """Measure the catalogue alone, and with each number of drawn tracks."""
-    queries = [*render(args)]
+    queries = [*render(args, args.n)]
     questions, long = (Questions(corpus, model, base, each) for each in (queries, [*render_long(args)]))
     sounds = sounds_of(args, corpus, queries)
     pieces = Pieces(CACHE / "scale", commit(), model.digest, model.network_digest, base.path, vars(args))
@@ -145,7 +148,8 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     if not args.quick:
         result["index"] = pieces.get("index", functools.partial(indexing, paths[-1], model))
     if not args.no_validation:
-        compare = functools.partial(validate, questions, base, corpus, model, args.seed, CACHE)
+        asked = Questions(corpus, model, base, [*render(args, args.validation_n)])
+        compare = functools.partial(validate, asked, base, corpus, model, args.seed, CACHE)
         result["validation"] = pieces.get("validation", compare)
     return result | {
         "targets": targets(sizes, result.get("index")),
@@ -156,14 +160,10 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     }
 
 
-def render(args: argparse.Namespace) -> list[Query]:
-    """Return the queries; a quick run has one condition."""
+def render(args: argparse.Namespace, n: int) -> list[Query]:
+    """Return the queries of `n` positions per length; a quick run has one condition."""
     conditions = (CLIP_CONDITION,) if args.quick else tuple(CONDITIONS)
-    return [
-        *render_queries(
-            args.part, args.seed, args.n, args.n, LENGTHS_S, conditions, args.corpus, not args.quick
-        )
-    ]
+    return [*render_queries(args.part, args.seed, n, n, LENGTHS_S, conditions, args.corpus, not args.quick)]
 
 
 def render_long(args: argparse.Namespace) -> Iterator[Query]:

@@ -17,10 +17,12 @@ from overheard.catalogue.layers import merge_layers, write_layer
 from overheard.catalogue.pack import TrackEntry, open_pack
 from overheard.fingerprint.model import load_model
 from overheard.recognize.recognizer import Recognizer
+from overheard_bench.memory_limit import run_limited
 from overheard_bench.process import memory_kb
 from overheard_bench.scale_times import Sounds, seconds_of
 
 REMEMBERED_S = 20  # of each scene that is listened to before the memory is measured
+MEMORY_LIMIT_MB = 400  # of a control group
 
 Result = TypeVar("Result")
 Costs = dict[str, Any]
@@ -49,6 +51,9 @@ def costs(
         result |= {"memory": call(remembering, linked, model, sounds)}
         result |= {"album": call(adding, linked, album)}
         result |= {"open_with_album": call(opening, linked, model)}
+        for file in _derived_files(folder):
+            file.unlink()
+        result |= {"limited": run_limited(MEMORY_LIMIT_MB, opening_and_remembering, linked, model, sounds)}
         return result | {"derived_bytes": derived}
     finally:
         for path in sorted(folder.rglob("*"), reverse=True):
@@ -104,6 +109,11 @@ def remembering(pack: Path, model_path: Path, sounds: Sounds) -> Costs:
             listener.process(block)
     names = {"resident_mb": "VmRSS", "anonymous_mb": "RssAnon", "mapped_mb": "RssFile", "peak_mb": "VmHWM"}
     return {name: _mb(field) for name, field in names.items()}
+
+
+def opening_and_remembering(pack: Path, model_path: Path, sounds: Sounds) -> Costs:
+    """Measure a first opening, which builds the derived index, and what follows it, in one process."""
+    return {"first_open": opening(pack, model_path), "memory": remembering(pack, model_path, sounds)}
 
 
 def adding(pack_path: Path, album: Sequence[TrackEntry]) -> Costs:

@@ -33,6 +33,7 @@ TIMES = {  # label: where the value is in `costs`
     "open, files not in memory, s": ("cold_open", "wall_s"),
     "open, files in memory, s": ("warm_open", "wall_s"),
     "add 12 tracks, CPU s": ("album", "cpu_s"),
+    "first open within the memory limit, s": ("limited", "first_open", "wall_s"),
 }
 N_OF_SOUND = 16  # of these, in ms
 AMOUNTS = {
@@ -42,6 +43,7 @@ AMOUNTS = {
     "anonymous MB after listening": ("memory", "anonymous_mb"),
     "mapped MB after listening": ("memory", "mapped_mb"),
     "resident MB until then, peak": ("memory", "peak_mb"),
+    "sufficient memory limit, first open and search, MB": ("limited", "sufficient_mb"),
 }
 SEARCHES = {
     "own": "search of a clip",
@@ -81,7 +83,7 @@ def _costs(sizes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         if any(cells):
             rows.append([label, *cells])
     for label, path in AMOUNTS.items():
-        if not all(path[-1] in _at(size["costs"], path[:-1]) for size in sizes):
+        if not all(path[-1] in (_at(size["costs"], path[:-1]) or {}) for size in sizes):
             continue
         values = [_at(size["costs"], path) for size in sizes]
         rows.append([label, *("unknown" if value is None else f"{value:.3g}" for value in values)])

@@ -88,6 +88,8 @@ def _large(size: Size) -> list[Target]:
         ("open, files in memory, s", MAX_WARM_OPEN_S, costs["warm_open"]["wall_s"]),
         ("peak resident MB", MAX_PEAK_MB, costs["memory"]["peak_mb"]),
     ]
+    sufficient_mb = costs.get("limited", {}).get("sufficient_mb")
+    rows.append(("sufficient memory limit, first open and search, MB", MAX_PEAK_MB, sufficient_mb))
     return [
         target(f"{_tracks(size)}: {name}", "at most", limit, round(value, 3))
         for name, limit, value in rows

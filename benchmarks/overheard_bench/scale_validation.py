@@ -38,5 +38,9 @@ def validate(
         write_pack(pack, name, model.digest, model.spec, [*queried, *distractors])
         with own_speed_only():
             result[name] = questions.ask(pack)
-    recalls = [result[name]["at_one_percent"] for name in ("real", "drawn")]
-    return result | {"difference_points": round(recalls[1] - recalls[0], 2)}
+    rights = [result[name]["by_length"]["all"]["right_percent"] for name in ("real", "drawn")]
+    at_one_percent = [result[name]["at_one_percent"] for name in ("real", "drawn")]
+    return result | {
+        "difference_points": round(rights[1] - rights[0], 2),
+        "difference_points_at_one_percent": round(at_one_percent[1] - at_one_percent[0], 2),
+    }
