@@ -102,10 +102,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=240, help="seconds of listening to each scene")
     parser.add_argument("--make", type=int, metavar="N", help="only write a pack with N drawn tracks")
     parser.add_argument(
-        "--validation-n", type=int, default=25, help="positions per length to compare drawn tracks with real"
-    )
-    parser.add_argument(
-        "--no-validation", action="store_true", help="do not compare drawn tracks with real ones"
+        "--validation",
+        type=int,
+        default=25,
+        help="positions per length to compare drawn tracks with real; 0: none",
     )
     parser.add_argument(
         "--quick", action="store_true", help="1,000 tracks and few queries, to try the script"
@@ -114,7 +114,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.quick:
         args.sizes, args.exhaustive, args.n, args.seconds = SIZES[:1], (), 1, 2
-        args.floats, args.no_validation, args.long = (), True, 1
+        args.floats, args.validation, args.long = (), 0, 1
     args.out = results_folder(args.out, args.quick)
     return args
 
@@ -147,8 +147,8 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model, base: Pack) 
     result: dict[str, Any] = {"sizes": sizes, "paper": on_paper(sizes)}
     if not args.quick:
         result["index"] = pieces.get("index", functools.partial(indexing, paths[-1], model))
-    if not args.no_validation:
-        asked = Questions(corpus, model, base, [*render(args, args.validation_n)])
+    if args.validation:
+        asked = Questions(corpus, model, base, [*render(args, args.validation)])
         compare = functools.partial(validate, asked, base, corpus, model, args.seed, CACHE)
         result["validation"] = pieces.get("validation", compare)
     return result | {
