@@ -79,21 +79,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS)
     parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
-    parser.add_argument(
-        "--pack",
-        type=Path,
-        help="the benchmark's catalogue (default: the starter pack without left-out tracks)",
-    )
+    parser.add_argument("--pack", type=Path, help="catalogue (default: starter pack without left-out tracks)")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of drawn tracks")
     parser.add_argument(
         "--exhaustive", type=int, nargs="*", default=(0, *SIZES), help="of these, search all codes too"
     )
     parser.add_argument(
-        "--floats",
-        type=int,
-        nargs="*",
-        default=(0, SIZES[0]),
-        help="of these, search all float embeddings too",
+        "--floats", type=int, nargs="*", default=(0, SIZES[0]), help="of these, search all float embeddings"
     )
     parser.add_argument("--part", choices=PARTS, default="report", help="use calibration for development")
     parser.add_argument("--seed", type=int, default=1)
