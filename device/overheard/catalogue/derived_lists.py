@@ -1,9 +1,9 @@
-"""Sort the segments of a large layer into lists, in a file that is mapped, with bounded memory."""
+"""Sort the segments of layers into lists: of large ones in a file that is mapped, with bounded memory."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,33 @@ SORTED_AT_ONCE = 1 << 26  # bytes of the result; each such part reads the whole 
 
 # From the lists and the codes of a block of segments that begins with this number.
 Values = Callable[[int, npt.NDArray[np.uint32], npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+
+
+class CatalogueLists:
+    """The lists of a catalogue's layers, made when they are needed first.
+
+    Parameters
+    ----------
+    layers : each with the number of its first segment in the catalogue
+    quantizer : of their model
+    """
+
+    def __init__(self, layers: Sequence[tuple[Layer, int]], quantizer: Quantizer) -> None:
+        self._layers, self._quantizer = layers, quantizer
+
+    @functools.cached_property
+    def of_layers(self) -> list[tuple[Lists, int]]:
+        """The lists of each layer that has segments, with the number of its first segment."""
+        return [
+            (lists_of(layer, self._quantizer), start) for layer, start in self._layers if layer.n_segments
+        ]
+
+    def sizes(self, numbers: IntArray, width: int = 1) -> IntArray:
+        """Return how many segments are in `width` lists from each of these numbers on, in all layers."""
+        sizes: IntArray = np.zeros(len(numbers), dtype=np.int64)
+        for lists, _ in self.of_layers:
+            sizes += lists.sizes(numbers, width)
+        return sizes
 
 
 def lists_of(layer: Layer, quantizer: Quantizer) -> Lists:

@@ -19,9 +19,9 @@ import numpy as np
 
 from overheard.catalogue.cell_codes import CellCodes
 from overheard.catalogue.cohort_index import cohort_index_of
-from overheard.catalogue.derived_lists import lists_of
+from overheard.catalogue.derived_lists import CatalogueLists
 from overheard.catalogue.layer import Layer
-from overheard.catalogue.lists import IntArray, Lists
+from overheard.catalogue.lists import IntArray
 from overheard.catalogue.pack import Pack
 from overheard.catalogue.scan import Scanner, top
 from overheard.catalogue.search_plan import Plan, Planner
@@ -108,12 +108,6 @@ class SegmentIndex(Protocol):
         """Return a track by its number in the catalogue."""
 
 
-def _sizes_of(all_lists: Sequence[Lists], numbers: IntArray) -> IntArray:
-    """Return how many segments the lists with these numbers have in all packs."""
-    sizes: IntArray = np.sum([lists.sizes(numbers) for lists in all_lists], axis=0)
-    return sizes
-
-
 class Catalogue(Segments):
     """All segments of one or more packs, and the lists to search them.
 
@@ -126,13 +120,11 @@ class Catalogue(Segments):
     def __init__(self, packs: Sequence[Pack], quantizer: Quantizer, cohort: Cohort) -> None:
         super().__init__(packs, quantizer)
         self.packs = tuple(packs)
-        n_cells = len(quantizer.cells)
-        starts = zip(self.layers, self.first_of_layer.tolist(), strict=False)
-        self._lists = [(lists_of(layer, quantizer), start) for layer, start in starts if layer.n_segments]
-        self._n_lists = n_cells * CODEWORDS
-        # A method of this object would make a cycle, which keeps tens of MB until it is collected some time.
-        sizes_of = functools.partial(_sizes_of, [lists for lists, _ in self._lists])
-        self.planner = Planner(quantizer, self._sizes(CODEWORDS), sizes_of)
+        starts = self.first_of_layer.tolist()
+        self._lists = CatalogueLists([*zip(self.layers, starts, strict=False)], quantizer)
+        self.planner = Planner(quantizer, len(self), self._lists.sizes)
+        if not self.planner.is_small:
+            _ = self._lists.of_layers  # made now rather than in the first search
         self._cohort = cohort_index_of(quantizer, cohort)
 
     @functools.cached_property
@@ -170,15 +162,7 @@ class Catalogue(Segments):
 
     def list_sizes(self) -> IntArray:
         """Return how many segments each list has ``(n_lists,)``, for the planner of several catalogues."""
-        return self._sizes(1)
-
-    def _sizes(self, width: int) -> IntArray:
-        """Return how many segments each range of `width` lists has."""
-        sizes: IntArray = np.zeros(self._n_lists // width, dtype=np.int64)
-        for lists, _ in self._lists:
-            bounds = lists.bounds[::width].astype(np.int64)
-            sizes += bounds[1:] - bounds[:-1]
-        return sizes
+        return self._lists.sizes(np.arange(len(self.quantizer.cells) * CODEWORDS))
 
     def short_lists(
         self,
@@ -279,7 +263,7 @@ class Catalogue(Segments):
         """
         found: list[tuple[IntArray, FloatArray]] = []
         scanner = Scanner(table)
-        for lists, start in self._lists:
+        for lists, start in self._lists.of_layers:
             rows, similarities = scanner.best(lists, numbers, sums, N_REFINED)
             # In a file that is damaged while it is in use, a number may be one that does not exist.
             own = np.minimum(lists.segments[rows], len(lists.segments) - 1)

@@ -41,15 +41,15 @@ class Planner:
     Parameters
     ----------
     quantizer : of its model
-    cell_sizes : (n_cells,) int64, how many segments each cell has
-    sizes_of : returns how many segments the lists with some numbers have
+    n_segments : of the catalogue
+    sizes_of : returns how many segments are in so many lists from each of some numbers on
     """
 
     def __init__(
-        self, quantizer: Quantizer, cell_sizes: IntArray, sizes_of: Callable[[IntArray], IntArray]
+        self, quantizer: Quantizer, n_segments: int, sizes_of: Callable[[IntArray, int], IntArray]
     ) -> None:
-        self._quantizer, self._cell_sizes, self._sizes_of = quantizer, cell_sizes, sizes_of
-        n_segments, n_cells = int(cell_sizes.sum()), len(cell_sizes)
+        self._quantizer, self._sizes_of = quantizer, sizes_of
+        n_cells = len(quantizer.cells)
         self.n_probed = min(n_cells, max(MIN_PROBED_CELLS, int(PROBED_SHARE * n_cells)))
         self.n_visited = max(MIN_VISITED, int(VISITED_SHARE * n_segments))
         self.is_small = n_segments <= SMALL_CATALOGUE
@@ -58,7 +58,10 @@ class Planner:
     @classmethod
     def of_lists(cls, quantizer: Quantizer, sizes: IntArray) -> Planner:
         """Return the planner of a catalogue whose lists have these sizes ``(n_cells * 256,)``."""
-        return cls(quantizer, sizes.reshape(-1, CODEWORDS).sum(axis=1), sizes.__getitem__)
+        bounds: IntArray = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        return cls(
+            quantizer, int(bounds[-1]), lambda numbers, width: bounds[numbers + width] - bounds[numbers]
+        )
 
     def plan(self, queries: FloatArray, share: float = 1.0) -> Plan:
         """Return how to search for queries ``(n, dim)``, for parts of the catalogue; share as in `best`."""
@@ -83,11 +86,12 @@ class Planner:
         word_products : (256,) float32, products of the query with the words of the first codebook
         """
         n_visited = max(1, int(share * self.n_visited))
-        n_all, n_segments = len(cells) * CODEWORDS, max(1, int(self._cell_sizes[cells].sum()))
+        n_all = len(cells) * CODEWORDS
+        n_segments = max(1, int(self._sizes_of(cells * CODEWORDS, CODEWORDS).sum()))
         n = n_all * n_visited // n_segments + 1  # if all lists had the same size
         while True:
             numbers, sums = self.ranked(query, cells, word_products, n)
-            ends = np.cumsum(self._sizes_of(numbers))
+            ends = np.cumsum(self._sizes_of(numbers, 1))
             if ends[-1] >= n_visited or n >= n_all:
                 break
             n *= 1 + max(1, n_visited // (int(ends[-1]) + 1))
