@@ -10,7 +10,6 @@ import os
 import re
 import select
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import numpy as np
 
 from overheard.events import MusicUnknown, Play, PlayEnded, PlayStarted, Status, Track
 from overheard.history.writer import HistorySink
+from overheard_bench.page import write_song
 
 TIMEOUT_S = 60.0  # for a busy machine
 DEVICE = Path(__file__).resolve().parents[1] / "device"
@@ -160,24 +160,10 @@ def write_history(
     sink.close()
 
 
-def write_mp3(path: Path, picture: bytes, mime: bytes = b"image/png") -> None:
+def write_mp3(path: Path, picture: bytes) -> None:
     """Write a second of an MP3 whose tags have a picture."""
-    body = b"\0" + mime + b"\0\x03\0" + picture
-    frame = b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
-    size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
-    path.write_bytes(b"ID3\x03\0\0" + size + frame)
-    samples = (np.random.default_rng(0).normal(0, 3000, (1, 22050))).astype(np.int16)
-    audio = path.with_suffix(".audio.mp3")
-    with av.open(str(audio), "w", format="mp3") as out:
-        stream = out.add_stream("libmp3lame", rate=22050)
-        assert isinstance(stream, av.AudioStream)
-        stream.codec_context.layout = "mono"
-        sound = av.AudioFrame.from_ndarray(samples, format="s16p", layout="mono")
-        sound.sample_rate = 22050
-        for packet in (*stream.encode(sound), *stream.encode(None)):
-            out.mux(packet)
-    path.write_bytes(path.read_bytes() + audio.read_bytes())
-    audio.unlink()
+    waveform = np.random.default_rng(0).normal(0, 0.1, 22050).clip(-1, 1).astype(np.float32)
+    write_song(path, waveform, 22050, picture)
 
 
 def png(width: int = 300, height: int = 300) -> bytes:

@@ -27,10 +27,10 @@ export function midnight(time, days = 0) {
   return new Date(time.getFullYear(), time.getMonth(), time.getDate() + days);
 }
 
-export function dayName(time) {
+export function dayName(time, today = "Today", yesterday = "Yesterday") {
   const now = new Date();
-  if (midnight(time).getTime() === midnight(now).getTime()) return "Today";
-  if (midnight(time).getTime() === midnight(now, -1).getTime()) return "Yesterday";
+  if (midnight(time).getTime() === midnight(now).getTime()) return today;
+  if (midnight(time).getTime() === midnight(now, -1).getTime()) return yesterday;
   return (time.getFullYear() === now.getFullYear() ? DAY : DAY_OF_YEAR).format(time);
 }
 

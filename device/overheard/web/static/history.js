@@ -97,6 +97,6 @@ export function historyView(signal) {
 function counted({ artist, title, plays, heard_s, last_at, track_id }) {
   return el("li", {}, el("div", { class: "play-row" },
     el("span", { class: "played" }, `${plays} ×`), cover({ id: track_id }, true),
-    el("div", { class: "names" }, el("b", {}, title), el("span", {}, [artist || "Unknown artist", `last played: ${dayName(new Date(last_at))}`].join(" · "))),
+    el("div", { class: "names" }, el("b", {}, title), el("span", {}, [artist || "Unknown artist", `last played ${dayName(new Date(last_at), "today", "yesterday")}`].join(" · "))),
     el("span", { class: "length" }, duration(heard_s))));
 }
