@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overheard.files import atomic_write
+from overheard.catalogue.derived import replace
 from overheard.hear.resampler import to_float
 from overheard.hear.source import Block
 from overheard_bench import corpus as corpora
@@ -181,9 +181,7 @@ def _cached(jobs: Sequence[Job], render: Callable[[Position, str], Block], key: 
     ends = np.cumsum([position.length_s * SAMPLE_RATE for position, _ in jobs], dtype=np.int64)
     total = int(ends[-1]) if jobs else 0
     if total and not path.is_file():
-        with atomic_write(path) as file:
-            for job in jobs:
-                file.write(render(*job).tobytes())
+        replace(path, lambda file: file.writelines(render(*job).tobytes() for job in jobs))
     samples = np.memmap(path, np.int16, "r", shape=(total,)) if total else np.zeros(0, np.int16)
     for job, end in zip(jobs, ends, strict=True):
         yield _query(job, samples[end - job[0].length_s * SAMPLE_RATE : end])

@@ -114,6 +114,23 @@ def test_cached_queries_have_the_same_samples(tmp_path, monkeypatch):
         assert np.array_equal(a.waveform, c.waveform)
 
 
+def test_two_programs_may_render_the_same_queries_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(protocol, "CACHE", tmp_path)
+    jobs = [(protocol.Position("a", "a.ogg", True, 0, 2), "clean")]
+    samples = np.arange(2 * corpora.SAMPLE_RATE, dtype=np.int16)
+
+    def render_while_another_program_does(position: protocol.Position, condition: str) -> np.ndarray:
+        monkeypatch.setattr("os.getpid", lambda: 0)
+        next(protocol._cached(jobs, lambda *_: samples, "key"))
+        monkeypatch.undo()
+        monkeypatch.setattr(protocol, "CACHE", tmp_path)
+        return samples
+
+    (query,) = protocol._cached(jobs, render_while_another_program_does, "key")
+    assert len(query.waveform) == len(samples)
+    assert [path.name for path in tmp_path.iterdir()] == ["queries-key.i16"]
+
+
 @needs_corpus
 def test_a_speed_change_keeps_the_start(corpus):
     lists = corpora.load_part("report")
