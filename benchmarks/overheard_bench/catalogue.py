@@ -58,9 +58,8 @@ def build_pack(
     if report.failed:
         path, reason = report.failed[0]
         raise RuntimeError(f"cannot index {len(report.failed)} tracks, for example {path}: {reason}")
-    layers.compact(
-        pack
-    )  # without hidden tracks, a track has the same number in the pack and in the catalogue
+    # Without hidden tracks, a track has the same number in the pack and in the catalogue.
+    layers.compact(pack)
     return open_pack(pack, model.digest)
 
 
