@@ -15,7 +15,7 @@ CLIP_STEP_FRAMES = (
     24  # finer steps find no more, docs/experiments.md; 32 would keep one distance to the catalogue
 )
 WINDOW_S = 10.0
-LISTEN_SEARCH_SHARE = 0.7  # the votes of several seconds, and of later windows, find what one search misses
+LISTEN_SEARCH_SHARE = 0.8  # the votes of several seconds, and of later windows, find what one search misses
 OTHER_SPEED_SEARCH_SHARE = 0.3  # at speeds other than the present one, of which there are several
 RECORDING_HOP_S = 3.0  # nobody waits for the first result
 RECORDING_STEP_FRAMES = 28
