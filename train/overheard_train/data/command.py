@@ -12,8 +12,7 @@ from overheard_train.argument_types import positive_int
 from overheard_train.checkout import default_corpus
 from overheard_train.data.cache import Clips
 from overheard_train.data.dataset import Data, open_data
-from overheard_train.data.sources import SPLITS
-from overheard_train.data.splits import TOGETHER, check_splits
+from overheard_train.data.sources import SPLITS, TOGETHER
 
 MAX_LISTED = 20  # files that cannot be decoded
 
@@ -77,6 +76,8 @@ def run_check(args: argparse.Namespace) -> int:
         print(f"unreadable: {len(unreadable) - MAX_LISTED} more")
     if not args.check:
         return 0
+    from overheard_train.data.splits import check_splits
+
     report = check_splits(data, args.model, args.jobs)
     if report.disjoint:
         print("train and valid have nothing in common")
