@@ -12,9 +12,15 @@ import pytest
 
 import audio_files
 from overheard.hear.cover_art import read_cover
-from web_fakes import png, write_mp3
+from web_fakes import png
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+def write_mp3(path: Path, picture: bytes, mime: bytes = b"image/png") -> None:
+    """Write a second of music whose tags have a picture."""
+    tag = audio_files.id3_frames(0, APIC=mime + b"\0\x03\0" + picture)
+    path.write_bytes(tag + audio_files.write_music(path, 1.0).read_bytes())
 
 
 def one_bit_png(width: int, height: int) -> bytes:

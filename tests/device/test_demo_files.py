@@ -1,9 +1,8 @@
-"""The files of the demonstration, and the commands that it prints. A whole demonstration: integration/test_demo.py."""
+"""The files of the demonstration, and the commands that it prints; test_demo.py runs all of it."""
 
 from __future__ import annotations
 
 import io
-
 import shlex
 import sys
 from pathlib import Path
@@ -27,11 +26,8 @@ def pieces() -> list[Piece]:
 def test_pieces_are_written_with_their_tags_and_the_earlier_ones_removed(
     pieces: list[Piece], tmp_path: Path
 ) -> None:
-    earlier = [
-        tmp_path / "music" / "old.wav",
-        tmp_path / "packs" / "demo.pack",
-        tmp_path / "history.sqlite-wal",
-    ]
+    names = ("music/old.wav", "packs/demo.pack", "history.sqlite-wal")
+    earlier = [tmp_path / name for name in names]
     kept = tmp_path / "packs" / "mine.pack"
     for path in (*earlier, kept):
         path.parent.mkdir(exist_ok=True)
