@@ -35,7 +35,7 @@ def one_bit_png(width: int, height: int) -> bytes:
 
 
 def size_of(jpeg: bytes) -> tuple[int, int]:
-    with av.open(io.BytesIO(jpeg), format="mjpeg") as container:
+    with av.open(io.BytesIO(jpeg), "r", format="mjpeg") as container:
         frame = next(container.decode(video=0))
     return frame.width, frame.height
 

@@ -46,13 +46,23 @@ def add_data_argument(parser: argparse.ArgumentParser) -> None:
 
 def check_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand ``data`` to the result of ``add_subparsers``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser("data", help="decode and list the training data")
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "data",
+        help="decode and list the training data, and check its splits",
+        description="Decode the training data, and list it by kind and split. With --check, also look for "
+        "recordings that are in both splits; then the exit code is 1 if there are any.",
+    )
     add_data_argument(parser)
     parser.add_argument("--check", action="store_true", help="look for recordings that are in both splits")
     parser.add_argument(
-        "--model", type=Path, help="manifest of the model for --check (default: the shipped one)"
+        "--model",
+        type=Path,
+        metavar="FILE.json",
+        help="manifest of the model for --check (default: the shipped one)",
     )
-    parser.add_argument("--jobs", type=positive_int, default=2, help="number of processes (default: 2)")
+    parser.add_argument(
+        "--jobs", type=positive_int, default=2, metavar="N", help="number of processes (default: 2)"
+    )
     return parser
 
 
