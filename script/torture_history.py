@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from torture_tools import PATIENCE_S, Listening, Outcome, compose, differences, overheard, run
+from torture_tools import PATIENCE_S, PIECE_S, Listening, Outcome, compose, differences, overheard, run
 
 SPEED = 5.0  # of the music
 SMALL_DISK = "16m"
@@ -51,7 +51,7 @@ def disturbed(
 ) -> Outcome:
     """Disturb a running `listen` for some seconds; then compare the history with what it printed."""
     data = folder / "data"
-    pieces = compose(folder / "music", range(300, 303), 60.0)
+    pieces = compose(folder / "music", range(300, 303), PIECE_S)
     run(overheard(data, "index", str(folder / "music")))
     listening = Listening(data, pieces, SPEED)
     if listening.wait_for(lambda: bool(listening.plays("play_ended"))) is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torture_tools import (
     PATIENCE_S,
+    PIECE_S,
     RNG,
     SILENT,
     Listening,
@@ -71,7 +72,7 @@ def listen_killed(folder: Path, tries: int, _seconds: float) -> Outcome:
     """SIGKILL `listen` at a random moment after it printed a play."""
     outcome = Outcome("SIGKILL of listen")
     data, history = folder / "data", folder / "data" / "history.sqlite"
-    pieces = compose(folder / "music", range(100, 104), 60.0)
+    pieces = compose(folder / "music", range(100, 104), PIECE_S)
     run(overheard(data, "index", str(folder / "music")))
     n_printed = 0
     for number in range(tries):

@@ -13,6 +13,7 @@ from pathlib import Path
 from torture_kills import altered, contents
 from torture_tools import (
     PATIENCE_S,
+    PIECE_S,
     RNG,
     SILENT,
     Listening,
@@ -49,7 +50,7 @@ def packs_changed(folder: Path, tries: int, _seconds: float) -> Outcome:
     collections, packs = [], []
     for number in range(2):
         collections.append(
-            compose(folder / f"music{number}", range(200 + 3 * number, 203 + 3 * number), 40.0)
+            compose(folder / f"music{number}", range(200 + 3 * number, 203 + 3 * number), PIECE_S)
         )
         run(overheard(data, "index", str(folder / f"music{number}")))
         packs.append(pack.rename(folder / f"{number}.pack"))

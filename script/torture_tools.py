@@ -24,6 +24,7 @@ from overheard.hear.source import SAMPLE_RATE
 from overheard.history.writer import read_plays
 
 EXCERPT_S, PAUSE_S = 8.0, 4.0
+PIECE_S = 24.0  # of the music that `listen` hears: three excerpts
 SETTINGS = "[track]\ngap_s = 2.0\n"  # so that each excerpt is a play
 PATIENCE_S = 600.0  # for a busy computer
 BLOCK_S = 0.25

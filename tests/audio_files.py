@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import struct
+import tempfile
 from pathlib import Path
 
 import av
@@ -66,10 +68,19 @@ def encode(
 
 
 def write_music(path: Path, duration_s: float = 4.0, seed: int = 0, level: float = 1.0) -> Path:
-    """Encode :func:`music` in the format of the suffix."""
-    codec, rate, layout = FORMATS[path.suffix.lower()]
-    container = {".wma": "asf", ".aac": "adts"}.get(path.suffix.lower())
-    return encode(path, level * music(duration_s, seed, rate, 2), rate, codec, layout, container)
+    """Encode :func:`music` in the format of the suffix. The same music is encoded once."""
+    path.write_bytes(_encoded_music(path.suffix.lower(), duration_s, seed, level))
+    return path
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded_music(suffix: str, duration_s: float, seed: int, level: float) -> bytes:
+    codec, rate, layout = FORMATS[suffix]
+    container = {".wma": "asf", ".aac": "adts"}.get(suffix)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"music{suffix}"
+        encode(path, level * music(duration_s, seed, rate, 2), rate, codec, layout, container)
+        return path.read_bytes()
 
 
 def write_tags(path: Path, title: str, artist: str, album: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import os
@@ -83,6 +84,31 @@ def anchors(page: Path) -> set[str]:
     text = CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
     plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(text))
     return {heading.replace(" ", "-") for heading in plain}
+
+
+def parsers() -> Iterator[argparse.ArgumentParser]:
+    """Yield the parsers of all commands of the three programs."""
+    todo = [build_parser(), importlib.import_module("overheard_train.cli").build_parser()]
+    for module, _ in importlib.import_module("overheard_export.cli").COMMANDS.values():
+        todo.append(importlib.import_module(module).parser())
+    while todo:
+        yield (parser := todo.pop())
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                todo += action.choices.values()
+
+
+def test_help_explains_every_command_and_every_option() -> None:
+    unexplained = []
+    for parser in parsers():
+        unexplained += [] if parser.description else [parser.prog]
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                explained = {choice.dest for choice in action._choices_actions if choice.help}
+                unexplained += [f"{parser.prog} {name}" for name in set(action.choices) - explained]
+            elif not action.help:
+                unexplained.append(f"{parser.prog} {action.dest}")
+    assert unexplained == []
 
 
 @each_page

@@ -176,3 +176,14 @@ def test_modules_and_functions_stay_short(module: str) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
             length = node.end_lineno - node.lineno + 1
             assert length <= 40, f"{module}.{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("script", ["test", "test-pi"])
+def test_the_tests_that_a_script_lists_exist(script: str) -> None:
+    lists = re.findall(
+        r"^(?:tests=\(|for name in )([a-z_\s\\]+)", (ROOT / "script" / script).read_text(), re.M
+    )
+    names = [name for each in lists for name in each.removesuffix("do").replace("\\", " ").split()]
+    assert len(names) > 10
+    missing = {name for name in names if not (ROOT / "tests" / "device" / f"test_{name}.py").is_file()}
+    assert missing == set()

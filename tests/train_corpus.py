@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,21 @@ N_MUSIC = 5  # tracks per split
 
 def write_corpus(folder: Path, music_s: float = 7.0) -> Path:
     """Write ``manifest.csv`` and its files, a few seconds each, at the sample rates of the real corpus."""
+    for name, content in _corpus(music_s).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@functools.cache
+def _corpus(music_s: float) -> dict[str, bytes]:
+    """Return the content of each file by its path; many tests need these files, and encoding takes long."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = _make_corpus(Path(name), music_s)
+        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def _make_corpus(folder: Path, music_s: float) -> Path:
     rows: list[tuple[str, str, str]] = []
     for split_number, split in enumerate(("train", "valid")):
         rng = np.random.default_rng(split_number)

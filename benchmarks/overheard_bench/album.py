@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from overheard.catalogue.live_layers import layers_folder
+from overheard.catalogue.layer_files import layers_folder
 from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
 from overheard.demo.synth import synthesize, write_wav
 from overheard.fingerprint.model import Model

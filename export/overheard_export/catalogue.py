@@ -20,6 +20,7 @@ from overheard.catalogue.track_list import TrackEntry
 from overheard.commands.progress import progress_bar
 from overheard.errors import AudioError, PackError
 from overheard.files import read_regular
+from overheard.index.audio_file import START
 from overheard.index.index_plan import ScannedFiles, files_to_fingerprint, is_current, one_per_fingerprint
 from overheard.index.journal import Journal
 from overheard.index.journal_row import SavedTrack
@@ -28,7 +29,6 @@ from overheard.index.pool import OpenWorkers, check_jobs, fingerprint_with, loca
 from overheard.index.report import Progress
 from overheard.index.run import make_folder
 from overheard.index.scan import absolute, file_size
-from overheard.index.source import START
 from overheard.index.worker import Fingerprinter, ModelFingerprinter
 from overheard.process import processors, stop_on_signals
 from overheard.text import one_line, size

@@ -18,7 +18,7 @@ import peer_fakes
 import peers
 from overheard_bench import corpus as corpora
 from overheard_bench import protocol
-from overheard_bench.peers import base, chromaprint, results, trial
+from overheard_bench.peers import base, chromaprint, report, results, trial
 from overheard_bench.peers.audfprint import Audfprint
 from overheard_bench.peers.chromaprint import Chromaprint
 from overheard_bench.peers.command import find_command
@@ -27,6 +27,7 @@ from overheard_bench.peers.panako import Panako
 
 N_QUERIES = len(protocol.CONDITIONS) * len(protocol.LENGTHS_S)  # of one position per length
 KNOWN = [f"music/{name}.wav" for name in ("a", "b", "copy-of-a")]  # stored as t00000, t00001 and not at all
+PLOT = report.plot
 STEMS = {"music/a.wav": "t00000", "music/b.wav": "t00001", "music/copy-of-a.wav": "t00000"}
 
 
@@ -81,7 +82,7 @@ class Bench:
 
 @pytest.fixture
 def bench(corpus, tmp_path, monkeypatch):
-    """Return a bench of that corpus with only the stand-ins on the PATH."""
+    """Return a bench of that corpus with only the stand-ins on the PATH; its charts would take long."""
     for function in (corpora.load_part, corpora.left_out_of_index):
         monkeypatch.setattr(function, "__defaults__", (corpus / "split.json",))
     monkeypatch.setattr(corpora, "NEAR_DUPLICATES_FILE", tmp_path / "near_duplicates.json")
@@ -93,8 +94,15 @@ def bench(corpus, tmp_path, monkeypatch):
     peer_fakes.install(programs)
     for name in ("AUDFPRINT", "FPCALC", "OLAF", "PANAKO", "FAKE_MODE"):
         monkeypatch.delenv(name, raising=False)
-
+    monkeypatch.setattr(report, "plot", lambda *_, **__: False)
     return Bench(corpus, programs, tmp_path / "out", tmp_path / "plan.json")
+
+
+@pytest.fixture
+def charts(bench, monkeypatch):
+    """Return that bench, with charts."""
+    monkeypatch.setattr(report, "plot", PLOT)
+    return bench
 
 
 def right_plan(corpus, score=20):
@@ -126,11 +134,11 @@ def test_each_peer_answers_and_is_judged(bench):
     assert result["settings"][0]["version"] == "20150406"
 
 
-def test_the_tables_compare_accuracy_storage_and_features(bench):
+def test_the_tables_and_the_chart_compare_accuracy_storage_and_features(charts):
     pytest.importorskip("matplotlib")
-    bench(plan=right_plan(bench.corpus))
-    assert (bench.out / "peers.png").stat().st_size > 1000
-    table = (bench.out / "peers.md").read_text()
+    charts(plan=right_plan(charts.corpus))
+    assert (charts.out / "peers.png").stat().st_size > 1000
+    table = (charts.out / "peers.md").read_text()
     assert table.splitlines()[0] == (
         "| % correctly identified | clean | 0 dB | mic, 10 dB | mic, 5 dB | mic, 0 dB | mic, -5 dB "
         "| far mic, 10 dB | mic, 10 dB, other speed | all | % false positives | bytes per minute "
@@ -156,13 +164,13 @@ def accuracy_of(result: dict[str, Any], **protocol_values: Any) -> dict[str, Any
     }
 
 
-def test_tables_adds_overheard_to_an_existing_result(bench, capsys):
-    _, result = bench(plan=right_plan(bench.corpus))
+def test_tables_adds_overheard_to_an_existing_result(charts, capsys):
+    _, result = charts(plan=right_plan(charts.corpus))
     assert "no accuracy.json for the same queries" in capsys.readouterr().err
-    (bench.out / "accuracy.json").write_text(json.dumps(accuracy_of(result)))
-    shutil.rmtree(bench.programs)
-    assert bench("--tables") == (0, result)
-    table = (bench.out / "peers.md").read_text()
+    (charts.out / "accuracy.json").write_text(json.dumps(accuracy_of(result)))
+    shutil.rmtree(charts.programs)
+    assert charts("--tables") == (0, result)
+    table = (charts.out / "peers.md").read_text()
     assert table.splitlines()[2].startswith("| **overheard** | 100.0 |")
     assert table.splitlines()[2].endswith(" | 0.0 | 1,448 | yes | yes | yes |")
     assert capsys.readouterr().err == ""
@@ -269,10 +277,10 @@ def test_a_near_duplicate_is_incorrect_and_counted_separately(bench, tmp_path):
     assert (overall["wrong"], overall["wrong_near_duplicate"]) == (of_a, of_a)
 
 
-def test_a_missing_peer_is_reported_with_its_installation(bench, capsys):
+def test_a_missing_peer_is_reported_with_its_installation(charts, capsys):
     for name in ("olaf", "panako"):
-        (bench.programs / name).unlink()
-    code, result = bench()
+        (charts.programs / name).unlink()
+    code, result = charts()
     assert code == 0
     assert set(result["not_installed"]) == {"Chromaprint", "Olaf", "Panako"}
     assert "\nOlaf: not installed: ffmpeg, zig, a clone of https://" in capsys.readouterr().out

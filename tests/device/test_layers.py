@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overheard.catalogue import layers, live_layers, pack_format
+from overheard.catalogue import layer_files, layers, pack_format
 from overheard.catalogue.layer import open_layer
+from overheard.catalogue.layer_files import layers_folder
 from overheard.catalogue.layers import compact, merge_layers, write_layer
-from overheard.catalogue.live_layers import layers_folder
 from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
 from overheard.catalogue.track_list import metadata_of
 from overheard.errors import PackError
@@ -253,7 +253,7 @@ def test_readers_see_one_state_while_files_are_replaced(
     for number in range(2, 11):
         add(path, entry(number))
     wanted = titles(path)
-    real, changes = live_layers.open_layer, [lambda: merge_layers(open_pack(path)), lambda: compact(path)]
+    real, changes = layer_files.open_layer, [lambda: merge_layers(open_pack(path)), lambda: compact(path)]
 
     def meanwhile(file: Path) -> object:
         layer = real(file)
@@ -261,7 +261,7 @@ def test_readers_see_one_state_while_files_are_replaced(
             changes.pop(0)()
         return layer
 
-    monkeypatch.setattr(live_layers, "open_layer", meanwhile)
+    monkeypatch.setattr(layer_files, "open_layer", meanwhile)
     assert titles(path) == wanted
     assert changes == []
 

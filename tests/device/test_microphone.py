@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import threading
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from overheard import cli
 from overheard.errors import AudioError
 from overheard.hear import awaited, devices, microphone
 from overheard.hear.microphone import MicrophoneSource, SampleQueue
@@ -248,6 +250,34 @@ def test_inputs_are_found_by_number_name_and_as_a_monitor(world: FakeWorld):
     for unknown in ("0", "9", "Theremin"):  # device 0 is an output
         with pytest.raises(AudioError, match="no audio input matches"):
             devices.find_device(unknown)
+
+
+def test_the_command_lists_the_inputs_and_marks_the_default(
+    world: FakeWorld, capsys: pytest.CaptureFixture[str]
+):
+    world.names = ["HDMI", "USB Mic", "Evil \x1b[31m Mic"]
+    devices.refresh_devices()
+    assert cli.main(["devices"]) == 0
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["INPUT", "CHANNELS", "RATE", "API", "NAME"]
+    assert first.split() == ["1", "2", "44100", "Hz", "ALSA", "USB", "Mic", "(default)"]
+    assert "\x1b" not in second
+    assert heading.index("NAME") == first.index("USB Mic") == second.index("Evil")
+    assert cli.main(["devices", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["input"], row["name"], row["default"]) for row in rows] == [
+        ("1", "USB Mic", True),
+        ("2", "Evil \x1b[31m Mic", False),
+    ]
+
+
+def test_the_command_says_what_to_do_without_an_input(world: FakeWorld, capsys: pytest.CaptureFixture[str]):
+    world.names = ["HDMI"]
+    devices.refresh_devices()
+    assert cli.main(["devices"]) == 1
+    assert capsys.readouterr().out.startswith("no audio input; connect a microphone")
+    assert cli.main(["devices", "--json"]) == 1
+    assert capsys.readouterr().out == ""
 
 
 def test_the_error_without_any_input_contains_the_remedy(world: FakeWorld):

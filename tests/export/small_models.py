@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from overheard.fingerprint.codebooks import CODEWORDS, CodebookStage
 from overheard.fingerprint.cohort import Cohort
 from overheard.fingerprint.quality import PATCH, QualityEstimator
+from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.spec import SPEC
 from overheard_train.encoders import build_encoder
 from overheard_train.recipes import RECIPES
@@ -22,6 +24,13 @@ def make_quality(seed: int = 0) -> QualityEstimator:
     weights = tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
     biases = tuple(np.zeros(shape[1], dtype=np.float32) for shape in shapes)
     return QualityEstimator(weights, biases)  # type: ignore[arg-type]
+
+
+def make_quantizer(seed: int, n_cells: int, *stage_bytes: int) -> Quantizer:
+    """A quantizer with the tables of a fitted one, of nothing."""
+    rng = np.random.default_rng(seed)
+    words = (rng.standard_normal((n, CODEWORDS, SPEC.dim), dtype=np.float32) for n in stage_bytes)
+    return Quantizer(unit(seed, n_cells, SPEC.dim), *map(CodebookStage, words))
 
 
 def make_encoder(seed: int) -> Any:

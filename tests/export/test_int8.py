@@ -9,19 +9,17 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from small_models import make_encoder, segments
+from small_models import segments
 
 from overheard.fingerprint.embedder import embed_normalized
 from overheard.fingerprint.runtime import Network
 from overheard_export import int8
-from overheard_export.conversion import convert
 
 
 def test_any_number_of_cores_gives_the_same_embeddings_in_the_same_order(
-    monkeypatch: pytest.MonkeyPatch,
+    tflite: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = segments(64, 2)[:11]
-    tflite = convert(make_encoder(1), given)
     alone = embed_normalized(Network(tflite), given)
     assert len(np.unique(alone, axis=0)) == len(given)
     for n_cores in (1, 3, 16):  # 16: more than segments

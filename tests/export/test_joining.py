@@ -17,7 +17,7 @@ import train_corpus
 from overheard.errors import ModelError
 from overheard.fingerprint.model import PARTS, default_model, load_model
 from overheard.settings import MODELS_DIR
-from overheard_export import joining, model
+from overheard_export import joining, model, quality
 from overheard_export.joining import Agreement, measure_agreement
 from overheard_export.model import Parity, export_checkpoint
 from overheard_train.checkpoints import Progress, save_checkpoint
@@ -59,6 +59,7 @@ def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, lis
     )
     monkeypatch.setattr(model, "measure_parity", lambda *_: Parity(1.0, 0.5, 0.5))
     monkeypatch.setattr(joining, "N_QUALITY_PAIRS", 64)
+    monkeypatch.setattr(quality, "EPOCHS", 2)
     checkpoint, folder = tmp_path / "student.npz", tmp_path / "models"
     save_checkpoint(make_encoder(1).get_weights(), Progress("student", 12), checkpoint)
     folder.mkdir()

@@ -19,7 +19,7 @@ from overheard.errors import ModelError
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.model import load_model
 from overheard.fingerprint.spec import SPEC, FrontendSpec
-from overheard_export import cli, model
+from overheard_export import cli, model, quality
 from overheard_export.conversion import convert
 from overheard_export.int8 import Int8Encoder
 from overheard_export.model import Parity, export_checkpoint, measure_parity
@@ -32,16 +32,6 @@ from overheard_train.recipes import RECIPES
 from overheard_train.registry import Part
 
 OTHER_SPEC = dataclasses.replace(SPEC, frontend=FrontendSpec(n_mels=64), n_frames=60, dim=32)
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Any:
-    return make_encoder(1)
-
-
-@pytest.fixture(scope="module")
-def tflite(encoder: Any) -> bytes:
-    return convert(encoder, segments(64, 2))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +105,7 @@ def test_top1_counts_pairs() -> None:
 
 @pytest.fixture
 def through_the_gate(monkeypatch: pytest.MonkeyPatch) -> list[Parity]:
-    """Measure parity, but let pass what never trained; and with a cohort that is quick to make."""
+    """Measure parity, but let pass what never trained; and with codes and a cohort that are quick to make."""
     measured: list[Parity] = []
 
     def measure(*arguments: Any) -> Parity:
@@ -125,6 +115,8 @@ def through_the_gate(monkeypatch: pytest.MonkeyPatch) -> list[Parity]:
     monkeypatch.setattr(model, "measure_parity", measure)
     monkeypatch.setattr(model, "N_COHORT", {"n_music": 90, "n_noise": 20, "n_speech": 10})
     monkeypatch.setattr(model, "N_QUALITY_PAIRS", 64)
+    monkeypatch.setattr(quality, "EPOCHS", 2)
+    monkeypatch.setitem(RECIPES, "trial", dataclasses.replace(RECIPES["trial"], code_bytes=(2, 3)))
     return measured
 
 
@@ -171,11 +163,11 @@ def test_a_recipe_with_another_spec_keeps_it(
     encoder(np.random.default_rng(0).standard_normal(shape).astype(np.float32), training=True)
     path, output = tmp_path / "other.npz", tmp_path / "models" / "other.json"
     save_checkpoint(encoder.get_weights(), Progress("other", 1), path)
-    export_checkpoint(path, [str(corpus)], output, n_cells=4, code_bytes=[5, 7])
+    export_checkpoint(path, [str(corpus)], output, n_cells=4, code_bytes=[2, 1])
     made = load_model(output)
     assert made.spec == OTHER_SPEC
     assert made.manifest["spec_digest"] == OTHER_SPEC.digest()
-    assert made.quantizer.widths == (5, 12)
+    assert made.quantizer.widths == (2, 3)
     assert len(made.quantizer.cells) == 4
     waveform = 0.1 * np.random.default_rng(0).standard_normal(5 * 8000).astype(np.float32)
     embeddings = fingerprint(Embedder(made), waveform)

@@ -12,26 +12,19 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from small_models import COHORT, make_encoder, make_quality, segments, unit
+from small_models import COHORT, make_quality, make_quantizer
 
 from overheard.errors import ModelError
 from overheard.fingerprint import model
 from overheard.fingerprint.model import load_model
 from overheard.fingerprint.quantizer import Quantizer
 from overheard.fingerprint.spec import SPEC
-from overheard_export.codebooks import train_quantizer
-from overheard_export.conversion import convert
 from overheard_export.model_files import write_model
 
 
 @pytest.fixture(scope="module")
-def tflite() -> bytes:
-    return convert(make_encoder(1), segments(64, 2))
-
-
-@pytest.fixture(scope="module")
 def quantizer() -> Quantizer:
-    return train_quantizer([unit(0, 600, SPEC.dim)], 8, [10, 12])
+    return make_quantizer(0, 8, 10, 12)
 
 
 def test_a_written_model_is_loaded_and_an_altered_one_refused(
@@ -111,7 +104,7 @@ def test_a_failed_write_keeps_the_earlier_model(
         if calls == failing:
             raise OSError("no space left on device")
 
-    other = train_quantizer([unit(1, 300, SPEC.dim)], 4, [2])
+    other = make_quantizer(1, 4, 2)
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match="no space"):
         write_model(path, SPEC, tflite + b"\0", other, COHORT, make_quality(), {})

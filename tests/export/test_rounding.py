@@ -23,9 +23,10 @@ def round_as_arm(sums: np.ndarray, factor: np.float32) -> np.ndarray:
     mantissa, exponent = np.frexp(factor)
     multiplier = int(mantissa * 2**31)
     shift = -int(exponent)
-    high = (sums.astype(object) * multiplier * 2) // 2**32 if shift >= 1 else None
-    assert high is not None, "the factors of a real network are well below one"
-    return np.array([(int(value) + (1 << (shift - 1))) >> shift for value in high], dtype=np.int64)
+    assert shift >= 1, "the factors of a real network are well below one"
+    assert np.abs(sums).max() < 2**30, "the doubled products would not fit into 64 bits"
+    high = (sums.astype(np.int64) * multiplier * 2) >> 32
+    return (high + (1 << (shift - 1))) >> shift
 
 
 @pytest.mark.parametrize("exponent", [-6, -9, -11])

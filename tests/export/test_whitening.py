@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="exporting a model needs requirements-train.txt")
 
-from small_models import make_encoder, segments
+from small_models import segments
 
 from overheard_export.whitening import whiten, whitening_matrix
 
@@ -33,8 +35,8 @@ def test_a_direction_without_variance_is_not_stretched_without_end() -> None:
     assert np.abs(whitening_matrix(points, 1.0)).max() < 40
 
 
-def test_an_encoder_gets_it_into_its_projection() -> None:
-    encoder, given = make_encoder(1), segments(200, 5)
+def test_an_encoder_gets_it_into_its_projection(encoder: Any) -> None:
+    given = segments(200, 5)
     before = encoder.predict(given[..., None], verbose=0)
     whitened = whiten(encoder, given, 0.6)
     after = whitened.predict(given[..., None], verbose=0)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from crashing_loader import load_or_crash
 
 import audio_files
 import train_corpus
@@ -53,13 +54,6 @@ class Counting:
             raise KeyboardInterrupt
         self.names.append(path.name)
         return load(path, sample_rate)
-
-
-def deadly(path: Path, sample_rate: int) -> np.ndarray:
-    """Load a file, but crash the process at two of them, like a faulty decoder."""
-    if path.name in ("1.wav", "4.wav"):
-        os._exit(42)
-    return load(path, sample_rate)
 
 
 def assert_same(one: Clips, other: Clips) -> None:
@@ -321,7 +315,7 @@ def test_a_file_that_crashes_its_process_is_the_only_one_lost(
 ) -> None:
     monkeypatch.setattr(decode, "MIN_POOL_BYTES", 0)
     found = []
-    for decoded in decode_files(listing.files, jobs=2, loader=deadly):
+    for decoded in decode_files(listing.files, jobs=2, loader=load_or_crash):
         found.append(decoded)
         time.sleep(pause_s)
     assert [d.samples is None for d in found] == [False, True, False, False, True, False]

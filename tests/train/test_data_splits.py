@@ -12,10 +12,10 @@ import pytest
 import audio_files
 import train_corpus
 from overheard.hear.decode import load
-from overheard_train.data import check_parser, check_splits, open_data, run_check
+from overheard_train.data import check_parser, open_data, run_check
 from overheard_train.data.copies import correlation_at
 from overheard_train.data.duplicate_responses import duplicate_responses
-from overheard_train.data.splits import Finding, SplitReport
+from overheard_train.data.splits import Finding, SplitReport, check_splits
 
 RATE = 8000
 

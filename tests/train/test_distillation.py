@@ -228,9 +228,13 @@ def test_the_channels_that_matter_are_kept() -> None:
         copy_channels(wide, wide_recipe, student, recipe, smooth(8, 0))
 
 
-def test_a_student_cannot_begin_from_another_kind_of_network(tmp_path: Path) -> None:
+def test_a_student_cannot_begin_from_another_kind_of_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "woo.npz"
-    encoder = build_encoder(RECIPES["woo"].encoder, RECIPES["woo"].spec)
+    small = Part("woo", {"size": 40, "hidden": 16})
+    monkeypatch.setitem(RECIPES, "woo", dataclasses.replace(RECIPES["woo"], encoder=small))
+    encoder = build_encoder(small, RECIPES["woo"].spec)
     save_checkpoint(encoder.get_weights(), Progress("woo"), path)
     student = build_encoder(STUDENT.encoder, SPEC)
     with pytest.raises(ModelError, match="another kind of network"):

@@ -208,9 +208,7 @@ def test_without_tensorboard_an_error_explains_what_to_install(
         callbacks.Curves(tmp_path, Progress("trial"))
 
 
-def test_a_resumed_training_keeps_the_number_of_pairs(
-    corpus: Path, tmp_path: Path, here: BatchesHere
-) -> None:
+def test_a_resumed_training_keeps_the_number_of_pairs(again: Path, corpus: Path, here: BatchesHere) -> None:
     n_rows: list[int] = []
 
     def note(step: int, batch: Batch) -> Batch:
@@ -218,10 +216,9 @@ def test_a_resumed_training_keeps_the_number_of_pairs(
         return batch
 
     here.change = note
-    fit.fit(TRIAL, [str(corpus)], tmp_path / "m.npz", Options(Budget(steps=1), n_pairs=6))
-    fit.fit(TRIAL, [str(corpus)], tmp_path / "m.npz", Options(Budget(steps=2), resume=True))
-    assert set(n_rows) == {12}  # two rows per pair
-    assert [settings["n_pairs"] for settings in load_checkpoint(tmp_path / "m.npz")[1].settings] == [6, 6]
+    fit.fit(dataclasses.replace(TRIAL, n_pairs=6), [str(corpus)], again, Options(resume=True))
+    assert set(n_rows) == {16}  # two rows per pair
+    assert [settings["n_pairs"] for settings in load_checkpoint(again)[1].settings] == [8, 8]
 
 
 @pytest.mark.parametrize(

@@ -137,11 +137,9 @@ def test_noise_has_the_requested_ratio(snr_db: float) -> None:
 def test_varied_noise_differs_at_a_similar_level(change: dict[str, Any]) -> None:
     plain = dataclasses.replace(NONE, noise=1.0, snr_db=(0.0, 0.0))
     different = 0
+    makers = [pair_maker(each, NO_VARIATION) for each in (plain, dataclasses.replace(plain, **change))]
     for seed in range(60):  # includes every kind of noise
-        pair = [
-            pair_maker(degradation, NO_VARIATION).waveforms(np.random.default_rng(seed), 0)[1]
-            for degradation in (plain, dataclasses.replace(plain, **change))
-        ]
+        pair = [maker.waveforms(np.random.default_rng(seed), 0)[1] for maker in makers]
         different += not np.allclose(pair[0], pair[1], atol=1e-2)
         powers = [float(np.mean(heard**2)) for heard in pair]
         assert powers[0] / 3 < powers[1] < powers[0] * 3

@@ -44,3 +44,8 @@ def positive_float(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
+
+
+def keras_seed(text: str) -> int:
+    """Return a seed."""
+    return bounded_int(text, 0, 2**32 - 1, "Keras accepts 32-bit seeds only")

@@ -16,7 +16,7 @@ import numpy as np
 
 from overheard.catalogue.derived import delete_derived
 from overheard.catalogue.layer import Layer
-from overheard.catalogue.live_layers import layer_files, layer_name, layers_folder, stamps_of
+from overheard.catalogue.layer_files import layer_files, layer_name, layers_folder, stamps_of
 from overheard.catalogue.pack import Pack, open_pack
 from overheard.catalogue.pack_write import Contents, delete_files, write_file
 from overheard.catalogue.track_list import TrackEntry

@@ -2,7 +2,7 @@
 
 A layer adds tracks, removes tracks of lower layers, or replaces them: a track whose id appears again in a
 higher layer is hidden. :mod:`overheard.catalogue.layer` describes the files,
-:mod:`overheard.catalogue.live_layers` which of them are used, :mod:`overheard.catalogue.layers` how they are
+:mod:`overheard.catalogue.layer_files` which of them are used, :mod:`overheard.catalogue.layers` how they are
 changed.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.catalogue.layer import Layer
-from overheard.catalogue.live_layers import Stamps, open_live_layers
+from overheard.catalogue.layer_files import Stamps, open_live_layers
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.pack_write import write_pack
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of

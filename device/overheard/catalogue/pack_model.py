@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from overheard.catalogue.live_layers import layer_files
+from overheard.catalogue.layer_files import layer_files
 from overheard.catalogue.pack_file import read_file
 from overheard.catalogue.pack_format import UnusablePack, read_manifest
 from overheard.errors import REINSTALL, ModelError, PackError

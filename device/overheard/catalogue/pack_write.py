@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overheard.catalogue.layer import Layer
-from overheard.catalogue.live_layers import layer_files
+from overheard.catalogue.layer_files import layer_files
 from overheard.catalogue.pack_format import Part, write_parts
 from overheard.catalogue.track_list import PackTrack, TrackEntry, pack_metadata
 from overheard.errors import PackError, SettingsError

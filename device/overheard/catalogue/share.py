@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from overheard.catalogue.live_layers import layer_files
+from overheard.catalogue.layer_files import layer_files
 from overheard.catalogue.pack import Pack
 from overheard.catalogue.pack_write import Contents, delete_files, write_file
 from overheard.catalogue.track_list import PackTrack, TrackEntry

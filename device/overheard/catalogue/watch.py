@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from overheard.catalogue.live_layers import Stamps, stamps_of
+from overheard.catalogue.layer_files import Stamps, stamps_of
 from overheard.catalogue.pack import Pack
 from overheard.catalogue.selection import open_for_model, present_packs, waits
 from overheard.errors import PackError

@@ -250,7 +250,7 @@ def verify(path: Path) -> Pack:
     PackError
         If the base or a layer is damaged or missing.
     """
-    from overheard.catalogue.live_layers import layer_files
+    from overheard.catalogue.layer_files import layer_files
     from overheard.catalogue.pack import verify_pack
 
     layers = layer_files(path)

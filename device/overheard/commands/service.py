@@ -62,9 +62,18 @@ def _add_changes(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    status = actions.add_parser("status", help="show whether the services run; exit code 0 or 1")
+    status = actions.add_parser(
+        "status",
+        help="show whether the services run; exit code 0 or 1",
+        description="Show whether the services run, and what plays now. Exit code: 0 if `overheard listen` "
+        "runs, 1 if not.",
+    )
     status.add_argument("--json", action="store_true", help="print one JSON object")
-    logs = actions.add_parser("logs", help="show what the services reported")
+    logs = actions.add_parser(
+        "logs",
+        help="show what the services reported",
+        description="Show the warnings and errors of the services. Plays are in the history.",
+    )
     logs.add_argument("-f", "--follow", action="store_true", help="wait for new messages")
     logs.add_argument(
         "-n",
@@ -76,7 +85,11 @@ def _add_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     for action in (status, logs):
         action.add_argument("--system", action="store_true", help="show the service of the Debian package")
-    show = actions.add_parser("print", help="print a unit instead of installing it")
+    show = actions.add_parser(
+        "print",
+        help="print a unit instead of installing it",
+        description="Print the systemd unit of `overheard listen`, or with --web that of the page.",
+    )
     show.add_argument("--web", action="store_true", help="print the unit of the web page")
     show.add_argument("--system", action="store_true", help="print a unit for the user `overheard`")
     show.add_argument("--program", metavar="FILE", help="program that the unit starts (default: this one)")

@@ -1,4 +1,4 @@
-"""Create the audio source for a user's input setting: microphone, monitor, file or standard input."""
+"""Create the audio source for a user's input setting: microphone, monitor, file, stream or standard input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a play rests on, as the history stores it: a JSON object with a row of numbers for each point."""
+"""The evidence for a play, as the history stores it: a JSON object with a row of numbers for each point."""
 
 from __future__ import annotations
 

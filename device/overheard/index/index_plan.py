@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from overheard.catalogue.track_list import TrackEntry
+from overheard.index.audio_file import start_of
 from overheard.index.cue_files import Facts
 from overheard.index.scan import Problems, absolute, scan_files
-from overheard.index.source import start_of
 
 
 @dataclasses.dataclass(slots=True)

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from overheard.catalogue.track_list import TrackEntry
+from overheard.index.audio_file import START
 from overheard.index.index_plan import Files, KnownFile, ScannedFiles, is_current
 from overheard.index.journal import Journal
 from overheard.index.pack_on_disk import PackOnDisk
-from overheard.index.source import START
 
 
 class KnownAudio:

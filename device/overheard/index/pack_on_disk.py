@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from overheard.catalogue.layer_files import layer_files
 from overheard.catalogue.layers import MAX_LAYERS, compact, merge_layers, write_layer
-from overheard.catalogue.live_layers import layer_files
 from overheard.catalogue.pack import Pack, open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry, metadata_of
 from overheard.catalogue.track_rows import Row, rows_of

@@ -18,9 +18,9 @@ from overheard.hear.cue import CueError, CueSheet
 from overheard.hear.decode import decode
 from overheard.hear.packets import AudioPackets, audio_packets
 from overheard.hear.tags import read_tags
+from overheard.index.audio_file import AudioFile, facts_of, known_tracks, no_codes, sheet_hash, sheet_tracks
 from overheard.index.cue_files import cue_of, read_sheet
 from overheard.index.fingerprinter import Cancelled, Fingerprinter, Waveform
-from overheard.index.source import Source, facts_of, known_tracks, no_codes, sheet_hash, sheet_tracks
 from overheard.index.stream import NoMusicError, fingerprint_stream
 from overheard.text import clean, short_clock
 
@@ -128,35 +128,35 @@ def process_file(
     packets = audio_packets(path, cancelled)
     if cancelled():
         raise Cancelled
-    source = Source(path, facts, read_tags(path))
+    file = AudioFile(path, facts, read_tags(path))
     try:
-        sheet = read_sheet(path, cue, source.tags.cue_sheet)
+        sheet = read_sheet(path, cue, file.tags.cue_sheet)
     except CueError as error:
-        result = _one_track(source, packets, fingerprinter, known, cancelled)
+        result = _one_track(file, packets, fingerprinter, known, cancelled)
         problem = f"its cue sheet cannot be used ({error}), so the file is one track"
         return dataclasses.replace(result, warning=result.warning or problem)
     if sheet is None:
-        return _one_track(source, packets, fingerprinter, known, cancelled)
-    return _tracks(source, sheet, packets, fingerprinter, known, cancelled)
+        return _one_track(file, packets, fingerprinter, known, cancelled)
+    return _tracks(file, sheet, packets, fingerprinter, known, cancelled)
 
 
 def _one_track(
-    source: Source,
+    file: AudioFile,
     packets: AudioPackets | None,
     fingerprinter: Fingerprinter,
     known: Set[str],
     cancelled: Callable[[], bool],
 ) -> FileResult:
     if packets is None:
-        return FileResult(_fingerprint(source, fingerprinter, cancelled))
+        return FileResult(_fingerprint(file, fingerprinter, cancelled))
     if packets.hash in known:
-        return FileResult(source.entry(0.0, no_codes(fingerprinter)), packets.hash, is_known=True)
-    entry = _fingerprint(source, fingerprinter, cancelled)
+        return FileResult(file.entry(0.0, no_codes(fingerprinter)), packets.hash, is_known=True)
+    entry = _fingerprint(file, fingerprinter, cancelled)
     return FileResult(entry, packets.hash, warning=_missing_audio(entry.duration_s, packets))
 
 
 def _tracks(
-    source: Source,
+    file: AudioFile,
     sheet: CueSheet,
     packets: AudioPackets | None,
     fingerprinter: Fingerprinter,
@@ -165,9 +165,9 @@ def _tracks(
 ) -> FileResult:
     audio_hash = sheet_hash(packets.hash, sheet) if packets is not None else ""
     if audio_hash in known:
-        first, *others = known_tracks(source, sheet, fingerprinter)
+        first, *others = known_tracks(file, sheet, fingerprinter)
         return FileResult(first, audio_hash, True, "", tuple(others))
-    (first, *others), duration_s, warning = sheet_tracks(source, sheet, fingerprinter, cancelled)
+    (first, *others), duration_s, warning = sheet_tracks(file, sheet, fingerprinter, cancelled)
     if packets is not None:
         warning = _missing_audio(duration_s, packets) or warning
     return FileResult(first, audio_hash, False, warning, tuple(others))
@@ -198,12 +198,12 @@ def fingerprint_file(
     Cancelled
         If `cancelled`, which is polled once per chunk of audio, returns True.
     """
-    return _fingerprint(Source(path, facts_of(path, None), read_tags(path)), fingerprinter, cancelled)
+    return _fingerprint(AudioFile(path, facts_of(path, None), read_tags(path)), fingerprinter, cancelled)
 
 
-def _fingerprint(source: Source, fingerprinter: Fingerprinter, cancelled: Callable[[], bool]) -> TrackEntry:
+def _fingerprint(file: AudioFile, fingerprinter: Fingerprinter, cancelled: Callable[[], bool]) -> TrackEntry:
     try:
-        blocks = decode(source.path, fingerprinter.spec.frontend.sample_rate)
-        return source.entry(*fingerprint_stream(blocks, fingerprinter, cancelled))
+        blocks = decode(file.path, fingerprinter.spec.frontend.sample_rate)
+        return file.entry(*fingerprint_stream(blocks, fingerprinter, cancelled))
     except NoMusicError as error:
-        raise AudioError(f"{clean(str(source.path))}: {error}") from error
+        raise AudioError(f"{clean(str(file.path))}: {error}") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overheard.catalogue.live_layers import Stamps, stamps_of
+from overheard.catalogue.layer_files import Stamps, stamps_of
 from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
 from overheard.catalogue.pack_lock import pack_lock
 from overheard.catalogue.search import Catalogue, IntArray

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from overheard.catalogue.layer import open_layer
-from overheard.catalogue.live_layers import layer_files, layer_name, layers_folder
+from overheard.catalogue.layer_files import layer_files, layer_name, layers_folder
 from overheard.catalogue.pack import PACK_SUFFIX, shipped_packs_dir
 from overheard.catalogue.pack_file import Stamp
 from overheard.catalogue.pack_format import UnusablePack

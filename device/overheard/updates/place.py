@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from overheard.catalogue.live_layers import layer_files, layers_folder
+from overheard.catalogue.layer_files import layer_files, layers_folder
 from overheard.errors import UpdateError
 from overheard.files import create_folder, sync_folder
 from overheard.updates.documents import PackFile

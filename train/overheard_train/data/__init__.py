@@ -7,19 +7,15 @@ from overheard_train.data.cache import Clips, default_cache_dir
 from overheard_train.data.command import add_data_argument, check_parser, run_check
 from overheard_train.data.dataset import Data, open_data
 from overheard_train.data.sources import KINDS, SPLITS, Recording
-from overheard_train.data.splits import Finding, SplitReport, check_splits
 
 __all__ = [
     "KINDS",
     "SPLITS",
     "Clips",
     "Data",
-    "Finding",
     "Recording",
-    "SplitReport",
     "add_data_argument",
     "check_parser",
-    "check_splits",
     "default_cache_dir",
     "open_data",
     "run_check",

@@ -12,8 +12,7 @@ from overheard_train.argument_types import positive_int
 from overheard_train.checkout import default_corpus
 from overheard_train.data.cache import Clips
 from overheard_train.data.dataset import Data, open_data
-from overheard_train.data.sources import SPLITS
-from overheard_train.data.splits import TOGETHER, check_splits
+from overheard_train.data.sources import SPLITS, TOGETHER
 
 MAX_LISTED = 20  # files that cannot be decoded
 
@@ -47,13 +46,23 @@ def add_data_argument(parser: argparse.ArgumentParser) -> None:
 
 def check_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand ``data`` to the result of ``add_subparsers``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser("data", help="decode and list the training data")
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "data",
+        help="decode and list the training data, and check its splits",
+        description="Decode the training data, and list it by kind and split. With --check, also look for "
+        "recordings that are in both splits; then the exit code is 1 if there are any.",
+    )
     add_data_argument(parser)
     parser.add_argument("--check", action="store_true", help="look for recordings that are in both splits")
     parser.add_argument(
-        "--model", type=Path, help="manifest of the model for --check (default: the shipped one)"
+        "--model",
+        type=Path,
+        metavar="FILE.json",
+        help="manifest of the model for --check (default: the shipped one)",
     )
-    parser.add_argument("--jobs", type=positive_int, default=2, help="number of processes (default: 2)")
+    parser.add_argument(
+        "--jobs", type=positive_int, default=2, metavar="N", help="number of processes (default: 2)"
+    )
     return parser
 
 
@@ -77,6 +86,8 @@ def run_check(args: argparse.Namespace) -> int:
         print(f"unreadable: {len(unreadable) - MAX_LISTED} more")
     if not args.check:
         return 0
+    from overheard_train.data.splits import check_splits
+
     report = check_splits(data, args.model, args.jobs)
     if report.disjoint:
         print("train and valid have nothing in common")

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy.io
 import soxr
 
 from overheard.errors import AudioError
@@ -66,6 +65,8 @@ def load(path: Path, sample_rate: int) -> FloatArray:
 
 def _read_matlab(path: Path) -> tuple[FloatArray, float]:
     """Return an Aachen response, ``(n, m)`` with channels in the shorter dimension, and its sample rate."""
+    import scipy.io  # its import takes as long as that of all others, in each process
+
     format_error = f"{path}: not a response in the format of the Aachen collection"
     try:
         tables = scipy.io.loadmat(path, variable_names=["h_air", "air_info"])

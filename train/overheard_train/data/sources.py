@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 KINDS = ("music", "noise", "speech", "ir_room", "ir_room_synth", "ir_mic")
 SPLITS = ("train", "valid")
+# Kinds that training reads together, and that therefore share a cache.
+TOGETHER = (("music",), ("noise",), ("speech",), ("ir_room", "ir_room_synth"), ("ir_mic",))
 MANIFEST = "manifest.csv"
 MUSAN_PARTS = ("music", "noise", "speech")
 

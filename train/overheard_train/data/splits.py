@@ -14,12 +14,10 @@ import numpy as np
 from overheard_train.data.copies import Sounds, find_copies
 from overheard_train.data.dataset import Data
 from overheard_train.data.duplicate_responses import duplicate_responses
-from overheard_train.data.sources import KINDS, SPLITS, Recording
+from overheard_train.data.sources import KINDS, SPLITS, TOGETHER, Recording
 
 log = logging.getLogger(__name__)
 
-# Kinds that training reads together, and that therefore share a cache.
-TOGETHER = (("music",), ("noise",), ("speech",), ("ir_room", "ir_room_synth"), ("ir_mic",))
 ROOMS, MICROPHONES, SOUNDS = TOGETHER[3], TOGETHER[4], ("music", "noise", "speech")
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from overheard_train.argument_types import bounded_int, positive_int
+from overheard_train.argument_types import keras_seed, positive_int
 
 
 def detector_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -15,23 +15,52 @@ def detector_parser(subparsers: Any) -> argparse.ArgumentParser:
     from overheard_train.data import add_data_argument
 
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "detector", help="train the music detector; run it again to continue after an interruption"
+        "detector",
+        help="train the music detector",
+        description="Train the music detector, which decides whether sound is music before a fingerprint is "
+        "computed. Run the same command again to continue after an interruption.",
     )
     add_data_argument(parser)
     default = str(DETECTOR_PATH).replace("%", "%%")
     parser.add_argument(
-        "--output", type=Path, default=Path(default), help="manifest of the network (default: %(default)s)"
+        "--output",
+        type=Path,
+        default=Path(default),
+        metavar="FILE.json",
+        help="manifest of the network (default: %(default)s)",
     )
-    parser.add_argument("--examples", type=positive_int, default=6_000, help="scenes of 8 s (default: 6000)")
-    parser.add_argument("--epochs", type=positive_int, default=25, help="default: 25")
-    parser.add_argument("--workers", type=positive_int, default=2, help="processes for examples (default: 2)")
-    parser.add_argument(
-        "--streams", type=_share, default=1.0, help="share of the held-out streams to make (default: 1)"
-    )
-    parser.add_argument(
-        "--seed", type=_seed, default=0, help="seed of examples, weights and batches (default: 0)"
-    )
+    _add_amounts(parser)
     return parser
+
+
+def _add_amounts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--examples",
+        type=positive_int,
+        default=6_000,
+        metavar="N",
+        help="scenes of 8 s to train on (default: 6000)",
+    )
+    parser.add_argument(
+        "--epochs", type=positive_int, default=25, metavar="N", help="passes over the scenes (default: 25)"
+    )
+    parser.add_argument(
+        "--workers", type=positive_int, default=2, metavar="N", help="processes that make scenes (default: 2)"
+    )
+    parser.add_argument(
+        "--streams",
+        type=_share,
+        default=1.0,
+        metavar="SHARE",
+        help="share of the held-out recordings to test it with (default: 1)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=keras_seed,
+        default=0,
+        metavar="N",
+        help="seed of scenes, weights and batches (default: 0)",
+    )
 
 
 def opinion_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -40,21 +69,34 @@ def opinion_parser(subparsers: Any) -> argparse.ArgumentParser:
     from overheard_train.data import add_data_argument
 
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "opinion", help="train the second opinion on music, from embeddings of a model"
+        "opinion",
+        help="train the second opinion on what is music",
+        description="Train the second opinion: a small network that decides from the embeddings of a model "
+        "whether sound that matches no track is music.",
     )
     add_data_argument(parser)
-    parser.add_argument("--model", type=Path, help="manifest of a model (default: the shipped model)")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE.json", help="manifest of the model (default: the shipped one)"
+    )
     default = str(OPINION_PATH).replace("%", "%%")
     parser.add_argument(
-        "--output", type=Path, default=Path(default), help="file to write (default: %(default)s)"
+        "--output",
+        type=Path,
+        default=Path(default),
+        metavar="FILE.json",
+        help="file to write (default: %(default)s)",
     )
-    parser.add_argument("--scenes", type=positive_int, default=1_800, help="scenes of 8 s (default: 1800)")
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of scenes and weights (default: 0)")
+    parser.add_argument(
+        "--scenes",
+        type=positive_int,
+        default=1_800,
+        metavar="N",
+        help="scenes of 8 s to train on (default: 1800)",
+    )
+    parser.add_argument(
+        "--seed", type=keras_seed, default=0, metavar="N", help="seed of scenes and weights (default: 0)"
+    )
     return parser
-
-
-def _seed(text: str) -> int:
-    return bounded_int(text, 0, 2**32 - 1, "Keras accepts 32-bit seeds only")
 
 
 def _share(text: str) -> float:

@@ -23,7 +23,7 @@ START = "start_s"  # in the extras of a track: where it starts in a file with se
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class AudioFile:
     """An audio file: path, size and modification time with its cue sheet's, and tags."""
 
     path: Path
@@ -76,9 +76,9 @@ def sheet_hash(audio_hash: str, sheet: CueSheet) -> str:
     return hashlib.sha256(f"{audio_hash} {sheet.boundaries}".encode()).hexdigest()[:32]
 
 
-def known_tracks(source: Source, sheet: CueSheet, fingerprinter: Fingerprinter) -> list[TrackEntry]:
+def known_tracks(file: AudioFile, sheet: CueSheet, fingerprinter: Fingerprinter) -> list[TrackEntry]:
     """Return the tracks of a sheet without fingerprints."""
-    return [source.part(sheet, track, 0.0, no_codes(fingerprinter)) for track in sheet.tracks]
+    return [file.part(sheet, track, 0.0, no_codes(fingerprinter)) for track in sheet.tracks]
 
 
 def no_codes(fingerprinter: Fingerprinter) -> Codes:
@@ -87,7 +87,7 @@ def no_codes(fingerprinter: Fingerprinter) -> Codes:
 
 
 def sheet_tracks(
-    source: Source, sheet: CueSheet, fingerprinter: Fingerprinter, cancelled: Callable[[], bool]
+    file: AudioFile, sheet: CueSheet, fingerprinter: Fingerprinter, cancelled: Callable[[], bool]
 ) -> tuple[list[TrackEntry], float, str]:
     """Decode and fingerprint a file as the tracks of a cue sheet.
 
@@ -103,7 +103,7 @@ def sheet_tracks(
         If `cancelled`, which is polled once per chunk of audio, returns True.
     """
     rate = fingerprinter.spec.frontend.sample_rate
-    parts = Parts(decode(source.path, rate))
+    parts = Parts(decode(file.path, rate))
     starts = [round(track.start_s * rate) for track in sheet.tracks]
     for _ in parts.take(starts[0]):  # a hidden track, or silence
         pass
@@ -119,9 +119,9 @@ def sheet_tracks(
             without.append(f"track {track.number} is {error}")
             continue
         duration_s = starts[number] / rate + length_s
-        tracks.append(source.part(sheet, track, length_s, codes))
+        tracks.append(file.part(sheet, track, length_s, codes))
     if not tracks:
-        raise AudioError(f"{clean(str(source.path))}: {without[0]}")
+        raise AudioError(f"{clean(str(file.path))}: {without[0]}")
     warning = (
         without[0] if len(without) == 1 else f"{plural(len(without), 'track')} of its cue sheet are too short"
     )
