@@ -130,6 +130,23 @@ def test_a_match_recurs_if_earlier_sound_fits_the_same_alignment_however_weakly(
     assert not tracker.recurs(match(B, 8, -30, score=1.0))
 
 
+@pytest.mark.parametrize(
+    ("period_s", "n_starts"),
+    [
+        (0.8, 0),  # steady sound: its best alignment wanders between neighbours that fit as well
+        (8.0, 1),  # a loop: which repeat fits best changes, but each repeat is exact
+    ],
+)
+def test_only_distant_alignments_that_fit_as_well_are_repeats_of_the_music(period_s: float, n_starts: int):
+    order = [0, 3, 1, 2, 4, 0, 2, 3, 1, 4, 2, 0, 3]
+    found = []
+    for end_s, best in enumerate(order, 5):
+        one = match(A, end_s, -30 - best * period_s, score=5.4)
+        others = tuple(30 + one.start_s + i * period_s for i in range(5) if i != best)
+        found.append(dataclasses.replace(one, repeats=others))
+    assert kinds(feed(PlayTracker(), found)) == ["PlayStarted"] * n_starts
+
+
 def test_two_matches_far_apart_in_time_do_not_start_a_play():
     events = feed(PlayTracker(), [match(A, 5, -30), *[None] * 11, match(A, 17, -30)])
     assert kinds(events) == ["MusicUnknown"]
@@ -149,6 +166,16 @@ def test_a_play_starts_at_the_first_weak_match_that_agrees():
     assert isinstance(events[0], PlayStarted)
     assert events[0].play.start_s == 0
     assert events[0].play.offset_s == 30
+
+
+@pytest.mark.parametrize(("weak_s", "start_s"), [(45.0, 5.0), (80.0, 50.0)])
+def test_a_play_starts_where_a_weak_match_up_to_a_minute_ago_agrees(weak_s: float, start_s: float):
+    tracker = PlayTracker()
+    tracker.update(match(A, 10, -30, score=2.0), 5, 10)
+    end_s = 10 + weak_s
+    assert tracker.update(match(A, end_s, -30, score=10.5), end_s - 5, end_s)
+    assert tracker.playing is not None
+    assert tracker.playing.start_s == (start_s if weak_s < 60 else end_s - 5)
 
 
 def test_no_play_starts_before_its_track():

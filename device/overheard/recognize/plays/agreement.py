@@ -33,9 +33,11 @@ class TrackRules:
     onset_confirm_s : the same just after an onset
     confirm_drift_s : alignments of the two differ by at most this much: a recording keeps its alignment,
         similar music fits here and there
+    repeat_s : alignments that fit as well as the best one, but are nearer to it, are no repeats of the music
     confirm_share : of the matches from the first to the second, at least this share agrees with the second
     agree_s : a second match confirms a first only if it ends at most this much later
     promising_s : extra time before music is reported as unknown, while weak matches agree with each other
+    recent_s : how far back matches confirm later ones
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
     restart_s : a track that begins again at most this much before or after its end is a new play
     shortest_s : a play starts when this much of it was heard; a shorter one was a mistake
@@ -46,20 +48,22 @@ class TrackRules:
     """
 
     strong_above: float = 5.0
-    onset_above: float = 2.0
+    onset_above: float = 2.5
     onset_s: float = 3.0
     kept_below: float = 4.0
     drift_s: float = 1.0
     confirm_above: float = 1.25
     confirm_below: float = 2.0
-    apart_below: float = 1.0
+    apart_below: float = 0.5
     confirm_s: float = 6.0
     onset_confirm_s: float = 2.0
     confirm_drift_s: float = 0.3
+    repeat_s: float = 4.0
     confirm_share: float = 0.5
     agree_s: float = 10.0
     promising_s: float = 10.0
-    recall_s: float = 20.0
+    recent_s: float = 20.0
+    recall_s: float = 60.0
     restart_s: float = 10.0
     shortest_s: float = 2.0
     distinguishing_s: float = 2.5
@@ -181,12 +185,29 @@ def agree(first: Match, second: Match, drift_s: float) -> bool:
     return any(abs(one - other) <= drift_s for one in alignments_of(first) for other in others)
 
 
+def confirmed_exactly(match: Match, earlier: Match, rules: TrackRules) -> bool:
+    """Return whether an earlier match has a match's own alignment: as its best one, or as a distant repeat.
+
+    Steady sound is similar to a stretch of a track at any position, so its alignments are near each other and
+    the best one wanders. The repeats of music are further apart.
+    """
+    readings, alignment = readings_of(earlier), alignment_s(match)
+    if match.track.id not in readings:
+        return bool(common(readings, readings_of(match), rules.confirm_drift_s))
+    best = readings[match.track.id].alignment_s
+    fitting = alignments_of(earlier) if match.track.id == earlier.track.id else (best,)
+    return any(
+        abs(one - alignment) <= rules.confirm_drift_s and (one == best or abs(one - best) >= rules.repeat_s)
+        for one in fitting
+    )
+
+
 def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) -> list[Match]:
     """Return the earlier matches, in order, that agree exactly with a match, and since which most others do.
 
     There are none unless the last of them is one, and accepted: a single window may match by accident.
     """
-    agreeing = [agree(one, match, rules.confirm_drift_s) for one in earlier]
+    agreeing = [confirmed_exactly(match, one, rules) for one in earlier]
     if not earlier or not agreeing[-1] or not earlier[-1].accepted:
         return []
     return [

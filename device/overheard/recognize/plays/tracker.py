@@ -68,7 +68,7 @@ class PlayTracker:
 
     def recurs(self, match: Match) -> bool:
         """Return whether a match fits the same track at the same alignment as an earlier one."""
-        return recurs(match, self._recent, self._rules)
+        return recurs(match, self._lately(match.end_s), self._rules)
 
     def update(
         self,
@@ -203,8 +203,12 @@ class PlayTracker:
         since_s = -math.inf if current is None else current.agreed_s
         return any(
             earlier.end_s >= since_s and rules.confirms(match, earlier, wait_s, self._settings.caution)
-            for earlier in agreeing_since(match, list(self._recent)[:-1], rules)
+            for earlier in agreeing_since(match, self._lately(match.end_s)[:-1], rules)
         )
+
+    def _lately(self, now_s: float) -> list[Match]:
+        """Return the recent matches that can confirm a new one, in order."""
+        return [one for one in self._recent if one.end_s >= now_s - self._rules.recent_s]
 
     def _start(self, match: Match) -> list[Event]:
         """Start a play where the track was first heard, and end the previous play there."""
