@@ -1,4 +1,4 @@
-"""Measure for how long two recordings contain the same recorded sound, from their waveforms and without the model.
+"""Measure how long two recordings contain the same recorded sound, from waveforms and without the model.
 
 Pieces of one game or album are often mixed from the same recordings: a drum loop, a pad, a whole stem. Where
 they are, the waveforms correlate at one lag for as long as the shared sound plays. Chords and drones that are

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 from collections.abc import Iterable, Sequence
 
@@ -35,6 +36,7 @@ class TrackRules:
         similar music fits here and there
     repeat_s : alignments that fit as well as the best one, but are nearer to it, are no repeats of the music
     confirm_share : of the matches from the first to the second, at least this share agrees with the second
+    best_share : the same for those whose best alignment agrees, and not only a repeat of it
     agree_s : a second match confirms a first only if it ends at most this much later
     promising_s : extra time before music is reported as unknown, while weak matches agree with each other
     recent_s : how far back matches confirm later ones
@@ -60,6 +62,7 @@ class TrackRules:
     confirm_drift_s: float = 0.3
     repeat_s: float = 4.0
     confirm_share: float = 0.5
+    best_share: float = 0.3
     agree_s: float = 10.0
     promising_s: float = 10.0
     recent_s: float = 20.0
@@ -129,6 +132,14 @@ class Reading:
         return min(end_s, self.track.duration_s - self.alignment_s) if self.track.duration_s > 0 else end_s
 
 
+class Fit(enum.Enum):
+    """How an earlier match fits the alignment of a later one."""
+
+    NONE = "none"
+    REPEAT = "repeat"  # a distant repeat of the music; nearer alignments are those of steady sound
+    BEST = "best"  # its best alignment
+
+
 Readings = dict[str, Reading]  # by the track's id; the preferred one first
 
 
@@ -185,36 +196,36 @@ def agree(first: Match, second: Match, drift_s: float) -> bool:
     return any(abs(one - other) <= drift_s for one in alignments_of(first) for other in others)
 
 
-def confirmed_exactly(match: Match, earlier: Match, rules: TrackRules) -> bool:
-    """Return whether an earlier match has a match's own alignment: as its best one, or as a distant repeat.
-
-    Steady sound is similar to a stretch of a track at any position, so its alignments are near each other and
-    the best one wanders. The repeats of music are further apart.
-    """
+def fit_of(match: Match, earlier: Match, rules: TrackRules) -> Fit:
+    """Return how an earlier match fits a match's own alignment."""
     readings, alignment = readings_of(earlier), alignment_s(match)
-    if match.track.id not in readings:
-        return bool(common(readings, readings_of(match), rules.confirm_drift_s))
+    if match.track.id not in readings:  # one of the match's alternatives may explain both
+        return Fit.BEST if common(readings, readings_of(match), rules.confirm_drift_s) else Fit.NONE
     best = readings[match.track.id].alignment_s
-    fitting = alignments_of(earlier) if match.track.id == earlier.track.id else (best,)
-    return any(
-        abs(one - alignment) <= rules.confirm_drift_s and (one == best or abs(one - best) >= rules.repeat_s)
-        for one in fitting
+    if abs(best - alignment) <= rules.confirm_drift_s:
+        return Fit.BEST
+    repeats = alignments_of(earlier)[1:] if match.track.id == earlier.track.id else ()
+    is_repeat = any(
+        abs(one - alignment) <= rules.confirm_drift_s and abs(one - best) >= rules.repeat_s for one in repeats
     )
+    return Fit.REPEAT if is_repeat else Fit.NONE
 
 
 def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) -> list[Match]:
     """Return the earlier matches, in order, that agree exactly with a match, and since which most others do.
 
-    There are none unless the last of them is one, and accepted: a single window may match by accident.
+    There are none unless the last of them is one, and accepted: a single window may match by accident. Steady
+    sound is similar to a stretch of a track at any position, so its best alignment wanders: some must agree.
     """
-    agreeing = [confirmed_exactly(match, one, rules) for one in earlier]
-    if not earlier or not agreeing[-1] or not earlier[-1].accepted:
+    fits = [fit_of(match, one, rules) for one in earlier]
+    if not earlier or fits[-1] is Fit.NONE or not earlier[-1].accepted:
         return []
-    return [
-        one
-        for i, one in enumerate(earlier)
-        if agreeing[i] and sum(agreeing[i:]) >= rules.confirm_share * len(agreeing[i:])
-    ]
+    agreeing = []
+    for i, one in enumerate(earlier):
+        n, none, best = len(fits) - i, fits[i:].count(Fit.NONE), fits[i:].count(Fit.BEST)
+        if fits[i] is not Fit.NONE and n - none >= rules.confirm_share * n and best >= rules.best_share * n:
+            agreeing.append(one)
+    return agreeing
 
 
 def recurs(match: Match, earlier: Iterable[Match], rules: TrackRules) -> bool:
