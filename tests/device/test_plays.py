@@ -86,6 +86,14 @@ def test_a_match_is_not_confirmed_if_the_one_just_before_it_says_otherwise(begin
     assert kinds(tracker.update(match(A, 13, -30), 8, 13)) == ["PlayStarted"]
 
 
+@pytest.mark.parametrize(("score", "n_starts"), [(6.2, 0), (7.2, 1)])
+def test_a_good_match_is_confirmed_by_the_one_just_before_it_even_if_that_is_not_accepted(
+    score: float, n_starts: int
+):
+    events = feed(PlayTracker(), [*run_of(A, 5, 10, -30, score=3.5), match(A, 11, -30, score)])
+    assert kinds(events) == ["PlayStarted"] * n_starts
+
+
 def test_a_match_is_not_confirmed_by_one_since_which_other_tracks_matched():
     others = [match(B, end, -10 * end, score=4.5) for end in range(6, 11)]
     tracker = PlayTracker()

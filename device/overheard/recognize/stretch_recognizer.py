@@ -25,6 +25,7 @@ from overheard.recognize.windows import LOOK_BACK_S, Windows
 
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
+EARLY_S = 16.0  # after an onset, windows are long: the music may have begun softly
 NEAR_SEARCH_S = 6.0  # a single search reaches back to the last one if that is near
 PROBE_S = 3.2  # window of other single searches of unknown music: short, so that they can be frequent
 RARE_SEARCH_S = 5.0  # the same if the second opinion is that there is no music
@@ -261,7 +262,7 @@ class StretchRecognizer:
             length_s = min(length_s, now_s - since_s)
             if play is not None and not self._tracker.settled:  # all that was heard tells the versions apart
                 length_s = min(self._windows.length_s, now_s - play.start_s)
-            elif not schedule.searching:
+            elif not schedule.searching and now_s > schedule.onset_s + EARLY_S:
                 since_s = now_s - stretch.at_s(self._matched)
                 is_near = since_s <= NEAR_SEARCH_S + self._spec.segment_s
                 self._probing = self.music and not is_near

@@ -19,7 +19,7 @@ from overheard.recognize.matching.match import Embed, ExactSegments, Playing
 from overheard.recognize.matching.scoring import Scoring
 from overheard.recognize.stages import StageTimes
 from overheard.recognize.stretch import Stretch
-from overheard.recognize.windows import SHORT_WINDOWS_S, Windows, single_window
+from overheard.recognize.windows import SHORT_WINDOW_S, Windows, single_window
 
 PROMISING_BELOW = 4.0  # a match up to this much below the threshold may be accepted with more sound
 NEARLY_BELOW = 1.0  # the same if the second opinion is that there is no music
@@ -99,21 +99,16 @@ class WindowMatcher:
         length_s : length of the window (default: that of the windows)
         """
         n = self.n_frames if length_s is None else min(self.n_frames, self._frames_in(length_s))
+        whole, short = (self._starts(stretch, last, each) for each in (n, self._frames_in(SHORT_WINDOW_S)))
         exact = self._exact(engine)
         open_play = None if play is None else Playing(play.track.id, position_s)
         end_s = stretch.at_s(last) + self._spec.segment_s
-        starts = self._starts(stretch, last, n)
-        found = self._of(stretch, starts, engine, end_s, open_play, exact)
-        if found.match is not None and found.match.accepted:
+        found = self._of(stretch, whole, engine, end_s, open_play, exact)
+        if len(short) == len(whole) or (found.match is not None and found.match.accepted):
             return found
-        for short_s in SHORT_WINDOWS_S:
-            n_before, starts = len(starts), self._starts(stretch, last, min(n, self._frames_in(short_s)))
-            if len(starts) == n_before:
-                continue
-            late = self._of(stretch, starts, engine, end_s, open_play, exact).match
-            if late is not None and late.accepted:
-                return dataclasses.replace(found, match=late)
-        return found
+        late = self._of(stretch, short, engine, end_s, open_play, exact)
+        accepted = late.match is not None and late.match.accepted
+        return dataclasses.replace(found, match=late.match) if accepted else found
 
     def whole_at_speed(self, stretch: Stretch, last: int, engine: Engine, exactly: bool) -> WindowResult:
         """Match a single window that is corrected for another speed and ends with a segment.

@@ -22,7 +22,7 @@ RECORDING_STEP_FRAMES = 28
 RECORDING_CLEAR_ABOVE = 6.0  # more than a single match needs to start a play
 RECORDING_BATCH_S = 30.0  # saves calls, and so the start of BLAS's threads where it has several
 LOOK_BACK_S = 3.0  # before an onset: the detector needs some sound
-SHORT_WINDOWS_S = (6.5, 4.0)  # matched too if the whole window is not accepted: the music may just have begun
+SHORT_WINDOW_S = 4.0  # matched too if the whole window is not accepted: the music may just have begun
 MAX_SEARCHED = 24  # query embeddings of a single window that are searched; all of them score the candidates
 MIN_LAST_FRAMES = 8  # a single window has one more segment at its end if this many frames are left
 

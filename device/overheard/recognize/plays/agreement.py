@@ -34,6 +34,8 @@ class TrackRules:
     onset_confirm_s : the same just after an onset
     confirm_drift_s : alignments of the two differ by at most this much: a recording keeps its alignment,
         similar music fits here and there
+    both_above : score over the threshold of the second match and the one just before it together, if that one
+        is not accepted
     repeat_s : alignments that fit as well as the best one, but are nearer to it, are no repeats of the music
     confirm_share : of the matches from the first to the second, at least this share agrees with the second
     best_share : the same for those whose best alignment agrees, and not only a repeat of it
@@ -60,6 +62,7 @@ class TrackRules:
     confirm_s: float = 6.0
     onset_confirm_s: float = 2.0
     confirm_drift_s: float = 0.3
+    both_above: float = 2.5
     repeat_s: float = 4.0
     confirm_share: float = 0.5
     best_share: float = 0.3
@@ -214,11 +217,15 @@ def fit_of(match: Match, earlier: Match, rules: TrackRules) -> Fit:
 def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) -> list[Match]:
     """Return the earlier matches, in order, that agree exactly with a match, and since which most others do.
 
-    There are none unless the last of them is one, and accepted: a single window may match by accident. Steady
-    sound is similar to a stretch of a track at any position, so its best alignment wanders: some must agree.
+    There are none unless the last of them is one, and both are good enough: a single window may match by
+    accident. Steady sound is similar to a stretch of a track at any position, so its best alignment wanders:
+    some must agree.
     """
     fits = [fit_of(match, one, rules) for one in earlier]
-    if not earlier or fits[-1] is Fit.NONE or not earlier[-1].accepted:
+    if not earlier or fits[-1] is Fit.NONE:
+        return []
+    both = sum(one.score - one.threshold for one in (earlier[-1], match))
+    if not earlier[-1].accepted and both < rules.both_above:
         return []
     agreeing = []
     for i, one in enumerate(earlier):
