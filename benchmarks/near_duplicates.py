@@ -31,7 +31,9 @@ WINDOW_S, STEP_S = 5, 7.3
 MIN_SIMILARITY = 0.3  # far below that of any match: the waveforms decide
 MIN_CORRELATION = 0.18  # measured: up to 0.14 for unrelated pieces, 0.2 and more for versions of one
 MIN_COMMON_SHARE = 0.8  # measured: 1.0 for five versions of whole pieces, up to 0.62 for all other pairs
-MIN_SHARED_S = 30.0  # measured: MEASURED
+MIN_SHARED_S = (
+    30.0  # measured: 30 to 80 s for versions of a piece and its parts, up to 20 s for all other pairs
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,16 +74,30 @@ def of_one_source(corpus: Corpus) -> Iterator[tuple[str, ...]]:
 
 
 def same_sound(corpus: Corpus) -> set[tuple[str, ...]]:
-    """Return the pairs of one source that contain the same recorded sound, such as a stem."""
+    """Return the pairs of one source that contain the same recorded sound, such as a stem.
+
+    A track that shares as much with the second track of such a pair is a near-duplicate of the first one too:
+    it is another version of the second one.
+    """
 
     @functools.lru_cache(maxsize=100)
     def recording(path: str) -> shared.Recording:
         return shared.Recording(corpus.load(path))
 
-    seconds = {pair: shared.shared_s(*map(recording, pair)) for pair in of_one_source(corpus)}
-    for pair, shared_s in sorted(seconds.items(), key=lambda item: -item[1])[:20]:
-        print(f"{shared_s:.0f} s of the same sound {pair[0]} ~ {pair[1]}")
-    return {pair for pair, shared_s in seconds.items() if shared_s >= MIN_SHARED_S}
+    def share(pair: tuple[str, ...]) -> bool:
+        return shared.shared_s(*map(recording, pair)) >= MIN_SHARED_S
+
+    direct = set(filter(share, of_one_source(corpus)))
+    found = set(direct)
+    for item in corpus.of("music", "valid"):
+        for copy in {path for pair in direct if item.path in pair for path in pair} - {item.path}:
+            found |= {
+                tuple(sorted((item.path, other.path)))
+                for other in corpus.of("music")
+                if other.source == item.source and other.path not in (item.path, copy)
+                if share((copy, other.path))
+            }
+    return found
 
 
 def same_harmony(corpus: Corpus) -> set[tuple[str, ...]]:
