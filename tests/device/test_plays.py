@@ -146,13 +146,22 @@ def test_a_match_recurs_if_earlier_sound_fits_the_same_alignment_however_weakly(
     ],
 )
 def test_only_distant_alignments_that_fit_as_well_are_repeats_of_the_music(period_s: float, n_starts: int):
-    order = [0, 3, 1, 2, 4, 0, 2, 3, 1, 4, 2, 0, 3]
+    order = [0, 2, 1] * 4
     found = []
     for end_s, best in enumerate(order, 5):
         one = match(A, end_s, -30 - best * period_s, score=5.4)
-        others = tuple(30 + one.start_s + i * period_s for i in range(5) if i != best)
+        others = tuple(30 + one.start_s + i * period_s for i in range(3) if i != best)
         found.append(dataclasses.replace(one, repeats=others))
     assert kinds(feed(PlayTracker(), found)) == ["PlayStarted"] * n_starts
+
+
+@pytest.mark.parametrize(("wandering_s", "n_starts"), [(5, 1), (16, 0)])
+def test_an_alignment_that_is_steady_only_after_it_has_wandered_for_long_is_no_play(
+    wandering_s: int, n_starts: int
+):
+    wandering = [match(A, end_s, -30 - 3 * (end_s % 7), score=4.2) for end_s in range(30 - wandering_s, 30)]
+    events = feed(PlayTracker(), [*wandering, *run_of(A, 30, 33, -90, score=6.0)], end_s=30.0 - wandering_s)
+    assert kinds(events).count("PlayStarted") == n_starts
 
 
 def test_two_matches_far_apart_in_time_do_not_start_a_play():

@@ -38,7 +38,8 @@ class TrackRules:
         is not accepted
     repeat_s : alignments that fit as well as the best one, but are nearer to it, are no repeats of the music
     confirm_share : of the matches from the first to the second, at least this share agrees with the second
-    best_share : the same for those whose best alignment agrees, and not only a repeat of it
+    best_share : of the recent matches with the second one's track, at least this share has its alignment as
+        the best one
     agree_s : a second match confirms a first only if it ends at most this much later
     promising_s : extra time before music is reported as unknown, while weak matches agree with each other
     recent_s : how far back matches confirm later ones
@@ -65,7 +66,7 @@ class TrackRules:
     both_above: float = 2.5
     repeat_s: float = 4.0
     confirm_share: float = 0.5
-    best_share: float = 0.3
+    best_share: float = 0.25
     agree_s: float = 10.0
     promising_s: float = 10.0
     recent_s: float = 20.0
@@ -218,8 +219,7 @@ def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) ->
     """Return the earlier matches, in order, that agree exactly with a match, and since which most others do.
 
     There are none unless the last of them is one, and both are good enough: a single window may match by
-    accident. Steady sound is similar to a stretch of a track at any position, so its best alignment wanders:
-    some must agree.
+    accident.
     """
     fits = [fit_of(match, one, rules) for one in earlier]
     if not earlier or fits[-1] is Fit.NONE:
@@ -227,12 +227,27 @@ def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) ->
     both = sum(one.score - one.threshold for one in (earlier[-1], match))
     if not earlier[-1].accepted and both < rules.both_above:
         return []
-    agreeing = []
-    for i, one in enumerate(earlier):
-        n, none, best = len(fits) - i, fits[i:].count(Fit.NONE), fits[i:].count(Fit.BEST)
-        if fits[i] is not Fit.NONE and n - none >= rules.confirm_share * n and best >= rules.best_share * n:
-            agreeing.append(one)
-    return agreeing
+    if not is_steady(match, earlier, fits, rules):
+        return []
+    agreeing = [fit is not Fit.NONE for fit in fits]
+    return [
+        one
+        for i, one in enumerate(earlier)
+        if agreeing[i] and sum(agreeing[i:]) >= rules.confirm_share * len(agreeing[i:])
+    ]
+
+
+def is_steady(match: Match, earlier: Sequence[Match], fits: Sequence[Fit], rules: TrackRules) -> bool:
+    """Return whether enough of the earlier matches with a match's track have its alignment as the best one.
+
+    Drones and noise are similar to a stretch of a track at any position, so their best alignment wanders.
+    """
+    with_track = [
+        fit
+        for fit, one in zip(fits, earlier, strict=True)
+        if match.track.id in readings_of(one) and one.score >= one.threshold - rules.kept_below
+    ]
+    return with_track.count(Fit.BEST) >= rules.best_share * len(with_track)
 
 
 def recurs(match: Match, earlier: Iterable[Match], rules: TrackRules) -> bool:
