@@ -44,7 +44,7 @@ class ScheduleRules:
     onset_hop_s: float = 0.5
     hop_s: float = 0.75
     promising_s: float = 4.0
-    backoff_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 12.0)
+    backoff_s: tuple[float, ...] = (2.0, 3.0, 10.0, 20.0)
     no_music_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
     confirmed_no_music_s: tuple[float, ...] = (2.0, 3.0, 3.0, 3.0, 16.0, 60.0, 120.0)
     doubt_s: float = 2.0
