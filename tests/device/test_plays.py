@@ -164,6 +164,17 @@ def test_an_alignment_that_is_steady_only_after_it_has_wandered_for_long_is_no_p
     assert kinds(events).count("PlayStarted") == n_starts
 
 
+@pytest.mark.parametrize(("begin_s", "n_starts"), [(-30.0, 1), (-33.0, 0)])
+def test_a_track_that_is_where_it_would_be_after_a_passage_that_matched_others_is_a_play(
+    begin_s: float, n_starts: int
+):
+    wide = [match(A, end_s, begin_s, 4.2, length_s=8.0) for end_s in range(8, 12)]
+    others = [match(B, end_s, -7 * end_s, 2.0) for end_s in range(12, 40)]
+    again = [match(A, end_s, -30, 4.9, length_s=8.0) for end_s in range(40, 42)]
+    events = feed(PlayTracker(), [*wide, *others, *again], end_s=8.0)
+    assert kinds(events).count("PlayStarted") == n_starts
+
+
 def test_two_matches_far_apart_in_time_do_not_start_a_play():
     events = feed(PlayTracker(), [match(A, 5, -30), *[None] * 11, match(A, 17, -30)])
     assert kinds(events) == ["MusicUnknown"]

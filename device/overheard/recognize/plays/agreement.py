@@ -40,6 +40,9 @@ class TrackRules:
     confirm_share : of the matches from the first to the second, at least this share agrees with the second
     best_share : of the recent matches with the second one's track, at least this share has its alignment as
         the best one
+    return_above, return_below : a match that is at least this much over the threshold confirms one that
+        shares no sound with it and is at most this much below, even if other tracks matched between the two
+    return_share : if the track has this alignment in at least this share of its recent matches
     agree_s : a second match confirms a first only if it ends at most this much later
     promising_s : extra time before music is reported as unknown, while weak matches agree with each other
     recent_s : how far back matches confirm later ones
@@ -67,6 +70,9 @@ class TrackRules:
     repeat_s: float = 4.0
     confirm_share: float = 0.5
     best_share: float = 0.25
+    return_above: float = 0.5
+    return_below: float = 1.0
+    return_share: float = 0.75
     agree_s: float = 10.0
     promising_s: float = 10.0
     recent_s: float = 20.0
@@ -227,7 +233,7 @@ def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) ->
     both = sum(one.score - one.threshold for one in (earlier[-1], match))
     if not earlier[-1].accepted and both < rules.both_above:
         return []
-    if not is_steady(match, earlier, fits, rules):
+    if not is_steady(match, earlier, fits, rules, rules.best_share):
         return []
     agreeing = [fit is not Fit.NONE for fit in fits]
     return [
@@ -237,8 +243,10 @@ def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) ->
     ]
 
 
-def is_steady(match: Match, earlier: Sequence[Match], fits: Sequence[Fit], rules: TrackRules) -> bool:
-    """Return whether enough of the earlier matches with a match's track have its alignment as the best one.
+def is_steady(
+    match: Match, earlier: Sequence[Match], fits: Sequence[Fit], rules: TrackRules, share: float
+) -> bool:
+    """Return whether a share of the earlier matches with a match's track has its alignment as the best one.
 
     Drones and noise are similar to a stretch of a track at any position, so their best alignment wanders.
     """
@@ -247,7 +255,28 @@ def is_steady(match: Match, earlier: Sequence[Match], fits: Sequence[Fit], rules
         for fit, one in zip(fits, earlier, strict=True)
         if match.track.id in readings_of(one) and one.score >= one.threshold - rules.kept_below
     ]
-    return with_track.count(Fit.BEST) >= rules.best_share * len(with_track)
+    return with_track.count(Fit.BEST) >= share * len(with_track)
+
+
+def returns(match: Match, earlier: Sequence[Match], caution: float, rules: TrackRules) -> bool:
+    """Return whether a track is where it would be if it had gone on since an earlier match of other sound.
+
+    Other tracks may have matched between the two, as in a quiet passage that noise covers.
+
+    Parameters
+    ----------
+    caution : score that each match needs in addition
+    """
+    if not earlier or match.end_s - match.start_s < rules.confirm_s:
+        return False
+    leads = [one.score - one.threshold - caution for one in (*earlier, match)]
+    fits = [fit_of(match, one, rules) for one in earlier]
+    if leads[-1] < rules.return_above or leads[-2] < 0 or fits[-1] is not Fit.BEST:
+        return False
+    return is_steady(match, earlier, fits, rules, rules.return_share) and any(
+        fit is Fit.BEST and one.end_s <= match.start_s and lead >= -rules.return_below
+        for fit, one, lead in zip(fits, earlier, leads, strict=False)
+    )
 
 
 def recurs(match: Match, earlier: Iterable[Match], rules: TrackRules) -> bool:

@@ -15,6 +15,7 @@ from overheard.recognize.plays.agreement import (
     readings_of,
     realigned,
     recurs,
+    returns,
 )
 from overheard.recognize.plays.open_play import OpenPlay, first_heard_s
 from overheard.recognize.plays.unmatched_sound import UnmatchedSound
@@ -198,6 +199,8 @@ class PlayTracker:
             searched_s = max(0.0, match.end_s - current.over_s) if current.over_s < match.end_s else math.inf
         lead = match.score - match.threshold - self._settings.caution
         if lead >= rules.strong_after(searched_s):
+            return True
+        if current is None and returns(match, list(self._recent)[:-1], self._settings.caution, rules):
             return True
         wait_s = rules.confirm_after(searched_s, lead)
         since_s = -math.inf if current is None else current.agreed_s
