@@ -86,6 +86,14 @@ def test_a_match_is_not_confirmed_if_the_one_just_before_it_says_otherwise(begin
     assert kinds(tracker.update(match(A, 13, -30), 8, 13)) == ["PlayStarted"]
 
 
+@pytest.mark.parametrize(("score", "n_starts"), [(6.2, 0), (7.2, 1)])
+def test_a_good_match_is_confirmed_by_the_one_just_before_it_even_if_that_is_not_accepted(
+    score: float, n_starts: int
+):
+    events = feed(PlayTracker(), [*run_of(A, 5, 10, -30, score=3.5), match(A, 11, -30, score)])
+    assert kinds(events) == ["PlayStarted"] * n_starts
+
+
 def test_a_match_is_not_confirmed_by_one_since_which_other_tracks_matched():
     others = [match(B, end, -10 * end, score=4.5) for end in range(6, 11)]
     tracker = PlayTracker()
@@ -130,6 +138,43 @@ def test_a_match_recurs_if_earlier_sound_fits_the_same_alignment_however_weakly(
     assert not tracker.recurs(match(B, 8, -30, score=1.0))
 
 
+@pytest.mark.parametrize(
+    ("period_s", "n_starts"),
+    [
+        (0.8, 0),  # steady sound: its best alignment wanders between neighbours that fit as well
+        (8.0, 1),  # a loop: which repeat fits best changes, but each repeat is exact
+    ],
+)
+def test_only_distant_alignments_that_fit_as_well_are_repeats_of_the_music(period_s: float, n_starts: int):
+    order = [0, 2, 1] * 4
+    found = []
+    for end_s, best in enumerate(order, 5):
+        one = match(A, end_s, -30 - best * period_s, score=5.4)
+        others = tuple(30 + one.start_s + i * period_s for i in range(3) if i != best)
+        found.append(dataclasses.replace(one, repeats=others))
+    assert kinds(feed(PlayTracker(), found)) == ["PlayStarted"] * n_starts
+
+
+@pytest.mark.parametrize(("wandering_s", "n_starts"), [(5, 1), (16, 0)])
+def test_an_alignment_that_is_steady_only_after_it_has_wandered_for_long_is_no_play(
+    wandering_s: int, n_starts: int
+):
+    wandering = [match(A, end_s, -30 - 3 * (end_s % 7), score=4.2) for end_s in range(30 - wandering_s, 30)]
+    events = feed(PlayTracker(), [*wandering, *run_of(A, 30, 33, -90, score=6.0)], end_s=30.0 - wandering_s)
+    assert kinds(events).count("PlayStarted") == n_starts
+
+
+@pytest.mark.parametrize(("begin_s", "n_starts"), [(-30.0, 1), (-33.0, 0)])
+def test_a_track_that_is_where_it_would_be_after_a_passage_that_matched_others_is_a_play(
+    begin_s: float, n_starts: int
+):
+    wide = [match(A, end_s, begin_s, 4.2, length_s=8.0) for end_s in range(8, 12)]
+    others = [match(B, end_s, -7 * end_s, 2.0) for end_s in range(12, 40)]
+    again = [match(A, end_s, -30, 4.9, length_s=8.0) for end_s in range(40, 42)]
+    events = feed(PlayTracker(), [*wide, *others, *again], end_s=8.0)
+    assert kinds(events).count("PlayStarted") == n_starts
+
+
 def test_two_matches_far_apart_in_time_do_not_start_a_play():
     events = feed(PlayTracker(), [match(A, 5, -30), *[None] * 11, match(A, 17, -30)])
     assert kinds(events) == ["MusicUnknown"]
@@ -149,6 +194,16 @@ def test_a_play_starts_at_the_first_weak_match_that_agrees():
     assert isinstance(events[0], PlayStarted)
     assert events[0].play.start_s == 0
     assert events[0].play.offset_s == 30
+
+
+@pytest.mark.parametrize(("weak_s", "start_s"), [(45.0, 5.0), (80.0, 50.0)])
+def test_a_play_starts_where_a_weak_match_up_to_a_minute_ago_agrees(weak_s: float, start_s: float):
+    tracker = PlayTracker()
+    tracker.update(match(A, 10, -30, score=2.0), 5, 10)
+    end_s = 10 + weak_s
+    assert tracker.update(match(A, end_s, -30, score=10.5), end_s - 5, end_s)
+    assert tracker.playing is not None
+    assert tracker.playing.start_s == (start_s if weak_s < 60 else end_s - 5)
 
 
 def test_no_play_starts_before_its_track():

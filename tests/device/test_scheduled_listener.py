@@ -11,6 +11,7 @@ from overheard.demo.room import cafe
 from overheard.events import Event, MusicUnknown, PlayEnded, PlayStarted, Silence
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
+from overheard.recognize.change import ChangeDetector
 from overheard.recognize.listener import Listener
 from overheard.recognize.recognizer import Recognizer, second_opinion
 from overheard.recognize.schedule import Schedule
@@ -106,6 +107,16 @@ def test_unknown_music_is_reported_and_then_rarely_searched(
     assert [type(event) for _, event in events] == [MusicUnknown]
     assert events[0][0] < 25
     assert counter.n < 100  # without a schedule 117, without other speeds 65
+
+
+def test_known_music_after_unknown_music_is_found_although_no_change_is_noticed(
+    recognizer: Recognizer, songs: list[FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ChangeDetector, "_is_different", lambda self: False)
+    unknown = np.tile(songs[3], 2)
+    events = hear(recognizer.listener(), noisy(unknown, songs[0]))
+    (start,) = [at_s for at_s, event in events if isinstance(event, PlayStarted)]
+    assert 0 < start - len(unknown) / RATE < 23
 
 
 def test_little_is_embedded_while_the_detector_hears_no_music(

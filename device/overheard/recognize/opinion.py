@@ -43,7 +43,7 @@ class OpinionRules:
 
     onset_s: tuple[float, ...] = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
     unsure_s: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)
-    confirmed_no_music_s: tuple[float, ...] = (3.0, 6.0, 12.0)
+    confirmed_no_music_s: tuple[float, ...] = (3.0, 6.0, 12.0, 15.0)
     ended_s: float = 2.5
     changed_s: float = 3.0
 

@@ -44,9 +44,9 @@ class ScheduleRules:
     onset_hop_s: float = 0.5
     hop_s: float = 0.75
     promising_s: float = 4.0
-    backoff_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
+    backoff_s: tuple[float, ...] = (2.0, 3.0, 10.0, 20.0)
     no_music_s: tuple[float, ...] = (2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 40.0)
-    confirmed_no_music_s: tuple[float, ...] = (2.0, 3.0, 6.0, 16.0, 60.0, 120.0)
+    confirmed_no_music_s: tuple[float, ...] = (2.0, 3.0, 3.0, 3.0, 16.0, 60.0, 120.0)
     doubt_s: float = 2.0
     silence_s: float = 60.0
     brief_s: float = 2.0
@@ -101,7 +101,7 @@ class Schedule:
         self.onset_s = -math.inf
         self.next_check_s = math.inf
         self._music = self._playing = self._doubted = self._is_over = self._no_music = False
-        self._dense_until_s = -math.inf
+        self._dense_until_s = self._nearly_until_s = -math.inf
         self._played_from_s = -math.inf
         self._n_waits = 0  # since the last onset, or since the play started
 
@@ -122,18 +122,23 @@ class Schedule:
             return Action.VERIFY
         return Action.SEARCH
 
-    def searched(self, now_s: float, promising: bool, agrees: bool = False) -> None:
+    def searched(
+        self, now_s: float, promising: bool, agrees: bool = False, nearly_accepted: bool = False
+    ) -> None:
         """Report that a search was made.
 
         Parameters
         ----------
         promising : whether its best match may be right, accepted or not
         agrees : whether the best match is the open play
+        nearly_accepted : whether the promising match is accepted, or almost; then searches go on although
+            the music seems to end
         """
         if agrees:
             self._doubted = False
         if promising and not self._playing:
             self._dense_until_s = max(self._dense_until_s, now_s + self._rules.promising_s)
+            self._nearly_until_s = now_s + self._rules.promising_s * nearly_accepted
         if self._doubted or now_s < self._dense_until_s:
             early = now_s < self.onset_s + self._rules.early_s
             self.next_check_s = now_s + (self._rules.onset_hop_s if early else self._rules.hop_s)
@@ -172,7 +177,10 @@ class Schedule:
                 self._wait(now_s, rules.verify_s)
         elif self._no_music:
             if not was_no_music:
-                self._doubted, self._dense_until_s = False, -math.inf
+                self._doubted, self._dense_until_s = False, self._nearly_until_s
+            if now_s < self._dense_until_s:
+                pass  # the music seems to end, but was nearly recognized
+            elif not was_no_music:
                 self._rest(now_s)
             elif state.no_music_confirmed != was_confirmed:
                 soonest_s = now_s + rules.doubt_s * was_confirmed

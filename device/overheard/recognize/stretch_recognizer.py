@@ -25,9 +25,10 @@ from overheard.recognize.windows import LOOK_BACK_S, Windows
 
 FORGOTTEN_FRAMES = 64  # sound is not forgotten frame by frame
 TICK_FRAMES = 8  # 0.25 s between two questions to the schedule
-SINGLE_SEARCH_S = 6.5  # window of a single search, or back to the last one if that is near
-NEAR_SEARCH_S = 6.0
-RARE_SEARCH_S = 5.0  # instead, if the second opinion is that there is no music
+EARLY_S = 16.0  # after an onset, windows are long: the music may have begun softly
+NEAR_SEARCH_S = 6.0  # a single search reaches back to the last one if that is near
+PROBE_S = 3.2  # window of other single searches of unknown music: short, so that they can be frequent
+RARE_SEARCH_S = 5.0  # the same if the second opinion is that there is no music
 ASKED_STEP = 48  # frames between segments that are embedded only for an opinion
 
 
@@ -80,6 +81,7 @@ class StretchRecognizer:
         self._matched = -self._step  # last segment of the last window
         self._end_s = 0.0
         self._promising_from_s = math.inf  # where the last match begins, if it is promising
+        self._probing = False  # whether the last search was a short one of music that stays unknown
         self._verifier.forget()
         self._changes.reset()
         self._changed = False
@@ -253,16 +255,18 @@ class StretchRecognizer:
             return self._matcher.whole(stretch, engine, end_s)
         play, schedule = self._tracker.playing, self._schedule
         length_s = self._windows.length_s
+        self._probing = False
         if schedule is not None:
             now_s = stretch.at_s(self._next) + self._spec.segment_s
             since_s = min(schedule.onset_s - LOOK_BACK_S, self._promising_from_s)
             length_s = min(length_s, now_s - since_s)
             if play is not None and not self._tracker.settled:  # all that was heard tells the versions apart
                 length_s = min(self._windows.length_s, now_s - play.start_s)
-            elif not schedule.searching:
+            elif not schedule.searching and now_s > schedule.onset_s + EARLY_S:
                 since_s = now_s - stretch.at_s(self._matched)
                 is_near = since_s <= NEAR_SEARCH_S + self._spec.segment_s
-                longest_s = RARE_SEARCH_S if self._verdict is Verdict.NO_MUSIC else SINGLE_SEARCH_S
+                self._probing = self.music and not is_near
+                longest_s = PROBE_S if self._probing else RARE_SEARCH_S
                 length_s = min(length_s, since_s if is_near else longest_s)
         position_s = self._tracker.position_s(0.0)
         return self._matcher.last(stretch, self._next, engine, play, position_s, length_s)
@@ -274,10 +278,10 @@ class StretchRecognizer:
         if play is not None and match is not None and position_s is not None:
             agrees = self._verifier.realign(match, play, position_s, stretch)
         promising = match is not None and found.promising
-        if match is not None and promising and self._verdict is Verdict.NO_MUSIC:
+        if match is not None and promising and (self._probing or self._verdict is Verdict.NO_MUSIC):
             promising = found.nearly_accepted or self._tracker.recurs(match)
         self._promising_from_s = match.start_s if match is not None and promising else math.inf
-        schedule.searched(found.end_s, promising, agrees)
+        schedule.searched(found.end_s, promising, agrees, found.nearly_accepted)
 
     def _forget(self, stretch: Stretch) -> None:
         """Forget the sound that no window needs any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 from collections.abc import Iterable, Sequence
 
@@ -33,9 +34,18 @@ class TrackRules:
     onset_confirm_s : the same just after an onset
     confirm_drift_s : alignments of the two differ by at most this much: a recording keeps its alignment,
         similar music fits here and there
+    both_above : score over the threshold of the second match and the one just before it together, if that one
+        is not accepted
+    repeat_s : alignments that fit as well as the best one, but are nearer to it, are no repeats of the music
     confirm_share : of the matches from the first to the second, at least this share agrees with the second
+    best_share : of the recent matches with the second one's track, at least this share has its alignment as
+        the best one
+    return_above, return_below : a match that is at least this much over the threshold confirms one that
+        shares no sound with it and is at most this much below, even if other tracks matched between the two
+    return_share : if the track has this alignment in at least this share of its recent matches
     agree_s : a second match confirms a first only if it ends at most this much later
     promising_s : extra time before music is reported as unknown, while weak matches agree with each other
+    recent_s : how far back matches confirm later ones
     recall_s : how far back the start of a play can be moved to earlier matches that agree with it
     restart_s : a track that begins again at most this much before or after its end is a new play
     shortest_s : a play starts when this much of it was heard; a shorter one was a mistake
@@ -46,20 +56,27 @@ class TrackRules:
     """
 
     strong_above: float = 5.0
-    onset_above: float = 2.0
+    onset_above: float = 2.5
     onset_s: float = 3.0
     kept_below: float = 4.0
     drift_s: float = 1.0
     confirm_above: float = 1.25
     confirm_below: float = 2.0
-    apart_below: float = 1.0
+    apart_below: float = 0.5
     confirm_s: float = 6.0
     onset_confirm_s: float = 2.0
     confirm_drift_s: float = 0.3
+    both_above: float = 2.5
+    repeat_s: float = 4.0
     confirm_share: float = 0.5
+    best_share: float = 0.25
+    return_above: float = 0.5
+    return_below: float = 1.0
+    return_share: float = 0.75
     agree_s: float = 10.0
     promising_s: float = 10.0
-    recall_s: float = 20.0
+    recent_s: float = 20.0
+    recall_s: float = 60.0
     restart_s: float = 10.0
     shortest_s: float = 2.0
     distinguishing_s: float = 2.5
@@ -125,6 +142,14 @@ class Reading:
         return min(end_s, self.track.duration_s - self.alignment_s) if self.track.duration_s > 0 else end_s
 
 
+class Fit(enum.Enum):
+    """How an earlier match fits the alignment of a later one."""
+
+    NONE = "none"
+    REPEAT = "repeat"  # a distant repeat of the music; nearer alignments are those of steady sound
+    BEST = "best"  # its best alignment
+
+
 Readings = dict[str, Reading]  # by the track's id; the preferred one first
 
 
@@ -181,19 +206,77 @@ def agree(first: Match, second: Match, drift_s: float) -> bool:
     return any(abs(one - other) <= drift_s for one in alignments_of(first) for other in others)
 
 
+def fit_of(match: Match, earlier: Match, rules: TrackRules) -> Fit:
+    """Return how an earlier match fits a match's own alignment."""
+    readings, alignment = readings_of(earlier), alignment_s(match)
+    if match.track.id not in readings:  # one of the match's alternatives may explain both
+        return Fit.BEST if common(readings, readings_of(match), rules.confirm_drift_s) else Fit.NONE
+    best = readings[match.track.id].alignment_s
+    if abs(best - alignment) <= rules.confirm_drift_s:
+        return Fit.BEST
+    repeats = alignments_of(earlier)[1:] if match.track.id == earlier.track.id else ()
+    is_repeat = any(
+        abs(one - alignment) <= rules.confirm_drift_s and abs(one - best) >= rules.repeat_s for one in repeats
+    )
+    return Fit.REPEAT if is_repeat else Fit.NONE
+
+
 def agreeing_since(match: Match, earlier: Sequence[Match], rules: TrackRules) -> list[Match]:
     """Return the earlier matches, in order, that agree exactly with a match, and since which most others do.
 
-    There are none unless the last of them is one, and accepted: a single window may match by accident.
+    There are none unless the last of them is one, and both are good enough: a single window may match by
+    accident.
     """
-    agreeing = [agree(one, match, rules.confirm_drift_s) for one in earlier]
-    if not earlier or not agreeing[-1] or not earlier[-1].accepted:
+    fits = [fit_of(match, one, rules) for one in earlier]
+    if not earlier or fits[-1] is Fit.NONE:
         return []
+    both = sum(one.score - one.threshold for one in (earlier[-1], match))
+    if not earlier[-1].accepted and both < rules.both_above:
+        return []
+    if not is_steady(match, earlier, fits, rules, rules.best_share):
+        return []
+    agreeing = [fit is not Fit.NONE for fit in fits]
     return [
         one
         for i, one in enumerate(earlier)
         if agreeing[i] and sum(agreeing[i:]) >= rules.confirm_share * len(agreeing[i:])
     ]
+
+
+def is_steady(
+    match: Match, earlier: Sequence[Match], fits: Sequence[Fit], rules: TrackRules, share: float
+) -> bool:
+    """Return whether a share of the earlier matches with a match's track has its alignment as the best one.
+
+    Drones and noise are similar to a stretch of a track at any position, so their best alignment wanders.
+    """
+    with_track = [
+        fit
+        for fit, one in zip(fits, earlier, strict=True)
+        if match.track.id in readings_of(one) and one.score >= one.threshold - rules.kept_below
+    ]
+    return with_track.count(Fit.BEST) >= share * len(with_track)
+
+
+def returns(match: Match, earlier: Sequence[Match], caution: float, rules: TrackRules) -> bool:
+    """Return whether a track is where it would be if it had gone on since an earlier match of other sound.
+
+    Other tracks may have matched between the two, as in a quiet passage that noise covers.
+
+    Parameters
+    ----------
+    caution : score that each match needs in addition
+    """
+    if not earlier or match.end_s - match.start_s < rules.confirm_s:
+        return False
+    leads = [one.score - one.threshold - caution for one in (*earlier, match)]
+    fits = [fit_of(match, one, rules) for one in earlier]
+    if leads[-1] < rules.return_above or leads[-2] < 0 or fits[-1] is not Fit.BEST:
+        return False
+    return is_steady(match, earlier, fits, rules, rules.return_share) and any(
+        fit is Fit.BEST and one.end_s <= match.start_s and lead >= -rules.return_below
+        for fit, one, lead in zip(fits, earlier, leads, strict=False)
+    )
 
 
 def recurs(match: Match, earlier: Iterable[Match], rules: TrackRules) -> bool:

@@ -15,6 +15,7 @@ from overheard.recognize.plays.agreement import (
     readings_of,
     realigned,
     recurs,
+    returns,
 )
 from overheard.recognize.plays.open_play import OpenPlay, first_heard_s
 from overheard.recognize.plays.unmatched_sound import UnmatchedSound
@@ -68,7 +69,7 @@ class PlayTracker:
 
     def recurs(self, match: Match) -> bool:
         """Return whether a match fits the same track at the same alignment as an earlier one."""
-        return recurs(match, self._recent, self._rules)
+        return recurs(match, self._lately(match.end_s), self._rules)
 
     def update(
         self,
@@ -199,12 +200,18 @@ class PlayTracker:
         lead = match.score - match.threshold - self._settings.caution
         if lead >= rules.strong_after(searched_s):
             return True
+        if current is None and returns(match, list(self._recent)[:-1], self._settings.caution, rules):
+            return True
         wait_s = rules.confirm_after(searched_s, lead)
         since_s = -math.inf if current is None else current.agreed_s
         return any(
             earlier.end_s >= since_s and rules.confirms(match, earlier, wait_s, self._settings.caution)
-            for earlier in agreeing_since(match, list(self._recent)[:-1], rules)
+            for earlier in agreeing_since(match, self._lately(match.end_s)[:-1], rules)
         )
+
+    def _lately(self, now_s: float) -> list[Match]:
+        """Return the recent matches that can confirm a new one, in order."""
+        return [one for one in self._recent if one.end_s >= now_s - self._rules.recent_s]
 
     def _start(self, match: Match) -> list[Event]:
         """Start a play where the track was first heard, and end the previous play there."""
