@@ -31,9 +31,8 @@ WINDOW_S, STEP_S = 5, 7.3
 MIN_SIMILARITY = 0.3  # far below that of any match: the waveforms decide
 MIN_CORRELATION = 0.18  # measured: up to 0.14 for unrelated pieces, 0.2 and more for versions of one
 MIN_COMMON_SHARE = 0.8  # measured: 1.0 for five versions of whole pieces, up to 0.62 for all other pairs
-MIN_SHARED_S = (
-    30.0  # measured: 30 to 80 s for versions of a piece and its parts, up to 20 s for all other pairs
-)
+# Measured: 30 to 80 s for versions of a piece and its parts, up to 20 s for all other pairs.
+MIN_SHARED_S = 30.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
