@@ -147,7 +147,7 @@ def test_a_match_recurs_if_earlier_sound_fits_the_same_alignment_however_weakly(
 )
 def test_only_distant_alignments_that_fit_as_well_are_repeats_of_the_music(period_s: float, n_starts: int):
     order = [0, 2, 1] * 4
-    found = []
+    found: list[Match | None] = []
     for end_s, best in enumerate(order, 5):
         one = match(A, end_s, -30 - best * period_s, score=5.4)
         others = tuple(30 + one.start_s + i * period_s for i in range(3) if i != best)
