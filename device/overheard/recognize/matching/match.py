@@ -73,7 +73,14 @@ class ExactSegments:
     below: float = math.inf
 
 
-_Aligned = tuple[Evidence, AlignedTracks, int, Evidence | None]
+@dataclasses.dataclass(frozen=True)
+class _BestAlignment:
+    """The best of all alignments of a window, and the evidence for it and for that of the open play."""
+
+    evidence: Evidence
+    among: AlignedTracks
+    row: int
+    playing: Evidence | None
 
 
 class Matcher:
@@ -111,22 +118,14 @@ class Matcher:
         window, ranked = self._vote(window)
         if not len(ranked.tracks):
             return None
-        aligned = self._align(window, ranked, playing)
-        score = self.scoring.score(aligned[0], end_s - start_s)
+        best = self._align(window, ranked, playing)
+        score = self.scoring.score(best.evidence, end_s - start_s)
         if exact is not None and exact.above < score < exact.below:
-            aligned = self._align_exactly(window, ranked, aligned, playing, exact)
-        return self._to_match(*aligned, start_s, end_s)
+            best = self._align_exactly(window, ranked, best, playing, exact)
+        return self._to_match(best, start_s, end_s)
 
-    def _to_match(
-        self,
-        evidence: Evidence,
-        tracks: AlignedTracks,
-        best: int,
-        continued: Evidence | None,
-        start_s: float,
-        end_s: float,
-    ) -> Match:
-        frames_per_s = self.spec.frontend.frames_per_s
+    def _to_match(self, best: _BestAlignment, start_s: float, end_s: float) -> Match:
+        evidence, frames_per_s = best.evidence, self.spec.frontend.frames_per_s
         first_s, last_s = (frame / frames_per_s for frame in evidence.matched_frames)
         score = self.scoring.score(evidence, end_s - start_s)
         is_accepted = score >= self.scoring.threshold
@@ -143,14 +142,14 @@ class Matcher:
             confidence=self.scoring.probability(evidence),
             margin=evidence.margin,
             similarity=evidence.similarity,
-            alternatives=self._alternatives(tracks, best, first_s) if is_accepted else (),
-            repeats=tuple(offset / frames_per_s + first_s for offset in repeats(tracks, best)),
-            continued=None if continued is None else self.scoring.score(continued, end_s - start_s),
+            alternatives=self._alternatives(best, first_s) if is_accepted else (),
+            repeats=tuple(offset / frames_per_s + first_s for offset in repeats(best.among, best.row)),
+            continued=None if best.playing is None else self.scoring.score(best.playing, end_s - start_s),
         )
 
-    def _alternatives(self, tracks: AlignedTracks, best: int, first_s: float) -> tuple[Alternative, ...]:
-        """Return the alternatives to the best row; `first_s` is where the match starts in the window."""
-        found = self._passages.alternatives(tracks, best)
+    def _alternatives(self, best: _BestAlignment, first_s: float) -> tuple[Alternative, ...]:
+        """Return the alternatives to the best track; `first_s` is where the match starts in the window."""
+        found = self._passages.alternatives(best.among, best.row)
         frames_per_s = self.spec.frontend.frames_per_s
         return tuple(
             Alternative(
@@ -166,10 +165,10 @@ class Matcher:
         window, ranked = self._vote(window)
         if not len(ranked.tracks):
             return None
-        aligned = self._align(window, ranked, playing)
+        best = self._align(window, ranked, playing)
         if exact is not None:
-            aligned = self._align_exactly(window, ranked, aligned, playing, exact)
-        return aligned[0]
+            best = self._align_exactly(window, ranked, best, playing, exact)
+        return best.evidence
 
     def number(self, track_id: str) -> int | None:
         """Return the number of a track that has been matched lately; None if it has not."""
@@ -185,18 +184,18 @@ class Matcher:
         self,
         window: Window,
         ranked: Hypotheses,
-        aligned: _Aligned,
+        best: _BestAlignment,
         playing: Playing | None,
         exact: ExactSegments,
-    ) -> _Aligned:
+    ) -> _BestAlignment:
         """Run the network at the segments of the best alignments, unless it ran there, and align again."""
-        starts = exact_starts(aligned[1], window, exact.n)
+        starts = exact_starts(best.among, window, exact.n)
         if not len(starts):
-            return aligned
+            return best
         return self._align(window.with_more(exact.embed(starts), starts).audible(), ranked, playing)
 
-    def _align(self, window: Window, ranked: Hypotheses, playing: Playing | None) -> _Aligned:
-        """Return the evidence for the best alignment, all alignments, the best's row, and the open play's."""
+    def _align(self, window: Window, ranked: Hypotheses, playing: Playing | None) -> _BestAlignment:
+        """Score the alignments of a window, with that of the open play, and return the best."""
         number = position = None
         if playing is not None and playing.position_s is not None:
             number = self.number_among(playing.track_id, ranked.tracks)
@@ -216,9 +215,9 @@ class Matcher:
         levels = (max(runner_up, background), background)  # so that a track without rivals has no advantage
         evidence = self._evidence(scores, best, levels, window)
         if row is None:
-            return evidence, scores, best, None
+            return _BestAlignment(evidence, scores, best, None)
         levels = levels if number in copies else (max(top, background), background)
-        return evidence, scores, best, self._evidence(scores, row, levels, window)
+        return _BestAlignment(evidence, scores, best, self._evidence(scores, row, levels, window))
 
     def _evidence(
         self,
