@@ -149,10 +149,9 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
         )
     first, last = measured[KEEP_DAYS], measured[-1]  # from then on, old plays are deleted
     assert len(measured) == 7
-    assert last[0] <= first[0] + max(0.05 * first[0], 8000), measured  # the heap of this test alone is small
+    assert last[0] <= 1.05 * first[0], measured
     assert last[1] <= first[1], measured
-    # A busy disk may lose events of the day that is compared; without deletion, it would be 3 times as much.
-    assert last[2] <= 2 * first[2], measured
+    assert last[2] <= 1.1 * first[2], measured
     plays, count = read_plays(path)
     assert count > 0.9 * KEEP_DAYS * 86400 / (PLAY_S + BLOCK_S)
     assert {row.source for row in plays} == {"b"}
