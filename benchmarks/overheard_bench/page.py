@@ -52,14 +52,10 @@ def get(port: int, path: str) -> bytes:
 
 
 def write_song(
-    path: Path,
-    waveform: npt.NDArray[np.float32],
-    sample_rate: int,
-    picture: bytes | None = None,
-    picture_type: str = "image/png",
+    path: Path, waveform: npt.NDArray[np.float32], sample_rate: int, picture: bytes | None = None
 ) -> None:
-    """Write mono audio in [-1, 1] as an MP3 whose tags have a cover: a picture, or else coloured noise."""
-    body = b"\0" + picture_type.encode() + b"\0\x03\0" + (_noise_picture() if picture is None else picture)
+    """Write mono audio in [-1, 1] as an MP3 whose tags have a cover: a PNG, or else coloured noise."""
+    body = b"\0image/png\0\x03\0" + (_noise_picture() if picture is None else picture)
     frame = b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
     tags = b"ID3\x03\0\0" + bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0)) + frame
     audio = path.with_name(f"{path.stem}.audio.mp3")

@@ -122,6 +122,7 @@ class Catalogue(Segments):
         self.packs = tuple(packs)
         starts = self.first_of_layer.tolist()
         self._lists = CatalogueLists([*zip(self.layers, starts, strict=False)], quantizer)
+        # A method of this object would make a cycle, which keeps tens of MB until it is collected some time.
         self.planner = Planner(quantizer, len(self), self._lists.sizes)
         if not self.planner.is_small:
             _ = self._lists.of_layers  # made now rather than in the first search
