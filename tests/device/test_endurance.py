@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -39,6 +40,7 @@ from overheard.service.notify import Notifier, NotifySink
 from overheard.sinks.jsonl import JsonLinesSink
 from overheard.sinks.runner import Sink
 from overheard.sinks.terminal import TerminalSink
+from sink_fakes import wait_for
 
 HOUR_S = 3600
 BLOCK_S = 50
@@ -47,8 +49,20 @@ PLAY_S = 200.0
 KEEP_DAYS = 2
 
 
+class CountingHistory(HistorySink):
+    """A history that counts the plays that have ended."""
+
+    n_ended = 0
+
+    def handle(self, event: Event, started: float) -> None:
+        super().handle(event, started)
+        self.n_ended += isinstance(event, PlayEnded)
+
+
 class WeekListener:
     """Reports a play of 200 s, unknown music and silence in turn; each play is of another track."""
+
+    n_blocks = n_ended = 0  # blocks that have been processed, and plays that have ended, by all listeners
 
     def __init__(self) -> None:
         self._now_s = 0.0
@@ -57,12 +71,14 @@ class WeekListener:
 
     def process(self, block: np.ndarray) -> list[Event]:
         self._now_s += BLOCK_S
+        WeekListener.n_blocks += 1
         play = self._play
         if play is not None and self._now_s - play.start_s < PLAY_S:
             self._play = Play(play.track, play.start_s, self._now_s, 0.0, 5.0, 0.9)
             return [PlayUpdated(self._play)]
         events: list[Event] = []
         if play is not None:
+            WeekListener.n_ended += 1
             events += [
                 PlayEnded(play),
                 MusicUnknown(self._now_s - 20, self._now_s - 10),
@@ -79,6 +95,7 @@ class WeekListener:
         return []
 
     def finish(self) -> list[Event]:
+        WeekListener.n_ended += self._play is not None
         return [] if self._play is None else [PlayEnded(self._play)]
 
     def status(self) -> Status:
@@ -107,8 +124,10 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
     clock = Clock()
     clock.now = 1.8e9
     pause, stop = Pause(now=clock, elapsed=clock), threading.Event()
+    monkeypatch.setattr(WeekListener, "n_blocks", 0)
+    monkeypatch.setattr(WeekListener, "n_ended", 0)
     path = tmp_path / "history.sqlite"
-    history, server = HistorySink(path, "mic"), LiveServer(tmp_path / "live.sock", "1", pause)
+    history, server = CountingHistory(path, "mic"), LiveServer(tmp_path / "live.sock", "1", pause)
     retention = RetentionSink(path, KEEP_DAYS, None, clock, clock)
     notifier = Notifier(str(tmp_path / "notify"), 60.0, clock)
     measured: list[tuple[int, int, int]] = []
@@ -124,12 +143,18 @@ def test_in_a_week_neither_memory_nor_descriptors_nor_files_grow(
         notifier.audio()
         clock.now += 10 if pause.is_paused else 0
 
+    def take_up(n_blocks: int) -> None:
+        """Wait until the blocks are processed, and the history has the plays in them."""
+        wait_for(lambda: WeekListener.n_blocks >= n_blocks and history.n_ended >= WeekListener.n_ended)
+
     def week() -> Iterator[object]:
+        n_blocks = 0
         for hour in range(7 * 24):
             for _ in range(HOUR_S // BLOCK_S):
                 clock.now += BLOCK_S
+                n_blocks += 1
                 yield BLOCK
-            yield lambda: threading.Event().wait(0.1)  # the sinks take what is in their queues
+            yield functools.partial(take_up, n_blocks - 8)  # the source is read ahead
             if hour % 24 == 12:
                 yield from (DeviceLost("gone"), BLOCK, Gap(8000), Rerouted("b", "pulse:b", "pulse:a", "gone"))
                 yield lambda: pause.pause(60)
