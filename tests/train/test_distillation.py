@@ -206,6 +206,22 @@ def test_the_same_shape_is_copied_and_the_projection_fitted() -> None:
     assert cosines.mean() > 0.9
 
 
+def test_further_blocks_begin_as_the_identity() -> None:
+    shallow_recipe, recipe = (
+        dataclasses.replace(STUDENT, encoder=Part("residual", {"widths": (4, 4, 6), "blocks": blocks}))
+        for blocks in ((1, 0, 1), (1, 1, 3))
+    )
+    shallow, student = (build_encoder(each.encoder, SPEC) for each in (shallow_recipe, recipe))
+    segments = smooth(8, 0)
+    copy_channels(student, recipe, shallow, shallow_recipe, segments)
+    features = [
+        np.asarray(keras.Model(each.input, each.get_layer("flatten").output)(segments[..., None]))
+        for each in (shallow, student)
+    ]
+    assert np.ptp(features[0])
+    np.testing.assert_allclose(*features, atol=1e-6)
+
+
 def test_the_channels_that_matter_are_kept() -> None:
     wide_recipe = dataclasses.replace(
         STUDENT, encoder=Part("residual", {"widths": (6, 6, 6), "blocks": (0, 0, 0)})

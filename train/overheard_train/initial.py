@@ -1,11 +1,12 @@
 """Begin a student from a trained encoder: keep the most important channels, and fit the projection.
 
 The source may have the student's shape, such as a network of the same size with another space, or be wider
-and deeper, such as the teacher.
+and deeper, such as the teacher. If it is less deep, the other blocks begin as the identity.
 
 Sources: Li et al., Pruning Filters for Efficient ConvNets (1608.08710), section 3.2, for removing the same
 channels wherever a residual stream passes; Molchanov et al., Pruning Convolutional Neural Networks for
-Resource Efficient Inference (1611.06440), section 2.2, for activations as the measure of importance.
+Resource Efficient Inference (1611.06440), section 2.2, for activations as the measure of importance; Chen et
+al., Net2Net (1511.05641), section 2.4, for blocks that begin as the identity.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def begin_from(encoder: keras.Model, recipe: Recipe, source: Path, maker: PairMa
     Parameters
     ----------
     encoder : a residual encoder, see :mod:`overheard_train.encoders.residual`
-    source : checkpoint of a residual encoder with as many stages, at least as wide and deep
+    source : checkpoint of a residual encoder with as many stages, at least as wide
     maker : of the recipe; its pairs must come with the teacher's embeddings
 
     Raises
@@ -92,7 +93,7 @@ def copy_channels(
     Raises
     ------
     ModelError
-        The wider one is not as wide or deep in some stage.
+        The wider one is not as wide in some stage.
     """
     mine, theirs = _stages(encoder, recipe), _stages(wide, wide_recipe)
     if len(mine) != len(theirs) or not all(map(_fits, mine, theirs)):
@@ -141,9 +142,7 @@ def _stages(encoder: keras.Model, recipe: Recipe) -> list[_Stage]:
 
 
 def _fits(small: _Stage, large: _Stage) -> bool:
-    return small.first.convolution.filters <= large.first.convolution.filters and len(small.blocks) <= len(
-        large.blocks
-    )
+    return bool(small.first.convolution.filters <= large.first.convolution.filters)
 
 
 def _deviations(encoder: keras.Model, segments: FloatArray) -> dict[str, FloatArray]:
@@ -166,7 +165,8 @@ def _copy_stage(
     before : numbers of the channels that the stage reads
     reader : the kernel that reads the stage's stream
     """
-    end = large.blocks[len(small.blocks) - 1][1].output if small.blocks else large.first.output
+    n_common = min(len(small.blocks), len(large.blocks))
+    end = large.blocks[n_common - 1][1].output if n_common else large.first.output
     spread = deviations[end.name]
     stream = _most_important(spread * _norms(reader, len(spread)), small.first.convolution.filters)
     _set(small.first, large.first, before, stream)
@@ -175,7 +175,15 @@ def _copy_stage(
         kept = _most_important(deviations[wide_inner.output.name] * norms, inner.convolution.filters)
         _set(inner, wide_inner, stream, kept)
         _set(outer, wide_outer, kept, stream)
+    for _, outer in small.blocks[n_common:]:
+        _begin_as_identity(outer)
     return stream
+
+
+def _begin_as_identity(outer: _Block) -> None:
+    """Let a residual block add nothing at first, by the scale of its last batch normalization."""
+    scale, *others = outer.norm.get_weights()
+    outer.norm.set_weights([np.zeros_like(scale), *others])
 
 
 def _reader(stages: list[_Stage], number: int, encoder: keras.Model) -> FloatArray:
