@@ -79,12 +79,13 @@ def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
 
 
 class SlowFake(FakeFingerprinter):
-    """Replaces the model in the command line; environment variables set its delay and bug level."""
+    """Replaces the model in the command line; environment variables set its delay, bug level and network."""
 
     def __init__(self, _model_path: Path | None = None, _compact: bool = False) -> None:
         super().__init__(
             delay_s=float(os.environ.get("FAKE_DELAY_S", "0")),
             bug_level=float(os.environ.get("FAKE_BUG_LEVEL", "9")),
+            network_digest=os.environ.get("FAKE_NETWORK", "0" * 16),
         )
 
 
