@@ -134,8 +134,7 @@ def fingerprint(
     saved = {path: known_file(tracks) for path, tracks in _saved(journal).items()}
     todo = files_to_fingerprint(selected.scanned, saved)
     sizes = {path: file_size(path) for path in todo}
-    failed: list[tuple[str, str]] = []
-    audio_s, bytes_done, done = 0.0, 0, 0
+    failed, audio_s, bytes_done, done = list[tuple[str, str]](), 0.0, 0, 0
     with contextlib.closing(fingerprint_with(open_workers, todo, stop)) as outcomes:
         for done, outcome in enumerate(outcomes, 1):
             if outcome.entry is None:
