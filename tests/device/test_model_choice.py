@@ -108,6 +108,12 @@ def test_the_only_candidate_is_not_measured(tmp_path: Path, models: Path) -> Non
     assert not (tmp_path / "data").exists()
 
 
+def test_a_candidate_without_its_network_is_an_error_with_a_remedy(tmp_path: Path, models: Path) -> None:
+    (models / "student.tflite").unlink()
+    with pytest.raises(ModelError, match=r"student.tflite \(No such file.*reinstall overheard"):
+        model_choice.choose(tmp_path, costs())
+
+
 def test_an_explicit_setting_wins(models: Path, tmp_path: Path) -> None:
     model_choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
     for name, stem in (("auto", "student"), ("", "student"), ("large", "overheard"), ("student", "student")):

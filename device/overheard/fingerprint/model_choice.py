@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overheard.errors import ModelError
+from overheard.errors import REINSTALL, ModelError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.frontend import FloatArray, log_mel
@@ -141,8 +141,15 @@ def candidates() -> list[str]:
     for path in MODELS_DIR.glob("*.json"):
         space = _space_of(path)
         if path.stem == DEFAULT_MODEL or (space is not None and space.name == DEFAULT_MODEL):
-            sizes[path.stem] = path.with_suffix(".tflite").stat().st_size
+            sizes[path.stem] = _size_of(path.with_suffix(".tflite"))
     return sorted(sizes, key=lambda name: (-sizes[name], name)) or [DEFAULT_MODEL]
+
+
+def _size_of(network: Path) -> int:
+    try:
+        return network.stat().st_size
+    except OSError as error:
+        raise ModelError(f"cannot read the model file {network} ({error.strerror})", REINSTALL) from error
 
 
 def listening_share(path: Path) -> float:
