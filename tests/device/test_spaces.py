@@ -20,6 +20,7 @@ from overheard.errors import ModelError, PackError
 from overheard.fingerprint.model import PARTS, Model, default_model, digest_of, load_model, quality_digest
 from overheard.fingerprint.spec import SPEC
 from overheard.index.journal import Journal
+from overheard.recognize.pack_kinds import PackKinds
 from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.unknown_store import UnknownPiece, UnknownStore, add_labelled
 from overheard.settings import MODELS_DIR
@@ -181,3 +182,11 @@ def test_packs_that_the_network_indexed_itself_have_their_own_calibration(tmp_pa
         Recognizer(student, some).matcher.scoring.threshold for some in (packs[:1], packs[1:], packs)
     ]
     assert thresholds == [4.0, 4.5, 4.5]
+    many = tmp_path / "many.pack"
+    write_pack(
+        many, "many", SHIPPED_DIGEST, SPEC, [entry(seed) for seed in range(2, 12)], networks=["1" * 16]
+    )
+    packs.append(open_for_model(many, student))
+    assert PackKinds.of(packs).scoring(student).threshold == 4.0  # a few tracks of its own change little
+    assert PackKinds.joined(PackKinds.of([pack]) for pack in packs) == PackKinds.of(packs)
+    assert PackKinds.of([]).scoring(student).threshold == 4.0
