@@ -177,8 +177,8 @@ def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = N
                 raise
             unusable.append((path, error))
     reason = None if packs or not unusable else unusable.pop()[1]  # one line for each pack
-    for path, error in unusable:
-        waiting = WAITS.format(path=path) if waits(path, model, settings) else str(error)
+    for path, problem in unusable:
+        waiting = WAITS.format(path=path) if waits(path, model, settings) else str(problem)
         log.warning("skipped: %s", waiting)
     if reason is not None:
         raise reason
