@@ -110,7 +110,8 @@ def test_doctor_says_once_that_a_model_will_be_removed_and_what_a_set_one_costs(
 ) -> None:
     (check,) = check_model(dataclasses.replace(settings, model=EARLIER))
     assert check.ok
-    assert "the next release has no model overheard-tiny" in str(check.remedy)
+    assert "; the next release does not have this model" in check.detail
+    assert str(check.remedy).startswith("set model to auto or small, and index your music again")
     check_packs(dataclasses.replace(settings, model=EARLIER))
     assert not caplog.text
     (check,) = check_model(dataclasses.replace(settings, model="small"))

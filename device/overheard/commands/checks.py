@@ -127,7 +127,10 @@ def check_model(settings: Settings) -> list[Check]:
         chosen = "chosen by the" if settings.model in settings_module.AUTO else "set;"
         detail += f"; {chosen} share of a core that listening takes: {costs}"
         data["shares"] = shares
-    return [Check("model", True, detail, model_choice.removal(path), data)]
+    remedy = model_choice.removal(path)
+    if remedy:
+        detail += "; the next release does not have this model"
+    return [Check("model", True, detail, remedy, data)]
 
 
 def check_packs(settings: Settings) -> list[Check]:

@@ -138,6 +138,7 @@ def show_info(args: argparse.Namespace, settings: Settings, model: Model | None)
             print(json.dumps(facts))
             continue
         layers = facts.pop("layers")
+        facts["networks"] = facts["networks"] or "not recorded"
         for name, value in facts.items():
             print(f"{name.replace('_', ' '):<17} {one_line(str(value))}")
         for layer in layers:

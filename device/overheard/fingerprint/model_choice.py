@@ -98,16 +98,13 @@ def removal(path: Path) -> str | None:
     successor = RETIRED.get(path.stem)
     if path.parent != MODELS_DIR or successor is None or not _path_of(successor).exists():
         return None
-    return (
-        f"the next release has no model {path.stem}: set model to auto or {successor}, and index your music "
-        "again: overheard index FOLDER"
-    )
+    return f"set model to auto or {successor}, and index your music again: overheard index FOLDER"
 
 
 def warn_of_removal(path: Path) -> None:
     """Log what :func:`removal` says. For a command that loads the model, which does it once."""
-    if message := removal(path):
-        log.warning("%s", message)
+    if remedy := removal(path):
+        log.warning("the next release has no model %s: %s", path.stem, remedy)
 
 
 def choose(folder: Path, measure: Measure | None = None) -> Choice:
