@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from overheard.errors import ModelError
 from overheard.fingerprint.spec import SPEC, FingerprintSpec
 
 CODE_BYTES = 6
@@ -67,6 +68,13 @@ class FakeFingerprinter:
             [part.argmax(axis=1) for part in np.array_split(spectra, CODE_BYTES, axis=1)], axis=1
         )
         return spectra.argmax(axis=1).astype(np.uint16), codes.astype(np.uint8)
+
+
+class WithoutNetwork(FakeFingerprinter):
+    """Fake of a model whose network cannot be run, or of a machine without a runtime."""
+
+    def embed(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        raise ModelError("no TensorFlow Lite runtime is installed", "pip install it")
 
 
 def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
