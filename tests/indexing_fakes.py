@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from overheard.errors import ModelError
 from overheard.fingerprint.spec import SPEC, FingerprintSpec
 
 CODE_BYTES = 6
@@ -69,6 +70,13 @@ class FakeFingerprinter:
         return spectra.argmax(axis=1).astype(np.uint16), codes.astype(np.uint8)
 
 
+class WithoutNetwork(FakeFingerprinter):
+    """Fake of a model whose network cannot be run, or of a machine without a runtime."""
+
+    def embed(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        raise ModelError("no TensorFlow Lite runtime is installed", "pip install it")
+
+
 def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
     """Index, and print a line after each file."""
     from overheard.index.run import index
@@ -79,12 +87,13 @@ def main(folder: str, pack: str, jobs: str, delay_s: str) -> int:
 
 
 class SlowFake(FakeFingerprinter):
-    """Replaces the model in the command line; environment variables set its delay and bug level."""
+    """Replaces the model in the command line; environment variables set its delay, bug level and network."""
 
     def __init__(self, _model_path: Path | None = None, _compact: bool = False) -> None:
         super().__init__(
             delay_s=float(os.environ.get("FAKE_DELAY_S", "0")),
             bug_level=float(os.environ.get("FAKE_BUG_LEVEL", "9")),
+            network_digest=os.environ.get("FAKE_NETWORK", "0" * 16),
         )
 
 

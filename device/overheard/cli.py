@@ -59,6 +59,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(FAILED)
 
 
+class ShowVersion(argparse.Action):
+    """Print the version and exit; only then look it up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print it on standard output."""
+        print(f"overheard {version()}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; the module of each command adds the command's arguments."""
     parser = Parser(
@@ -75,9 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         importlib.import_module(f"overheard.commands.{name}").add_parser(subparsers)
     options = parser.add_argument_group("options")  # after the commands
     options.add_argument("-h", "--help", action="help", help="show this help")
-    options.add_argument(
-        "--version", action="version", version=f"overheard {version()}", help="show the version"
-    )
+    options.add_argument("--version", action=ShowVersion, nargs=0, help="show the version")
     options.add_argument("--config", type=Path, metavar="FILE", help="use this configuration file")
     options.add_argument("--data-dir", metavar="FOLDER", help="keep packs and history in this folder")
     options.add_argument(

@@ -35,7 +35,7 @@ THRESHOLD = 4.0  # a convention: the penalties move each length's scores so that
 LOWEST_LOG_ODDS = -1.0  # of an accepted match of any length
 RIDGE = 1e-3  # keeps the weights finite if the evidence separates the trials perfectly
 MAX_TRIALS_BYTES = 1 << 28  # some hundred thousand trials take 30 MB
-FALSE_ACCEPTS = 0.01  # of the queries of one length; the limit below leaves fewer of long ones
+FALSE_POSITIVES = 0.01  # of the queries of one length; the limit below leaves fewer of long ones
 LIMITS = ((0.0, 0.2), (0.8, 1.0))  # of the lowest and the highest confidence
 TINY = 1e-9  # keeps logarithms of probabilities finite
 START = (0.005, 0.995, 0.0, 0.0)  # of the fit: these two, the slope's logarithm, the offset
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     trials = read_trials(args.trials, model.digest, model.network_digest)
     manifest = dict(model.manifest)
     for name, each in trials.items():
-        manifest[name] = calibrate(each, args.false_accepts)
+        manifest[name] = calibrate(each, args.false_positives)
         print(f"{name}: {json.dumps(manifest[name])}\n{describe(each, manifest[name])}")
     with atomic_write(model.path) as file:
         file.write((json.dumps(manifest, indent=1) + "\n").encode())
@@ -82,11 +82,19 @@ def parser() -> argparse.ArgumentParser:
         help="manifest of the model (default: the checkout's model)",
     )
     built.add_argument(
-        "--false-accepts",
+        "--false-positives",
         type=share,
-        default=FALSE_ACCEPTS,
+        default=FALSE_POSITIVES,
         metavar="SHARE",
         help="share of queries of unknown music that may be recognized (default: %(default)s)",
+    )
+    # The earlier name, for one release. No default: that of the new name counts.
+    built.add_argument(
+        "--false-accepts",
+        dest="false_positives",
+        type=share,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
     )
     return built
 
@@ -135,13 +143,13 @@ def _trial(row: Any, path: Path) -> Trial:
     return Trial(int(row[0]), bool(row[1]), bool(row[2]), tuple(map(float, row[3])))
 
 
-def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
+def calibrate(trials: Sequence[Trial], false_positives: float) -> dict[str, Any]:
     """Fit weights and penalties; return the manifest's field for one kind of code.
 
     Parameters
     ----------
     trials : with and without the queries' own tracks
-    false_accepts : share of the queries without their track that may be recognized, between 0 and 1
+    false_positives : share of the queries without their track that may be recognized, between 0 and 1
     """
     features = np.array([trial.features for trial in trials])
     right = np.array([trial.right for trial in trials], dtype=float)
@@ -149,7 +157,7 @@ def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
     log_odds = features @ weights
     lengths = np.array([trial.length_s for trial in trials])
     without_own = ~np.array([trial.in_catalogue for trial in trials])
-    curve = fit_quantile(length_terms(lengths[without_own]), log_odds[without_own], 1 - false_accepts)
+    curve = fit_quantile(length_terms(lengths[without_own]), log_odds[without_own], 1 - false_positives)
     lengths_s = sorted({trial.length_s for trial in trials})
     quantiles = np.maximum(length_terms(np.array(lengths_s)) @ curve, LOWEST_LOG_ODDS)
     return {
@@ -161,7 +169,7 @@ def calibrate(trials: Sequence[Trial], false_accepts: float) -> dict[str, Any]:
         "chosen_on": {
             "part": "calibration and training tracks",
             "trials": len(trials),
-            "false_accepts": false_accepts,
+            "false_positives": false_positives,
         },
     }
 

@@ -10,7 +10,7 @@ import functools
 import io
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -120,6 +120,7 @@ def fingerprint(
     open_workers: OpenWorkers,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Progress], None] | None = None,
+    network: str = "",
 ) -> Fingerprinted:
     """Fingerprint the selected files that are not in the journal, or have changed since; save each in it.
 
@@ -127,20 +128,20 @@ def fingerprint(
     ----------
     stop : polled several times a second; if true, the files in progress are abandoned
     progress : called after each file
+    network : ``Model.network_digest`` of the network that the workers have
     """
     files = selected.scanned.files
     saved = {path: known_file(tracks) for path, tracks in _saved(journal).items()}
     todo = files_to_fingerprint(selected.scanned, saved)
     sizes = {path: file_size(path) for path in todo}
-    failed: list[tuple[str, str]] = []
-    audio_s, bytes_done, done = 0.0, 0, 0
+    failed, audio_s, bytes_done, done = list[tuple[str, str]](), 0.0, 0, 0
     with contextlib.closing(fingerprint_with(open_workers, todo, stop)) as outcomes:
         for done, outcome in enumerate(outcomes, 1):
             if outcome.entry is None:
                 failed.append((str(outcome.path), outcome.reason))
             else:
                 tracks = (outcome.entry, *outcome.others)
-                journal.add(tracks, outcome.audio_hash)
+                journal.add(tracks, outcome.audio_hash, network)
                 audio_s += sum(track.duration_s for track in tracks)
             bytes_done += sizes[outcome.path]
             if progress is not None:
@@ -214,22 +215,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     journal_path = args.pack.with_name(f"{args.pack.stem}.catalogue.sqlite")
     stop_event = threading.Event()
     workers = _workers(args, make, fingerprinter.digest, stop_event.is_set)
-    with (
-        stop_on_signals(stop_event),
-        workers as open_workers,
-        contextlib.closing(Journal(journal_path, key)) as journal,
-    ):
+    opened = contextlib.closing(Journal(journal_path, key))
+    with stop_on_signals(stop_event), workers as open_workers, opened as journal:
         for note in journal.notes:
             print(f"note: {one_line(note)}", file=sys.stderr)
         with progress_bar() as progress:
-            done = fingerprint(selected, journal, open_workers, stop_event.is_set, progress)
+            network = fingerprinter.network_digest
+            done = fingerprint(selected, journal, open_workers, stop_event.is_set, progress, network)
         left_out = sorted(selected.left_out + done.failed)
         for path, reason in left_out:
             print(f"left out: {one_line(path)}: {one_line(reason)}", file=sys.stderr)
         if done.interrupted:
             print("overheard-export: interrupted; to continue, run the same command again", file=sys.stderr)
             return INTERRUPTED
-        _write(args.pack, fingerprinter, _credited(done.tracks, selected.names, credits or {}))
+        entries = _credited(done.tracks, selected.names, credits or {})
+        _write(args.pack, fingerprinter, entries, journal.networks)
         if done.failed:
             print(KEPT.format(one_line(journal_path.name)), file=sys.stderr)
         else:
@@ -258,14 +258,15 @@ def _credited(
     return one_per_fingerprint(found)
 
 
-def _write(path: Path, fingerprinter: Fingerprinter, entries: Sequence[TrackEntry]) -> None:
+def _write(
+    path: Path, fingerprinter: Fingerprinter, entries: Sequence[TrackEntry], networks: Collection[str]
+) -> None:
     """Write the pack, and print its size."""
     if not entries:
         raise AudioError("no file could be fingerprinted, and no pack was written")
-    width = fingerprinter.code_bytes
-    networks = (fingerprinter.network_digest,)
-    write_pack(path, path.stem, fingerprinter.digest, fingerprinter.spec, entries, width, networks)
-    pack = open_pack(path, fingerprinter.digest)
+    digest, spec, width = fingerprinter.digest, fingerprinter.spec, fingerprinter.code_bytes
+    write_pack(path, path.stem, digest, spec, entries, width, networks)
+    pack = open_pack(path, digest)
     rate = pack.bytes / (pack.hours * 60)
     facts = f"{len(pack.tracks):,} tracks, {pack.hours:.1f} hours, {size(pack.bytes)}"
     print(f"{one_line(str(path))}: {facts}, {rate:.0f} bytes per minute")

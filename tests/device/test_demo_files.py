@@ -13,9 +13,10 @@ from rich.console import Console
 from overheard import cli
 from overheard.demo import run
 from overheard.demo.synth import Piece, synthesize
-from overheard.errors import OverheardError
+from overheard.errors import ModelError, OverheardError
 from overheard.hear.decode import load
 from overheard.hear.tags import read_tags
+from overheard.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,11 @@ def test_without_an_installed_command_the_one_that_runs_is_printed(
     monkeypatch.setattr(sys, "argv", [started_as, "demo"])
     monkeypatch.setattr(run.os.path, "relpath", lambda path: f"../..{path}")
     assert shlex.split(run.program()) == expected
+
+
+def test_a_misspelled_model_is_an_error_before_anything_is_composed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "compose_collection", lambda _seed: pytest.fail("composed"))
+    with pytest.raises(ModelError, match="there is no model 'smal'"):
+        run.run_demo(Settings(data_dir=tmp_path, model="smal"), 7, False)

@@ -108,6 +108,7 @@ import wave
 from overheard.cli import build_parser
 build_parser().format_help()
 assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)
+assert "importlib.metadata" not in sys.modules  # a tenth of the start of a short command
 """)
 
 

@@ -16,10 +16,10 @@ import pytest
 
 import audio_files
 import indexing_fakes
-from indexing_fakes import FakeFingerprinter
+from indexing_fakes import FakeFingerprinter, WithoutNetwork
 from overheard.catalogue.pack import open_pack
 from overheard.catalogue.track_list import metadata_of
-from overheard.errors import AudioError, PackError
+from overheard.errors import AudioError, ModelError, PackError
 from overheard.fingerprint.spec import SPEC
 from overheard.index import pack_on_disk
 from overheard.index import run as index_run
@@ -240,6 +240,14 @@ def test_a_file_that_kills_its_worker_is_identified_and_listed(music: Path, pack
     report = run(music, pack, 2, crash_level=0.6)
     assert report.tracks == 4
     assert report.failed == ((str(music / "a" / "loud.flac"), "decoding it crashed or took too much memory"),)
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_a_network_that_cannot_be_run_ends_the_run_with_one_error(music: Path, pack: Path, jobs: int) -> None:
+    with pytest.raises(ModelError, match=r"no TensorFlow Lite runtime is installed; pip install it"):
+        index_run.index([music], pack, WithoutNetwork, jobs)
+    assert not pack.exists()
+    assert run(music, pack, jobs).tracks == 4
 
 
 @pytest.mark.parametrize("jobs", [0, 1])

@@ -75,6 +75,9 @@ def test_the_measurement_is_remembered(models: Path, tmp_path: Path) -> None:
         '{"key": 1}',
         '{"key": "%s", "shares": {"overheard": "x"}}',
         '{"key": "%s", "shares": []}',
+        '{"key": "%s", "shares": {"overheard": 0.0, "student": 0.0}}',
+        '{"key": "%s", "shares": {"overheard": NaN, "student": 0.02}}',
+        '{"key": "%s", "shares": {"overheard": 1e9, "student": 0.02}}',
     ],
 )
 def test_a_damaged_memory_is_replaced(models: Path, tmp_path: Path, content: str) -> None:
@@ -105,6 +108,12 @@ def test_the_only_candidate_is_not_measured(tmp_path: Path, models: Path) -> Non
     assert not (tmp_path / "data").exists()
 
 
+def test_a_candidate_without_its_network_is_an_error_with_a_remedy(tmp_path: Path, models: Path) -> None:
+    (models / "student.tflite").unlink()
+    with pytest.raises(ModelError, match=r"student.tflite \(No such file.*reinstall overheard"):
+        model_choice.choose(tmp_path, costs())
+
+
 def test_an_explicit_setting_wins(models: Path, tmp_path: Path) -> None:
     model_choice.choose(tmp_path, costs(overheard=0.05, student=0.01))
     for name, stem in (("auto", "student"), ("", "student"), ("large", "overheard"), ("student", "student")):
@@ -114,9 +123,14 @@ def test_an_explicit_setting_wins(models: Path, tmp_path: Path) -> None:
 def test_a_name_without_a_model_is_an_error_with_the_names_that_there_are(
     models: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match=r"there is no model tiny; set model to auto, .*overheard.*student"):
+    with pytest.raises(ModelError, match=r"no model 'tiny'; set model to auto, overheard, student, or"):
         model_choice.model_path(Settings(data_dir=tmp_path, model="tiny"))
     assert model_choice.model_path(Settings(data_dir=tmp_path, model="a/b.json")) == Path("a/b.json")
+    for name in (" auto", "x" * 5000, "a\nb"):
+        with pytest.raises(ModelError, match="there is no model '") as raised:
+            model_choice.model_path(Settings(data_dir=tmp_path, model=name))
+        assert "\n" not in str(raised.value)
+        assert len(str(raised.value)) < 600
 
 
 def test_a_model_that_will_be_removed_is_used_with_a_warning(
@@ -126,8 +140,9 @@ def test_a_model_that_will_be_removed_is_used_with_a_warning(
     monkeypatch.setattr(model_choice, "RETIRED", {"overheard-tiny": "student"})
     with caplog.at_level(logging.WARNING):
         assert model_choice.open_model(settings).name == "overheard-tiny"
-    assert "overheard index FOLDER" in caplog.text
+    assert caplog.text.count("overheard index FOLDER") == 1
     caplog.clear()
+    model_choice.model_path(settings)  # only who loads it warns, so that each command does so once
     model_choice.open_model(Settings(data_dir=tmp_path, model="large"))
     assert not caplog.text
 

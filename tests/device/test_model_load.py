@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from overheard.errors import ModelError
@@ -75,3 +77,37 @@ def test_damaged_compression_under_a_correct_digest_is_refused(manifest: Path, s
     manifest.write_text(json.dumps(facts))
     with pytest.raises(ModelError, match="is invalid"):
         load_model(manifest)
+
+
+def tensor(dtype: type = np.int8, scale: float = 0.1) -> dict[str, Any]:
+    """Return what the runtime says about a tensor."""
+    return {"dtype": dtype, "shape": np.array([1, 2]), "quantization": (scale, 0), "index": 0}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "problem"),
+    [
+        ([tensor(), tensor()], [tensor()], "has 2 inputs instead of one"),
+        ([], [tensor()], "has 0 inputs instead of one"),
+        ([tensor()], [tensor(), tensor()], "has 2 outputs instead of one"),
+        ([tensor(np.float32)], [tensor()], "has an input that is not int8"),
+        ([tensor()], [tensor(np.uint8)], "has an output that is not int8"),
+        ([tensor(scale=0.0)], [tensor()], "has an input without a scale"),
+        ([tensor()], [tensor(scale=float("nan"))], "has an output without a scale"),
+    ],
+)
+def test_a_network_of_another_form_is_refused(
+    inputs: list[Any], outputs: list[Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interpreter:
+        def __init__(self, **_: object) -> None: ...
+        def allocate_tensors(self) -> None: ...
+        def get_input_details(self) -> list[Any]:
+            return inputs
+
+        def get_output_details(self) -> list[Any]:
+            return outputs
+
+    monkeypatch.setattr(runtime, "_interpreter_class", lambda _runtime: Interpreter)
+    with pytest.raises(ModelError, match=f"the network {problem}; export the model"):
+        runtime.Network(b"")

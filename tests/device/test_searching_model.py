@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from overheard.catalogue.selection import open_packs
 from overheard.catalogue.track_list import TrackEntry
 from overheard.catalogue.watch import PackWatcher
 from overheard.commands.checks import check_model, check_packs
+from overheard.errors import PackError
 from overheard.fingerprint.model import DEFAULT_MODEL, load_model
 from overheard.index.journal import Journal, journal_path
 from overheard.recognize.open import open_recognizer
@@ -78,6 +80,44 @@ def test_the_setting_is_obeyed(settings: Settings) -> None:
     assert model_path(Settings(data_dir=settings.data_dir, model="large")).stem == DEFAULT_MODEL
     write(settings, "music", DEFAULT_MODEL, 3)
     assert model_path(Settings(data_dir=settings.data_dir, model=EARLIER)).stem == EARLIER
+
+
+def test_the_only_pack_of_another_model_is_one_line(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(settings, "music", EARLIER, 3)
+    with pytest.raises(PackError, match=r"\(overheard-tiny\); index its music again"):
+        open_recognizer(dataclasses.replace(settings, model="large"))
+    assert not caplog.text
+    write(settings, "vinyl", EARLIER, 3)
+    with pytest.raises(PackError, match="vinyl"):
+        open_recognizer(dataclasses.replace(settings, model="large"))
+    assert caplog.text.count("skipped: ") == 1
+    assert "music.pack" in caplog.text
+
+
+def test_a_pack_that_another_setting_would_search_says_which(settings: Settings) -> None:
+    write(settings, "music", DEFAULT_MODEL, 3)
+    with pytest.raises(PackError, match="set model to auto, or index its music again"):
+        open_recognizer(dataclasses.replace(settings, model=EARLIER))
+    earlier = load_model(MODELS_DIR / f"{EARLIER}.json")
+    with pytest.raises(PackError, match=r"set model to auto to search it$"):
+        open_packs(dataclasses.replace(settings, packs=("starter",)), earlier)
+
+
+def test_doctor_says_once_that_a_model_will_be_removed_and_what_a_set_one_costs(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    (check,) = check_model(dataclasses.replace(settings, model=EARLIER))
+    assert check.ok
+    assert "; the next release does not have this model" in check.detail
+    assert str(check.remedy).startswith("set model to auto or small, and index your music again")
+    check_packs(dataclasses.replace(settings, model=EARLIER))
+    assert not caplog.text
+    (check,) = check_model(dataclasses.replace(settings, model="small"))
+    assert "; set; share of a core that listening takes: overheard " in check.detail
+    assert set(check.data["shares"]) == {DEFAULT_MODEL, "small"}
+    assert check.remedy is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"OVERHEARD PACK", bytes(5000)])

@@ -56,6 +56,19 @@ def test_a_shipped_model_is_selected_by_its_name(name: str, path: Path | None) -
     assert settings.model_path == path
 
 
+def test_the_path_of_a_model_in_the_file_is_relative_to_the_file(tmp_path: Path) -> None:
+    for value, expected in (
+        ("mine.json", tmp_path / "mine.json"),
+        ("models/mine.json", tmp_path / "models/mine.json"),
+        ("/m/mine.json", Path("/m/mine.json")),
+        ("~/mine.json", Path.home() / "mine.json"),
+        ("small", module.MODELS_DIR / "small.json"),
+        ("smal", Path("smal")),
+    ):
+        settings, _ = load(write(tmp_path, f'model = "{value}"'), {})
+        assert settings.model_path == expected
+
+
 def test_later_sources_override_earlier_ones(tmp_path: Path) -> None:
     path = write(tmp_path, 'data_dir = "/file"\npacks = ["a", "b"]\n[gate]\nopen_db = -50\n')
     env = {"OVERHEARD_DATA_DIR": "/environment"}

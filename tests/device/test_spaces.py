@@ -12,6 +12,7 @@ import pytest
 
 from overheard.catalogue.layers import compact, write_layer
 from overheard.catalogue.pack import open_pack, write_pack
+from overheard.catalogue.pack_model import model_of, network_names
 from overheard.catalogue.selection import open_for_model, shipped_packs_dir
 from overheard.catalogue.share import merge_packs
 from overheard.catalogue.track_list import TrackEntry
@@ -19,7 +20,9 @@ from overheard.errors import ModelError, PackError
 from overheard.fingerprint.model import PARTS, Model, default_model, digest_of, load_model, quality_digest
 from overheard.fingerprint.spec import SPEC
 from overheard.index.journal import Journal
+from overheard.recognize.pack_kinds import PackKinds
 from overheard.recognize.recognizer import Recognizer
+from overheard.recognize.unknown_store import UnknownPiece, UnknownStore, add_labelled
 from overheard.settings import MODELS_DIR
 
 SHIPPED_DIGEST = "7cc86a325a79258b"  # in every pack since the shipped network was trained
@@ -88,7 +91,7 @@ def test_a_pack_of_another_space_is_refused_with_what_to_type(student: Model, tm
     write_pack(tmp_path / "old.pack", "old", other.digest, other.spec, [entry(1)])
     for model in (default_model(), student):
         with pytest.raises(
-            PackError, match=r"made for another model \(overheard-tiny.*overheard index FOLDER"
+            PackError, match=r"made for another model \(overheard-tiny\).*overheard index FOLDER"
         ):
             open_for_model(tmp_path / "old.pack", model)
     assert open_for_model(tmp_path / "old.pack", other).n_tracks == 1
@@ -126,6 +129,33 @@ def test_packs_record_the_networks_that_made_them(tmp_path: Path) -> None:
     assert open_pack(tmp_path / "c.pack").networks == (one, two, "3" * 16)
 
 
+def test_packs_of_unknown_music_record_the_network_and_have_its_calibration(tmp_path: Path) -> None:
+    scoring = default_model().manifest["scoring"]
+    student = load_model(join_space(tmp_path, own_scoring={**scoring, "threshold": 4.5}))
+    store = UnknownStore(tmp_path / "unknown" / "unknown.pack", student)
+    rng = np.random.default_rng(3)
+    embeddings = rng.standard_normal((20, SPEC.dim)).astype(np.float32)
+    store.put(UnknownPiece(1, 1, 0.0, 0.0), embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+    teachers = UnknownStore(store.path, default_model())
+    for each, threshold in ((store, 4.5), (teachers, 4.0)):
+        assert [piece.unknown_id for piece in each.pieces()] == [1]
+        assert each._matcher is not None
+        assert each._matcher.scoring.threshold == threshold
+    teachers.put(UnknownPiece(1, 2, 0.0, 1.0))  # changes no fingerprint
+    assert open_pack(store.path).networks == (student.network_digest,)
+    piece = teachers.entry(1)
+    assert piece is not None
+    add_labelled(tmp_path, default_model(), piece, "Artist", "Title", teachers.networks)
+    assert open_pack(tmp_path / "labelled.pack").networks == (student.network_digest,)
+
+
+def test_networks_are_shown_by_name() -> None:
+    small = load_model(MODELS_DIR / "small.json")
+    assert network_names([small.network_digest, "1" * 16]) == ["small", "1" * 16]
+    assert model_of(SHIPPED_DIGEST) == "overheard"
+    assert model_of("1" * 16) == "1" * 16
+
+
 def test_a_journal_survives_a_change_of_the_network(tmp_path: Path) -> None:
     path, key = tmp_path / "j.sqlite", f"{SHIPPED_DIGEST}/22"
     for network, seed in (("1" * 16, 1), ("2" * 16, 2)):
@@ -152,3 +182,11 @@ def test_packs_that_the_network_indexed_itself_have_their_own_calibration(tmp_pa
         Recognizer(student, some).matcher.scoring.threshold for some in (packs[:1], packs[1:], packs)
     ]
     assert thresholds == [4.0, 4.5, 4.5]
+    many = tmp_path / "many.pack"
+    write_pack(
+        many, "many", SHIPPED_DIGEST, SPEC, [entry(seed) for seed in range(2, 12)], networks=["1" * 16]
+    )
+    packs.append(open_for_model(many, student))
+    assert PackKinds.of(packs).scoring(student).threshold == 4.0  # a few tracks of its own change little
+    assert PackKinds.joined(PackKinds.of([pack]) for pack in packs) == PackKinds.of(packs)
+    assert PackKinds.of([]).scoring(student).threshold == 4.0

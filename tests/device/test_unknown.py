@@ -18,11 +18,11 @@ from overheard.demo.synth import synthesize
 from overheard.events import Event, MusicUnknown, PlayEnded
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
-from overheard.fingerprint.model import default_model
+from overheard.fingerprint.model import default_model, load_model
 from overheard.history.writer import HistorySink, read_plays
 from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.unknown_store import UnknownPiece, UnknownStore
-from overheard.settings import Settings
+from overheard.settings import MODELS_DIR, Settings
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +87,18 @@ def test_unknown_music_that_returns_has_the_same_id(recognizer: Recognizer, stor
         (2, 2, True),
         (3, 1, False),
     ]
+
+
+@pytest.mark.parametrize(("first", "later"), [("small", "overheard"), ("overheard", "small")])
+def test_unknown_music_returns_after_a_change_of_the_network(tmp_path: Path, first: str, later: str) -> None:
+    digest = default_model().digest
+    write_pack(tmp_path / "music.pack", "music", digest, default_model().spec, [])
+    for name, expected in ((first, [(1, 1)]), (later, [(1, 2)])):
+        model = load_model(MODELS_DIR / f"{name}.json")
+        recognizer = Recognizer(model, [open_pack(tmp_path / "music.pack", digest)])
+        recognizer.unknown_store = UnknownStore(tmp_path / "unknown" / "unknown.pack", model)
+        heard = song(1) if name == first else noisy(song(1), 3)
+        assert unknown(listen(recognizer, heard)) == expected
 
 
 def test_only_fingerprints_are_stored_and_only_the_user_can_read_them(

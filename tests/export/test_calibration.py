@@ -23,7 +23,7 @@ BEFORE = {
     "lengths_s": [2, 3, 5, 10],
     "penalties": [-2.8867, -2.7885, -2.4291, -1.5214],
     "threshold": 4.0,
-    "chosen_on": {"part": "calibration and training tracks", "trials": 2000, "false_accepts": 0.02},
+    "chosen_on": {"part": "calibration and training tracks", "trials": 2000, "false_positives": 0.02},
 }
 
 
@@ -109,13 +109,14 @@ def test_the_same_trials_give_the_same_numbers_as_before() -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["--false-positives", "--false-accepts"])  # the second for one release
 def test_the_command_writes_the_fields_that_have_trials(
-    model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     before = json.loads(model_path.read_text())
     trials = {"scoring": rows(synthetic_trials())}
     path = write_trials(tmp_path, {"digest": before["digest"], "trials": trials})
-    arguments = ["calibrate", str(path), "--model", str(model_path), "--false-accepts", "0.02"]
+    arguments = ["calibrate", str(path), "--model", str(model_path), option, "0.02"]
     assert cli.main(arguments) == 0
     assert "10 s: 49.2% correctly identified" in capsys.readouterr().out
     written = json.loads(model_path.read_text())
@@ -147,6 +148,13 @@ def test_an_invalid_file_is_an_error_and_writes_nothing(
     with pytest.raises(ModelError, match=problem):
         calibration.main([str(write_trials(tmp_path, content)), "--model", str(model_path)])
     assert model_path.read_bytes() == before
+
+
+def test_the_help_shows_only_the_new_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        calibration.main(["--help"])
+    assert "--false-positives" in (shown := capsys.readouterr().out)
+    assert "accepts" not in shown
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

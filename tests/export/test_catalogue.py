@@ -66,6 +66,22 @@ def test_without_credits_tags_count_and_paths_begin_at_the_folder(corpus: Path, 
     assert [track.title for track in tracks] == ["Tagged", "three", "zwei"]
 
 
+def test_the_pack_records_the_networks_of_an_interrupted_run_too(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = tmp_path / "mine.pack"
+    argv = ["catalogue", str(corpus / "music"), "--pack", str(pack), "--jobs", "1"]
+    broken = corpus / "music" / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    monkeypatch.setenv("FAKE_NETWORK", "1" * 16)
+    assert cli.main(argv) == 1  # the fingerprints stay, because a file failed
+    assert open_pack(pack).networks == ("1" * 16,)
+    audio_files.write_music(broken, 4.0, 7)
+    monkeypatch.setenv("FAKE_NETWORK", "2" * 16)
+    assert cli.main(argv) == 0
+    assert open_pack(pack).networks == ("1" * 16, "2" * 16)
+
+
 def test_the_tracks_of_a_cue_sheet_have_their_own_titles_and_the_credits_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

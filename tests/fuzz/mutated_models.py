@@ -24,19 +24,26 @@ from overheard.errors import ModelError
 from overheard.fingerprint import runtime
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.json_values import JsonValueError
-from overheard.fingerprint.model import PARTS, Model, digest_of, load_model, quality_digest
+from overheard.fingerprint.model import PARTS, SPACE_PARTS, Model, digest_of, load_model, quality_digest
 from overheard.fingerprint.spec import FingerprintSpec
 from overheard.recognize.matching.scoring import Scoring
 from overheard.settings import MODELS_DIR
 from overheard.text import one_line
 
-SHIPPED = "overheard-tiny"
+SHIPPED, SPACE = "small", "overheard"  # a model that joined the space of another, whose files it shares
 Files = dict[str, bytes]
 
 
 def shipped() -> Files:
     """Return the contents of the files of the small shipped model, by suffix."""
-    return {suffix: (MODELS_DIR / f"{SHIPPED}{suffix}").read_bytes() for suffix in (".json", *PARTS)}
+    return {
+        suffix: path_of(MODELS_DIR / f"{SHIPPED}.json", suffix).read_bytes() for suffix in (".json", *PARTS)
+    }
+
+
+def path_of(manifest: Path, suffix: str) -> Path:
+    """Return the path of one of the files of a model."""
+    return manifest.with_name(SPACE + suffix) if suffix in SPACE_PARTS else manifest.with_suffix(suffix)
 
 
 class Mutator:
@@ -74,7 +81,7 @@ class Mutator:
 
     def strange_calibration(self, rng: random.Random) -> Files:
         manifest = copy.deepcopy(self.manifest)
-        field = rng.choice(["scoring", "compact_scoring", "name", "training"])
+        field = rng.choice(["scoring", "compact_scoring", "own_scoring", "name", "space", "training"])
         if isinstance(manifest.get(field), dict) and rng.random() < 0.8:
             replace_somewhere(manifest[field], rng)
         else:
@@ -110,6 +117,8 @@ class Mutator:
             return files
         manifest["digest"] = digest_of(spec, *(files[suffix] for suffix in PARTS[:3]))
         manifest["quality_digest"] = quality_digest(files[".quality.npz"])
+        if isinstance(manifest.get("space"), dict):
+            manifest["space"]["digest"] = digest_of(spec, *(files[suffix] for suffix in SPACE_PARTS))
         return {**files, ".json": json.dumps(manifest).encode()}
 
 
@@ -138,8 +147,8 @@ def strange_table(values: np.ndarray, rng: random.Random) -> np.ndarray | None:
 def use(model: Model) -> None:
     """Do what opening a recognizer and indexing do with a model, on a little noise."""
     one_line(model.name)
-    for compact in (False, True):
-        Scoring.from_manifest(model.manifest, compact)
+    for kind in ({}, {"compact": True}, {"own": True}):
+        Scoring.from_manifest(model.manifest, **kind)
     embedder = Embedder(model)
     noise = np.random.default_rng(0).normal(-40, 10, (3, model.spec.n_frames, model.spec.frontend.n_mels))
     queries = embedder.query(noise.astype(np.float32))
@@ -171,7 +180,7 @@ def main() -> None:
 
         def prepare(number: int) -> None:
             for suffix, content in mutate(number).items():
-                path.with_suffix(suffix).write_bytes(content)
+                path_of(path, suffix).write_bytes(content)
 
         def attempt() -> str:
             try:

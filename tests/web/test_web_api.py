@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 import pytest
 
+from overheard.catalogue.pack import write_pack
 from overheard.event_json import iso_utc
 from overheard.events import PlayEnded, PlayStarted, Track
+from overheard.fingerprint.spec import SPEC
 from overheard.history.writer import read_plays
 from overheard.live.server import LiveServer
 from overheard.web.api import OPERATIONS, openapi
@@ -344,6 +346,13 @@ def test_packs_are_listed_and_switched(web: WebServer) -> None:
     bad = next(pack for pack in web.get("/api/v1/packs").json["packs"] if pack["name"] == "bad")
     assert bad["usable"] is False
     assert bad["problem"]
+
+
+def test_a_pack_that_the_model_in_use_cannot_search_says_so(web: WebServer) -> None:
+    write_pack(web.data_dir / "packs" / "other.pack", "other", "feed" * 4, SPEC, [])
+    other = next(pack for pack in web.get("/api/v1/packs").json["packs"] if pack["name"] == "other")
+    assert other["usable"] is False
+    assert "made for another model" in other["problem"]
 
 
 def test_settings_are_shown_with_their_origin(web: WebServer) -> None:

@@ -22,10 +22,9 @@ from overheard.catalogue.layer_files import Stamps, open_live_layers
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.pack_write import write_pack
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of
-from overheard.errors import REINSTALL, ModelError, PackError
+from overheard.errors import REINSTALL, PackError
 from overheard.fingerprint.json_values import JsonValueError, get_object
 from overheard.fingerprint.spec import FingerprintSpec
-from overheard.settings import MODELS_DIR
 from overheard.text import one_line
 
 __all__ = ["PACK_SUFFIX", "Pack", "PackTrack", "TrackEntry", "open_pack", "verify_pack", "write_pack"]
@@ -196,14 +195,28 @@ def open_pack(path: str | os.PathLike[str], digest: str | None = None) -> Pack:
     except UnusablePack as error:
         raise pack_error(path, error) from error
     if digest is not None and pack.digest != digest:
-        remedy = (
-            f"index its music again (overheard index FOLDER --pack {path.stem}), download the pack again, "
-            f"or delete it (overheard packs remove {path.stem})"
-        )
-        if _is_shipped(path):
-            remedy = "to leave it out, list the packs that you want in the setting `packs`"
-        raise PackError(f"{path}: made for another model ({_maker(pack)}, this one is {digest})", remedy)
+        raise _of_another_model(path, pack.digest)
     return pack
+
+
+def _of_another_model(path: Path, digest: str) -> PackError:
+    """Return the error for a pack that the model in use cannot search."""
+    # Imported here, because reading packs needs nothing of it.
+    from overheard.catalogue.pack_model import model_of
+    from overheard.fingerprint.model import DEFAULT_MODEL
+
+    maker = model_of(digest)
+    remedy = (
+        f"index its music again (overheard index FOLDER --pack {path.stem}), download the pack again, "
+        f"or delete it (overheard packs remove {path.stem})"
+    )
+    if maker == DEFAULT_MODEL:  # the setting names a model that cannot read it
+        remedy = f"set model to auto, or {remedy}"
+    if _is_shipped(path):
+        remedy = "to leave it out, list the packs that you want in the setting `packs`"
+        if maker == DEFAULT_MODEL:
+            remedy = "set model to auto to search it"
+    return PackError(f"{path}: made for another model ({maker})", remedy)
 
 
 def verify_pack(path: str | os.PathLike[str]) -> Pack:
@@ -234,19 +247,6 @@ def pack_error(path: Path, unusable: UnusablePack) -> PackError:
 def shipped_packs_dir() -> Path:
     """Return the folder of the packs that ship with overheard."""
     return Path(str(resources.files("overheard"))) / "packs"
-
-
-def _maker(pack: Pack) -> str:
-    """Return which model made a pack: the name of one that ships with overheard, or the digest."""
-    from overheard.fingerprint.model import read_manifest  # reading packs needs nothing that it imports
-
-    for manifest in sorted(MODELS_DIR.glob("*.json")):
-        try:
-            if read_manifest(manifest).get("digest") == pack.digest:
-                return manifest.stem
-        except ModelError:  # doctor reports it
-            continue
-    return pack.digest
 
 
 def _is_shipped(path: Path) -> bool:

@@ -1,7 +1,8 @@
-"""Say which model packs were made for, without opening them, and whether that is an earlier one."""
+"""Say which model and networks made packs, without opening them, and whether a model is an earlier one."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,12 +11,13 @@ from overheard.catalogue.layer_files import layer_files
 from overheard.catalogue.pack_file import read_file
 from overheard.catalogue.pack_format import UnusablePack, read_manifest
 from overheard.errors import REINSTALL, ModelError, PackError
+from overheard.files import read_regular
 from overheard.fingerprint import model_choice
 from overheard.fingerprint.json_values import JsonValueError, get_integer, get_string
-from overheard.fingerprint.model import Model
+from overheard.fingerprint.model import MAX_FILE_BYTES, Model
 from overheard.fingerprint.model import read_manifest as read_model_manifest
-from overheard.fingerprint.space import Space
-from overheard.settings import Settings
+from overheard.fingerprint.space import Space, file_digest
+from overheard.settings import MODELS_DIR, Settings
 
 
 def digest_of_model(manifest: Path) -> str:
@@ -26,6 +28,26 @@ def digest_of_model(manifest: Path) -> str:
         return get_string(facts, "digest") if space is None else space.pack_digest
     except JsonValueError as error:
         raise ModelError(f"{manifest} is not a model manifest ({error})", REINSTALL) from error
+
+
+def model_of(digest: str) -> str:
+    """Return which model packs with a digest are for: the name of one that ships, or the digest."""
+    for manifest in sorted(MODELS_DIR.glob("*.json")):
+        try:
+            if read_model_manifest(manifest).get("digest") == digest:
+                return manifest.stem
+        except ModelError:  # doctor reports it
+            continue
+    return digest
+
+
+def network_names(digests: Iterable[str]) -> list[str]:
+    """Return which networks have these digests: the names of those that ship, or the digests."""
+    shipped = {}
+    for network in sorted(MODELS_DIR.glob("*.tflite")):
+        with contextlib.suppress(OSError):  # doctor reports it
+            shipped[file_digest(read_regular(network, MAX_FILE_BYTES))] = network.stem
+    return [shipped.get(digest, digest) for digest in digests]
 
 
 def digest_of_pack(path: Path) -> str:

@@ -32,6 +32,7 @@ def open_model(settings: Settings, names: Sequence[str] | None = None) -> Model:
     chosen = model_choice.model_path(settings)
     earlier = _earlier(settings, names, chosen)
     if earlier is None:
+        model_choice.warn_of_removal(chosen)
         return load_model(chosen)
     made_for, packs = digest_of_model(earlier), _own(present_packs(settings, names))
     name = next(pack.stem for pack in packs if digest_of_pack(pack) == made_for)

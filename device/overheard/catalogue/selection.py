@@ -168,16 +168,18 @@ def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = N
     """
     selected = bool(names or settings.packs)
     packs: list[Pack] = []
-    reason: PackError | None = None
+    unusable: list[tuple[Path, PackError]] = []
     for path in choose_packs(settings, names).values():
         try:
             packs.append(open_for_model(path, model))
         except PackError as error:
             if selected:
                 raise
-            waiting = WAITS.format(path=path) if waits(path, model, settings) else str(error)
-            log.warning("skipped: %s", waiting)
-            reason = error
-    if not packs and reason is not None:
+            unusable.append((path, error))
+    reason = None if packs or not unusable else unusable.pop()[1]  # one line for each pack
+    for path, problem in unusable:
+        waiting = WAITS.format(path=path) if waits(path, model, settings) else str(problem)
+        log.warning("skipped: %s", waiting)
+    if reason is not None:
         raise reason
     return packs

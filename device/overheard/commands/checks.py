@@ -106,7 +106,7 @@ def check_runtime() -> list[Check]:
 
 
 def check_model(settings: Settings) -> list[Check]:
-    """Load the model and run it once; if it was chosen automatically, report what each would cost."""
+    """Load the model and run it once; report what listening costs with each model of its space."""
     import numpy as np
 
     from overheard.catalogue.searching_model import model_path
@@ -114,17 +114,23 @@ def check_model(settings: Settings) -> list[Check]:
     from overheard.fingerprint.embedder import Embedder
     from overheard.fingerprint.model import load_model
 
-    model = load_model(model_path(settings))
+    path = model_path(settings)
+    model = load_model(path)
     segment = np.zeros((1, model.spec.n_frames, model.spec.frontend.n_mels), np.float32)
     Embedder(model).embed(segment)
     detail = f"{model.name}, fingerprints {model.digest}, {model.path}"
     data: dict[str, object] = {"name": model.name, "digest": model.digest, "network": model.network_digest}
-    shares = model_choice.choose(settings.data_dir).shares if settings.model in settings_module.AUTO else {}
-    if shares.get(model.name):
+    is_candidate = path.parent == settings_module.MODELS_DIR and path.stem in model_choice.candidates()
+    shares = model_choice.choose(settings.data_dir).shares if is_candidate else {}
+    if shares:
         costs = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-        detail += f"; chosen by the share of a core that listening takes: {costs}"
+        chosen = "chosen by the" if settings.model in settings_module.AUTO else "set;"
+        detail += f"; {chosen} share of a core that listening takes: {costs}"
         data["shares"] = shares
-    return [Check("model", True, detail, data=data)]
+    remedy = model_choice.removal(path)
+    if remedy:
+        detail += "; the next release does not have this model"
+    return [Check("model", True, detail, remedy, data)]
 
 
 def check_packs(settings: Settings) -> list[Check]:

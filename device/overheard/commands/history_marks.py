@@ -71,7 +71,9 @@ def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     model = open_model(settings)
     store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
     entry = store.entry(unknown_id)
-    track = None if entry is None else add_labelled(settings.packs_dir, model, entry, artist, title)
+    track = None
+    if entry is not None:
+        track = add_labelled(settings.packs_dir, model, entry, artist, title, store.networks)
     count = 0
     if settings.history_path.exists():
         place = ("", "") if track is None else (track.id, track.pack)

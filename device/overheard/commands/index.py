@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Index the folders and print a report."""
     from overheard.catalogue.names import valid_pack_name
     from overheard.catalogue.pack import PACK_SUFFIX
-    from overheard.fingerprint.model_choice import model_path
+    from overheard.fingerprint.model_choice import model_path, warn_of_removal
     from overheard.index.pool import check_jobs
     from overheard.index.run import index
     from overheard.index.worker import ModelFingerprinter
@@ -90,7 +90,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     compact = args.compact if args.compact is not None else settings.index.compact
     path = settings.packs_dir / f"{name}{PACK_SUFFIX}"
     check_shipped(path)
-    make = functools.partial(ModelFingerprinter, model_path(settings), compact)
+    manifest = model_path(settings)
+    warn_of_removal(manifest)
+    make = functools.partial(ModelFingerprinter, manifest, compact)
     is_first = not any(settings.packs_dir.glob(f"*{PACK_SUFFIX}"))
     stop_event = threading.Event()
 

@@ -138,6 +138,7 @@ def show_info(args: argparse.Namespace, settings: Settings, model: Model | None)
             print(json.dumps(facts))
             continue
         layers = facts.pop("layers")
+        facts["networks"] = facts["networks"] or "not recorded"
         for name, value in facts.items():
             print(f"{name.replace('_', ' '):<17} {one_line(str(value))}")
         for layer in layers:
@@ -150,22 +151,18 @@ def show_info(args: argparse.Namespace, settings: Settings, model: Model | None)
 def info(pack: Pack, model: Model | None) -> dict[str, Any]:
     """Return the JSON object of `overheard packs info`."""
     from overheard.catalogue.derived import derived_files
+    from overheard.catalogue.pack_model import model_of, network_names
     from overheard.index.scan import file_size
 
     seconds = pack.hours * 3600
-    if model is None:
-        made_for = pack.digest
-    else:
-        made_for = (
-            f"{model.space.name} ({pack.digest})"
-            if model.digest == pack.digest
-            else f"another ({pack.digest})"
-        )
+    shipped = model_of(pack.digest)
+    name = model.space.name if model is not None and model.digest == pack.digest else shipped
+    made_for = "another" if name == pack.digest else name
     return {
         "name": pack.name,
         "path": str(pack.path),
-        "model": made_for,
-        "networks": ", ".join(pack.networks),
+        "model": f"{made_for} ({pack.digest})",
+        "networks": ", ".join(network_names(pack.networks)),
         "created": pack.created,
         "tracks": pack.n_tracks,
         "hours": round(pack.hours, 3),

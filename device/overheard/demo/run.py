@@ -94,6 +94,7 @@ def program() -> str:
 def prepare(console: Console, seed: int, settings: Settings) -> Evening:
     """Compose the collection, index all of it but one piece, and simulate the evening."""
     folder = settings.data_dir
+    model_path(settings)  # raises now instead of after the composition
     with working(console, "composing"):
         started = time.monotonic()
         pieces = compose_collection(seed)

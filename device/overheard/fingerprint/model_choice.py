@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overheard.errors import ModelError
+from overheard.errors import REINSTALL, ModelError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.frontend import FloatArray, log_mel
@@ -27,7 +28,7 @@ from overheard.fingerprint.model import DEFAULT_MODEL, Model, load_model, read_m
 from overheard.fingerprint.runtime import available_runtimes
 from overheard.fingerprint.space import Space
 from overheard.settings import MODELS_DIR, Settings
-from overheard.text import one_line
+from overheard.text import one_line, shorten
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,13 @@ def open_model(settings: Settings) -> Model:
     ModelError
         If a file is missing, damaged, or of a version that this overheard does not support.
     """
-    return load_model(model_path(settings))
+    path = model_path(settings)
+    warn_of_removal(path)
+    return load_model(path)
 
 
 def model_path(settings: Settings) -> Path:
-    """Return the manifest of the model in the settings, or of the chosen one; warn if it will be removed.
+    """Return the manifest of the model in the settings, or of the chosen one.
 
     Raises
     ------
@@ -82,19 +85,26 @@ def model_path(settings: Settings) -> Path:
     path = settings.model_path
     if path is None:
         return _path_of(choose(settings.data_dir).name)
-    if path.suffix != ".json" and not path.exists():
-        names = ", ".join(sorted(shipped.stem for shipped in MODELS_DIR.glob("*.json")))
-        remedy = f"set model to auto, {names}, or the path of a model's .json file"
-        raise ModelError(f"there is no model {one_line(settings.model)}", remedy)
-    successor = RETIRED.get(path.stem)
-    if path.parent == MODELS_DIR and successor is not None and _path_of(successor).exists():
-        log.warning(
-            "the next release has no model %s: set model to auto or %s, and index your music again: "
-            "overheard index FOLDER",
-            path.stem,
-            successor,
-        )
+    # Path.exists raises an error if the path is too long.
+    if path.suffix != ".json" and not os.path.exists(path):  # noqa: PTH110
+        names = sorted({shipped.stem for shipped in MODELS_DIR.glob("*.json")} - RETIRED.keys())
+        remedy = f"set model to auto, {', '.join(names)}, or the path of a model's .json file"
+        raise ModelError(f"there is no model {one_line(shorten(settings.model))!r}", remedy)
     return path
+
+
+def removal(path: Path) -> str | None:
+    """Return what to do if the next release does not have the model of a manifest; None if it has."""
+    successor = RETIRED.get(path.stem)
+    if path.parent != MODELS_DIR or successor is None or not _path_of(successor).exists():
+        return None
+    return f"set model to auto or {successor}, and index your music again: overheard index FOLDER"
+
+
+def warn_of_removal(path: Path) -> None:
+    """Log what :func:`removal` says. For a command that loads the model, which does it once."""
+    if remedy := removal(path):
+        log.warning("the next release has no model %s: %s", path.stem, remedy)
 
 
 def choose(folder: Path, measure: Measure | None = None) -> Choice:
@@ -128,8 +138,15 @@ def candidates() -> list[str]:
     for path in MODELS_DIR.glob("*.json"):
         space = _space_of(path)
         if path.stem == DEFAULT_MODEL or (space is not None and space.name == DEFAULT_MODEL):
-            sizes[path.stem] = path.with_suffix(".tflite").stat().st_size
+            sizes[path.stem] = _size_of(path.with_suffix(".tflite"))
     return sorted(sizes, key=lambda name: (-sizes[name], name)) or [DEFAULT_MODEL]
+
+
+def _size_of(network: Path) -> int:
+    try:
+        return network.stat().st_size
+    except OSError as error:
+        raise ModelError(f"cannot read the model file {network} ({error.strerror})", REINSTALL) from error
 
 
 def listening_share(path: Path) -> float:
@@ -192,7 +209,7 @@ def _remembered(path: Path, key: str, names: list[str]) -> dict[str, float]:
         if get_string(stored, "key") != key:
             return {}
         shares = get_object(stored, "shares")
-        return {name: float(get_number(shares, name, 0, _MAX_SHARE)) for name in names}
+        return {name: float(get_number(shares, name, OTHER_SHARE, _MAX_SHARE)) for name in names}
     except (OSError, JsonValueError):
         return {}
 

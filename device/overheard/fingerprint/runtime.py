@@ -38,6 +38,20 @@ def _interpreter_class(runtime: str | None) -> Any:
     raise ModelError("no TensorFlow Lite runtime is installed", f"pip install {wanted}")
 
 
+def _int8_tensor(kind: str, tensors: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the only tensor of this kind. Raises ModelError if there are others, or it is not int8."""
+    problem = ""
+    if len(tensors) != 1:
+        problem = f"has {len(tensors)} {kind}s instead of one"
+    elif tensors[0]["dtype"] is not np.int8:
+        problem = f"has an {kind} that is not int8"
+    elif not 0 < tensors[0]["quantization"][0] < np.inf:  # as of a tensor that was never quantized
+        problem = f"has an {kind} without a scale"
+    if problem:
+        raise ModelError(f"the network {problem}", "export the model with overheard-export model")
+    return tensors[0]
+
+
 class Network:
     """An int8 network with one input, one output and a batch size of 1.
 
@@ -68,12 +82,8 @@ class Network:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"the runtime cannot load the model's network ({error})", REINSTALL) from error
-        (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
-        if self._input["dtype"] is not np.int8 or self._output["dtype"] is not np.int8:
-            raise ModelError(
-                "the network's input and output are not int8", "export the model with overheard-export model"
-            )
+        self._input = _int8_tensor("input", self._interpreter.get_input_details())
+        self._output = _int8_tensor("output", self._interpreter.get_output_details())
         self.input_shape = tuple(int(n) for n in self._input["shape"])
         self.output_shape = tuple(int(n) for n in self._output["shape"])
         self.input_scale, self.input_zero_point = self._input["quantization"]

@@ -10,6 +10,8 @@ from typing import Any
 
 from overheard.fingerprint.json_values import JsonValueError, as_integer, as_number, get_object, required
 
+MAX_PARAMETER = 1 << 20  # bounds the memory of a front-end whose parameters come from a file
+
 
 @dataclasses.dataclass(frozen=True)
 class FrontendSpec:
@@ -64,7 +66,7 @@ class FingerprintSpec:
         Raises
         ------
         JsonValueError
-            If a parameter is missing, unknown, not a number of the right type, or not positive.
+            If a parameter is missing, unknown, not a number of the right type, not positive, or too large.
         """
         frontend = FrontendSpec(**_parameters(get_object(values, "frontend"), FrontendSpec))
         others = {name: value for name, value in values.items() if name != "frontend"}
@@ -85,8 +87,8 @@ def _parameters(values: Mapping[str, Any], kind: type[FrontendSpec | Fingerprint
     for field in fields:
         value = required(values, field.name)  # a default would be a guess
         check = as_integer if isinstance(field.default, int) else as_number
-        if check(value, field.name) <= 0:
-            raise JsonValueError(f"{field.name} must be positive")
+        if not 0 < check(value, field.name) <= MAX_PARAMETER:
+            raise JsonValueError(f"{field.name} must be positive and at most {MAX_PARAMETER}")
     # The values stay as they are, because digest() distinguishes 100 from 100.0.
     return {field.name: values[field.name] for field in fields}
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from overheard.catalogue.track_list import TrackEntry
-from overheard.errors import AudioError, SettingsError
+from overheard.errors import AudioError, ModelError, SettingsError
 from overheard.index.worker import Cancelled, Fingerprinter, process_file
 from overheard.process import ONE_THREAD, environment
 from overheard.text import LogFormatter, clean
@@ -264,7 +264,13 @@ def outcome_of(
     cancelled: Callable[[], bool] = lambda: False,
     known: Set[str] = frozenset(),
 ) -> Outcome | None:
-    """Fingerprint one file; return None if `cancelled`, which is polled several times a second, is true."""
+    """Fingerprint one file; return None if `cancelled`, which is polled several times a second, is true.
+
+    Raises
+    ------
+    ModelError
+        If the network cannot be run.
+    """
     try:
         result = process_file(path, fingerprinter, known, cancelled)
         facts = (result.audio_hash, result.is_known, result.warning, result.others)
@@ -273,6 +279,8 @@ def outcome_of(
         return Outcome(path, None, str(error).removeprefix(f"{clean(str(path))}: "))
     except Cancelled:
         return None
+    except ModelError:  # it would be the same for each file
+        raise
     # One file must not end the run over thousands of others, so even a bug becomes an outcome. The report
     # names it as an unexpected error, and --verbose logs the traceback.
     except Exception as error:  # noqa: BLE001

@@ -25,7 +25,7 @@ from overheard.fingerprint.json_values import JsonValueError, get_integer, parse
 from overheard.fingerprint.model import Model
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.match import Matcher
-from overheard.recognize.matching.scoring import Scoring
+from overheard.recognize.pack_kinds import PackKinds
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +67,17 @@ class UnknownStore:
     path : of the pack, in a folder of its own
     model : of the fingerprints
     max_pieces : of more, those that were heard least often and longest ago are forgotten
+
+    Attributes
+    ----------
+    networks : ``Model.network_digest`` of the networks that made the fingerprints, as far as known
     """
 
     def __init__(self, path: Path, model: Model, max_pieces: int = MAX_PIECES) -> None:
         self.path, self._model, self._max_pieces = path, model, max_pieces
         self._stamps: Stamps | None = None
         self._entries: dict[int, TrackEntry] = {}
+        self.networks: frozenset[str] = frozenset()
         self._matcher: Matcher | None = None
 
     def pieces(self) -> list[UnknownPiece]:
@@ -143,6 +148,7 @@ class UnknownStore:
             known = self._entries.get(piece.unknown_id)
             if embeddings is not None and (known is None or len(embeddings) > len(known.packed_cells)):
                 self._entries[piece.unknown_id] = self._new_entry(piece, embeddings[:MAX_SEGMENTS])
+                self.networks |= {self._model.network_digest}
             elif known is not None:
                 self._entries[piece.unknown_id] = dataclasses.replace(known, extras=piece.extras())
 
@@ -193,7 +199,8 @@ class UnknownStore:
                 del self._entries[piece.unknown_id]
             entries = [self._entries[number] for number in sorted(self._entries)]
             if entries:
-                write_pack(self.path, "unknown", self._model.digest, self._model.spec, entries)
+                model = self._model
+                write_pack(self.path, "unknown", model.digest, model.spec, entries, networks=self.networks)
                 self.path.chmod(0o600)
             else:
                 self.path.unlink(missing_ok=True)
@@ -205,11 +212,13 @@ class UnknownStore:
         if stamps == self._stamps:
             return
         self._stamps, self._entries, self._matcher = stamps, {}, None
+        self.networks = frozenset()
         if not stamps:
             return
         try:
             pack = open_pack(self.path, self._model.digest)
             self._entries = {UnknownPiece.of(entry).unknown_id: entry for entry in pack.entries()}
+            self.networks = frozenset(pack.networks)
             self._matcher = self._matcher_for(pack)
         except (PackError, ValueError) as error:
             log.warning("unknown music: %s. Earlier unknown music is forgotten", error)
@@ -217,10 +226,17 @@ class UnknownStore:
     def _matcher_for(self, pack: Pack) -> Matcher:
         model = self._model
         index = Catalogue([pack], model.quantizer, model.cohort)
-        return Matcher(index, model.spec, Scoring.from_manifest(model.manifest))
+        return Matcher(index, model.spec, PackKinds.of([pack]).scoring(model))
 
 
-def add_labelled(packs_dir: Path, model: Model, entry: TrackEntry, artist: str, title: str) -> Track:
+def add_labelled(
+    packs_dir: Path,
+    model: Model,
+    entry: TrackEntry,
+    artist: str,
+    title: str,
+    networks: Iterable[str] = (),
+) -> Track:
     """Add a piece of unknown music to the catalogue under the name that the user gives it.
 
     Parameters
@@ -228,6 +244,7 @@ def add_labelled(packs_dir: Path, model: Model, entry: TrackEntry, artist: str, 
     packs_dir : of the user's own packs; the piece is added to the pack `labelled`
     model : of the fingerprint
     entry : from `UnknownStore.entry`
+    networks : from `UnknownStore.networks`
 
     Raises
     ------
@@ -238,8 +255,9 @@ def add_labelled(packs_dir: Path, model: Model, entry: TrackEntry, artist: str, 
     new = dataclasses.replace(entry, title=title, artist=artist, extras={})
     create_folder(packs_dir)
     with pack_lock(path):
-        old = list(open_pack(path, model.digest).entries()) if path.exists() else []
-        kept = [one for one in old if one.id != new.id]
-        write_pack(path, LABELLED, model.digest, model.spec, [*kept, new])
+        pack = open_pack(path, model.digest) if path.exists() else None
+        kept = [one for one in pack.entries() if one.id != new.id] if pack else []
+        makers = {*networks, *(pack.networks if pack else ())}
+        write_pack(path, LABELLED, model.digest, model.spec, [*kept, new], networks=makers)
         path.chmod(0o600)
     return Track(new.id, title, artist, "", new.path, LABELLED, new.duration_s)

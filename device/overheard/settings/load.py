@@ -111,6 +111,9 @@ def _sources(
     from_file = flatten(read_toml(config, required))
     if isinstance(from_file.get("data_dir"), str) and from_file["data_dir"]:
         from_file["data_dir"] = config.parent / expand_user(from_file["data_dir"])
+    model = from_file.get("model")
+    if isinstance(model, str) and (model.endswith(".json") or os.sep in model):  # a path, not a name
+        from_file["model"] = str(config.parent / expand_user(model))
     yield f"file {config}", from_file
     if env.get("OVERHEARD_DATA_DIR"):
         yield "environment OVERHEARD_DATA_DIR", {"data_dir": env["OVERHEARD_DATA_DIR"]}

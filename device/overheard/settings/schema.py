@@ -7,6 +7,7 @@ Parameters that invalidate existing fingerprints are not settings; they are in
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from overheard.files import expand_user
@@ -154,6 +155,7 @@ class Settings:
             return None
         name = MODEL_ALIASES.get(self.model, self.model)
         shipped = MODELS_DIR / f"{name}.json"
-        if name == Path(name).name and shipped.exists():
+        # Path.exists raises an error if the name is too long.
+        if name == Path(name).name and os.path.exists(shipped):  # noqa: PTH110
             return shipped
         return expand_user(self.model)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from overheard.errors import PackError
+from overheard.errors import ModelError, PackError
+from overheard.settings import Settings
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import DONE, NAME, PACK, flag, many, record, text
 
@@ -20,11 +21,23 @@ def list_packs(call: Call) -> Any:
     settings = call.context.settings
     paths = pack_paths(settings)
     enabled = settings.packs or enabled_packs(settings, paths)
-    packs = [{**_facts(path), "enabled": name in enabled} for name, path in paths.items()]
+    digest = _digest_in_use(settings)
+    packs = [{**_facts(path, digest), "enabled": name in enabled} for name, path in paths.items()]
     return {"packs": packs, "selected": list(settings.packs)}
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _digest_in_use(settings: Settings) -> str | None:
+    """Return the digest of the packs that can be searched; None if the model cannot be used."""
+    from overheard.catalogue.pack_model import digest_of_model
+    from overheard.catalogue.searching_model import model_path
+
+    try:
+        return digest_of_model(model_path(settings))
+    except ModelError:  # `overheard doctor` reports it
+        return None
+
+
+def _facts(path: Path, digest: str | None) -> dict[str, Any]:
     from overheard.catalogue.pack import open_pack
 
     facts: dict[str, Any] = {
@@ -32,7 +45,7 @@ def _facts(path: Path) -> dict[str, Any]:
         **dict.fromkeys(("tracks", "hours", "bytes", "created")),
     }
     try:
-        pack = open_pack(path)
+        pack = open_pack(path, digest)
     except PackError as error:
         return {**facts, "usable": False, "problem": str(error).removeprefix(f"{path}: ")}
     measures = {"tracks": pack.n_tracks, "hours": round(pack.hours, 3), "bytes": pack.bytes}

@@ -38,7 +38,9 @@ def name_unknown(call: Call) -> Any:
         model = open_model(settings)
         store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
         entry = store.entry(number)
-        track = None if entry is None else add_labelled(settings.packs_dir, model, entry, artist, title)
+        track = None
+        if entry is not None:
+            track = add_labelled(settings.packs_dir, model, entry, artist, title, store.networks)
         place = ("", "") if track is None else (track.id, track.pack)
         count = 0
         if settings.history_path.exists():
