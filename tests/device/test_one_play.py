@@ -121,6 +121,17 @@ SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
         lambda: join(seconds(song(1), 0, 30), silence(20), seconds(song(1), 30, 60)) + noise(80, 0.015),
         ["song 1"],
     ),
+    "a pause of 20 s in a section that is repeated": (
+        lambda: join(seconds(tracks()["loops"], 0, 38), silence(20), seconds(tracks()["loops"], 38, 96)),
+        ["loops"],
+    ),
+    "a pause of 20 s with noise in a section that is repeated": (
+        lambda: (
+            join(seconds(tracks()["loops"], 0, 62), silence(20), seconds(tracks()["loops"], 62, 96))
+            + noise(116, 0.03)
+        ),
+        ["loops"],
+    ),
     "a track three times": (lambda: join(song(2), song(2), song(2)), ["song 2"] * 3),
     "a track three times with a crossfade": (
         lambda: crossfade([song(2), song(2), song(2)], 8.0),

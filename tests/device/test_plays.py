@@ -248,6 +248,23 @@ def test_a_play_goes_on_after_a_short_pause(paused_s: int, n_plays: int):
     assert len({event.play.start_s for event in events if isinstance(event, PlayStarted)}) == n_plays
 
 
+def test_a_play_goes_on_after_a_pause_in_which_music_that_repeats_itself_matches_a_later_repeat():
+    tracker = PlayTracker()
+    events = feed(tracker, run_of(A, 5, 20, -30))
+    for now in range(21, 40):
+        events += tracker.silence(now)
+    later = run_of(A, 45, 60, -74)  # 64 s further on, where the music is the same
+    events += feed(
+        tracker, [one and dataclasses.replace(one, repeats=(one.offset_s - 64,)) for one in later], 45
+    )
+    events += tracker.finish(100)
+    starts = [event.play for event in events if isinstance(event, PlayStarted)]
+    assert [(play.start_s, play.offset_s) for play in starts] == [(0, 30), (0, 30)]
+    ended = events[-1]
+    assert isinstance(ended, PlayEnded)
+    assert ended.play.end_s == 60
+
+
 def test_a_slightly_wrong_speed_stays_one_play():
     tracker = PlayTracker()
     matches: list[Match | None] = [
@@ -589,7 +606,7 @@ def test_a_long_evening_of_many_tracks_gives_plays_one_after_the_other(seed: int
         heard = match(track, now_s, begins_s[track.id] + drift_s, score, length_s)
         window = now_s - length_s, now_s
         does = (lambda: tracker.update(None, *window), *(lambda: tracker.update(heard, *window),) * 6)
-        others = tracker.silence, tracker.gap, tracker.not_searched
+        others = tracker.silence, tracker.gap, lambda _: []
         return rng.choice([*does, *(lambda one=one: one(now_s) for one in others)])()
 
     for _ in range(400):
