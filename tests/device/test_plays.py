@@ -606,8 +606,8 @@ def test_a_long_evening_of_many_tracks_gives_plays_one_after_the_other(seed: int
         heard = match(track, now_s, begins_s[track.id] + drift_s, score, length_s)
         window = now_s - length_s, now_s
         does = (lambda: tracker.update(None, *window), *(lambda: tracker.update(heard, *window),) * 6)
-        others = tracker.silence, tracker.gap, lambda _: []
-        return rng.choice([*does, *(lambda one=one: one(now_s) for one in others)])()
+        others = (lambda: tracker.silence(now_s), lambda: tracker.gap(now_s), list)
+        return rng.choice([*does, *others])()
 
     for _ in range(400):
         now_s += rng.choice([0.5, 1, 1, 1, 2, 3, 7, 20])
