@@ -220,14 +220,21 @@ class UnknownStore:
         return Matcher(index, model.spec, Scoring.from_manifest(model.manifest))
 
 
-def add_labelled(packs_dir: Path, model: Model, entry: TrackEntry, artist: str, title: str) -> Track:
-    """Add a piece of unknown music to the catalogue under the name that the user gives it.
+def label(
+    packs_dir: Path, model: Model, entry: TrackEntry | None, labelled_id: str | None, artist: str, title: str
+) -> Track | None:
+    """Give unknown music the name that the user chose, in the catalogue.
 
     Parameters
     ----------
-    packs_dir : of the user's own packs; the piece is added to the pack `labelled`
+    packs_dir : of the user's own packs; the piece is in the pack `labelled` from now on
     model : of the fingerprint
     entry : from `UnknownStore.entry`
+    labelled_id : track of the pack to rename if there is no entry, because the piece has a name already
+
+    Returns
+    -------
+    The track; None if there is no fingerprint any more.
 
     Raises
     ------
@@ -235,10 +242,15 @@ def add_labelled(packs_dir: Path, model: Model, entry: TrackEntry, artist: str, 
         If the pack cannot be read or written.
     """
     path = packs_dir / f"{LABELLED}.pack"
-    new = dataclasses.replace(entry, title=title, artist=artist, extras={})
+    if entry is None and (labelled_id is None or not path.exists()):
+        return None
     create_folder(packs_dir)
     with pack_lock(path):
         old = list(open_pack(path, model.digest).entries()) if path.exists() else []
+        entry = entry or next((one for one in old if one.id == labelled_id), None)
+        if entry is None:
+            return None
+        new = dataclasses.replace(entry, title=title, artist=artist, extras={})
         kept = [one for one in old if one.id != new.id]
         write_pack(path, LABELLED, model.digest, model.spec, [*kept, new])
         path.chmod(0o600)
