@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from overheard_bench.day import HeardPlay, Outcome
+from overheard_bench.day_mistakes import listed
 from overheard_bench.output import Result, figure, markdown
 
 GREEN, RED = "#4d9221", "#c51b7d"
@@ -24,7 +25,7 @@ COLOURS = {
 
 
 def table(result: Result) -> str:
-    """Return one row for each kind of scene."""
+    """Return one row for each kind of scene, and a list of the mistakes."""
     header = [
         *("scene", "hours", "scenes", "correct", "% of the time", "missed", "late", "split", "false plays"),
         *("unknown", "detector on, %", "CPU s per hour"),
@@ -39,7 +40,7 @@ def table(result: Result) -> str:
     ]
     return markdown(header, rows) + (
         f"\n{result['hours']} hours, seed {result['seed']}; {result['false_plays_per_day']} false plays per "
-        f"24 hours; catalogue of {result['catalogue']['tracks']} tracks.\n"
+        f"24 hours; catalogue of {result['catalogue']['tracks']} tracks.\n" + listed(result)
     )
 
 
