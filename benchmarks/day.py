@@ -138,7 +138,8 @@ def listen_share(
         return {aliases.get(track, track), *duplicates.get(track, ())}
 
     outcomes, wrong = day.judge(run.scenes, list(run.plays.values()), run.unknown, right, corpus_path)
-    return [(outcomes, wrong, mistakes(outcomes, wrong, reason(recognizer, render)))]
+    why = reason(recognizer, render, corpus_path)
+    return [(outcomes, wrong, mistakes(outcomes, wrong, why, corpus_path))]
 
 
 class Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from overheard.events import Track
 from overheard.recognize.explain import explain
 from overheard.recognize.recognizer import Recognizer
 from overheard.text import clock
@@ -19,7 +20,10 @@ Mistakes = dict[str, list[dict[str, Any]]]
 
 
 def mistakes(
-    outcomes: Sequence[Outcome], wrong: Sequence[tuple[HeardPlay, str]], why: Callable[[Outcome], str]
+    outcomes: Sequence[Outcome],
+    wrong: Sequence[tuple[HeardPlay, str]],
+    why: Callable[[Outcome], str],
+    corpus_path: Callable[[Track], str],
 ) -> Mistakes:
     """Return the mistakes of one listener; times are seconds of its sound.
 
@@ -27,10 +31,11 @@ def mistakes(
     ----------
     outcomes, wrong : from `day.judge`
     why : returns the reason that a scene's track was missed, or recognized late
+    corpus_path : returns the path of a track of the catalogue in the corpus
     """
     known = [one for one in outcomes if one.scene.is_known]
     return {
-        "false": [_false(play, kind, outcomes) for play, kind in wrong],
+        "false": [_false(corpus_path(play.track), play, kind, outcomes) for play, kind in wrong],
         "missed": [_of_scene(one) | {"why": why(one)} for one in known if not one.correct_plays],
         "late": [
             _of_scene(one) | {"delay_s": round(one.delay_s or 0.0, 1), "why": why(one)}
@@ -51,11 +56,11 @@ def _of_scene(one: Outcome) -> dict[str, Any]:
     }
 
 
-def _false(play: HeardPlay, kind: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _false(path: str, play: HeardPlay, kind: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     middle_s = min(play.start_s + EDGE_S, play.end_s)
     scenes = [one.scene for one in outcomes if one.start_s <= middle_s]
     return {
-        "track": play.track.path,
+        "track": path,
         "scene": kind,
         "playing": scenes[-1].track if scenes else None,
         "start_s": round(play.start_s, 1),
@@ -64,13 +69,16 @@ def _false(play: HeardPlay, kind: str, outcomes: Sequence[Outcome]) -> dict[str,
     }
 
 
-def reason(recognizer: Recognizer, render: Callable[[Scene], FloatArray]) -> Callable[[Outcome], str]:
+def reason(
+    recognizer: Recognizer, render: Callable[[Scene], FloatArray], corpus_path: Callable[[Track], str]
+) -> Callable[[Outcome], str]:
     """Return a function that explains why a scene's track was missed or late, with `explain`.
 
     Parameters
     ----------
     recognizer : with the catalogue of the day
     render : returns the sound of a scene
+    corpus_path : as for :func:`mistakes`
     """
 
     def why(one: Outcome) -> str:
@@ -80,7 +88,7 @@ def reason(recognizer: Recognizer, render: Callable[[Scene], FloatArray]) -> Cal
         found = explain(recognizer, sound)
         if found.match is None:
             return "; ".join(found.reasons)
-        best = f"best match {found.match.track.path}, score {found.match.score:.1f}"
+        best = f"best match {corpus_path(found.match.track)}, score {found.match.score:.1f}"
         until = "; ".join(found.reasons) or "a window is recognized, but no play starts"
         return f"{best}, threshold {found.match.threshold:.1f}; {until}"
 

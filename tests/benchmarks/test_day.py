@@ -26,13 +26,17 @@ def play(path: str, start_s: float, end_s: float, reported_s: float = 0.0) -> He
     return HeardPlay(Track("0" * 12, path, "", "", path, "p", 60.0), start_s, end_s, reported_s)
 
 
+def path_of(track: Track) -> str:
+    return track.path
+
+
 def judged(plays, unknown=()):
     begins = [
         (Scene("talk", 0, 100.0), 0.0, 5.0, 1.0),
         (Scene("known mic5", 1, 60.0, "a"), 100.0, 50.0, 2.0),
         (Scene("unknown", 2, 60.0, "c"), 160.0, 40.0, 3.0),
     ]
-    return day.judge(begins, plays, unknown, lambda track: {track}, lambda track: track.path)
+    return day.judge(begins, plays, unknown, lambda track: {track}, path_of)
 
 
 def test_correct_late_split_and_false_plays_are_counted():
@@ -94,7 +98,7 @@ def test_mistakes_are_listed_with_their_scene_and_reason():
     false = play("b", 120, 125, 126)
     false.score, false.confidence = 8.25, 0.9
     outcomes, wrong = judged([play("a", 103, 120, 125), play("a", 130, 158, 140), false])
-    found = day_mistakes.mistakes(outcomes, wrong, lambda one: f"noise in {one.scene.kind}")
+    found = day_mistakes.mistakes(outcomes, wrong, lambda one: f"noise in {one.scene.kind}", path_of)
     assert {kind: len(ones) for kind, ones in found.items()} == {
         "false": 1,
         "missed": 0,
@@ -112,7 +116,7 @@ def test_mistakes_are_listed_with_their_scene_and_reason():
     )
     assert "; 2 plays; " in text
     outcomes, wrong = judged([])
-    missed = day_mistakes.mistakes(outcomes, wrong, lambda one: "too quiet")
+    missed = day_mistakes.mistakes(outcomes, wrong, lambda one: "too quiet", path_of)
     assert [one["why"] for one in missed["missed"]] == ["too quiet"]
     assert day_mistakes.listed({}) == ""  # results of earlier versions
 
@@ -121,7 +125,7 @@ def test_the_reason_is_that_of_explain(recognizer: Recognizer, songs: list[Float
     quiet, unknown, late = ("quiet", None), ("unknown", None), ("late", 12.0)
     sounds = {"quiet": songs[0] * np.float32(1e-5), "unknown": songs[3][: 20 * SAMPLE_RATE]}
     sounds["late"] = np.concatenate([np.zeros(6 * SAMPLE_RATE, np.float32), songs[0]])
-    why = day_mistakes.reason(recognizer, lambda scene: sounds[scene.kind])
+    why = day_mistakes.reason(recognizer, lambda scene: sounds[scene.kind], path_of)
     words = [
         why(day.Outcome(Scene(kind, 0, 60.0, "0.wav"), 0.0, 0, 0.0, delay_s, 0, 0.0, 0.0))
         for kind, delay_s in (quiet, unknown, late)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from fnmatch import fnmatch
 
+import av
+import av.filter
 import numpy as np
 import pytest
+import soxr
 
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
@@ -97,6 +101,27 @@ def over(wave: FloatArray, start_s: float, other: FloatArray) -> FloatArray:
     return mixed
 
 
+def faster(wave: FloatArray, speed: float) -> FloatArray:
+    """Change tempo and pitch, as a turntable does."""
+    return np.asarray(soxr.resample(wave, speed, 1.0), np.float32)
+
+
+def with_tempo(wave: FloatArray, tempo: float) -> FloatArray:
+    """Change the tempo and keep the pitch, as DJ software does."""
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(sample_rate=RATE, format="flt", layout="mono")
+    graph.link_nodes(source, graph.add("atempo", str(tempo)), graph.add("abuffersink")).configure()
+    frame = av.AudioFrame.from_ndarray(wave.reshape(1, -1), format="flt", layout="mono")
+    frame.sample_rate = RATE
+    graph.push(frame)
+    graph.push(None)
+    parts: list[FloatArray] = []
+    with contextlib.suppress(av.error.EOFError):
+        while True:
+            parts.append(np.asarray(graph.pull().to_ndarray().ravel(), np.float32))
+    return join(*parts)
+
+
 def song(number: int) -> FloatArray:
     return tracks()[f"song {number}"]
 
@@ -155,6 +180,23 @@ SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
     "shows that share a jingle": (
         lambda: join(tracks()["show 2"], tracks()["show 3"], tracks()["show 1"]),
         ["show 2", "show 3", "show 1"],
+    ),
+    "a pause of 20 s in which somebody talks": (
+        lambda: join(seconds(song(1), 0, 30), noise(20, 0.1), seconds(song(1), 30, 60)),
+        ["song 1"],
+    ),
+    "noise for 20 s after the end": (lambda: join(song(3), noise(20, 0.1)), ["song 3"]),
+    "a DJ mix that is 6% too fast": (
+        lambda: faster(crossfade([song(1), song(2), song(3)], 8.0), 1.06),
+        ["song 1", "song 2", "song 3"],
+    ),
+    "tracks whose tempo alone is 6% faster": (
+        lambda: join(with_tempo(song(1), 1.06), with_tempo(song(2), 1.06)),
+        ["song 1", "song 2"],
+    ),
+    "tracks whose tempo alone is 8% slower": (
+        lambda: join(with_tempo(song(3), 0.92), with_tempo(song(1), 0.92)),
+        ["song 3", "song 1"],
     ),
     "a song after the jingle of shows": (
         lambda: join(seconds(tracks()["show 2"], 0, 6), song(1)),
