@@ -73,7 +73,7 @@ def statuses(client: LiveClient) -> tuple[list[str], dict[str, dict[str, Any]]]:
     for message in client.messages(_TIMEOUT_S):
         event = message.get("event")
         if (event == "hello" and message.get("protocol") != VERSION) or (
-            event == "status" and not _SHOWN <= message.keys()
+            event == "status" and _SHOWN - message.keys()
         ):
             raise OverheardError("the running `overheard listen` is of another version", "restart it")
         if event == "hello":
