@@ -141,9 +141,7 @@ def test_a_missing_file_raises_an_error(name: str):
 
 
 def test_a_folder_is_not_said_to_be_missing(tmp_path: Path):
-    with pytest.raises(
-        AudioError, match=r"is a folder; identify the files in it: `overheard identify "
-    ):
+    with pytest.raises(AudioError, match=r"is a folder; identify the files in it: `overheard identify "):
         open_source(str(tmp_path), Settings())
 
 
