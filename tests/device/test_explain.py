@@ -18,6 +18,7 @@ from overheard.commands.explain import to_text
 from overheard.commands.explain_picture import Picture
 from overheard.demo.room import cafe
 from overheard.demo.synth import Piece, synthesize
+from overheard.events import MusicUnknown
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
@@ -209,5 +210,10 @@ def test_a_play_is_explained_from_the_history(
     assert piece(0).title in out
     assert "accepted" in out
     assert 8 <= picture.read_text().count("<circle") <= 24
-    assert cli.main(["explain", "2"]) == 2
-    assert "no play has the id 2" in capsys.readouterr().err
+    unknown = HistorySink(folder / "history.sqlite", "mic")
+    unknown.handle(MusicUnknown(0.0, 15.0, unknown_id=7, first_heard=0.0), 100.0)
+    unknown.close()
+    assert cli.main(["explain", "2"]) == 0
+    assert "unknown music 7: it matched no track" in capsys.readouterr().out
+    assert cli.main(["explain", "3"]) == 2
+    assert "no play has the id 3" in capsys.readouterr().err

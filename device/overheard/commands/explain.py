@@ -128,6 +128,12 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
         raise OverheardError(f"no play has the id {number}", "`overheard history --json` prints the ids")
     name = one_line(f"{row.artist} - {row.title}" if row.artist else row.title)
     points = stored_evidence(read_evidence(settings.history_path, number))
+    if row.unknown_id is not None:
+        print(f"{name}: it matched no track of your packs")
+        print("  reason      no audio is stored; record the music, and explain the file")
+        if picture is not None:
+            _draw(picture, None)
+        return 0
     head = f"{name}, from {short_clock(row.offset_s)} of the track, confidence {row.confidence:.0%}"
     change = speed_change(row.speed)
     head += f", speed {change}" if change else ""
