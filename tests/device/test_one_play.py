@@ -50,6 +50,7 @@ def tracks() -> dict[str, FloatArray]:
     return {
         **songs,
         "loops": sections("AABABCAB"),
+        "short loops": sections("AABAACAA", 312, 6.0),
         "short edit": sections("ABCABCAB", 311)[: 50 * RATE],
         **shows,
     }
@@ -172,6 +173,10 @@ SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
         ["loops"],
     ),
     "a track of repeated sections twice": (lambda: join(tracks()["loops"], tracks()["loops"]), ["loops"] * 2),
+    "a track of short loops twice, with a pause of 9 s": (
+        lambda: join(tracks()["short loops"], silence(9), tracks()["short loops"]),
+        ["short loops"] * 2,
+    ),
     "a seek forwards": (lambda: join(seconds(song(3), 0, 20), seconds(song(3), 35, 60)), ["song 3"]),
     "a seek backwards": (lambda: join(seconds(song(3), 5, 45), seconds(song(3), 20, 60)), ["song 3"]),
     "a seek back near the end": (lambda: join(seconds(song(3), 5, 59), seconds(song(3), 25, 60)), ["song 3"]),

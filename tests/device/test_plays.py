@@ -265,6 +265,19 @@ def test_a_play_goes_on_after_a_pause_in_which_music_that_repeats_itself_matches
     assert ended.play.end_s == 60
 
 
+def test_a_track_that_begins_again_after_its_end_is_a_new_play_although_the_end_is_like_the_beginning():
+    tracker = PlayTracker()
+    events = feed(tracker, run_of(A, 155, 200, 0), 155)
+    for now in range(201, 210):
+        events += tracker.silence(now)
+    again = run_of(A, 214, 230, 209)
+    events += feed(
+        tracker, [one and dataclasses.replace(one, repeats=(one.offset_s + 192,)) for one in again], 214
+    )
+    starts = {event.play.start_s for event in events if isinstance(event, PlayStarted)}
+    assert len(starts) == 2
+
+
 def test_a_slightly_wrong_speed_stays_one_play():
     tracker = PlayTracker()
     matches: list[Match | None] = [

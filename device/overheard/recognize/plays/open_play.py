@@ -177,14 +177,15 @@ class OpenPlay:
     def resuming(self, match: Match) -> Match | None:
         """Return the match where this play, which had ended, goes on with it: unnoticed, or after a pause.
 
-        It is None if the play does not go on. If the music repeats itself, the match may fit later repeats
-        as well as the position where the play stopped.
+        It is None if the play does not go on. If the music repeats itself, the match may fit another repeat
+        as well as the position where the play stopped; but a track that was heard to its end has not paused.
         """
         reading = readings_of(match).get(self.play.track.id)
         if reading is None:
             return None
-        is_own = match.track.id == self.play.track.id
-        for alignment in alignments_of(match) if is_own else (reading.alignment_s,):
+        was_over = self.heard_s >= self._over_s - self._rules.restart_s
+        repeats = () if was_over or match.track.id != self.play.track.id else alignments_of(match)[1:]
+        for alignment in (reading.alignment_s, *repeats):
             if self._goes_on(alignment, match):
                 return realigned(match, self.play.track.id, alignment, self._rules.drift_s)
         return None
