@@ -25,6 +25,7 @@ from overheard_bench import catalogue, day, day_report, output
 from overheard_bench import corpus as corpora
 from overheard_bench.corpus import PARTS, SAMPLE_RATE, Corpus
 from overheard_bench.day import HeardPlay, Outcome, Scene
+from overheard_bench.day_mistakes import Mistakes, mistakes, reason
 from overheard_bench.detector import WholeTracks
 from overheard_bench.environment import environment, model_facts
 from overheard_bench.options import catalogue_parser, results_folder
@@ -83,14 +84,15 @@ def measure(args: argparse.Namespace, corpus: Corpus, model: Model) -> dict[str,
         listen_share, args.corpus, args.part, model.path, pack.path, args.hours, args.seed, args.quick
     )
     shares = on_every_core(share)
-    outcomes = [outcome for outcomes, _ in shares for outcome in outcomes]
-    wrong = [play for _, wrong in shares for play in wrong]
+    outcomes = [outcome for outcomes, _, _ in shares for outcome in outcomes]
+    wrong = [play for _, wrong, _ in shares for play in wrong]
     hours = sum(one.scene.seconds for one in outcomes) / 3600
     return {
         "scenes": day.summary(outcomes, wrong),
         "hours": round(hours, 2),
         "false_plays_per_day": round(24 * len(wrong) / hours, 2),
-        "timelines": [day_report.timeline(*share) for share in shares],
+        "mistakes": [found for _, _, found in shares],
+        "timelines": [day_report.timeline(outcomes, wrong) for outcomes, wrong, _ in shares],
         "catalogue": {"tracks": len(pack.tracks)},
         "wall_s": round(time.perf_counter() - began),
         "part": args.part,
@@ -111,7 +113,7 @@ def listen_share(
     quick: bool,
     jobs: int,
     job: int,
-) -> list[tuple[list[Outcome], list[tuple[HeardPlay, str]]]]:
+) -> list[tuple[list[Outcome], list[tuple[HeardPlay, str]], Mistakes]]:
     """Listen to every `jobs`-th scene, beginning with number `job`, one after the other."""
     corpus, model = Corpus(root), load_model(model_path)
     renderer = WholeTracks(corpus, corpora.load_part(part_name))
@@ -122,15 +124,22 @@ def listen_share(
     corpus_path = catalogue.corpus_path_finder(corpus)
     aliases = catalogue.aliases(pack, corpus_path)
     duplicates = corpora.near_duplicates()
-    run = Run(Recognizer(model, [pack]).listener())
+    recognizer = Recognizer(model, [pack])
+    run = Run(recognizer.listener())
+
+    def render(scene: Scene) -> FloatArray:
+        return day.render(renderer, scene, seed)
+
     for scene in scenes[:4] if quick else scenes:
-        run.listen(scene, day.render(renderer, scene, seed))
+        run.listen(scene, render(scene))
     run.finish()
 
     def right(track: str) -> set[str]:
         return {aliases.get(track, track), *duplicates.get(track, ())}
 
-    return [day.judge(run.scenes, list(run.plays.values()), run.unknown, right, corpus_path)]
+    outcomes, wrong = day.judge(run.scenes, list(run.plays.values()), run.unknown, right, corpus_path)
+    why = reason(recognizer, render, corpus_path)
+    return [(outcomes, wrong, mistakes(outcomes, wrong, why, corpus_path))]
 
 
 class Run:
@@ -173,7 +182,9 @@ class Run:
                 play = event.play
                 key = next((k for k in self.plays if k[0] == play.start_s), (play.start_s, play.track.id))
                 reported_s = self.plays[key].reported_s if key in self.plays else self._listener.now_s
-                self.plays[key] = HeardPlay(play.track, play.start_s, play.end_s, reported_s)
+                self.plays[key] = HeardPlay(
+                    *(play.track, play.start_s, play.end_s, reported_s, play.score, play.confidence)
+                )
 
 
 if __name__ == "__main__":

@@ -135,6 +135,8 @@ class HeardPlay:
     start_s: float
     end_s: float
     reported_s: float
+    score: float = 0.0
+    confidence: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

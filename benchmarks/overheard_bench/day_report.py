@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from overheard_bench.day import HeardPlay, Outcome
+from overheard_bench.day_mistakes import listed
 from overheard_bench.output import Result, figure, markdown
 
-GREEN, RED = "#4d9221", "#c51b7d"
+GREEN, RED, ORANGE = "#4d9221", "#c51b7d", "#e66101"
 COLOURS = {
     "known mic5": "#a1d76a",
     "known mic-5": "#c7e9a8",
@@ -24,7 +25,7 @@ COLOURS = {
 
 
 def table(result: Result) -> str:
-    """Return one row for each kind of scene."""
+    """Return one row for each kind of scene, and a list of the mistakes."""
     header = [
         *("scene", "hours", "scenes", "correct", "% of the time", "missed", "late", "split", "false plays"),
         *("unknown", "detector on, %", "CPU s per hour"),
@@ -39,7 +40,7 @@ def table(result: Result) -> str:
     ]
     return markdown(header, rows) + (
         f"\n{result['hours']} hours, seed {result['seed']}; {result['false_plays_per_day']} false plays per "
-        f"24 hours; catalogue of {result['catalogue']['tracks']} tracks.\n"
+        f"24 hours; catalogue of {result['catalogue']['tracks']} tracks.\n" + listed(result)
     )
 
 
@@ -62,7 +63,11 @@ def timeline(outcomes: Sequence[Outcome], wrong: Sequence[tuple[HeardPlay, str]]
 
 
 def plot(path: Path, result: Result) -> bool:
-    """Draw the scenes of each hour as a row; green is the time with the correct track, red a false play."""
+    """Draw the scenes of each hour as a row.
+
+    Below them, green is the time with the correct track, orange a missed track, and red a false play. Each
+    listener begins a new row.
+    """
 
     def draw(canvas: Any) -> None:
         axes = canvas.subplots()
@@ -74,12 +79,15 @@ def plot(path: Path, result: Result) -> bool:
                 if scene["correct_s"]:
                     begin_s = scene["start_s"] + scene["seconds"] - scene["correct_s"]
                     _bar(axes, hour, begin_s, scene["correct_s"], GREEN, 0.55, 0.2)
+                elif scene["kind"].startswith("known"):
+                    _bar(axes, hour, scene["start_s"], scene["seconds"], ORANGE, 0.55, 0.2)
             for start_s, end_s in line["false_plays"]:
                 _bar(axes, hour, start_s, max(end_s - start_s, 10.0), RED, 0.55, 0.2)
             hour += int(last_s // 3600) + 1
         for kind, colour in COLOURS.items():
             axes.barh([0], [0], color=colour, label=kind)
         axes.barh([0], [0], color=GREEN, label="correct play")
+        axes.barh([0], [0], color=ORANGE, label="missed track")
         axes.barh([0], [0], color=RED, label="false play")
         axes.set(xlim=(0, 60), xlabel="minutes", ylabel="hours of listening")
         axes.invert_yaxis()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from indexed_songs import recognizer, songs
 from overheard.demo.synth import synthesize
 from overheard.events import Track
+from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
 from overheard.hear.detector import MusicDetector
-from overheard_bench import day, day_report, detector, detector_report
+from overheard.recognize.recognizer import Recognizer
+from overheard_bench import day, day_mistakes, day_report, detector, detector_report
 from overheard_bench.corpus import SAMPLE_RATE, Part
 from overheard_bench.day import HeardPlay, Scene
 from overheard_bench.detector_sounds import SOUNDS
+
+__all__ = ["recognizer", "songs"]  # fixtures
 
 PART = Part(("a", "b"), ("c",), ("n",), ("s",), (), (), ())
 
@@ -21,13 +26,17 @@ def play(path: str, start_s: float, end_s: float, reported_s: float = 0.0) -> He
     return HeardPlay(Track("0" * 12, path, "", "", path, "p", 60.0), start_s, end_s, reported_s)
 
 
+def path_of(track: Track) -> str:
+    return track.path
+
+
 def judged(plays, unknown=()):
     begins = [
         (Scene("talk", 0, 100.0), 0.0, 5.0, 1.0),
         (Scene("known mic5", 1, 60.0, "a"), 100.0, 50.0, 2.0),
         (Scene("unknown", 2, 60.0, "c"), 160.0, 40.0, 3.0),
     ]
-    return day.judge(begins, plays, unknown, lambda track: {track}, lambda track: track.path)
+    return day.judge(begins, plays, unknown, lambda track: {track}, path_of)
 
 
 def test_correct_late_split_and_false_plays_are_counted():
@@ -83,6 +92,49 @@ def test_the_tables_show_every_kind(tmp_path):
     pytest.importorskip("matplotlib")
     assert day_report.plot(tmp_path / "day.png", result)
     assert (tmp_path / "day.png").stat().st_size > 1000
+
+
+def test_mistakes_are_listed_with_their_scene_and_reason():
+    false = play("b", 120, 125, 126)
+    false.score, false.confidence = 8.25, 0.9
+    outcomes, wrong = judged([play("a", 103, 120, 125), play("a", 130, 158, 140), false])
+    found = day_mistakes.mistakes(outcomes, wrong, lambda one: f"noise in {one.scene.kind}", path_of)
+    assert {kind: len(ones) for kind, ones in found.items()} == {
+        "false": 1,
+        "missed": 0,
+        "late": 1,
+        "split": 1,
+    }
+    assert found["false"][0] == {
+        **{"track": "b", "scene": "known mic5", "playing": "a", "start_s": 120, "seconds": 5},
+        "why": "score 8.2, confidence 90%",
+    }
+    text = day_mistakes.listed({"mistakes": [found]})
+    assert "- false, known mic5, listener 1, 0:02:00: b; while a played; score 8.2, confidence 90%" in text
+    assert (
+        "- late, known mic5, listener 1, 0:01:40: a; after 25.0 s; music detected for 83.3% of 60.0 s" in text
+    )
+    assert "; 2 plays; " in text
+    outcomes, wrong = judged([])
+    missed = day_mistakes.mistakes(outcomes, wrong, lambda one: "too quiet", path_of)
+    assert [one["why"] for one in missed["missed"]] == ["too quiet"]
+    assert day_mistakes.listed({}) == ""  # results of earlier versions
+
+
+def test_the_reason_is_that_of_explain(recognizer: Recognizer, songs: list[FloatArray]):
+    quiet, unknown, late = ("quiet", None), ("unknown", None), ("late", 12.0)
+    sounds = {"quiet": songs[0] * np.float32(1e-5), "unknown": songs[3][: 20 * SAMPLE_RATE]}
+    sounds["late"] = np.concatenate([np.zeros(6 * SAMPLE_RATE, np.float32), songs[0]])
+    why = day_mistakes.reason(recognizer, lambda scene: sounds[scene.kind], path_of)
+    words = [
+        why(day.Outcome(Scene(kind, 0, 60.0, "0.wav"), 0.0, 0, 0.0, delay_s, 0, 0.0, 0.0))
+        for kind, delay_s in (quiet, unknown, late)
+    ]
+    assert "level" in words[0]
+    assert "best match" in words[1]
+    assert "not in the catalogue" in words[1]
+    assert "best match 0.wav" in words[2]
+    assert "is recognized, but no play starts" in words[2]
 
 
 @pytest.mark.parametrize("name", list(SOUNDS))

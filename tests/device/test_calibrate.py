@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
 import wave
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from overheard import cli
-from overheard.catalogue.pack import write_pack
+from overheard.catalogue.pack import open_pack, shipped_packs_dir, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands import calibrate
 from overheard.demo.room import cafe
@@ -25,7 +26,8 @@ from overheard.fingerprint.model import default_model
 from overheard.history.marks import mark_wrong
 from overheard.history.writer import HistorySink
 from overheard.recognize.plays.tracker import PlayTracker
-from overheard.recognize.room_calibration import FalseRate, caution_for, gate_levels
+from overheard.recognize.recognizer import Recognizer
+from overheard.recognize.room_calibration import FalseRate, caution_for, gate_levels, window_scores
 from overheard.settings import ListenSettings, Settings, TrackSettings
 from overheard.settings.rooms import parse_rooms
 
@@ -92,6 +94,63 @@ def test_recordings_are_calibrated(
     assert "caution = " in out
     assert "of 6 windows recognized" in out
     assert "At most" in out
+
+
+def recordings(folder: Path, **sounds: FloatArray) -> list[str]:
+    """Save recordings, which are noise by default; return the arguments."""
+    known = {"quiet": noise(5, -60), "talk": noise(20, -30), "music": noise(20, -20), **sounds}
+    return [arg for kind, sound in known.items() for arg in (f"--{kind}", save(folder / kind, sound))]
+
+
+@pytest.mark.parametrize(
+    ("sounds", "message"),
+    [
+        ({"quiet": noise(4, -60)}, "4.0 s of quiet are too short; record at least 5 s"),
+        ({"talk": noise(0.1, -30)}, "0.1 s of talk are too short; record at least 10 s"),
+        ({"music": noise(9, -20)}, "9.0 s of music are too short; record at least 10 s"),
+        ({"music": np.zeros(20 * RATE, np.float32)}, "the music is digital silence; check the input"),
+        ({"quiet": noise(5, -20), "music": noise(20, -30)}, "hardly louder than the quiet; play it louder"),
+    ],
+)
+def test_recordings_from_which_nothing_follows_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sounds: dict[str, FloatArray], message: str
+) -> None:
+    assert cli.main(["calibrate", *recordings(tmp_path, **sounds)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "x"])
+@pytest.mark.parametrize("option", ["--false-per-day", "--hours"])
+def test_numbers_that_make_no_sense_are_an_error(
+    capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["calibrate", f"{option}={value}"])
+    assert stopped.value.code == 2
+    assert f"argument {option}: must be a number above 0" in capsys.readouterr().err
+
+
+def test_a_rate_that_no_caution_ensures_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("overheard.recognize.room_calibration.window_scores", lambda *_: [12.5])
+    assert cli.main(["calibrate", *recordings(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"At most \d,\d{3} false positives a day", out)
+    assert "No value of track.caution ensures 1 a day" in out
+
+
+def test_long_recordings_are_compared_in_blocks() -> None:
+    """The scores are those of the whole recording at once, in less memory."""
+    model, scores = default_model(), []
+    recognizer = Recognizer(model, [open_pack(shipped_packs_dir() / "starter.pack", model.digest)])
+    sound = synthesize(701, 25.0).waveform
+    for block_s in (3.0, 100.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("overheard.recognize.room_calibration.BLOCK_S", block_s)
+            scores.append(window_scores(recognizer, sound))
+    assert scores[0]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
 
 ROOMS = Settings(listen=ListenSettings(rooms=("kitchen=left@pulse:card", "bath=pulse:usb")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import wave
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from overheard import cli
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
 from overheard.commands.explain import to_text
+from overheard.commands.explain_picture import Picture
 from overheard.demo.room import cafe
 from overheard.demo.synth import Piece, synthesize
+from overheard.events import MusicUnknown
 from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model
+from overheard.hear.decode import load
 from overheard.history.writer import HistorySink
 from overheard.recognize.explain import explain
 from overheard.recognize.recognizer import Recognizer
@@ -102,6 +106,9 @@ def test_music_at_another_speed_is_explained_at_its_speed(recognizer: Recognizer
     ("waveform", "reason"),
     [
         (cut(0, 5, 15) * np.float32(1e-5), "level"),
+        (cut(0, 5, 5.1), "length: 0.1 s"),
+        (soxr.resample(cut(0, 5, 20), 1.12, 1.0).astype(np.float32), "speed: about +1"),
+        (np.sin(np.arange(80_000) * 0.35, dtype=np.float32) / 4, "music: it sounds like a tone"),
         (cut(2, 5, 15), "not in the catalogue"),
         (
             cut(0, 5, 8) / 40 + cafe(np.random.default_rng(1), 3 * RATE, RATE) * np.float32(0.05),
@@ -119,6 +126,57 @@ def test_what_is_not_recognized_lacks_something(
     found = explain(recognizer, waveform)
     assert not found.accepted
     assert reason in "; ".join(found.reasons)
+
+
+def test_another_speed_at_which_the_score_is_too_low_is_the_reason(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overheard.recognize.speed_search.SPEED_PENALTY", 30.0)
+    found = explain(recognizer, soxr.resample(cut(0, 5, 14), 1.065, 1.0).astype(np.float32))
+    assert not found.accepted
+    assert "speed: about +6.5%; at another speed, the score must be" in found.reasons[0]
+    assert to_text(found)[0].startswith(f"not recognized; the best match is {piece(0).title}")
+
+
+def test_a_short_recording_has_an_aligned_segment(recognizer: Recognizer) -> None:
+    for start_s in np.arange(8.0, 9.0, 0.125):
+        found = explain(recognizer, cut(1, start_s, start_s + 2))
+        assert found.accepted
+        assert 1 <= len(found.segments) <= 2
+        assert found.segments[0].position_s == pytest.approx(start_s, abs=0.7)
+
+
+def test_only_the_beginning_of_a_long_recording_is_read_and_the_user_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(save(tmp_path / "a.wav", np.concatenate([cut(0, 0, 12), cut(2, 0, 40), cut(2, 0, 40)])))
+    assert cli.main(["explain", file]) == 0
+    assert "the first" not in capsys.readouterr().out
+    monkeypatch.setattr("overheard.recognize.explain.MAX_S", 12.0)
+    assert len(load(file, longest_s=12.0)) == 12 * RATE
+    assert cli.main(["explain", file]) == 0
+    assert "only the first 0.2 minutes are explained" in capsys.readouterr().out
+
+
+def test_close_levels_of_a_picture_are_labelled_above_and_below() -> None:
+    points = [(0.0, 1.0, 0.2), (1.0, 2.0, 0.25)]
+    text = Picture("title", "subtitle", points, [("mean", 0.22), ("next track", 0.21)], (0.0, 1.0)).to_svg()
+    heights = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="end" fill', text)]
+    assert len(heights) == 2
+    assert heights[1] - heights[0] > 12
+    one = Picture("title", "subtitle", points[:1]).to_svg()
+    assert one.count("<polyline") == one.count("<circle") == 1
+
+
+def test_a_picture_of_what_matches_nothing_is_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, picture = save(tmp_path / "a.wav", np.zeros(RATE, np.float32)), tmp_path / "why.svg"
+    assert cli.main(["explain", str(file), "--picture", str(picture)]) == 1
+    assert "no picture" in capsys.readouterr().out
+    assert not picture.exists()
+    assert cli.main(["explain", ""]) == 2
+    assert "the name of the file is empty" in capsys.readouterr().err
 
 
 def test_a_file_is_explained_in_words_and_as_a_picture(
@@ -152,5 +210,10 @@ def test_a_play_is_explained_from_the_history(
     assert piece(0).title in out
     assert "accepted" in out
     assert 8 <= picture.read_text().count("<circle") <= 24
-    assert cli.main(["explain", "2"]) == 2
-    assert "no play has the id 2" in capsys.readouterr().err
+    unknown = HistorySink(folder / "history.sqlite", "mic")
+    unknown.handle(MusicUnknown(0.0, 15.0, unknown_id=7, first_heard=0.0), 100.0)
+    unknown.close()
+    assert cli.main(["explain", "2"]) == 0
+    assert "unknown music 7: it matched no track" in capsys.readouterr().out
+    assert cli.main(["explain", "3"]) == 2
+    assert "no play has the id 3" in capsys.readouterr().err

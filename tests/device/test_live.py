@@ -393,6 +393,33 @@ def test_a_server_that_sends_nothing_is_an_error(tmp_path: Path, monkeypatch: py
     server.close()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"event": "hello", "protocol": 99},
+        {"event": "status", "state": "playing"},  # of a version with fewer fields
+    ],
+)
+def test_status_of_another_version_is_an_error_that_says_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: dict
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(socket_path(Settings(data_dir=tmp_path))))
+        other.listen()
+
+        def answer() -> None:
+            with other.accept()[0] as connection:
+                connection.sendall(json.dumps(sent).encode() + b"\n")
+                connection.recv(1)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with pytest.raises(OverheardError, match="another version; restart it"):
+            run_status(tmp_path)
+        thread.join(10)
+
+
 def test_closing_twice_and_publishing_afterwards_harm_nothing(path: Path) -> None:
     server = LiveServer(path)
     descriptors = len(os.listdir("/proc/self/fd"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from fnmatch import fnmatch
 
+import av
+import av.filter
 import numpy as np
 import pytest
+import soxr
 
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.track_list import TrackEntry
@@ -46,6 +50,7 @@ def tracks() -> dict[str, FloatArray]:
     return {
         **songs,
         "loops": sections("AABABCAB"),
+        "short loops": sections("AABAACAA", 312, 6.0),
         "short edit": sections("ABCABCAB", 311)[: 50 * RATE],
         **shows,
     }
@@ -97,6 +102,27 @@ def over(wave: FloatArray, start_s: float, other: FloatArray) -> FloatArray:
     return mixed
 
 
+def faster(wave: FloatArray, speed: float) -> FloatArray:
+    """Change tempo and pitch, as a turntable does."""
+    return np.asarray(soxr.resample(wave, speed, 1.0), np.float32)
+
+
+def with_tempo(wave: FloatArray, tempo: float) -> FloatArray:
+    """Change the tempo and keep the pitch, as DJ software does."""
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(sample_rate=RATE, format="flt", layout="mono")
+    graph.link_nodes(source, graph.add("atempo", str(tempo)), graph.add("abuffersink")).configure()
+    frame = av.AudioFrame.from_ndarray(wave.reshape(1, -1), format="flt", layout="mono")
+    frame.sample_rate = RATE
+    graph.push(frame)
+    graph.push(None)
+    parts: list[FloatArray] = []
+    with contextlib.suppress(av.error.EOFError):
+        while True:
+            parts.append(np.asarray(graph.pull().to_ndarray().ravel(), np.float32))
+    return join(*parts)
+
+
 def song(number: int) -> FloatArray:
     return tracks()[f"song {number}"]
 
@@ -121,6 +147,17 @@ SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
         lambda: join(seconds(song(1), 0, 30), silence(20), seconds(song(1), 30, 60)) + noise(80, 0.015),
         ["song 1"],
     ),
+    "a pause of 20 s in a section that is repeated": (
+        lambda: join(seconds(tracks()["loops"], 0, 38), silence(20), seconds(tracks()["loops"], 38, 96)),
+        ["loops"],
+    ),
+    "a pause of 20 s with noise in a section that is repeated": (
+        lambda: (
+            join(seconds(tracks()["loops"], 0, 62), silence(20), seconds(tracks()["loops"], 62, 96))
+            + noise(116, 0.03)
+        ),
+        ["loops"],
+    ),
     "a track three times": (lambda: join(song(2), song(2), song(2)), ["song 2"] * 3),
     "a track three times with a crossfade": (
         lambda: crossfade([song(2), song(2), song(2)], 8.0),
@@ -136,6 +173,10 @@ SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
         ["loops"],
     ),
     "a track of repeated sections twice": (lambda: join(tracks()["loops"], tracks()["loops"]), ["loops"] * 2),
+    "a track of short loops twice, with a pause of 9 s": (
+        lambda: join(tracks()["short loops"], silence(9), tracks()["short loops"]),
+        ["short loops"] * 2,
+    ),
     "a seek forwards": (lambda: join(seconds(song(3), 0, 20), seconds(song(3), 35, 60)), ["song 3"]),
     "a seek backwards": (lambda: join(seconds(song(3), 5, 45), seconds(song(3), 20, 60)), ["song 3"]),
     "a seek back near the end": (lambda: join(seconds(song(3), 5, 59), seconds(song(3), 25, 60)), ["song 3"]),
@@ -144,6 +185,23 @@ SCENES: dict[str, tuple[Callable[[], FloatArray], list[str]]] = {
     "shows that share a jingle": (
         lambda: join(tracks()["show 2"], tracks()["show 3"], tracks()["show 1"]),
         ["show 2", "show 3", "show 1"],
+    ),
+    "a pause of 20 s in which somebody talks": (
+        lambda: join(seconds(song(1), 0, 30), noise(20, 0.1), seconds(song(1), 30, 60)),
+        ["song 1"],
+    ),
+    "noise for 20 s after the end": (lambda: join(song(3), noise(20, 0.1)), ["song 3"]),
+    "a DJ mix that is 6% too fast": (
+        lambda: faster(crossfade([song(1), song(2), song(3)], 8.0), 1.06),
+        ["song 1", "song 2", "song 3"],
+    ),
+    "tracks whose tempo alone is 6% faster": (
+        lambda: join(with_tempo(song(1), 1.06), with_tempo(song(2), 1.06)),
+        ["song 1", "song 2"],
+    ),
+    "tracks whose tempo alone is 8% slower": (
+        lambda: join(with_tempo(song(3), 0.92), with_tempo(song(1), 0.92)),
+        ["song 3", "song 1"],
     ),
     "a song after the jingle of shows": (
         lambda: join(seconds(tracks()["show 2"], 0, 6), song(1)),

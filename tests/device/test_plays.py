@@ -248,6 +248,36 @@ def test_a_play_goes_on_after_a_short_pause(paused_s: int, n_plays: int):
     assert len({event.play.start_s for event in events if isinstance(event, PlayStarted)}) == n_plays
 
 
+def test_a_play_goes_on_after_a_pause_in_which_music_that_repeats_itself_matches_a_later_repeat():
+    tracker = PlayTracker()
+    events = feed(tracker, run_of(A, 5, 20, -30))
+    for now in range(21, 40):
+        events += tracker.silence(now)
+    later = run_of(A, 45, 60, -74)  # 64 s further on, where the music is the same
+    events += feed(
+        tracker, [one and dataclasses.replace(one, repeats=(one.offset_s - 64,)) for one in later], 45
+    )
+    events += tracker.finish(100)
+    starts = [event.play for event in events if isinstance(event, PlayStarted)]
+    assert [(play.start_s, play.offset_s) for play in starts] == [(0, 30), (0, 30)]
+    ended = events[-1]
+    assert isinstance(ended, PlayEnded)
+    assert ended.play.end_s == 60
+
+
+def test_a_track_that_begins_again_after_its_end_is_a_new_play_although_the_end_is_like_the_beginning():
+    tracker = PlayTracker()
+    events = feed(tracker, run_of(A, 155, 200, 0), 155)
+    for now in range(201, 210):
+        events += tracker.silence(now)
+    again = run_of(A, 214, 230, 209)
+    events += feed(
+        tracker, [one and dataclasses.replace(one, repeats=(one.offset_s + 192,)) for one in again], 214
+    )
+    starts = {event.play.start_s for event in events if isinstance(event, PlayStarted)}
+    assert len(starts) == 2
+
+
 def test_a_slightly_wrong_speed_stays_one_play():
     tracker = PlayTracker()
     matches: list[Match | None] = [
@@ -589,8 +619,8 @@ def test_a_long_evening_of_many_tracks_gives_plays_one_after_the_other(seed: int
         heard = match(track, now_s, begins_s[track.id] + drift_s, score, length_s)
         window = now_s - length_s, now_s
         does = (lambda: tracker.update(None, *window), *(lambda: tracker.update(heard, *window),) * 6)
-        others = tracker.silence, tracker.gap, tracker.not_searched
-        return rng.choice([*does, *(lambda one=one: one(now_s) for one in others)])()
+        others = (lambda: tracker.silence(now_s), lambda: tracker.gap(now_s), list)
+        return rng.choice([*does, *others])()
 
     for _ in range(400):
         now_s += rng.choice([0.5, 1, 1, 1, 2, 3, 7, 20])

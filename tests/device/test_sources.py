@@ -140,6 +140,11 @@ def test_a_missing_file_raises_an_error(name: str):
         open_source(name, Settings())
 
 
+def test_a_folder_is_not_said_to_be_missing(tmp_path: Path):
+    with pytest.raises(AudioError, match=r"is a folder; identify the files in it: `overheard identify "):
+        open_source(str(tmp_path), Settings())
+
+
 def test_a_fifo_as_input_raises_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     os.mkfifo(tmp_path / "y.mp3")
     monkeypatch.chdir(tmp_path)

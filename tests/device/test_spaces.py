@@ -22,7 +22,7 @@ from overheard.fingerprint.spec import SPEC
 from overheard.index.journal import Journal
 from overheard.recognize.pack_kinds import PackKinds
 from overheard.recognize.recognizer import Recognizer
-from overheard.recognize.unknown_store import UnknownPiece, UnknownStore, add_labelled
+from overheard.recognize.unknown_store import UnknownPiece, UnknownStore, label
 from overheard.settings import MODELS_DIR
 
 SHIPPED_DIGEST = "7cc86a325a79258b"  # in every pack since the shipped network was trained
@@ -145,7 +145,7 @@ def test_packs_of_unknown_music_record_the_network_and_have_its_calibration(tmp_
     assert open_pack(store.path).networks == (student.network_digest,)
     piece = teachers.entry(1)
     assert piece is not None
-    add_labelled(tmp_path, default_model(), piece, "Artist", "Title", teachers.networks)
+    label(tmp_path, default_model(), piece, None, "Artist", "Title", teachers.networks)
     assert open_pack(tmp_path / "labelled.pack").networks == (student.network_digest,)
 
 

@@ -169,8 +169,44 @@ def test_unknown_music_is_named_and_recognized_from_then_on(
     recognizer.search([*recognizer.packs, pack])
     ended = [event.play for event in hear(recognizer, data_dir, song(1)) if isinstance(event, PlayEnded)]
     assert [(play.track.name, play.track.id) for play in ended] == [("Ann - Alpha", rows[0].track_id)]
+    assert cli.main(["history"]) == 0
+    lines = [line.split()[2:] for line in capsys.readouterr().out.splitlines() if "Ann - Alpha" in line]
+    assert sorted(line[:-3] for line in lines) == [[], [], ["100%"]]  # no confidence without a recognition
     assert cli.main(["history", "name", "9", "Ann - Beta"]) == 2
     assert "no unknown music has the id 9" in capsys.readouterr().err
+
+
+def test_a_name_is_corrected_in_the_history_and_in_the_catalogue(
+    recognizer: Recognizer, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hear(recognizer, data_dir, song(1))
+    path = Settings(data_dir).packs_dir / f"{LABELLED}.pack"
+    for name in ("Ann - Alhpa", "Ann - Alpha"):
+        assert cli.main(["history", "name", "1", name]) == 0
+        assert "from now on, it is recognized" in capsys.readouterr().out
+        pack = open_pack(path, recognizer.model.digest)
+        assert [f"{track.artist} - {track.title}" for track in pack.tracks] == [name]
+        recognizer.search([*recognizer.packs[:1], pack])
+    hear(recognizer, data_dir, song(1))  # the name of what is recognized is corrected too
+    assert cli.main(["history", "name", "1", "Ann - Beta"]) == 0
+    assert "2 plays of unknown music 1 named Ann - Beta" in capsys.readouterr().out
+    rows, _ = read_plays(data_dir / "history.sqlite")
+    assert {(row.artist, row.title) for row in rows} == {("Ann", "Beta")}
+    path.unlink()
+    assert cli.main(["history", "name", "1", "Ann - Gamma"]) == 0
+    assert "not stored any more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("x" * 301, "longer than 300"), ("a" * 301 + " - b", "longer than 300"), ("a - \x1b", "no title")],
+)
+def test_a_name_that_cannot_be_one_is_refused(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    assert cli.main(["history", "name", "1", name]) == 2
+    assert message in capsys.readouterr().err
+    assert not Settings(data_dir).packs_dir.exists()
 
 
 def test_forgetting_the_history_forgets_unknown_music(

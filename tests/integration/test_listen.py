@@ -137,7 +137,8 @@ def listening(pulse: dict[str, str], music: tuple[Path, list]) -> Iterator[Calla
     """Return a function that starts `overheard listen` and collects its output."""
     started: list[Listening] = []
 
-    def start(*args: str) -> Listening:
+    def start(*args: str, config: Path | None = None) -> Listening:
+        options = [] if config is None else ["--config", str(config)]
         devices = subprocess.run(
             [*overheard(music[0]), "devices", "--json"],
             env=pulse | python_path(),
@@ -149,7 +150,7 @@ def listening(pulse: dict[str, str], music: tuple[Path, list]) -> Iterator[Calla
         if '"name": "pulse"' not in devices.stdout:
             pytest.skip("ALSA does not know PulseAudio (apt install libasound2-plugins)")
         process = subprocess.Popen(
-            [*overheard(music[0]), "listen", "--pack", "music", "--json", *args],
+            [*overheard(music[0]), *options, "listen", "--pack", "music", "--json", *args],
             env=pulse | python_path(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -222,6 +223,37 @@ def test_a_track_is_recognized_and_sigterm_ends_the_play(pulse, music, listening
     assert rows[-1].title == pieces[1].title
     assert rows[-1].ended_at > rows[-1].started_at
     listen.wait_for(lambda: listen.events[-1]["event"] == "play_ended", "end of the play")
+
+
+def test_a_process_that_was_stopped_goes_on_with_the_play_and_counts_what_it_lost(
+    pulse, music, listening, tmp_path
+):
+    """As with Ctrl-Z: the queue holds one second, so most of the sound meanwhile is dropped, not queued."""
+    config = tmp_path / "config.toml"
+    config.write_text("[listen]\nqueue_s = 1\n")
+    title = music[1][2].title
+    listen = listening("--input", "monitor", config=config)
+    wait_for_recording(pulse)
+    player = play_into_sink(pulse, music[1][2], 5.0, tmp_path)
+    try:
+        listen.wait_for(lambda: listen.started(title) is not None, "play")
+        listen.process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        listen.process.send_signal(signal.SIGCONT)
+        listen.wait_for(lambda: listen.logged("s of audio lost"), "report of the lost audio")
+        n_events = len(listen.events)
+        listen.wait_for(lambda: len(listen.events) > n_events + 2, "updates of the play")
+    finally:
+        player.kill()
+        player.wait()
+    assert listen.stop() == 0
+    listen.wait_for(lambda: listen.events[-1]["event"] == "play_ended", "end of the play")
+    titles = [event["play"]["track"]["title"] for event in listen.events if "play" in event]
+    assert set(titles) == {title}
+    starts = [event["play"]["start_s"] for event in listen.events if event["event"] == "play_started"]
+    assert len(set(starts)) == 1
+    ended = listen.events[-1]["play"]
+    assert ended["end_s"] - ended["start_s"] > 4
 
 
 def test_an_unplugged_source_is_reported_once_and_reopened(pulse, music, listening, tmp_path):

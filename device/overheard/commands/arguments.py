@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 
@@ -23,6 +24,23 @@ def whole_number(high: int = MAX_NUMBER) -> Callable[[str], int]:
         if not 0 <= number <= high:
             raise argparse.ArgumentTypeError(
                 f"must be a whole number from 0 to {high}, not {shorten(text, 30)}"
+            )
+        return number
+
+    return convert
+
+
+def positive_number(high: float) -> Callable[[str], float]:
+    """Return a function that converts an argument to a number above 0, up to `high`."""
+
+    def convert(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number <= high:  # nan is not
+            raise argparse.ArgumentTypeError(
+                f"must be a number above 0, up to {high:g}, not {shorten(text, 30)}"
             )
         return number
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overheard.commands.arguments import add_pack_option
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import one_line, plural, short_clock, speed_change
+from overheard.text import length, one_line, one_of, plural, short_clock, speed_change
 
 if TYPE_CHECKING:
-    from overheard.commands.explain_picture import Point
+    from overheard.commands.explain_picture import Picture
+    from overheard.history.evidence import StoredPoint
     from overheard.recognize.explain import Explanation
 
 
@@ -23,7 +25,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="explain why something was recognized, or why not",
         description="Explain why a play of the history or a recording was recognized: how similar the "
         "matched segments are, where they are in the track, and how similar the second-best track is. For "
-        "a recording that is not recognized, show the best match and the reason.",
+        "a recording that is not recognized, show the best match and the reason. Exit code: 0 recognized, or "
+        "a play of the history, 1 not recognized, 2 error.",
         epilog="examples: overheard explain 17, overheard explain recording.wav --picture why.svg",
     )
     parser.add_argument(
@@ -44,35 +47,50 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _explain_file(args: argparse.Namespace, settings: Settings) -> int:
     from overheard.hear.decode import load
-    from overheard.recognize.explain import explain
+    from overheard.recognize.explain import MAX_S, explain
     from overheard.recognize.open import open_recognizer
 
     recognizer = open_recognizer(settings, args.pack)
-    found = explain(recognizer, load(args.what))
+    rate = recognizer.spec.frontend.sample_rate
+    waveform = load(args.what, rate, MAX_S + 1)
+    found = explain(recognizer, waveform)
     print("\n".join(to_text(found)))
-    if found.segments and found.match is not None and found.evidence is not None:
-        points = [(one.at_s, one.position_s, one.similarity) for one in found.segments]
-        levels = [("mean", found.evidence.similarity), ("next track", found.rival_similarity)]
-        _draw(args.picture, found.match.track.name, to_text(found)[0], points, levels)
+    if len(waveform) > MAX_S * rate:
+        print(f"  note        only the first {length(MAX_S)} are explained")
+    if args.picture is not None:
+        _draw(args.picture, _picture(found))
     return 0 if found.accepted else 1
 
 
-def _draw(
-    picture: Path | None, title: str, subtitle: str, points: list[Point], levels: list[tuple[str, float]]
-) -> None:
-    if picture is None:
-        return
-    from overheard.commands.explain_picture import draw
+def _picture(found: Explanation) -> Picture | None:
+    """Return the picture of an explanation; None if no track has an alignment with the recording."""
+    from overheard.commands.explain_picture import Picture
+
+    match, evidence = found.match, found.evidence
+    if match is None or evidence is None:
+        return None
+    points = [(one.at_s, one.position_s, one.similarity) for one in found.segments]
+    levels = [("mean", evidence.similarity)]
+    if found.rival is not None:
+        levels.append(("next track", found.rival_similarity))
+    subtitle = f"{to_text(found)[0]}; score {match.score:.1f}, threshold {match.threshold:.1f}"
+    return Picture(match.track.name, subtitle, points, levels, found.window_s)
+
+
+def _draw(path: Path, picture: Picture | None) -> None:
     from overheard.files import atomic_write
 
+    if picture is None:
+        print("no picture: there is nothing to draw")
+        return
     try:
-        with atomic_write(picture) as file:
-            file.write(draw(title, subtitle, points, levels).encode())
+        with atomic_write(path) as file:
+            file.write(picture.to_svg().encode())
     except OSError as error:
         raise OverheardError(
-            f"{picture}: cannot be written ({error.strerror})", "choose another file"
+            f"{path}: cannot be written ({error.strerror})", "choose another file"
         ) from error
-    print(f"picture: {picture}")
+    print(f"picture: {path}")
 
 
 def to_text(found: Explanation) -> list[str]:
@@ -80,7 +98,7 @@ def to_text(found: Explanation) -> list[str]:
     match, evidence = found.match, found.evidence
     if match is None or evidence is None:
         return ["not recognized", *(f"  {reason}" for reason in found.reasons)]
-    name = one_line(match.track.name)
+    name = one_line(one_of(match.track.name, [other.track.name for other in match.alternatives]))
     start, end = (short_clock(second) for second in found.window_s)
     verdict = f"recognized: {name}" if found.accepted else f"not recognized; the best match is {name}"
     change, expected = speed_change(found.speed), evidence.expected_similarity
@@ -99,6 +117,7 @@ def to_text(found: Explanation) -> list[str]:
 
 
 def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
+    from overheard.commands.explain_picture import Picture
     from overheard.history.evidence import stored_evidence
     from overheard.history.marks import read_evidence
     from overheard.history.writer import read_plays
@@ -109,23 +128,40 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
         raise OverheardError(f"no play has the id {number}", "`overheard history --json` prints the ids")
     name = one_line(f"{row.artist} - {row.title}" if row.artist else row.title)
     points = stored_evidence(read_evidence(settings.history_path, number))
+    if row.unknown_id is not None:
+        print(f"{name}: it matched no track of your packs")
+        print("  reason      no audio is stored; record the music, and explain the file")
+        if picture is not None:
+            _draw(picture, None)
+        return 0
     head = f"{name}, from {short_clock(row.offset_s)} of the track, confidence {row.confidence:.0%}"
     change = speed_change(row.speed)
     head += f", speed {change}" if change else ""
     print(head)
     if not points:
         print("  no evidence is stored for this play")
-        return 0
+    else:
+        print("\n".join(_evidence_text(points)))
+    if picture is not None:
+        places = [(point.after_s, point.position_s, point.similarity) for point in points]
+        _draw(picture, Picture(name, head, places) if places else None)
+    return 0
+
+
+def _evidence_text(points: Sequence[StoredPoint]) -> list[str]:
+    """Return what a play rests on in words."""
+    lines = []
     searches = [point for point in points if not point.verification]
     verifications = plural(len(points) - len(searches), "comparison")
     if searches:
         best = max(searches, key=lambda point: point.score)
         accepted = sum(point.score >= point.threshold for point in searches)
         when, limit = short_clock(best.after_s), best.threshold
-        print(f"  score       {best.score:.1f} at best, after {when}; the threshold is {limit:.1f}")
-        print(f"  searches    {len(searches)}, of which {accepted} accepted")
         beside = f"{best.margin:.2f} more than the second-best track"
-        print(f"  similarity  {best.similarity:.2f} in the best window, {beside}")
-    print(f"  verified    {verifications} with this track alone, to see whether it still plays")
-    _draw(picture, name, head, [(point.after_s, point.position_s, point.similarity) for point in points], [])
-    return 0
+        lines = [
+            f"  score       {best.score:.1f} at best, after {when}; the threshold is {limit:.1f}",
+            f"  searches    {len(searches)}, of which {accepted} accepted",
+            f"  similarity  {best.similarity:.2f} in the best window, {beside}",
+        ]
+    compared = f"{verifications} with this track alone, to see whether it still plays"
+    return [*lines, f"  verified    {compared}"]

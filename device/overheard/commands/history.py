@@ -217,7 +217,8 @@ def _row_text(row: PlayRow) -> str:
     album += f"  [speed {change}]" if change else ""
     album += "  [wrong]" if row.wrong else ""
     length = short_clock(round(_length_s(row)))
-    return f"  {local_time(row.started_at):%H:%M}  {length:>7}  {row.confidence:>4.0%}  {name}{album}"
+    confidence = f"{row.confidence:.0%}" if row.unknown_id is None else ""  # the user named it
+    return f"  {local_time(row.started_at):%H:%M}  {length:>7}  {confidence:>4}  {name}{album}"
 
 
 def _length_s(row: PlayRow) -> float:

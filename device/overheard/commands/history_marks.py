@@ -10,8 +10,9 @@ from overheard.commands.arguments import whole_number
 from overheard.errors import OverheardError
 from overheard.event_json import local_time
 from overheard.settings import Settings
-from overheard.text import one_line, plural
+from overheard.text import clean, one_line, plural
 
+_MAX_NAME = 300  # characters of an artist or title, as on the web page
 _NO_UNKNOWN = "no unknown music has the id {}"
 
 
@@ -61,19 +62,16 @@ def run_unknown(settings: Settings) -> int:
 def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     """Name unknown music in the history, and move it from the store to the catalogue."""
     from overheard.catalogue.searching_model import open_model
-    from overheard.history.marks import label_unknown
-    from overheard.recognize.unknown_store import UnknownStore, add_labelled
+    from overheard.catalogue.selection import LABELLED
+    from overheard.history.marks import label_unknown, labelled_track
+    from overheard.recognize.unknown_store import UnknownStore, label
 
-    artist, dash, title = (part.strip() for part in name.partition(" - "))
-    artist, title = (artist, title) if dash else ("", artist)
-    if not title:
-        raise OverheardError("the name has no title", 'give it as "Artist - Title"')
+    artist, title = _artist_and_title(name)
     model = open_model(settings)
     store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
+    known = labelled_track(settings.history_path, unknown_id, LABELLED)
     entry = store.entry(unknown_id)
-    track = None
-    if entry is not None:
-        track = add_labelled(settings.packs_dir, model, entry, artist, title, store.networks)
+    track = label(settings.packs_dir, model, entry, known, artist, title, store.networks)
     count = 0
     if settings.history_path.exists():
         place = ("", "") if track is None else (track.id, track.pack)
@@ -88,6 +86,17 @@ def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     else:
         print(f"from now on, it is recognized; its fingerprint is in the pack {track.pack}")
     return 0
+
+
+def _artist_and_title(name: str) -> tuple[str, str]:
+    """Divide a name into the artist, which may be empty, and the title. Raises OverheardError."""
+    artist, dash, title = (clean(part) for part in name.partition(" - "))
+    artist, title = (artist, title) if dash else ("", artist)
+    if not title:
+        raise OverheardError("the name has no title", 'give it as "Artist - Title"')
+    if max(len(artist), len(title)) > _MAX_NAME:
+        raise OverheardError(f"the name is longer than {_MAX_NAME} characters", "give a shorter one")
+    return artist, title
 
 
 def run_wrong(settings: Settings, ids: Sequence[int], undo: bool) -> int:

@@ -14,6 +14,10 @@ from overheard.text import length, one_line, one_of, plural, short_clock, speed_
 if TYPE_CHECKING:
     from overheard.live.client import LiveClient
 
+_SHOWN = {  # of a status
+    *("state", "pause", "playing", "gate_open", "level_db", "floor_db", "music", "next_check_s", "audio_s"),
+    *("lost_s", "cpu_s"),
+}
 _TIMEOUT_S = 5.0  # a status comes about once a second
 NOT_RUNNING = 1
 
@@ -55,13 +59,26 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def statuses(client: LiveClient) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Return the names of the rooms, which may be none, and the newest statuses by room."""
+    """Return the names of the rooms, which may be none, and the newest statuses by room.
+
+    Raises
+    ------
+    OverheardError
+        If the running `overheard listen` is of another version, as after an update.
+    """
+    from overheard.live.protocol import VERSION
+
     rooms: list[str] = []
     found: dict[str, dict[str, Any]] = {}
     for message in client.messages(_TIMEOUT_S):
-        if message["event"] == "hello":
+        event = message.get("event")
+        if (event == "hello" and message.get("protocol") != VERSION) or (
+            event == "status" and _SHOWN - message.keys()
+        ):
+            raise OverheardError("the running `overheard listen` is of another version", "restart it")
+        if event == "hello":
             rooms = list(message.get("rooms") or [])
-        elif message["event"] == "status":
+        elif event == "status":
             room = str(message.get("room") or "")
             if room in found and rooms:
                 break  # the others have nothing to say yet

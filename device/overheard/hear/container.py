@@ -68,6 +68,8 @@ def openable(source: Source, shown: str) -> str | BinaryIO:
     if not isinstance(source, str | os.PathLike):
         return cast(BinaryIO, getattr(source, "url", source))  # of `RemoteAudio`
     path = Path(source)
+    if not os.fspath(source):
+        raise AudioError("the name of the file is empty", "give the path of an audio file")
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ def decode(
         yield from _nonempty(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
-def load(source: Source, sample_rate: int = 8000) -> npt.NDArray[np.float32]:
+def load(source: Source, sample_rate: int = 8000, longest_s: float = math.inf) -> npt.NDArray[np.float32]:
     """Decode an audio file into one array.
 
     Parameters
@@ -79,6 +80,8 @@ def load(source: Source, sample_rate: int = 8000) -> npt.NDArray[np.float32]:
         As for :func:`decode`.
     sample_rate : int
         Sample rate of the output in Hz.
+    longest_s : float
+        Seconds after which the rest of the file is not read.
 
     Returns
     -------
@@ -90,9 +93,15 @@ def load(source: Source, sample_rate: int = 8000) -> npt.NDArray[np.float32]:
     AudioError
         As for :func:`decode`.
     """
-    blocks = list(decode(source, sample_rate))
     # A few input samples may resample to no output sample.
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    blocks, n_samples = [np.zeros(0, np.float32)], 0
+    for block in decode(source, sample_rate):
+        blocks.append(block)
+        n_samples += len(block)
+        if n_samples >= longest_s * sample_rate:
+            break
+    samples = np.concatenate(blocks)
+    return samples if math.isinf(longest_s) else samples[: round(longest_s * sample_rate)]
 
 
 def _batches(source: Source, batch_s: float) -> Iterator[list[Any]]:

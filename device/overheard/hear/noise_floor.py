@@ -60,7 +60,6 @@ class NoiseFloor:
         ----------
         level_db : in dB of full scale
         heard : whether a music detector hears this sound and finds no music
-
         """
         self._lower(level_db)
         if not heard:

@@ -54,7 +54,7 @@ def open_source(spec: str, settings: Settings, realtime: bool = False, raw: bool
     if spec not in ("default", "monitor") and path.exists() and not path.is_dir():
         raise AudioError(f"{spec}: not a regular file", f"pipe it: `overheard listen --input - < {spec}`")
     if "/" in spec and not spec.startswith("pulse:"):
-        raise AudioError(f"{spec}: no such audio file", "check the path")
+        raise _no_file(path, f"{spec}: no such audio file", "check the path")
     return _open_device(spec, settings)
 
 
@@ -75,5 +75,12 @@ def _open_device(spec: str, settings: Settings) -> AudioSource:
     except AudioError as error:
         if _FILE_SUFFIX.fullmatch(Path(spec).suffix) and not spec.startswith("pulse:"):
             problem = f"{spec}: no such audio file, and no audio input of this name"
-            raise AudioError(problem, "check the path, or run `overheard devices`") from error
+            raise _no_file(Path(spec), problem, "check the path, or run `overheard devices`") from error
         raise
+
+
+def _no_file(path: Path, problem: str, remedy: str) -> AudioError:
+    """Return the error for a missing file; another one if there is a folder of this name."""
+    if path.is_dir():
+        return AudioError(f"{path}: is a folder", f"identify the files in it: `overheard identify {path}/*`")
+    return AudioError(problem, remedy)

@@ -68,7 +68,7 @@ def label_unknown(
     Parameters
     ----------
     unknown_id : as in `MusicUnknown`
-    track_id, pack : of the track in the catalogue that the music has become
+    track_id, pack : of the track in the catalogue that the music has become; its plays get the name too
 
     Raises
     ------
@@ -77,11 +77,29 @@ def label_unknown(
     """
     label = f"{artist} - {title}" if artist else title
     values: list[str | int] = [artist, title, label]
-    sets = "artist = ?, title = ?, label = ?"
-    if track_id:
-        sets += ", track_id = ?, pack = ?"
-        values += [track_id, pack]
-    return _change(path, sets, "unknown_id = ?", (*values, unknown_id))
+    sets, where = "artist = ?, title = ?, label = ?", "unknown_id = ?"
+    if not track_id:
+        return _change(path, sets, where, (*values, unknown_id))
+    place = track_id, pack
+    where += " OR (track_id = ? AND pack = ?)"
+    return _change(path, f"{sets}, track_id = ?, pack = ?", where, (*values, *place, unknown_id, *place))
+
+
+def labelled_track(path: Path, unknown_id: int, pack: str) -> str | None:
+    """Return the id of the track of a pack that unknown music has become; None if it has not.
+
+    Raises
+    ------
+    HistoryError
+        If the file cannot be read.
+    """
+    query = "SELECT track_id FROM plays WHERE unknown_id = ? AND pack = ? ORDER BY id DESC"
+    with explained(path):
+        if not path.exists():
+            return None
+    with open_for_reading(path) as db:
+        row = db.execute(query, (unknown_id, pack)).fetchone() if version(db) >= 3 else None
+    return str(row[0]) if row else None
 
 
 def read_unknown(path: Path) -> list[UnknownRow]:

@@ -15,7 +15,10 @@ from overheard.hear.gate import LevelGate
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.scoring import Evidence
 from overheard.recognize.recognizer import Recognizer
-from overheard.recognize.windows import STEP_FRAMES, WINDOW_S
+from overheard.recognize.speed_search import SPEED_PENALTY
+from overheard.recognize.window_match import if_music
+from overheard.recognize.windows import STEP_FRAMES, WINDOW_S, Windows
+from overheard.text import speed_change
 
 MAX_S = 600.0  # of a recording that is explained
 HOP_S = 2.0  # between windows
@@ -24,6 +27,9 @@ SHORT_S = 5.0
 NOISY = 0.75  # expected similarity; below it, the recording is noisy
 LITTLE_MARGIN = 0.05
 MOSTLY_EFFECTIVE = 0.5  # share of the segments; below it, the sound hardly changes
+# Compared when nothing else is recognized. The network recognizes 1.5% to either side of each.
+RECOGNIZED_CHANGE = 0.085  # of the speed
+OTHER_SPEEDS = (1.032, 0.968, 1.065, 0.935, 1.1, 0.9, 1.13, 0.87)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Explanation:
     @property
     def accepted(self) -> bool:
         """Whether the best window is recognized."""
-        return self.match is not None and self.match.accepted
+        return self.match is not None and self.match.accepted and not self.reasons
 
     def on_the_recordings_clock(self) -> Explanation:
         """Return the explanation with times of the recording before it was slowed down."""
@@ -81,6 +87,7 @@ class _Window:
     step: int
     span_s: tuple[float, float]
     match: Match
+    is_no_music: bool  # according to the second opinion, which reduced the score
 
 
 def explain(recognizer: Recognizer, waveform: FloatArray) -> Explanation:
@@ -103,7 +110,9 @@ def explain(recognizer: Recognizer, waveform: FloatArray) -> Explanation:
             known, reasons=(f"level: {level} is below gate.open_db ({limit:g}); play it louder",)
         )
     found = _explained(recognizer, known, waveform)
-    return found if found.accepted else _at_speed(recognizer, waveform, found) or found
+    if found.accepted or found.match is None:
+        return found
+    return _at_speed(recognizer, waveform, found) or _at_other_speed(recognizer, waveform, found) or found
 
 
 def _at_speed(recognizer: Recognizer, waveform: FloatArray, known: Explanation) -> Explanation | None:
@@ -116,6 +125,26 @@ def _at_speed(recognizer: Recognizer, waveform: FloatArray, known: Explanation) 
     speed = plays[0].speed
     found = _explained(recognizer, Explanation(known.duration_s, known.loudest_db), _slowed(waveform, speed))
     return dataclasses.replace(found, speed=speed).on_the_recordings_clock()
+
+
+def _at_other_speed(recognizer: Recognizer, waveform: FloatArray, known: Explanation) -> Explanation | None:
+    """Return the explanation at a speed at which the best window matches, but is not recognized, or None."""
+    rate = recognizer.spec.frontend.sample_rate
+    start, end = (round(second * rate) for second in known.window_s)
+    blank = Explanation(known.duration_s, known.loudest_db)
+    for speed in OTHER_SPEEDS:
+        match = _explained(recognizer, blank, _slowed(waveform[start:end], speed)).match
+        if match is None or not match.accepted:
+            continue
+        found = _explained(recognizer, blank, _slowed(waveform, speed))
+        reason = f"speed: about {speed_change(speed)}; "
+        if abs(speed - 1) < RECOGNIZED_CHANGE:
+            reason += f"at another speed, the score must be {match.threshold + SPEED_PENALTY:.1f}"
+        else:
+            reason += "music that plays more than 8% too fast or too slow is not recognized"
+        found = dataclasses.replace(found, speed=speed, reasons=(reason, *found.reasons))
+        return found.on_the_recordings_clock()
+    return None
 
 
 def _slowed(waveform: FloatArray, speed: float) -> FloatArray:
@@ -140,8 +169,11 @@ def _best_window(recognizer: Recognizer, waveform: FloatArray) -> tuple[_Window 
         span_s = first * step_s, (first + n - 1) * step_s + spec.segment_s
         some, found = queries.rows(rows), candidates.rows(rows)
         match = recognizer.matcher.match(Window.regular(some, found, np.arange(n), step), *span_s)
-        if match is not None and (best is None or match.score > best.match.score):
-            best = _Window(some, found, step, span_s, match)
+        if match is None or (best is not None and match.score <= best.match.score):
+            continue
+        single = Windows.of_recording(duration_s).single  # as `Recognizer.identify` does
+        judged = if_music(match, some.embeddings, recognizer.engine) if single else match
+        best = _Window(some, found, step, span_s, judged, judged.score < match.score)
     return best, queries, step
 
 
@@ -149,7 +181,8 @@ def _explained(recognizer: Recognizer, known: Explanation, waveform: FloatArray)
     """Explain the best window of a waveform."""
     window, queries, step = _best_window(recognizer, waveform)
     if window is None:
-        return dataclasses.replace(known, reasons=("no track of the catalogue matches at any position",))
+        reason = "no track of the catalogue matches at any position"
+        return dataclasses.replace(known, reasons=_too_short(known) or (reason,))
     n = len(window.queries.expected)
     weigh = recognizer.matcher.weigh
     evidence = weigh(Window.regular(window.queries, window.candidates, np.arange(n), window.step))
@@ -167,7 +200,9 @@ def _explained(recognizer: Recognizer, known: Explanation, waveform: FloatArray)
         rival=None if rival is None else recognizer.index.track(rival.track),
         rival_similarity=0.0 if rival is None else rival.similarity,
     )
-    return found if found.accepted else dataclasses.replace(found, reasons=_reasons(found, evidence))
+    if found.accepted:
+        return found
+    return dataclasses.replace(found, reasons=_reasons(found, evidence, window.is_no_music))
 
 
 def _aligned(
@@ -178,23 +213,31 @@ def _aligned(
     first, end = (int(bound) for bound in index.first_segment[track : track + 2])
     starts = np.arange(end - first) * spec.hop_frames - offset  # in the recording, in frames
     rows = np.rint(starts / step).astype(np.int64)
-    inside = np.flatnonzero((rows >= 0) & (rows < len(queries.expected)))
-    if not len(inside):
-        return ()
+    nearest = np.clip(rows, 0, len(queries.expected) - 1)
+    inside = np.flatnonzero(rows == nearest)
+    if not len(inside):  # of a short recording: take the segment that overlaps it most
+        inside = np.argmin(abs(starts - nearest * step), keepdims=True)
+        rows = nearest
     table = index.similarities(queries.embeddings[rows[inside]], inside + first)
     similarities = np.diagonal(table)
     rate = spec.frontend.frames_per_s
     return tuple(
-        Aligned(float(starts[i]) / rate, float(i * spec.hop_frames) / rate, float(similarity))
+        Aligned(max(0.0, float(starts[i]) / rate), float(i * spec.hop_frames) / rate, float(similarity))
         for i, similarity in zip(inside.tolist(), similarities, strict=True)
     )
 
 
-def _reasons(found: Explanation, evidence: Evidence) -> tuple[str, ...]:
+def _too_short(found: Explanation) -> tuple[str, ...]:
+    """Return the reason that the recording is too short, if it is."""
+    is_short = found.duration_s < SHORT_S
+    return (f"length: {found.duration_s:.1f} s are too short; record 10 s",) if is_short else ()
+
+
+def _reasons(found: Explanation, evidence: Evidence, is_no_music: bool) -> tuple[str, ...]:
     """Return the reasons why the match is not accepted, in words."""
-    words = []
-    if found.duration_s < SHORT_S:
-        words.append(f"length: {found.duration_s:.1f} s are too short; record 10 s")
+    words = [*_too_short(found)]
+    if is_no_music:
+        words.append("music: it sounds like a tone, noise or talk")
     if evidence.expected_similarity < NOISY:
         words.append(
             "noise: even a correct track has a similarity of only about "

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from overheard.fingerprint.frontend import FloatArray, log_mel
+from overheard.fingerprint.frontend import FloatArray, StreamingFrontend
 from overheard.hear.gate import LEVEL_WINDOW_S, levels_db
 from overheard.recognize.matching.engine import Engine
 from overheard.recognize.plays.agreement import TrackRules
@@ -19,6 +19,8 @@ from overheard.recognize.window_match import WindowMatcher
 from overheard.recognize.windows import WINDOW_S, Windows
 
 HOP_S = 2.0
+BLOCK_S = 10.0
+MAX_S = 3600.0  # of a recording that is used
 CONFIDENCE = 0.95  # of the upper bounds
 GATE_ABOVE_DB = 6.0  # over the level that a quiet room rarely exceeds
 GATE_QUANTILE = 0.99
@@ -67,13 +69,18 @@ def gate_levels(quiet: FloatArray, sample_rate: int) -> tuple[float, float] | No
     -------
     Both in dB of full scale; None for digital silence.
     """
-    n = round(LEVEL_WINDOW_S * sample_rate)
-    levels = levels_db(quiet[: len(quiet) // n * n].reshape(-1, n))
-    levels = levels[np.isfinite(levels)]
+    levels = sound_levels_db(quiet, sample_rate)
     if not len(levels):
         return None
     open_db = math.ceil(float(np.quantile(levels, GATE_QUANTILE)) + GATE_ABOVE_DB)
     return min(float(open_db), 0.0), min(open_db - HYSTERESIS_DB, 0.0)
+
+
+def sound_levels_db(waveform: FloatArray, sample_rate: int) -> FloatArray:
+    """Return the level of each tenth of a second in dB of full scale, without digital silence."""
+    n = round(LEVEL_WINDOW_S * sample_rate)
+    levels = levels_db(waveform[: len(waveform) // n * n].reshape(-1, n))
+    return np.asarray(levels[np.isfinite(levels)], np.float32)
 
 
 def window_scores(recognizer: Recognizer, waveform: FloatArray) -> list[float]:
@@ -88,8 +95,10 @@ def window_scores(recognizer: Recognizer, waveform: FloatArray) -> list[float]:
     if len(waveform) < spec.segment_samples:
         return []
     times = StageTimes()
-    stretch = Stretch(spec, times, 0.0)
-    stretch.add(log_mel(waveform, spec.frontend))
+    stretch, frontend = Stretch(spec, times, 0.0), StreamingFrontend(spec.frontend)
+    n_block = round(BLOCK_S * spec.frontend.sample_rate)
+    for begin in range(0, len(waveform), n_block):  # in bounded memory
+        stretch.add(frontend.process(waveform[begin : begin + n_block]))
     engine = Engine(recognizer.embedder, recognizer.index, recognizer.matcher)
     windows = Windows()
     matcher = WindowMatcher(windows, spec, times)

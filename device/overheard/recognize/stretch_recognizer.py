@@ -181,7 +181,7 @@ class StretchRecognizer:
             return self._search(stretch, engine)
         if play is None and not music:
             return self._after_music(self._tracker.silence(now_s))
-        return self._tracker.not_searched(now_s)
+        return []
 
     def _is_music(self, stretch: Stretch, engine: Engine, music: bool, now_s: float) -> bool:
         """Return whether there is music; embed the newest segments first if the second opinion needs them."""

@@ -229,22 +229,28 @@ class UnknownStore:
         return Matcher(index, model.spec, PackKinds.of([pack]).scoring(model))
 
 
-def add_labelled(
+def label(
     packs_dir: Path,
     model: Model,
-    entry: TrackEntry,
+    entry: TrackEntry | None,
+    labelled_id: str | None,
     artist: str,
     title: str,
     networks: Iterable[str] = (),
-) -> Track:
-    """Add a piece of unknown music to the catalogue under the name that the user gives it.
+) -> Track | None:
+    """Give unknown music the name that the user chose, in the catalogue.
 
     Parameters
     ----------
-    packs_dir : of the user's own packs; the piece is added to the pack `labelled`
+    packs_dir : of the user's own packs; the piece is in the pack `labelled` from now on
     model : of the fingerprint
     entry : from `UnknownStore.entry`
+    labelled_id : track of the pack to rename if there is no entry, because the piece has a name already
     networks : from `UnknownStore.networks`
+
+    Returns
+    -------
+    The track; None if there is no fingerprint any more.
 
     Raises
     ------
@@ -252,12 +258,18 @@ def add_labelled(
         If the pack cannot be read or written.
     """
     path = packs_dir / f"{LABELLED}.pack"
-    new = dataclasses.replace(entry, title=title, artist=artist, extras={})
+    if entry is None and (labelled_id is None or not path.exists()):
+        return None
     create_folder(packs_dir)
     with pack_lock(path):
         pack = open_pack(path, model.digest) if path.exists() else None
-        kept = [one for one in pack.entries() if one.id != new.id] if pack else []
-        makers = {*networks, *(pack.networks if pack else ())}
+        old = [] if pack is None else list(pack.entries())
+        makers = {*(networks if entry else ()), *(() if pack is None else pack.networks)}
+        entry = entry or next((one for one in old if one.id == labelled_id), None)
+        if entry is None:
+            return None
+        new = dataclasses.replace(entry, title=title, artist=artist, extras={})
+        kept = [one for one in old if one.id != new.id]
         write_pack(path, LABELLED, model.digest, model.spec, [*kept, new], networks=makers)
         path.chmod(0o600)
     return Track(new.id, title, artist, "", new.path, LABELLED, new.duration_s)

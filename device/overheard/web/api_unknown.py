@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from overheard.history.marks import UnknownRow, label_unknown, read_unknown
+from overheard.history.marks import UnknownRow, label_unknown, labelled_track, read_unknown
 from overheard.text import clean
 from overheard.web.operation import ApiError, Call, Operation
 from overheard.web.schemas import UNKNOWN, flag, integer, many, record, text
@@ -26,7 +26,8 @@ def name_unknown(call: Call) -> Any:
     The same as `overheard history name`.
     """
     from overheard.catalogue.searching_model import open_model
-    from overheard.recognize.unknown_store import UnknownStore, add_labelled
+    from overheard.catalogue.selection import LABELLED
+    from overheard.recognize.unknown_store import UnknownStore, label
 
     settings, number = call.context.settings, call.path["id"]
     title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))
@@ -37,10 +38,9 @@ def name_unknown(call: Call) -> Any:
     with call.context.writing:
         model = open_model(settings)
         store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
+        known = labelled_track(settings.history_path, number, LABELLED)
         entry = store.entry(number)
-        track = None
-        if entry is not None:
-            track = add_labelled(settings.packs_dir, model, entry, artist, title, store.networks)
+        track = label(settings.packs_dir, model, entry, known, artist, title, store.networks)
         place = ("", "") if track is None else (track.id, track.pack)
         count = 0
         if settings.history_path.exists():

@@ -174,25 +174,40 @@ class OpenPlay:
         drift_s = self._rules.drift_s
         return any(abs(one - other) <= drift_s for one in alignments for other in self._fitting)
 
-    def resumes(self, match: Match) -> bool:
-        """Return whether this play, which had ended, goes on with this match: unnoticed, or after a pause.
+    def resuming(self, match: Match) -> Match | None:
+        """Return the match where this play, which had ended, goes on with it: unnoticed, or after a pause.
+
+        It is None if the play does not go on. If the music repeats itself, the match may fit another repeat
+        as well as the position where the play stopped; but a track that was heard to its end has not paused.
+        """
+        reading = readings_of(match).get(self.play.track.id)
+        if reading is None:
+            return None
+        was_over = self.heard_s >= self._over_s - self._rules.restart_s
+        repeats = () if was_over or match.track.id != self.play.track.id else alignments_of(match)[1:]
+        for alignment in (reading.alignment_s, *repeats):
+            if self._goes_on(alignment, match):
+                return realigned(match, self.play.track.id, alignment, self._rules.drift_s)
+        return None
+
+    def _goes_on(self, alignment: float, match: Match) -> bool:
+        """Return whether the play goes on with a match at this alignment of its track.
 
         The track is where it would be without a pause; or, for some time, it goes on where it stopped, or at
         most as far as the time since then, or is a little behind. It was not over, and does not begin again.
         """
-        reading = readings_of(match).get(self.play.track.id)
-        if reading is None or -reading.alignment_s >= self._over_s - self._rules.restart_s:
+        if -alignment >= self._over_s - self._rules.restart_s:
             return False
-        if abs(reading.alignment_s - self.alignment_s) <= 2 * self._rules.drift_s:
+        if abs(alignment - self.alignment_s) <= 2 * self._rules.drift_s:
             return True
         if match.end_s - self.heard_s > self._rules.resume_s:
             return False
         stopped_s = self.heard_s + self.alignment_s  # position in the track
-        ahead_s = reading.alignment_s + match.start_s - stopped_s
+        ahead_s = alignment + match.start_s - stopped_s
         return -self._rules.rewind_s <= ahead_s <= match.start_s - self.heard_s + self._rules.rewind_s
 
     def resume(self, match: Match) -> None:
-        """Go on with this match."""
+        """Go on with this match, see :meth:`resuming`."""
         found = readings_of(match)
         self.readings = {name: found[name] for name in self.readings if name in found}
         self._over_s = self._end_of_track_s()

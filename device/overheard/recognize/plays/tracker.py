@@ -104,10 +104,6 @@ class PlayTracker:
         events += self._expire(now_s)
         return events + self._unmatched.silence(now_s, _SEARCH_GAP_S)
 
-    def not_searched(self, now_s: float) -> list[Event]:
-        """Record that the sound until this second was not searched, to save power; a play goes on."""
-        return []
-
     def speed_changed(self) -> None:
         """Forget the matches that started no play: they were made at another speed of the music."""
         self._pending = None
@@ -217,7 +213,7 @@ class PlayTracker:
         """Start a play where the track was first heard, and end the previous play there."""
         resumed = self._resumed(match)
         if resumed is not None:
-            return self._resume(resumed, match)
+            return self._resume(*resumed)
         first_s = first_heard_s(match, list(self._recent), self._rules)
         begin_s = -alignment_s(match)  # the track's own beginning, on the source's clock
         current = self._open
@@ -251,9 +247,10 @@ class PlayTracker:
         self._recent.clear()
         return [PlayStarted(found.play)]
 
-    def _resumed(self, match: Match) -> OpenPlay | None:
-        """Return the play that goes on with this match."""
-        return next((ended for ended in reversed(self._ended) if ended.resumes(match)), None)
+    def _resumed(self, match: Match) -> tuple[OpenPlay, Match] | None:
+        """Return the play that goes on with this match, and the match where it goes on."""
+        going_on = ((ended, ended.resuming(match)) for ended in reversed(self._ended))
+        return next(((ended, found) for ended, found in going_on if found), None)
 
     def _resume(self, resumed: OpenPlay, match: Match) -> list[Event]:
         self._pending = None
