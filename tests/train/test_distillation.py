@@ -219,7 +219,7 @@ def test_further_blocks_begin_as_the_identity() -> None:
         for each in (shallow, student)
     ]
     assert np.ptp(features[0])
-    np.testing.assert_allclose(*features, atol=1e-6)
+    np.testing.assert_allclose(features[0], features[1], atol=1e-6)
 
 
 def test_the_channels_that_matter_are_kept() -> None:

@@ -238,7 +238,7 @@ def label(
     title: str,
     networks: Iterable[str] = (),
 ) -> Track | None:
-    """Give unknown music the name that the user chose, in the catalogue.
+    """Give unknown music the user's name, in the catalogue; None if there is no fingerprint any more.
 
     Parameters
     ----------
@@ -247,10 +247,6 @@ def label(
     entry : from `UnknownStore.entry`
     labelled_id : track of the pack to rename if there is no entry, because the piece has a name already
     networks : from `UnknownStore.networks`
-
-    Returns
-    -------
-    The track; None if there is no fingerprint any more.
 
     Raises
     ------
@@ -263,8 +259,8 @@ def label(
     create_folder(packs_dir)
     with pack_lock(path):
         pack = open_pack(path, model.digest) if path.exists() else None
-        old = [] if pack is None else list(pack.entries())
-        makers = {*(networks if entry else ()), *(() if pack is None else pack.networks)}
+        old, makers = ([], set()) if pack is None else (list(pack.entries()), set(pack.networks))
+        makers.update(networks if entry else ())
         entry = entry or next((one for one in old if one.id == labelled_id), None)
         if entry is None:
             return None
