@@ -45,7 +45,8 @@ OURS = {  # labels of the accuracy results that `sizes` sets side by side
     "`overheard`": "accuracy",
     "`overheard`, `--compact`": "accuracy-compact",
     "`small`": "small/accuracy",
-    "`overheard-tiny`": "tiny/accuracy",
+    "`tiny`": "tiny/accuracy",
+    "`overheard-tiny`": "overheard-tiny/accuracy",
 }
 FILES = {  # the results that each block is made from
     "accuracy": ("accuracy",),

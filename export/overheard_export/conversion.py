@@ -43,10 +43,19 @@ def convert(encoder: keras.Model, representative: FloatArray) -> bytes:
         converted = bytes(converter.convert())
     if not can_round_alike(converted):
         log.info("the network has operators that may round differently on other processors")
-        return converted
+        return without_names(converted)
     some = representative[:: max(1, len(representative) // N_COMPARED)]
     exact = encoder.predict(some[..., None], verbose=0)
-    return round_alike(converted, lambda tflite: mean_cosine(exact, Int8Encoder(tflite)(some)))
+    return without_names(round_alike(converted, lambda tflite: mean_cosine(exact, Int8Encoder(tflite)(some))))
+
+
+def without_names(tflite: bytes) -> bytes:
+    """Return a network without the names of its tensors, which no device needs."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(tflite))
+    flatbuffer_utils.strip_strings(model)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def convolutional(encoder: keras.Model) -> keras.Model:

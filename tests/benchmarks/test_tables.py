@@ -60,7 +60,8 @@ TINY = ACCURACY | {
 RESULTS: dict[str, Any] = {
     "accuracy": ACCURACY,
     "accuracy-compact": COMPACT,
-    "tiny/accuracy": TINY,
+    "overheard-tiny/accuracy": TINY,
+    "tiny/accuracy": TINY | {"model": {"name": "tiny", "digest": "0123", "network_bytes": 349000}},
     "small/accuracy": TINY | {"model": {"name": "small", "digest": "0123", "network_bytes": 1162928}},
     "networks": ORIGIN | {
         "models": {},

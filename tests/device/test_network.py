@@ -74,7 +74,8 @@ def test_embeddings_of_both_runtimes_are_similar_enough_to_match(golden: dict[st
 
 
 @pytest.mark.parametrize(
-    ("name", "n_bytes"), [("overheard", 4_000_000), ("small", 1_200_000), ("overheard-tiny", 350_000)]
+    ("name", "n_bytes"),
+    [("overheard", 4_000_000), ("small", 1_200_000), ("tiny", 350_000), ("overheard-tiny", 350_000)],
 )
 def test_networks_stay_small(name: str, n_bytes: int) -> None:
     assert (MODELS_DIR / f"{name}.tflite").stat().st_size < n_bytes

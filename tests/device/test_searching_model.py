@@ -111,12 +111,12 @@ def test_doctor_says_once_that_a_model_will_be_removed_and_what_a_set_one_costs(
     (check,) = check_model(dataclasses.replace(settings, model=EARLIER))
     assert check.ok
     assert "; the next release does not have this model" in check.detail
-    assert str(check.remedy).startswith("set model to auto or small, and index your music again")
+    assert str(check.remedy).startswith("set model to auto or tiny, and index your music again")
     check_packs(dataclasses.replace(settings, model=EARLIER))
     assert not caplog.text
     (check,) = check_model(dataclasses.replace(settings, model="small"))
     assert "; set; share of a core that listening takes: overheard " in check.detail
-    assert set(check.data["shares"]) == {DEFAULT_MODEL, "small"}
+    assert set(check.data["shares"]) == {DEFAULT_MODEL, "small", "tiny"}
     assert check.remedy is None
 
 

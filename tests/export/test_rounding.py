@@ -106,6 +106,11 @@ def test_every_layer_of_a_converted_network_rounds_alike(residual: bytes) -> Non
         np.testing.assert_allclose(bias, weights * source, rtol=1e-6)
 
 
+def test_a_converted_network_has_no_names_that_no_device_reads(residual: bytes) -> None:
+    assert b"conv2d" not in residual
+    assert b"Relu" not in residual
+
+
 def test_the_scales_of_activations_are_powers_of_two(residual: bytes) -> None:
     sums = scales_of(residual, "ADD")
     assert len(sums) == 3

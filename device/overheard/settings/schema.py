@@ -123,7 +123,7 @@ class Settings:
 
     data_dir: Path = dataclasses.field(default=Path(), metadata=_about("folder of packs and history"))
     packs: tuple[str, ...] = _field((), "names of the packs to search; empty: those that are enabled")
-    model: str = _field("auto", "auto, large, small, or the path of a model's .json")
+    model: str = _field("auto", "auto, large, small, tiny, or the path of a model's .json")
     listen: ListenSettings = ListenSettings()
     index: IndexSettings = IndexSettings()
     gate: GateSettings = GateSettings()
