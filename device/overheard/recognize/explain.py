@@ -134,11 +134,13 @@ def _at_other_speed(recognizer: Recognizer, waveform: FloatArray, known: Explana
     blank = Explanation(known.duration_s, known.loudest_db)
     for speed in OTHER_SPEEDS:
         match = _explained(recognizer, blank, _slowed(waveform[start:end], speed)).match
-        if match is None or not match.accepted:
+        is_tried = abs(speed - 1) < RECOGNIZED_CHANGE  # by `identify` and `listen`, with a higher threshold
+        needed = 0.0 if is_tried else SPEED_PENALTY
+        if match is None or match.score < match.threshold + needed:
             continue
         found = _explained(recognizer, blank, _slowed(waveform, speed))
         reason = f"speed: about {speed_change(speed)}; "
-        if abs(speed - 1) < RECOGNIZED_CHANGE:
+        if is_tried:
             reason += f"at another speed, the score must be {match.threshold + SPEED_PENALTY:.1f}"
         else:
             reason += "music that plays more than 8% too fast or too slow is not recognized"
