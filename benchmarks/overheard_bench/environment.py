@@ -48,11 +48,12 @@ def model_facts(model: Model) -> dict[str, Any]:
 
 def calibrations(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return a short hash of each scoring in a manifest, which shows whether it was calibrated again."""
-    return {
-        name: hashlib.sha256(json.dumps(manifest[name], sort_keys=True).encode()).hexdigest()[:12]
-        for name in FIELDS
-        if name in manifest
-    }
+    hashes = {}
+    for name in FIELDS:
+        if name in manifest:
+            values = {key: value for key, value in manifest[name].items() if key != "chosen_on"}
+            hashes[name] = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return hashes
 
 
 def processor() -> str:
