@@ -11,7 +11,7 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from overheard.catalogue.pack import open_pack, write_pack
@@ -135,7 +135,7 @@ def fingerprint(
     todo = files_to_fingerprint(selected.scanned, saved)
     sizes = {path: file_size(path) for path in todo}
     failed, audio_s, bytes_done, done = list[tuple[str, str]](), 0.0, 0, 0
-    with contextlib.closing(fingerprint_with(open_workers, todo, stop)) as outcomes:
+    with closing(fingerprint_with(open_workers, todo, stop)) as outcomes:
         for done, outcome in enumerate(outcomes, 1):
             if outcome.entry is None:
                 failed.append((str(outcome.path), outcome.reason))
@@ -215,8 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     journal_path = args.pack.with_name(f"{args.pack.stem}.catalogue.sqlite")
     stop_event = threading.Event()
     workers = _workers(args, make, fingerprinter.digest, stop_event.is_set)
-    opened = contextlib.closing(Journal(journal_path, key))
-    with stop_on_signals(stop_event), workers as open_workers, opened as journal:
+    with stop_on_signals(stop_event), workers as open_workers, closing(Journal(journal_path, key)) as journal:
         for note in journal.notes:
             print(f"note: {one_line(note)}", file=sys.stderr)
         with progress_bar() as progress:
