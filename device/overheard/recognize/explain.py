@@ -15,6 +15,7 @@ from overheard.hear.gate import LevelGate
 from overheard.recognize.matching.alignments import Window
 from overheard.recognize.matching.scoring import Evidence
 from overheard.recognize.recognizer import Recognizer
+from overheard.recognize.speed.speed_plan import SPEEDS
 from overheard.recognize.speed_search import SPEED_PENALTY
 from overheard.recognize.window_match import if_music
 from overheard.recognize.windows import STEP_FRAMES, WINDOW_S, Windows
@@ -28,8 +29,7 @@ NOISY = 0.75  # expected similarity; below it, the recording is noisy
 LITTLE_MARGIN = 0.05
 MOSTLY_EFFECTIVE = 0.5  # share of the segments; below it, the sound hardly changes
 # Compared when nothing else is recognized. The network recognizes 1.5% to either side of each.
-RECOGNIZED_CHANGE = 0.085  # of the speed
-OTHER_SPEEDS = (1.032, 0.968, 1.065, 0.935, 1.1, 0.9, 1.13, 0.87)
+OTHER_SPEEDS = (*SPEEDS, 1.1, 0.9, 1.13, 0.87)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _at_other_speed(recognizer: Recognizer, waveform: FloatArray, known: Explana
     blank = Explanation(known.duration_s, known.loudest_db)
     for speed in OTHER_SPEEDS:
         match = _explained(recognizer, blank, _slowed(waveform[start:end], speed)).match
-        is_tried = abs(speed - 1) < RECOGNIZED_CHANGE  # by `identify` and `listen`, with a higher threshold
+        is_tried = speed in SPEEDS  # by `identify` and `listen`, with a higher threshold
         needed = 0.0 if is_tried else SPEED_PENALTY
         if match is None or match.score < match.threshold + needed:
             continue

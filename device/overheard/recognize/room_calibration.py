@@ -97,8 +97,9 @@ def window_scores(recognizer: Recognizer, waveform: FloatArray) -> list[float]:
     times = StageTimes()
     stretch, frontend = Stretch(spec, times, 0.0), StreamingFrontend(spec.frontend)
     n_block = round(BLOCK_S * spec.frontend.sample_rate)
-    for begin in range(0, len(waveform), n_block):  # in bounded memory
-        stretch.add(frontend.process(waveform[begin : begin + n_block]))
+    # In blocks: the spectra of a whole hour take 2 GB.
+    blocks = (waveform[begin : begin + n_block] for begin in range(0, len(waveform), n_block))
+    stretch.add(np.concatenate([frontend.process(block) for block in blocks]))
     engine = Engine(recognizer.embedder, recognizer.index, recognizer.matcher)
     windows = Windows()
     matcher = WindowMatcher(windows, spec, times)
