@@ -1,4 +1,4 @@
-"""Embed many segments with an int8 network on every core."""
+"""Embed many segments with an int8 network on every core, and compare embeddings."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ class Int8Encoder:
 def mean_cosine(ones: FloatArray, others: FloatArray) -> float:
     """Return the mean cosine between the rows of two arrays of unit vectors ``(n, dim)``."""
     return float(np.mean(np.sum(ones * others, axis=1)))
+
+
+def top1(clean: FloatArray, degraded: FloatArray) -> float:
+    """Return the share of degraded segments ``(n, dim)`` that are nearest to their own clean one."""
+    return float(np.mean(np.argmax(degraded @ clean.T, axis=1) == np.arange(len(clean))))

@@ -17,9 +17,9 @@ from overheard.errors import ModelError
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import Model, load_model
 from overheard.settings import MODELS_DIR
-from overheard_export.int8 import Int8Encoder, mean_cosine
+from overheard_export.int8 import Int8Encoder, mean_cosine, top1
 from overheard_export.model_files import network_facts, training_facts, write_joining
-from overheard_export.quality import quality_pairs, train_quality
+from overheard_export.quality import N_QUALITY_PAIRS, quality_pairs, train_quality
 
 if TYPE_CHECKING:
     from overheard_train.checkpoints import Progress
@@ -33,7 +33,6 @@ MIN_MEAN_COSINE = 0.89
 MAX_LOST = 0.08  # top-1 of single segments below the teacher's own, in either direction
 MIN_MARGIN = 0.85  # of the teacher's; with 0.76, 0.90 of segments were nearest, but 7 points fewer recognized
 N_BACKGROUND = 4  # most similar segments of the cohort, as the score compares
-N_QUALITY_PAIRS = 16_384  # as for any network; with 3,072, 0.07 of the variance was explained
 SCORINGS = ("scoring", "compact_scoring")
 
 
@@ -93,15 +92,11 @@ def measure_agreement(teacher: bytes, network: bytes, pairs: FloatArray, cohort:
     )
     return Agreement(
         mean_cosine(clean, own_clean),
-        _top1(degraded, clean),
-        _top1(own_degraded, clean),
-        _top1(degraded, own_clean),
+        top1(clean, degraded),
+        top1(clean, own_degraded),
+        top1(own_clean, degraded),
         _margin(own_degraded, clean, cohort) / _margin(degraded, clean, cohort),
     )
-
-
-def _top1(queries: FloatArray, catalogue: FloatArray) -> float:
-    return float(np.mean(np.argmax(queries @ catalogue.T, axis=1) == np.arange(len(catalogue))))
 
 
 def _margin(queries: FloatArray, own: FloatArray, cohort: FloatArray) -> float:
@@ -116,8 +111,12 @@ def open_teacher(recipe: Recipe, output: Path) -> Model:
     Raises
     ------
     ModelError
-        If the model is missing or of another spec, or the files are not beside the output.
+        If the model is missing or of another spec, the output would replace it, or its files are not beside
+        the output.
     """
+    if output.stem == recipe.space:
+        remedy = f"use --output {output.with_name(recipe.name)}.json"
+        raise ModelError(f"{output} would replace the model that the network of {recipe.name} joins", remedy)
     teacher = load_model(MODELS_DIR / f"{recipe.space}.json")
     if teacher.spec != recipe.spec:
         raise ModelError(f"{recipe.space} and {recipe.name} have different segments")

@@ -24,10 +24,10 @@ from overheard.fingerprint.spec import FingerprintSpec
 from overheard.settings import MODELS_DIR
 from overheard_export.codebooks import train_quantizer
 from overheard_export.conversion import convert
-from overheard_export.int8 import Int8Encoder, mean_cosine
+from overheard_export.int8 import Int8Encoder, mean_cosine, top1
 from overheard_export.joining import join, open_teacher
 from overheard_export.model_files import network_facts, training_facts, write_model
-from overheard_export.quality import quality_pairs, train_quality
+from overheard_export.quality import N_QUALITY_PAIRS, quality_pairs, train_quality
 from overheard_export.whitening import whiten
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ QUANTIZER_HOURS = 40.0  # of a larger collection, a sample of the tracks is used
 MAX_CELLS = PACKED_CELLS // 2  # 16 bits hold a cell's number and at least one bit of hubness
 N_PARITY_PAIRS = 1000  # a multiple of 100
 N_REPRESENTATIVE_PAIRS = 256  # segments that set the ranges of the activations
-N_QUALITY_PAIRS = 16_384
 N_WHITENED = {"n_music": 8192, "n_noise": 0, "n_speech": 0}
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
 
@@ -74,17 +73,12 @@ class Parity:
             )
 
 
-def top1(embeddings: FloatArray) -> float:
-    """Return the share of degraded segments (second half) nearest to their clean one (first half)."""
-    clean, degraded = np.split(embeddings, 2)
-    return float(np.mean(np.argmax(degraded @ clean.T, axis=1) == np.arange(len(clean))))
-
-
 def measure_parity(encoder: keras.Model, tflite: bytes, segments: FloatArray) -> Parity:
     """Compare both networks on pairs, ``(2 * n, n_frames, n_mels)``; see :func:`parity_pairs`."""
     exact = encoder.predict(segments[..., None], batch_size=256, verbose=0)
     quantized = Int8Encoder(tflite)(segments)
-    return Parity(mean_cosine(exact, quantized), top1(exact), top1(quantized))
+    exact_pairs, quantized_pairs = np.split(exact, 2), np.split(quantized, 2)
+    return Parity(mean_cosine(exact, quantized), top1(*exact_pairs), top1(*quantized_pairs))
 
 
 def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data: Data) -> Cohort:
@@ -152,11 +146,11 @@ def _degraded(recipe: Recipe) -> Recipe:
 def export_checkpoint(
     checkpoint: Path,
     names: Sequence[str],
-    output: Path,
+    output: Path | None = None,
     n_cells: int | None = None,
     code_bytes: Sequence[int] | None = None,
     gate: bool = True,
-) -> Parity:
+) -> tuple[Path, Parity]:
     """Convert a checkpoint, fit the other parts of the model to training tracks, and write all of them.
 
     A network whose recipe names a space joins it, see :mod:`overheard_export.joining`.
@@ -164,8 +158,13 @@ def export_checkpoint(
     Parameters
     ----------
     names : of the data, see :mod:`overheard_train.data`
+    output : manifest to write; None means :func:`default_output`
     n_cells, code_bytes : of the quantizer, and of each stage of a code; None means the recipe's
-    gate : whether to refuse an int8 network that differs too much from the float one
+    gate : whether to refuse an int8 network that differs too much from the float one, or from its teacher
+
+    Returns
+    -------
+    The manifest that was written, and the similarity of the int8 network to the float one.
 
     Raises
     ------
@@ -176,6 +175,9 @@ def export_checkpoint(
     from overheard_train.evaluate import load_encoder
 
     encoder, recipe, progress = load_encoder(checkpoint)
+    if recipe.space and (n_cells is not None or code_bytes):
+        raise ModelError(f"{recipe.space} fixes the cells and codes", "omit --cells and --code-bytes")
+    output = output or default_output(recipe.name)
     n_cells = recipe.n_cells if n_cells is None else n_cells
     code_bytes = code_bytes or recipe.code_bytes
     check_arguments(output, recipe, n_cells, code_bytes)
@@ -188,7 +190,7 @@ def export_checkpoint(
         join(output, recipe, progress, data, tflite, dataclasses.asdict(parity), pairs, gate)
     else:
         fit_and_write(output, recipe, progress, data, tflite, parity, n_cells, code_bytes)
-    return parity
+    return output, parity
 
 
 def check_arguments(output: Path, recipe: Recipe, n_cells: int, code_bytes: Sequence[int]) -> None:
@@ -252,10 +254,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``overheard-export model``."""
     args = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parity = export_checkpoint(
+    output, parity = export_checkpoint(
         args.checkpoint, args.data, args.output, args.cells, args.code_bytes, not args.no_gate
     )
-    print(f"{args.output}: cosine to float {parity.mean_cosine:.4f}, top-1 {parity.top1_int8:.3f}")
+    print(f"{output}: cosine to float {parity.mean_cosine:.4f}, top-1 {parity.top1_int8:.3f}")
     return 0
 
 
@@ -272,9 +274,9 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--output",
         type=Path,
-        default=default_output(),
         metavar="FILE.json",
-        help="manifest to write, with the model's other files beside it (default: %(default)s)",
+        help="manifest to write, with the model's other files beside it (default: "
+        f"{str(default_output('RECIPE')).replace('%', '%%')})",
     )
     built.add_argument("--cells", type=int, help="coarse cells (default: the recipe's)")
     built.add_argument(
@@ -286,14 +288,14 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--no-gate",
         action="store_true",
-        help="write a model that differs too much from the float network; do not ship it",
+        help="write a model that differs too much from the float network or from its space; do not ship it",
     )
     return built
 
 
-def default_output() -> Path:
-    """Return the shipped model's manifest in a checkout, and otherwise a file in the current folder."""
+def default_output(recipe: str) -> Path:
+    """Return the manifest of a recipe: beside the shipped models in a checkout, or in the current folder."""
     from overheard_train.checkout import CHECKOUT
 
-    name = f"{device.DEFAULT_MODEL}.json"
+    name = f"{recipe}.json"
     return Path(name) if CHECKOUT is None else MODELS_DIR / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,3 +100,25 @@ def test_a_network_is_written_beside_the_files_of_its_space(
     checkpoint, data, output = exported
     with pytest.raises(ModelError, match=r"would not be beside the files of its space.*write it beside"):
         export_checkpoint(checkpoint, data, tmp_path / "alone" / output.name)
+
+
+def test_a_network_does_not_replace_the_model_that_it_joins(exported: tuple[Path, list[str], Path]) -> None:
+    checkpoint, data, output = exported
+    teacher = output.with_name("overheard.json")
+    before = {path.name: path.read_bytes() for path in output.parent.iterdir()}
+    with pytest.raises(ModelError, match=r"would replace the model.*use --output .*student\.json"):
+        export_checkpoint(checkpoint, data, teacher, gate=False)
+    assert {path.name: path.read_bytes() for path in output.parent.iterdir()} == before
+
+
+def test_without_output_a_recipe_gets_a_model_of_its_own_name() -> None:
+    assert model.default_output("small") == MODELS_DIR / "small.json"
+
+
+@pytest.mark.parametrize("options", [{"n_cells": 64}, {"code_bytes": [4, 4]}])
+def test_the_space_fixes_cells_and_codes(
+    exported: tuple[Path, list[str], Path], options: dict[str, Any]
+) -> None:
+    checkpoint, data, output = exported
+    with pytest.raises(ModelError, match=r"overheard fixes the cells and codes.*omit --cells"):
+        export_checkpoint(checkpoint, data, output, **options)
