@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="for a network that joined a space: --pack is one that it indexed, and calibrates own_scoring",
     )
     args = parser.parse_args(argv)
+    if args.pack and not (args.full_only or args.compact_only or args.own):
+        parser.error("--pack has codes of one width; add --full-only, --compact-only or --own")
     try:
         model, corpus = load_model(args.model), Corpus(args.corpus)
         trials = {}

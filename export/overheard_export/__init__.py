@@ -2,5 +2,6 @@
 
 Input: checkpoints, calibration trials, and folders of audio.
 Output: a model's files, its calibration, and packs.
-May import: `overheard`, and `overheard_train` when a model is exported. The benchmarks import this package.
+May import: `overheard`, and `overheard_train` when a model is exported or calibrated.
+The benchmarks import this package.
 """

@@ -26,7 +26,7 @@ from overheard.errors import ModelError
 from overheard.files import atomic_write, read_regular
 from overheard.fingerprint.json_values import JsonValueError, parse_object
 from overheard.fingerprint.model import load_model
-from overheard.recognize.matching.scoring import FIELDS, MAX_ARGUMENT
+from overheard.recognize.matching.scoring import FIELDS, MAX_ARGUMENT, Scoring
 from overheard_train.checkout import CHECKOUT
 
 Floats = npt.NDArray[np.float64]
@@ -34,6 +34,8 @@ Floats = npt.NDArray[np.float64]
 THRESHOLD = 4.0  # a convention: the penalties move each length's scores so that one threshold fits all
 LOWEST_LOG_ODDS = -1.0  # of an accepted match of any length
 RIDGE = 1e-3  # keeps the weights finite if the evidence separates the trials perfectly
+MAX_LENGTH_S = 3600  # of a query
+MAX_VALUE = 1e9  # of a feature
 MAX_TRIALS_BYTES = 1 << 28  # some hundred thousand trials take 30 MB
 FALSE_POSITIVES = 0.01  # of the queries of one length; the limit below leaves fewer of long ones
 LIMITS = ((0.0, 0.2), (0.8, 1.0))  # of the lowest and the highest confidence
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = dict(model.manifest)
     for name, each in trials.items():
         manifest[name] = calibrate(each, args.false_positives)
+        Scoring.from_manifest({"scoring": manifest[name]})  # what the device cannot read is not written
         print(f"{name}: {json.dumps(manifest[name])}\n{describe(each, manifest[name])}")
     with atomic_write(model.path) as file:
         file.write((json.dumps(manifest, indent=1) + "\n").encode())
@@ -127,20 +130,29 @@ def read_trials(path: Path, digest: str, network: str) -> dict[str, list[Trial]]
         raise ModelError(f"{path} has trials of model {content.get('digest')}, not of {digest}", remedy)
     if content.get("network", network) != network:
         raise ModelError(f"{path} has trials of another network", remedy)
-    trials = {name: [_trial(row, path) for row in rows] for name, rows in lists.items()}
-    for name, each in trials.items():
-        if name not in FIELDS:
-            raise ModelError(f"{path} has an unknown field {name!r}", remedy)
-        if {trial.in_catalogue for trial in each} != {True, False}:
-            raise ModelError(f"{path} lacks trials with or without the query's own track", remedy)
+    for name in lists.keys() - set(FIELDS):
+        raise ModelError(f"{path} has an unknown field {name!r}", remedy)
+    trials = {
+        name: [_trial(row, f"{path}: trial {number} of {name}", remedy) for number, row in enumerate(rows, 1)]
+        for name, rows in lists.items()
+    }
+    if any({trial.in_catalogue for trial in each} != {True, False} for each in trials.values()):
+        raise ModelError(f"{path} lacks trials with or without the query's own track", remedy)
     return trials
 
 
-def _trial(row: Any, path: Path) -> Trial:
-    valid = isinstance(row, list) and len(row) == 4 and isinstance(row[3], list) and row[3]
-    if not valid or not all(isinstance(value, int | float) for value in (*row[:3], *row[3])):
-        raise ModelError(f"{path} has an invalid trial: {row!r}")
+def _trial(row: Any, place: str, remedy: str) -> Trial:
+    valid = isinstance(row, list) and len(row) == 4 and isinstance(row[3], list)
+    if not valid or not all(map(_is_number, (*row[:3], *row[3]))):
+        raise ModelError(f"{place} is invalid", remedy)
+    if not 1 <= row[0] <= MAX_LENGTH_S or len(row[3]) != len(Scoring.weights):
+        problem = f"it has a length of {row[0]:.9g} s and {len(row[3])} features"
+        raise ModelError(f"{place} does not fit the score of this overheard: {problem}", remedy)
     return Trial(int(row[0]), bool(row[1]), bool(row[2]), tuple(map(float, row[3])))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < MAX_VALUE  # not NaN, which JSON may hold
 
 
 def calibrate(trials: Sequence[Trial], false_positives: float) -> dict[str, Any]:
@@ -203,7 +215,8 @@ def fit_quantile(features: Floats, values: Floats, quantile: float) -> Floats:
     balance = (1 - quantile) * features.sum(axis=0)
     solution = linprog(-values, A_eq=features.T, b_eq=balance, bounds=(0, 1), method="highs")
     if not solution.success:
-        raise ModelError(f"the trials have no quantile: {solution.message}")
+        problem = f"the trials have no quantile ({solution.message})"
+        raise ModelError(problem, "make more trials with benchmarks/trials.py --n")
     model: Floats = -solution.eqlin.marginals
     return model
 

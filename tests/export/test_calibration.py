@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -37,6 +38,16 @@ def synthetic_trials() -> list[Trial]:
         margin = round(float(rng.normal(right)), 6)
         trials.append(Trial(length_s, in_catalogue, right, (similarity, margin, 1.0)))
     return trials
+
+
+def complete(trials: list[Trial]) -> list[Trial]:
+    """Return the trials with all features of the score, three of which say nothing."""
+    rng = np.random.default_rng(8)
+    noise = np.round(rng.normal(size=(len(trials), 3)), 6).tolist()
+    return [
+        dataclasses.replace(trial, features=(trial.features[0], a, trial.features[1], b, c, 1.0))
+        for trial, (a, b, c) in zip(trials, noise, strict=True)
+    ]
 
 
 def rows(trials: list[Trial]) -> list[list[Any]]:
@@ -114,15 +125,17 @@ def test_the_command_writes_the_fields_that_have_trials(
     model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     before = json.loads(model_path.read_text())
-    trials = {"scoring": rows(synthetic_trials())}
-    path = write_trials(tmp_path, {"digest": before["digest"], "trials": trials})
+    trials = complete(synthetic_trials())
+    path = write_trials(tmp_path, {"digest": before["digest"], "trials": {"scoring": rows(trials)}})
     arguments = ["calibrate", str(path), "--model", str(model_path), option, "0.02"]
     assert cli.main(arguments) == 0
-    assert "10 s: 49.2% correctly identified" in capsys.readouterr().out
+    fitted = calibration.calibrate(trials, 0.02)
+    assert calibration.describe(trials, fitted) in capsys.readouterr().out
     written = json.loads(model_path.read_text())
-    curve = Confidence.from_dict(written["scoring"].pop("confidence"))
-    assert curve.of(-3.0) < 0.1 < 0.9 < curve.of(3.0)
-    assert written == before | {"scoring": BEFORE}
+    assert written == before | {"scoring": fitted}
+    assert fitted["penalties"] == pytest.approx(BEFORE["penalties"], abs=0.5)  # noise changes little
+    curve = load_model(model_path).manifest["scoring"]["confidence"]
+    assert Confidence.from_dict(curve).of(-3.0) < 0.1 < 0.9 < Confidence.from_dict(curve).of(3.0)
     assert model_path.read_text().startswith('{\n "manifest_version"')
 
 
@@ -134,9 +147,12 @@ def test_the_command_writes_the_fields_that_have_trials(
         ({"trials": []}, "not a file of trials"),
         ({"digest": "0123", "trials": {}}, "of model 0123"),
         ({"trials": {"speed": [[2, True, True, [1.0]], [2, False, False, [1.0]]]}}, "unknown field 'speed'"),
-        ({"trials": {"scoring": [[2, True, True, [1.0]]]}}, "lacks trials"),
-        ({"trials": {"scoring": [[2, True]]}}, "invalid trial"),
-        ({"trials": {"scoring": [[2, True, True, ["high"]]]}}, "invalid trial"),
+        ({"trials": {"scoring": [[2, True, True, [1.0] * 6]]}}, "lacks trials"),
+        ({"trials": {"scoring": [[2, True]]}}, r"trial 1 of scoring is invalid.*make the file again"),
+        ({"trials": {"scoring": [[2, True, True, ["high"]]]}}, "is invalid"),
+        ({"trials": {"scoring": [[2, True, True, [1.0] * 5]]}}, r"does not fit the score.*5 features"),
+        ({"trials": {"scoring": [[0, True, True, [1.0] * 6]]}}, "length of 0 s"),
+        ({"trials": {"scoring": [[10**400, True, True, [1.0] * 6]]}}, "is invalid"),
     ],
 )
 def test_an_invalid_file_is_an_error_and_writes_nothing(
