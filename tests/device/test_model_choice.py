@@ -42,6 +42,13 @@ def test_candidates_are_the_models_of_the_default_space_by_size(models: Path) ->
     assert model_choice.candidates() == ["overheard", "student"]
 
 
+def test_a_network_of_an_earlier_space_of_the_same_name_is_no_candidate(models: Path) -> None:
+    manifest = json.loads((models / "overheard.json").read_text())
+    manifest["digest"] = "0" * 16  # the default model was exported again
+    (models / "overheard.json").write_text(json.dumps(manifest))
+    assert model_choice.candidates() == ["overheard"]
+
+
 @pytest.mark.parametrize(
     ("shares", "chosen"),
     [
@@ -150,6 +157,22 @@ def test_a_model_that_will_be_removed_is_used_with_a_warning(
 def test_a_real_measurement_is_a_share(models: Path) -> None:
     share = model_choice.listening_share(models / "student.json")
     assert model_choice.OTHER_SHARE < share < 10
+
+
+@pytest.mark.parametrize(("run_s", "n_runs"), [(1.5, 1), (0.08, 3), (0.001, model_choice.MAX_RUNS)])
+def test_a_slow_model_is_measured_with_few_runs(
+    models: Path, monkeypatch: pytest.MonkeyPatch, run_s: float, n_runs: int
+) -> None:
+    runs: list[float] = []
+
+    def run(*_: object) -> float:
+        runs.append(run_s)
+        return run_s
+
+    monkeypatch.setattr(model_choice, "_run_s", run)
+    share = model_choice.listening_share(models / "student.json")
+    assert len(runs) == n_runs
+    assert share == pytest.approx(model_choice.OTHER_SHARE + model_choice.SEGMENTS_PER_S * run_s)
 
 
 def test_the_processor_has_a_name(tmp_path: Path) -> None:

@@ -116,6 +116,19 @@ def test_a_manifest_with_an_invalid_space_is_refused(
     assert "\n" not in str(raised.value)
 
 
+def test_a_missing_file_of_the_space_is_named_with_what_to_copy(student: Model) -> None:
+    student.path.with_name("overheard.quantizer.npz").unlink()
+    wanted = r"copy overheard\.quantizer\.npz and overheard\.cohort\.npz"
+    with pytest.raises(ModelError, match=wanted):
+        load_model(student.path)
+
+
+def test_a_network_whose_space_was_exported_again_says_so(student: Model) -> None:
+    shutil.copyfile(MODELS_DIR / "overheard-tiny.cohort.npz", student.path.with_name("overheard.cohort.npz"))
+    with pytest.raises(ModelError, match=r"files of its space overheard.*train and export the network again"):
+        load_model(student.path)
+
+
 def test_packs_record_the_networks_that_made_them(tmp_path: Path) -> None:
     one, two = "1" * 16, "2" * 16
     path = tmp_path / "a.pack"

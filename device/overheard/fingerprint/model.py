@@ -147,18 +147,29 @@ def load_model(path: Path | None = None) -> Model:
     if path.parent != MODELS_DIR:
         remedy = "give the .json file that overheard-export model wrote, or export the model again"
     manifest, spec, space = _read_manifest(path, remedy)
-    parts = [_read(part_path(path, suffix, space), remedy) for suffix in PARTS]
+    parts = [
+        _read(part_path(path, suffix, space), _remedy_for_part(suffix, space, remedy)) for suffix in PARTS
+    ]
     tflite, quantizer, cohort, quality = parts
+    space_digest = digest_of(spec, quantizer, cohort)
+    if space is not None and space.digest != space_digest:
+        raise ModelError(
+            f"{path} does not match the files of its space {space.name} beside it",
+            remedy if remedy == REINSTALL else "train and export the network again for this space",
+        )
     digest = digest_of(spec, tflite, quantizer, cohort)
     if digest != manifest.get("digest") or quality_digest(quality) != manifest.get("quality_digest"):
         raise ModelError(f"{path} does not match the files beside it (modified or partly copied)", remedy)
-    space_digest = digest_of(spec, quantizer, cohort)
-    if space is None:
-        space = Space(path.stem, space_digest, digest)
-    elif space.digest != space_digest:
-        raise ModelError(f"{path} does not match the files of its space {space.name} beside it", remedy)
+    space = space or Space(path.stem, space_digest, digest)
     tables = Quantizer.from_bytes(quantizer), Cohort.from_bytes(cohort), QualityEstimator.from_bytes(quality)
     return Model(path, manifest, spec, tflite, *tables, space, file_digest(tflite))
+
+
+def _remedy_for_part(suffix: str, space: Space | None, remedy: str) -> str:
+    if remedy == REINSTALL or space is None or suffix not in SPACE_PARTS:
+        return remedy
+    files = " and ".join(space.name + each for each in SPACE_PARTS)
+    return f"copy {files}, which its network shares, beside it"
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
