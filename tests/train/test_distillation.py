@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,11 @@ from overheard_train.checkpoints import Progress, load_checkpoint, save_checkpoi
 from overheard_train.encoders import build_encoder
 from overheard_train.encoders.cost import multiply_adds
 from overheard_train.fit import Options
-from overheard_train.initial import AT_ONCE, begin_from, copy_channels, fit_projection
+from overheard_train.initial import AT_ONCE, _deviations, copy_channels, fit_projection
 from overheard_train.losses import make_loss
 from overheard_train.losses.distil import Distil
 from overheard_train.pairs import make_pairs, taught
+from overheard_train.pairs.taught import Moments
 from overheard_train.recipes import RECIPES
 from overheard_train.registry import Part
 from overheard_train.schedule import Budget
@@ -161,6 +164,14 @@ def test_the_teacher_embeds_once_and_the_music_of_a_moment_stays(
         make_pairs(STUDENT, data)
 
 
+def test_a_process_that_dies_while_the_teacher_embeds_is_an_error(
+    data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Moments, "clean", lambda *_: os._exit(1))  # as if it were killed for its memory
+    with pytest.raises(OverheardError, match=r"embeds moments died.*free some memory"):
+        make_pairs(STUDENT, data)
+
+
 def test_a_student_trains_from_its_teachers_channels(
     data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: BatchesHere
 ) -> None:
@@ -185,7 +196,29 @@ def smooth(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, *SHAPE)).astype(np.float32)
 
 
-def test_the_same_shape_is_copied_and_the_projection_fitted() -> None:
+def float32(values: Any) -> np.ndarray:
+    return np.asarray(keras.ops.cast(values, "float32"))
+
+
+@pytest.fixture(params=["float32", "mixed_bfloat16"])
+def precision(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The precision of new layers."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+def test_statistics_are_exact_in_any_precision(precision: str) -> None:
+    encoder = build_encoder(Part("residual", {"widths": (6, 8, 10), "blocks": (0, 0, 0)}), SPEC)
+    exact = next(layer for layer in encoder.layers if isinstance(layer, keras.layers.ReLU))
+    segments = smooth(64, 0)
+    values = float32(keras.Model(encoder.input, exact.output)(segments[..., None]))
+    found = _deviations(encoder, segments)[exact.name]
+    np.testing.assert_allclose(found, values.std(axis=(0, 1, 2), dtype=np.float64), rtol=1e-3)
+
+
+def test_the_same_shape_is_copied_and_the_projection_fitted(precision: str) -> None:
     keras.utils.set_random_seed(1)
     recipe = dataclasses.replace(
         STUDENT, encoder=Part("residual", {"widths": (6, 8, 10), "blocks": (1, 1, 1)})
@@ -200,9 +233,10 @@ def test_the_same_shape_is_copied_and_the_projection_fitted() -> None:
     wanted = [weight for weight in source.weights if "projection" not in weight.path]
     for one, other in zip(kept, wanted, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
-    targets = np.asarray(source(segments[..., None], training=True))
+    targets = float32(source(segments[..., None], training=True))
     fit_projection(student, segments, targets)
-    cosines = np.sum(np.asarray(student(segments[..., None], training=True)) * targets, axis=1)
+    fitted = float32(student(segments[..., None], training=True))
+    cosines = np.sum(fitted * targets, axis=1)
     assert cosines.mean() > 0.9
 
 
@@ -252,9 +286,13 @@ def test_a_student_cannot_begin_from_another_kind_of_network(
     monkeypatch.setitem(RECIPES, "woo", dataclasses.replace(RECIPES["woo"], encoder=small))
     encoder = build_encoder(small, RECIPES["woo"].spec)
     save_checkpoint(encoder.get_weights(), Progress("woo"), path)
-    student = build_encoder(STUDENT.encoder, SPEC)
-    with pytest.raises(ModelError, match="another kind of network"):
-        begin_from(student, STUDENT, path, None, 0)  # type: ignore[arg-type]
+    monkeypatch.setattr(fit, "make_pairs", None)  # the error comes before the long work
+    for source, problem in (
+        (path, "another kind of network"),
+        (tmp_path / "x.npz", "there is no checkpoint"),
+    ):
+        with pytest.raises(ModelError, match=problem):
+            fit.fit(STUDENT, [], tmp_path / "student.npz", Options(initial=source))
 
 
 @pytest.mark.parametrize(("name", "million", "n_bytes"), [("tiny", 10, 350_000), ("small", 40, 1_200_000)])

@@ -60,6 +60,7 @@ def test_mistakes_are_one_line_errors(
         ([*fit, *data, "--checkpoint", new, "--resume"], "there is no checkpoint"),
         ([*fit, *data, "--checkpoint", old], "old.npz exists; continue it with --resume"),
         ([*fit, *data, "--checkpoint", new, "--restart"], "; add --resume"),
+        ([*fit, *data, "--checkpoint", old, "--resume", "--seed", "4"], "keeps its seed; omit --seed"),
         ([*fit, *data, "--checkpoint", old, "--resume"], "is of the recipe nmfp; add --recipe nmfp"),
         ([*fit, *data, "--checkpoint", broken, "--resume"], "broken.npz is damaged or not a checkpoint"),
         ([*fit, *data, "--checkpoint", tmp_path / "new"], "must end in .npz"),

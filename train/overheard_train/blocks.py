@@ -27,9 +27,8 @@ def rest_of_block(maker: PairMaker, seed: int, step: int, n_pairs: int, reuse: R
         return
     block, first = divmod(step, reuse.block_steps(n_pairs))
     n_made = reuse.n_made(n_pairs)
-    made = [maker.batch(np.random.default_rng([seed, block, number]), n_pairs) for number in range(n_made)]
-    segments, labels = (_by_pair(parts, n_pairs) for parts in zip(*made, strict=True))
-    del made  # its memory
+    made = (maker.batch(np.random.default_rng([seed, block, number]), n_pairs) for number in range(n_made))
+    segments, labels = _pool(made, n_pairs, n_made)
     rng = np.random.default_rng([seed, block, n_made])
     orders = np.concatenate([rng.permutation(n_made * n_pairs) for _ in range(reuse.times)])
     for numbers in orders.reshape(-1, n_pairs)[first:]:
@@ -38,9 +37,19 @@ def rest_of_block(maker: PairMaker, seed: int, step: int, n_pairs: int, reuse: R
         yield _rows(segments[:, numbers]), _rows(batch_labels)
 
 
-def _by_pair(parts: tuple[np.ndarray, ...], n_pairs: int) -> np.ndarray:
-    """Return rows of several batches as ``(views, all pairs, ...)``."""
-    return np.concatenate([part.reshape(-1, n_pairs, *part.shape[1:]) for part in parts], axis=1)
+def _pool(batches: Iterator[Batch], n_pairs: int, n_batches: int) -> list[np.ndarray]:
+    """Return segments and labels of several batches as ``(views, all pairs, ...)``.
+
+    The arrays are filled batch by batch: to join all batches in the end would take twice the memory.
+    """
+    arrays: list[np.ndarray] = []
+    for number, batch in enumerate(batches):
+        parts = [part.reshape(-1, n_pairs, *part.shape[1:]) for part in batch]
+        if not arrays:
+            arrays = [np.empty((len(p), n_batches * n_pairs, *p.shape[2:]), p.dtype) for p in parts]
+        for array, part in zip(arrays, parts, strict=True):
+            array[:, number * n_pairs : (number + 1) * n_pairs] = part
+    return arrays
 
 
 def _rows(by_pair: np.ndarray) -> np.ndarray:

@@ -95,6 +95,9 @@ def _check_resume(args: argparse.Namespace, checkpoint: Path) -> None:
         )
     if args.initial and args.resume:
         raise OverheardError("--initial begins a training, --resume continues one", "omit one of them")
+    if args.resume and args.seed is not None and not args.restart:
+        problem = "a training that continues its schedule keeps its seed"
+        raise OverheardError(problem, "omit --seed, or add --restart")
     if args.restart and not args.resume:
         raise OverheardError("--restart continues a checkpoint", "add --resume")
 

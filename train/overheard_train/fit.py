@@ -15,14 +15,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from overheard.errors import OverheardError
+from overheard.errors import ModelError, OverheardError
 from overheard.process import stop_on_signals
 from overheard_train.batches import Batches
 from overheard_train.checkout import commit
 from overheard_train.checkpoints import Arrays, Progress, load_checkpoint, load_state, restore
 from overheard_train.data import open_data
 from overheard_train.pairs import PairMaker, make_pairs
-from overheard_train.recipes import Recipe, find_recipe
+from overheard_train.recipes import TAUGHT, Recipe, find_recipe
 from overheard_train.schedule import ROUND_STEPS, Budget, Schedule, session_schedule
 
 if TYPE_CHECKING:
@@ -36,14 +36,16 @@ ENDLESS = 10**9  # rounds: the schedule ends a training, not their number
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to run one session of a training. None takes the recipe's value or, if resumed, the last session's.
+    """How to run one session of a training.
+
+    None takes the recipe's value or, if a training continues its schedule, the last session's.
 
     Attributes
     ----------
     budget : length of the training; the recipe's steps by default
     resume : continue the checkpoint: exactly if its state is beside it, or else with a new optimizer
     restart : with `resume`, begin a new schedule from the checkpoint's weights
-    seed : determines weights and batches; a resumed training keeps the one it has
+    seed : determines weights and batches, 0 by default; a training that continues keeps the one it has
     n_workers : processes that make batches
     learning_rate_scale : multiplies the recipe's peak; 1 by default
     tensorboard : folder for TensorBoard curves; None writes none
@@ -54,7 +56,7 @@ class Options:
     budget: Budget | None = None
     resume: bool = False
     restart: bool = False
-    seed: int = 0
+    seed: int | None = None
     n_workers: int = 2
     learning_rate_scale: float | None = None
     tensorboard: Path | None = None
@@ -122,15 +124,24 @@ def _plan(recipe: Recipe, checkpoint: Path, options: Options) -> _Session:
         raise OverheardError(
             f"{checkpoint} is of the recipe {progress.recipe}", f"add --recipe {progress.recipe}"
         )
+    if options.initial is not None:
+        _check_initial(recipe, options.initial)
     schedule = session_schedule(
         progress, recipe, options.budget, options.restart, options.learning_rate_scale
     )
-    seed, n_pairs = options.seed, options.n_pairs
-    if progress.settings and not options.restart:
-        seed = progress.settings[-1].get("seed", seed)
-        n_pairs = n_pairs or progress.settings[-1].get("n_pairs")
-    recipe = dataclasses.replace(recipe, n_pairs=n_pairs or recipe.n_pairs)
-    return _Session(recipe, schedule, seed, weights, progress, checkpoint, options)
+    last = progress.settings[-1] if progress.settings and not options.restart else {}
+    seed = last.get("seed", options.seed)
+    recipe = dataclasses.replace(recipe, n_pairs=options.n_pairs or last.get("n_pairs") or recipe.n_pairs)
+    return _Session(recipe, schedule, seed or 0, weights, progress, checkpoint, options)
+
+
+def _check_initial(recipe: Recipe, source: Path) -> None:
+    """Raise ModelError if a training cannot begin from a checkpoint; to be called before the long work."""
+    if recipe.pairs.name != TAUGHT.name:
+        raise ModelError(f"the pairs of {recipe.name} have no teacher", "omit --initial")
+    found = find_recipe(load_checkpoint(source)[1].recipe)
+    if {recipe.encoder.name, found.encoder.name} != {"residual"} or recipe.spec != found.spec:
+        raise ModelError(f"{source} is of another kind of network", "give a checkpoint of a residual network")
 
 
 @contextlib.contextmanager

@@ -61,22 +61,18 @@ def begin_from(encoder: keras.Model, recipe: Recipe, source: Path, maker: PairMa
     Raises
     ------
     ModelError
-        The checkpoint is missing, damaged, or of a network that the student cannot begin from.
+        The checkpoint is missing or damaged, or its network is smaller than the student.
     """
     from overheard_train.encoders import build_encoder
 
     weights, progress = load_checkpoint(source)
     found = find_recipe(progress.recipe)
-    if {recipe.encoder.name, found.encoder.name} != {"residual"} or recipe.spec != found.spec:
-        raise ModelError(f"{source} is of another kind of network", "give a checkpoint of a residual network")
     wide = build_encoder(found.encoder, found.spec)
     restore(wide, weights, str(source))
     batches = [
         maker.batch(np.random.default_rng([seed, number, 51]), recipe.n_pairs) for number in range(N_BATCHES)
     ]
     segments, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    if labels.shape[1] < 2 + recipe.spec.dim:
-        raise ModelError(f"the pairs of {recipe.name} have no teacher", "omit --initial")
     copy_channels(encoder, recipe, wide, found, segments[:AT_ONCE])
     fit_projection(encoder, segments, labels[:, 2 : 2 + recipe.spec.dim])
 
@@ -97,7 +93,10 @@ def copy_channels(
     """
     mine, theirs = _stages(encoder, recipe), _stages(wide, wide_recipe)
     if len(mine) != len(theirs) or not all(map(_fits, mine, theirs)):
-        raise ModelError(f"the network of {wide_recipe.name} is smaller than that of {recipe.name}")
+        raise ModelError(
+            f"the network of {wide_recipe.name} is smaller than that of {recipe.name}",
+            "give a checkpoint of a network with as many stages that is at least as wide",
+        )
     deviations = _deviations(wide, segments)
     before = np.zeros(1, dtype=np.int64)  # the network's input has one channel
     for number, (small, large) in enumerate(zip(mine, theirs, strict=True)):
@@ -117,13 +116,18 @@ def fit_projection(encoder: keras.Model, segments: FloatArray, targets: FloatArr
     features = keras.Model(encoder.input, encoder.get_layer("flatten").output)
     # In training mode: the statistics of a pruned network are not those of its source.
     parts = np.split(segments, range(AT_ONCE, len(segments), AT_ONCE))
-    rows = np.concatenate([np.asarray(features(part[..., None], training=True)) for part in parts])
+    rows = np.concatenate([_float32(features(part[..., None], training=True)) for part in parts])
     means, target_means = rows.mean(axis=0), targets.mean(axis=0)
     centred = (rows - means).astype(np.float64)
     gram = centred.T @ centred
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
     kernel = np.linalg.solve(gram, centred.T @ (targets - target_means)).astype(np.float32)
     encoder.get_layer("projection").set_weights([kernel, target_means - means @ kernel])
+
+
+def _float32(values: Any) -> FloatArray:
+    """Return a tensor as an array. NumPy sums bfloat16 in bfloat16, where sums soon stop growing."""
+    return np.asarray(keras.ops.cast(values, "float32"))
 
 
 def _stages(encoder: keras.Model, recipe: Recipe) -> list[_Stage]:
@@ -150,7 +154,7 @@ def _deviations(encoder: keras.Model, segments: FloatArray) -> dict[str, FloatAr
     layers = [layer for layer in encoder.layers if isinstance(layer, keras.layers.ReLU)]
     outputs = keras.Model(encoder.input, [layer.output for layer in layers])(segments[..., None])
     return {
-        layer.name: np.asarray(values).std(axis=(0, 1, 2))
+        layer.name: _float32(values).std(axis=(0, 1, 2))
         for layer, values in zip(layers, outputs, strict=True)
     }
 

@@ -47,7 +47,8 @@ def _fit_parser(commands: Any) -> None:
         help="train a recipe",
         description="Train the network of a recipe. A checkpoint is saved every few minutes, and when you "
         "press Ctrl-C; --resume continues it.",
-        epilog="example: overheard-train fit --recipe small --data ~/corpus --minutes 60",
+        epilog="example: overheard-train fit --recipe overheard --data ~/corpus --checkpoint mine.npz "
+        "--minutes 60",
     )
     fit.add_argument(
         "--recipe",
@@ -91,13 +92,15 @@ def _session_arguments(fit: argparse.ArgumentParser) -> None:
         "--learning-rate-scale",
         type=positive_float,
         metavar="X",
-        help="factor for the learning rate of the recipe (default: 1, or with --resume the last session's)",
+        help="factor for the learning rate of the recipe (default: 1; with --resume but without --restart, "
+        "that of the last session)",
     )
     fit.add_argument(
         "--pairs",
         type=_pair_count,
         metavar="N",
-        help="pairs per step (default: the recipe's, or with --resume the last session's)",
+        help="pairs per step (default: the recipe's; with --resume but without --restart, those of the last "
+        "session)",
     )
     fit.add_argument(
         "--initial",
@@ -111,9 +114,8 @@ def _session_arguments(fit: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--seed",
         type=keras_seed,
-        default=0,
         metavar="N",
-        help="seed of the initial weights and the batches (default: 0)",
+        help="seed of the initial weights and the batches (default: 0); with --resume, only with --restart",
     )
     fit.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write TensorBoard curves")
 

@@ -13,7 +13,7 @@ class Reuse:
     ----------
     times : number of times
     pool : pairs that a block mixes. A network learns a small pool by heart before it is used up. A process
-        holds the pool in memory, 37 kB for each pair.
+        holds the pool in memory, 50 kB for each pair.
     """
 
     times: int = 1

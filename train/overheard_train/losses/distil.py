@@ -45,8 +45,8 @@ class Distil(keras.layers.Layer):
         Parameters
         ----------
         embeddings : (n, dim) the student's, of unit norm
-        labels : (n, 2 + dim + n_others * (1 + dim)) float32: pair, track, and the teacher's embedding of the
-            pair's clean segment; then track and embedding of other segments, which are negatives of all rows
+        labels : (n, 2 + dim + n_others * (1 + dim)) float32, see :mod:`overheard_train.losses`; the other
+            moments are negatives of all rows
         """
         dim = embeddings.shape[1]
         n_pairs = ops.shape(labels)[0] // self.views

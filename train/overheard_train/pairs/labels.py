@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from overheard.fingerprint.spec import FingerprintSpec
     from overheard_train.data import Clips, Data
 
-Labels = npt.NDArray[np.int32]
+Labels = npt.NDArray[np.int32] | npt.NDArray[np.float32]  # see overheard_train.losses
 Batch = tuple[FloatArray, Labels]
 
 
@@ -31,7 +31,7 @@ class PairMaker(Protocol):
         Returns
         -------
         Normalized segments ``(views * n_pairs, n_frames, n_mels)`` float32, the first rows of all pairs
-        first, and labels ``(views * n_pairs, 2)`` int32, the pair and the track of each row.
+        first, and their labels, see :mod:`overheard_train.losses`.
         """
 
 

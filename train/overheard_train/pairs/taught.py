@@ -14,7 +14,10 @@ import dataclasses
 import hashlib
 import logging
 import multiprocessing
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,7 @@ from overheard.files import atomic_write
 from overheard.fingerprint.embedder import Embedder
 from overheard.fingerprint.frontend import FloatArray, log_mel
 from overheard.fingerprint.model import Model, default_model
+from overheard.process import STOP_SIGNALS
 from overheard_train.pairs import degraded
 from overheard_train.pairs.degraded import CONTEXT_S, DegradedPairs
 from overheard_train.pairs.labels import Batch, draw_tracks
@@ -40,7 +44,7 @@ log = logging.getLogger(__name__)
 
 IntArray = npt.NDArray[np.int64]
 
-N_MOMENTS = 16_384
+N_MOMENTS = 65_536  # with 16,384, a student memorizes them: docs/experiments.md
 AT_ONCE = 256  # moments that a process embeds before it reports
 N_PROCESSES = 2
 
@@ -97,7 +101,8 @@ class TaughtPairs:
     embeddings : (n, dim) the teacher's of each moment
     rivals : (n, N_RIVALS) numbers of the nearest moments of other music
     share : of a batch's pairs that are moments or their rivals, from 0 to 1
-    n_others : other moments per pair whose embeddings are negatives; half of them are rivals of the pair's
+    n_others : other moments per pair whose embeddings are negatives; up to :data:`N_RIVALS` of them, and at
+        most half, are rivals of the pair's
     """
 
     def __init__(
@@ -114,8 +119,7 @@ class TaughtPairs:
 
         Returns
         -------
-        The labels are ``(views * n_pairs, 2 + dim + n_others * (1 + dim))`` float32: the teacher's embedding
-        follows the track, and then track and embedding of each other moment.
+        The labels are float32 and have the teacher's columns, see :mod:`overheard_train.losses`.
         """
         n_rivals = int(n_pairs * self.share / 2)
         drawn = draw_tracks(rng, len(self._of_track), n_pairs - n_rivals)
@@ -183,25 +187,43 @@ def make(
 
 
 def embed_moments(moments: Moments, n_processes: int = N_PROCESSES) -> FloatArray:
-    """Return the shipped model's embeddings of the clean moments, ``(n, dim)`` float32."""
+    """Return the shipped model's embeddings of the clean moments, ``(n, dim)`` float32.
+
+    Raises
+    ------
+    OverheardError
+        A process died, or the network cannot be loaded.
+    """
+    model = default_model()
+    Embedder(model)  # an error here is one line; one in the pool's processes is a traceback of each
     n = len(moments.tracks)
     spans = [(first, min(n, first + AT_ONCE)) for first in range(0, n, AT_ONCE)]
     parts = []
     fork = multiprocessing.get_context("fork")  # shares the arrays of `moments`
-    with fork.Pool(n_processes, _prepare, (moments,)) as pool:
-        for part in pool.imap(_embed_span, spans):
+    pool = ProcessPoolExecutor(n_processes, fork, _prepare, (moments, model))
+    try:
+        for part in pool.map(_embed_span, spans):
             parts.append(part)
             if not len(parts) % 32:
                 log.info("%d of %d", min(n, len(parts) * AT_ONCE), n)
+    except BrokenProcessPool as error:
+        problem = "a process that embeds moments died, perhaps for lack of memory"
+        raise OverheardError(problem, "free some memory, and begin again") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
     return np.concatenate(parts)
 
 
 _worker: tuple[Moments, Embedder] | None = None  # of a process of the pool
 
 
-def _prepare(moments: Moments) -> None:
+def _prepare(moments: Moments, model: Model) -> None:
+    for (
+        number
+    ) in STOP_SIGNALS:  # a terminal sends them to all processes of the group; the parent ends the pool
+        signal.signal(number, signal.SIG_IGN)
     global _worker  # a pool has no other place for what its processes keep
-    _worker = moments, Embedder(default_model())
+    _worker = moments, Embedder(model)
 
 
 def _embed_span(span: tuple[int, int]) -> FloatArray:
