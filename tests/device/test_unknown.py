@@ -48,7 +48,7 @@ def silence(length_s: float) -> FloatArray:
 
 @pytest.fixture
 def store(tmp_path: Path) -> UnknownStore:
-    return UnknownStore(tmp_path / "unknown" / "unknown.pack", default_model())
+    return UnknownStore(tmp_path / "unknown" / "unknown.pack", default_model(), max_pieces=200)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_unknown_music_returns_after_a_change_of_the_network(tmp_path: Path, fir
     for name, expected in ((first, [(1, 1)]), (later, [(1, 2)])):
         model = load_model(MODELS_DIR / f"{name}.json")
         recognizer = Recognizer(model, [open_pack(tmp_path / "music.pack", digest)])
-        recognizer.unknown_store = UnknownStore(tmp_path / "unknown" / "unknown.pack", model)
+        recognizer.unknown_store = UnknownStore(tmp_path / "unknown" / "unknown.pack", model, max_pieces=200)
         heard = song(1) if name == first else noisy(song(1), 3)
         assert unknown(listen(recognizer, heard)) == expected
 

@@ -166,7 +166,7 @@ def _forget_unknown(settings: Settings, since: str | None) -> None:
     from overheard.catalogue.searching_model import open_model
     from overheard.recognize.unknown_store import UnknownStore
 
-    store = UnknownStore(settings.unknown_path, open_model(settings))
+    store = UnknownStore(settings.unknown_path, open_model(settings), settings.unknown.max_pieces)
     now = datetime.datetime.now().astimezone()
     store.forget(None if since is None else parse_when(since, now).timestamp())
 

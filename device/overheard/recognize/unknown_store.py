@@ -29,7 +29,6 @@ from overheard.recognize.pack_kinds import PackKinds
 
 log = logging.getLogger(__name__)
 
-MAX_PIECES = 200
 MAX_SEGMENTS = 300  # of one piece, in seconds; they take 7 kB
 _MAX_STATE_BYTES = 1000
 
@@ -66,14 +65,15 @@ class UnknownStore:
     ----------
     path : of the pack, in a folder of its own
     model : of the fingerprints
-    max_pieces : of more, those that were heard least often and longest ago are forgotten
+    max_pieces : the setting ``unknown.max_pieces``; of more, those that were heard least often and longest
+        ago are forgotten
 
     Attributes
     ----------
     networks : ``Model.network_digest`` of the networks that made the fingerprints, as far as known
     """
 
-    def __init__(self, path: Path, model: Model, max_pieces: int = MAX_PIECES) -> None:
+    def __init__(self, path: Path, model: Model, max_pieces: int) -> None:
         self.path, self._model, self._max_pieces = path, model, max_pieces
         self._stamps: Stamps | None = None
         self._entries: dict[int, TrackEntry] = {}
@@ -154,7 +154,11 @@ class UnknownStore:
 
     def remove(self, unknown_ids: Iterable[int]) -> int:
         """Forget pieces; return how many. Raises PackError if the pack cannot be written."""
-        if not self.path.exists():
+        unknown_ids = frozenset(unknown_ids)
+        self._read()
+        # Without a known id, there is nothing to write. A pack that cannot be read has no entries; it is
+        # deleted.
+        if not self.path.exists() or (self._entries and not self._entries.keys() & unknown_ids):
             return 0
         with self._changing():
             return sum(self._entries.pop(number, None) is not None for number in unknown_ids)
