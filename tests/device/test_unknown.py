@@ -130,6 +130,15 @@ def test_the_store_is_bounded_and_ids_are_never_used_again(tmp_path: Path) -> No
     assert store.new_id() == 5
 
 
+def test_a_full_store_learns_new_pieces(tmp_path: Path) -> None:
+    store = UnknownStore(tmp_path / "u" / "unknown.pack", default_model(), max_pieces=2)
+    rows = fingerprint(Embedder(default_model()), song(1))[:10]
+    for number, times in ((1, 3), (2, 2), (3, 1), (4, 1)):
+        store.put(UnknownPiece(number, times, 100.0 + number, 100.0 + number), rows)
+        assert store.entry(number) is not None
+    assert [piece.unknown_id for piece in store.pieces()] == [1, 4]
+
+
 def test_a_damaged_store_is_replaced(recognizer: Recognizer, store: UnknownStore) -> None:
     listen(recognizer, song(1))
     store.path.write_bytes(b"damaged")

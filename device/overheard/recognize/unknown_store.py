@@ -66,7 +66,7 @@ class UnknownStore:
     path : of the pack, in a folder of its own
     model : of the fingerprints
     max_pieces : the setting ``unknown.max_pieces``; of more, those that were heard least often and longest
-        ago are forgotten
+        ago are forgotten, but not the one that is being stored
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class UnknownStore:
         PackError
             If the pack cannot be written.
         """
-        with self._changing():
+        with self._changing(piece.unknown_id):
             known = self._entries.get(piece.unknown_id)
             if embeddings is not None and (known is None or len(embeddings) > len(known.packed_cells)):
                 self._entries[piece.unknown_id] = self._new_entry(piece, embeddings[:MAX_SEGMENTS])
@@ -190,17 +190,13 @@ class UnknownStore:
         )
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Read the pack, let the block change the entries, and write it."""
+    def _changing(self, kept: int | None = None) -> Iterator[None]:
+        """Read the pack, let the block change the entries, and write it; do not evict the piece `kept`."""
         create_folder(self.path.parent, private=True)
         with pack_lock(self.path):
             self._read()
             yield
-            pieces = sorted(
-                map(UnknownPiece.of, self._entries.values()), key=lambda one: (one.times, one.last_heard)
-            )
-            for piece in pieces[: max(0, len(pieces) - self._max_pieces)]:
-                del self._entries[piece.unknown_id]
+            self._evict(kept)
             entries = [self._entries[number] for number in sorted(self._entries)]
             if entries:
                 model = self._model
@@ -209,6 +205,15 @@ class UnknownStore:
             else:
                 self.path.unlink(missing_ok=True)
         self._stamps = None
+
+    def _evict(self, kept: int | None) -> None:
+        """Delete entries beyond the limit. A new piece was heard once, so it would always be the first."""
+        pieces = sorted(
+            map(UnknownPiece.of, self._entries.values()),
+            key=lambda one: (one.unknown_id == kept, one.times, one.last_heard),
+        )
+        for piece in pieces[: max(0, len(pieces) - self._max_pieces)]:
+            del self._entries[piece.unknown_id]
 
     def _read(self) -> None:
         """Read the pack if it has changed."""
