@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import stat
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model, load_model
 from overheard.history.writer import HistorySink, read_plays
+from overheard.recognize import unknown_store
 from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.unknown_store import UnknownPiece, UnknownStore
 from overheard.settings import MODELS_DIR, Settings
@@ -226,6 +230,43 @@ def test_forgetting_the_history_forgets_unknown_music(
     assert len(store.pieces()) == 1
     assert cli.main(["history", "forget", "--since", "1h"]) == 0
     assert store.pieces() == []
+
+
+@pytest.fixture
+def one_piece(data_dir: Path) -> UnknownStore:
+    """Return the store of the data folder, with one piece."""
+    store = UnknownStore(Settings(data_dir).unknown_path, default_model(), max_pieces=200)
+    store.put(UnknownPiece(1, 1, 0.0, 0.0), np.eye(20, default_model().spec.dim, dtype=np.float32))
+    return store
+
+
+def test_everything_is_forgotten_without_a_model(
+    one_piece: UnknownStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVERHEARD_MODEL", "/missing/model.json")
+    assert cli.main(["history", "forget", "--since", "1970-01-01"]) == 2
+    assert one_piece.path.exists()
+    assert cli.main(["history", "forget", "--all"]) == 0
+    assert not one_piece.path.exists()
+
+
+def test_what_is_forgotten_is_not_written_back(
+    one_piece: UnknownStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, original = threading.Event(), unknown_store.write_pack
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        reading.set()
+        time.sleep(0.5)
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(unknown_store, "write_pack", slow)
+    writer = threading.Thread(target=one_piece.put, args=(UnknownPiece(1, 2, 0.0, 1.0),))
+    writer.start()
+    assert reading.wait(10)
+    assert cli.main(["history", "forget", "--all"]) == 0
+    writer.join()
+    assert not one_piece.path.exists()
 
 
 def test_a_wrong_play_is_kept_but_not_listed(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from overheard.errors import PackError
 from overheard.files import remove_partial
 
+_WAIT_S = 0.05  # between two attempts to get the lock
+
 
 @contextlib.contextmanager
-def pack_lock(path: Path) -> Iterator[None]:
+def pack_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock of a pack, ``NAME.lock`` beside it, for the length of the block.
 
     The operating system releases the lock of a process that ends. On a file system without locks there is
@@ -21,15 +24,16 @@ def pack_lock(path: Path) -> Iterator[None]:
     Parameters
     ----------
     path : of the pack, which may not exist; its folder must exist
+    wait_s : how long to wait for another process that changes the pack
 
     Raises
     ------
     PackError
-        If another process holds the lock, or the file cannot be created.
+        If another process still holds the lock, or the file cannot be created.
     """
     lock = path.with_name(f"{path.stem}.lock")
     try:
-        descriptor = _locked(lock)
+        descriptor = _wait_for(lock, time.monotonic() + wait_s)
     except BlockingIOError as error:
         raise PackError(
             f"{path}: another overheard process is changing this pack", "wait for it, or choose another pack"
@@ -43,6 +47,17 @@ def pack_lock(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             lock.unlink()  # before it is released: no other process locks a file that is gone
         os.close(descriptor)
+
+
+def _wait_for(lock: Path, until_s: float) -> int:
+    """Create and lock a file before a time of `time.monotonic`; return its descriptor. Raises OSError."""
+    while True:
+        try:
+            return _locked(lock)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                raise
+        time.sleep(_WAIT_S)
 
 
 def _locked(lock: Path) -> int:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_SEGMENTS = 300  # of one piece, in seconds; they take 7 kB
 _MAX_STATE_BYTES = 1000
+_WAIT_S = 5.0  # for another process that changes the pack, which takes milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,20 +164,15 @@ class UnknownStore:
         with self._changing():
             return sum(self._entries.pop(number, None) is not None for number in unknown_ids)
 
-    def forget(self, since: float | None = None) -> int:
-        """Forget the pieces that were heard after a Unix time, or all; return how many.
+    def forget(self, since: float) -> int:
+        """Forget the pieces that were heard after a Unix time; return how many.
 
         Raises
         ------
         PackError
             If the pack cannot be written.
         """
-        if since is None and self.path.exists():
-            self._read()
-            count = len(self._entries)
-            self.path.unlink(missing_ok=True)  # also one that cannot be read
-            return count
-        return self.remove([one.unknown_id for one in self.pieces() if one.last_heard >= (since or 0.0)])
+        return self.remove([one.unknown_id for one in self.pieces() if one.last_heard >= since])
 
     def _new_entry(self, piece: UnknownPiece, embeddings: FloatArray) -> TrackEntry:
         cells, codes = self._model.encode_track(embeddings)
@@ -193,7 +189,7 @@ class UnknownStore:
     def _changing(self, kept: int | None = None) -> Iterator[None]:
         """Read the pack, let the block change the entries, and write it; do not evict the piece `kept`."""
         create_folder(self.path.parent, private=True)
-        with pack_lock(self.path):
+        with pack_lock(self.path, _WAIT_S):
             self._read()
             yield
             self._evict(kept)
@@ -236,6 +232,30 @@ class UnknownStore:
         model = self._model
         index = Catalogue([pack], model.quantizer, model.cohort)
         return Matcher(index, model.spec, PackKinds.of([pack]).scoring(model))
+
+
+def forget_all(path: Path) -> None:
+    """Forget all unknown music, also in a pack that no model can read.
+
+    Parameters
+    ----------
+    path : of the pack
+
+    Raises
+    ------
+    PackError
+        If another process keeps changing the pack, or it cannot be deleted.
+    """
+    if not path.parent.is_dir():
+        return
+    with pack_lock(path, _WAIT_S):  # otherwise a `put` that has read the pack would write the pieces back
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise PackError(
+                f"{path}: cannot be deleted ({error.strerror or error})",
+                "check the permissions of its folder",
+            ) from error
 
 
 def label(
