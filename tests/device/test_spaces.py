@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from overheard.catalogue.labelled import label
 from overheard.catalogue.layers import compact, write_layer
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.pack_model import model_of, network_names
@@ -22,7 +23,7 @@ from overheard.fingerprint.spec import SPEC
 from overheard.index.journal import Journal
 from overheard.recognize.pack_kinds import PackKinds
 from overheard.recognize.recognizer import Recognizer
-from overheard.recognize.unknown_store import UnknownPiece, UnknownStore, label
+from overheard.recognize.unknown_store import UnknownPiece, UnknownStore
 from overheard.settings import MODELS_DIR
 
 SHIPPED_DIGEST = "7cc86a325a79258b"  # in every pack since the shipped network was trained

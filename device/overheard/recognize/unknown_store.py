@@ -15,9 +15,7 @@ from overheard.catalogue.layer_files import Stamps, stamps_of
 from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
 from overheard.catalogue.pack_lock import pack_lock
 from overheard.catalogue.search import Catalogue, IntArray
-from overheard.catalogue.selection import LABELLED
 from overheard.errors import PackError
-from overheard.events import Track
 from overheard.files import atomic_write, create_folder, read_regular
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
@@ -226,7 +224,8 @@ class UnknownStore:
             self.networks = frozenset(pack.networks)
             self._matcher = self._matcher_for(pack)
         except (PackError, ValueError) as error:
-            log.warning("unknown music: %s. Earlier unknown music is forgotten", error)
+            problem = error.problem if isinstance(error, PackError) else error  # it has no files to index
+            log.warning("unknown music: %s. Earlier unknown music is forgotten", problem)
 
     def _matcher_for(self, pack: Pack) -> Matcher:
         model = self._model
@@ -256,45 +255,3 @@ def forget_all(path: Path) -> None:
                 f"{path}: cannot be deleted ({error.strerror or error})",
                 "check the permissions of its folder",
             ) from error
-
-
-def label(
-    packs_dir: Path,
-    model: Model,
-    entry: TrackEntry | None,
-    labelled_id: str | None,
-    artist: str,
-    title: str,
-    networks: Iterable[str] = (),
-) -> Track | None:
-    """Give unknown music the user's name, in the catalogue; None if there is no fingerprint any more.
-
-    Parameters
-    ----------
-    packs_dir : of the user's own packs; the piece is in the pack `labelled` from now on
-    model : of the fingerprint
-    entry : from `UnknownStore.entry`
-    labelled_id : track of the pack to rename if there is no entry, because the piece has a name already
-    networks : from `UnknownStore.networks`
-
-    Raises
-    ------
-    PackError
-        If the pack cannot be read or written.
-    """
-    path = packs_dir / f"{LABELLED}.pack"
-    if entry is None and (labelled_id is None or not path.exists()):
-        return None
-    create_folder(packs_dir)
-    with pack_lock(path):
-        pack = open_pack(path, model.digest) if path.exists() else None
-        old, makers = ([], set()) if pack is None else (list(pack.entries()), set(pack.networks))
-        makers.update(networks if entry else ())
-        entry = entry or next((one for one in old if one.id == labelled_id), None)
-        if entry is None:
-            return None
-        new = dataclasses.replace(entry, title=title, artist=artist, extras={})
-        kept = [one for one in old if one.id != new.id]
-        write_pack(path, LABELLED, model.digest, model.spec, [*kept, new], networks=makers)
-        path.chmod(0o600)
-    return Track(new.id, title, artist, "", new.path, LABELLED, new.duration_s)
