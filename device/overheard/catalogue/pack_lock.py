@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from overheard.errors import PackError
-from overheard.files import remove_partial
+from overheard.files import lock_file, remove_partial
 
 _WAIT_S = 0.05  # between two attempts to get the lock
 
@@ -31,17 +31,36 @@ def pack_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     PackError
         If another process still holds the lock, or the file cannot be created.
     """
-    lock = path.with_name(f"{path.stem}.lock")
+    busy = PackError(
+        f"{path}: another overheard process is changing this pack", "wait for it, or choose another pack"
+    )
+    with lock_of(path.with_name(f"{path.stem}.lock"), busy, wait_s):
+        remove_partial(path)
+        yield
+
+
+@contextlib.contextmanager
+def lock_of(lock: Path, busy: PackError, wait_s: float) -> Iterator[None]:
+    """Hold a lock for the length of the block.
+
+    Parameters
+    ----------
+    lock : the file of the lock, which exists only for that long; its folder must exist
+    busy : the error if another process still holds the lock
+    wait_s : how long to wait for another process
+
+    Raises
+    ------
+    PackError
+        If another process still holds the lock, or the file cannot be created.
+    """
     try:
         descriptor = _wait_for(lock, time.monotonic() + wait_s)
     except BlockingIOError as error:
-        raise PackError(
-            f"{path}: another overheard process is changing this pack", "wait for it, or choose another pack"
-        ) from error
+        raise busy from error
     except OSError as error:
         raise PackError(f"{lock}: cannot be created ({error.strerror or error})") from error
     try:
-        remove_partial(path)
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -65,7 +84,7 @@ def _locked(lock: Path) -> int:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
-            _lock(descriptor)
+            lock_file(descriptor)
             if os.path.samestat(os.fstat(descriptor), lock.stat()):
                 return descriptor
         except FileNotFoundError:  # its last owner deleted it while this process waited for nothing
@@ -74,14 +93,3 @@ def _locked(lock: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except (ImportError, OSError):  # the operating system or the file system has no locks
-        return

@@ -56,15 +56,14 @@ def _facts(path: Path, digest: str | None, settings: Settings) -> dict[str, Any]
 
 def change_pack(call: Call) -> Any:
     """Enable or disable a pack, also in a running `overheard listen`."""
-    from overheard.catalogue.pack_state import load_state, save_state
+    from overheard.catalogue.pack_state import change_state
     from overheard.catalogue.selection import pack_paths
 
     settings, name = call.context.settings, call.path["name"]
     if name not in pack_paths(settings):
         raise ApiError(404, "no pack has this name")
     with call.context.writing:
-        state = load_state(settings.packs_dir)
-        save_state(settings.packs_dir, state.changed(name, call.body["enabled"]))
+        change_state(settings.packs_dir, lambda state: state.changed(name, call.body["enabled"]))
     return {"done": True}
 
 
