@@ -516,6 +516,15 @@ def test_changes_of_the_state_at_the_same_time_are_all_kept(data: Path) -> None:
     assert os.listdir(data / "packs") == ["enabled.json"]
 
 
+def test_a_pack_whose_name_is_not_text_can_be_disabled(data: Path) -> None:
+    name = os.fsdecode(b"x\xff")
+    make(data, "a").rename(data / "packs" / f"{name}.pack")
+    assert overheard("packs", "disable", name) == 0
+    assert load_state(data / "packs").disabled == {name}
+    assert overheard("packs", "enable", name) == 0
+    assert load_state(data / "packs").enabled == {name}
+
+
 def test_the_lock_leaves_no_file(tmp_path: Path) -> None:
     for _ in range(2):
         with pack_lock(tmp_path / "a.pack"):

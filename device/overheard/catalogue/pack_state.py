@@ -10,7 +10,7 @@ from pathlib import Path
 from overheard.catalogue.pack_lock import lock_of
 from overheard.errors import PackError
 from overheard.files import atomic_write, create_folder, read_regular
-from overheard.fingerprint.json_values import JsonValueError, as_string, get_array, parse_object
+from overheard.fingerprint.json_values import JsonValueError, as_path, get_array, parse_object
 from overheard.text import one_line
 
 _MAX_BYTES = 1 << 20
@@ -69,7 +69,7 @@ def load_state(packs_dir: Path) -> PackState:
     try:
         values = parse_object(read_regular(path, _MAX_BYTES))
         enabled, disabled = (
-            frozenset(as_string(name, key) for name in get_array(values, key))
+            frozenset(as_path(name, key) for name in get_array(values, key))
             for key in ("enabled", "disabled")
         )
         return PackState(enabled, disabled)
