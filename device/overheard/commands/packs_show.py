@@ -37,7 +37,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "browse",
         help="search titles, artists and albums",
         description="List the tracks whose title, artist or album contain all words, in any case. Without "
-        "words, list all tracks.",
+        "words, list all tracks. Exit code: 0 tracks found, 1 no track found, 2 error.",
         epilog="example: overheard packs browse miles blue",
     )
     browse.add_argument("words", nargs="*", metavar="WORD", help="text that must occur")
