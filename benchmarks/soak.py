@@ -141,7 +141,7 @@ def measure(args: argparse.Namespace, folder: Path, model: Model) -> dict[str, A
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         pool.submit(prepare, settings).result()  # its large arrays do not belong to the memory of a listener
     recognizer = Recognizer(model, [open_pack(settings.packs_dir / "music.pack", model.digest)])
-    recognizer.unknown_store = UnknownStore(settings.unknown_path, model)
+    recognizer.unknown_store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
     began_s, clock, hours = time.process_time(), Clock(), list[dict[str, float]]()
     pause, stop = Pause(now=clock, elapsed=clock), threading.Event()
     forget = outputs.unknown_forgetter(settings, recognizer)

@@ -27,6 +27,7 @@ from torture_tools import (
 
 from overheard.catalogue.pack import open_pack
 from overheard.errors import PackError
+from overheard.files import partials
 from overheard.index.journal import Journal
 
 N_FILES = 16  # that a run of `index` reads
@@ -95,8 +96,7 @@ def wait_for_moment(process: subprocess.Popen[bytes], pack: Path, at_end: bool, 
     if not at_end:
         time.sleep(RNG.uniform(0.1, 1.0) * length_s)
         return
-    temporary = pack.with_name(f"{pack.name}.tmp")
-    while process.poll() is None and not temporary.exists() and not pack.exists():
+    while process.poll() is None and not partials(pack) and not pack.exists():
         time.sleep(0.0005)
     time.sleep(RNG.choice((0.0, RNG.uniform(0, 0.03))))
 

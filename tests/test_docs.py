@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from overheard import cli
 from overheard.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,6 +110,20 @@ def test_help_explains_every_command_and_every_option() -> None:
             elif not action.help:
                 unexplained.append(f"{parser.prog} {action.dest}")
     assert unexplained == []
+
+
+def test_the_exit_codes_of_each_command_are_in_the_table() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", text.partition("## Exit codes")[2], re.MULTILINE))
+    assert {"0", "1", str(cli.FAILED), str(cli.INTERRUPTED), str(cli.NO_READER)} == set(rows)
+    described = {each.prog: each.description or "" for each in parsers()}
+    found = {
+        name.removeprefix("overheard ")
+        for name, about in described.items()
+        if name.startswith("overheard ") and re.search(r"Exit code: .*\b1\b", about)
+    }
+    assert {"explain", "calibrate", "packs browse"} <= found
+    assert [name for name in sorted(found) if f"`{name}`" not in rows["1"]] == []
 
 
 @each_page

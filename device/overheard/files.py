@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,17 +15,21 @@ from overheard.errors import SettingsError
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, private: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield a file that replaces `path` when the block ends without an exception.
 
-    The data goes to ``NAME.tmp`` in the same folder, is flushed to disk, and is then renamed. If the block
-    raises an exception or the disk is full, `path` stays unchanged and the temporary file is deleted.
+    The data goes to a temporary file in the same folder, ``NAME.PID-RANDOM.tmp``, is flushed to disk, and is
+    then renamed. If the block raises an exception or the disk is full, `path` stays unchanged and the
+    temporary file is deleted. Of several writers at the same time, each writes a whole file, and the last one
+    wins. What a killed writer has left is deleted by the next one, if the file system has locks.
 
     Parameters
     ----------
     path : Path
     private : bool
         Whether only the user may read the file, and a folder that is created for it.
+    durable : bool
+        Whether the file is flushed to disk. If not, it may be empty after a power cut.
 
     Raises
     ------
@@ -32,31 +37,90 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[BinaryIO]:
         If the file cannot be written, for example because the disk is full.
     """
     create_folder(path.parent, private)
-    partial = _partial(path)
-    mode = 0o600 if private else 0o666
+    for left in partials(path):
+        _delete_abandoned(left, without_locks=False)
+    partial, file = _new_partial(path, 0o600 if private else 0o666)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()  # of an interrupted run; it may have other permissions
-        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+            if durable:
+                os.fsync(file.fileno())
+            partial.replace(path)  # while it is open and so locked: otherwise it would look abandoned
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def remove_partial(path: Path) -> None:
     """Delete what :func:`atomic_write` left when its process was killed, while nobody writes `path`."""
-    with contextlib.suppress(OSError):
-        _partial(path).unlink()
+    for left in partials(path):
+        _delete_abandoned(left, without_locks=True)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.tmp")
+def partials(path: Path) -> list[Path]:
+    """Return the temporary files of :func:`atomic_write` for this path; those of earlier versions too."""
+    name = re.compile(re.escape(path.name) + r"(\.\d+-[0-9a-f]{8})?\.tmp")
+    try:
+        return [file for file in path.parent.iterdir() if name.fullmatch(file.name)]
+    except OSError:  # no such folder, or one that may not be read
+        return []
+
+
+def _new_partial(path: Path, mode: int) -> tuple[Path, BinaryIO]:
+    """Create and lock a temporary file."""
+    while True:
+        partial = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+        file = open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
+        try:
+            lock_file(file.fileno())
+            if os.path.samestat(os.fstat(file.fileno()), partial.stat()):
+                return partial, file
+        except (BlockingIOError, FileNotFoundError):  # deleted as abandoned before it was locked
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _delete_abandoned(partial: Path, without_locks: bool) -> None:
+    """Delete a temporary file unless its writer holds its lock.
+
+    Parameters
+    ----------
+    without_locks : whether to delete it also on a file system without locks, where the writer is unknown
+    """
+    with contextlib.suppress(OSError):  # BlockingIOError: it is being written
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(partial, flags)
+        try:
+            if lock_file(descriptor) or without_locks:
+                partial.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def lock_file(descriptor: int) -> bool:
+    """Lock an open file until it is closed; return False where there are no locks.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process, or another part of this one, holds the lock.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):  # the operating system or the file system has no locks
+        return False
+    return True
 
 
 def create_folder(folder: Path, private: bool = False) -> None:

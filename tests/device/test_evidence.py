@@ -35,5 +35,8 @@ def test_what_is_damaged_is_left_out() -> None:
         "[]",
         '{"looks": 3}',
         '{"looks": [[1], ["a", 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, NaN]]}',
+        '{"looks": [[1, 1, 1, 1, 1, Infinity], [-1e300, 1, 1, 1, 1, 1]]}',
+        '{"looks": [[1, 1, 1, 1, 1, 1' + 400 * "0" + "]]}",
+        '{"looks": [[1, 1, 1, 1, 1, 1' + 5000 * "0" + "]]}",
     ):
         assert stored_evidence(text) == []

@@ -194,6 +194,17 @@ def test_a_file_is_explained_in_words_and_as_a_picture(
     assert cli.main(["explain", str(file), "--picture", "why.png"]) == 2
 
 
+@pytest.mark.parametrize("digits", ["12", "9" * 5000])
+def test_an_id_that_no_play_has_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], digits: str
+) -> None:
+    monkeypatch.setenv("OVERHEARD_DATA_DIR", str(tmp_path))
+    assert cli.main(["explain", digits]) == 2
+    error = capsys.readouterr().err
+    assert f"no play has the id {digits[:10]}" in error
+    assert len(error) < 200
+
+
 def test_a_play_is_explained_from_the_history(
     recognizer: Recognizer, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -348,6 +348,23 @@ def test_unknown_music_is_listed_when_it_has_a_name(path: Path):
     assert [row.unknown_id for row in read_unknown(path)] == [8]
 
 
+@pytest.mark.parametrize(
+    "change", ["started_at = 'soon'", "ended_at = '9999-99-99'", "ended_at = x'00'", "unknown_id = 'seven'"]
+)
+def test_unknown_music_with_invalid_values_is_left_out(
+    path: Path, change: str, capsys: pytest.CaptureFixture[str]
+):
+    sink = HistorySink(path, "mic")
+    for start_s, number in ((0, 7), (600, 7), (900, 8)):
+        sink.handle(MusicUnknown(start_s, start_s + 15, number), T0)
+    sink.close()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE plays SET {change} WHERE id IN (2, 3)")  # noqa: S608
+    assert [(row.unknown_id, row.times) for row in read_unknown(path)] == [(7, 1)]
+    assert run(path, "unknown") == 0
+    assert "heard once" in capsys.readouterr().out
+
+
 def test_marks_stay_when_a_play_goes_on(path: Path):
     sink = HistorySink(path, "mic")
     sink.handle(PlayStarted(play(16)), T0)

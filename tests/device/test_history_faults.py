@@ -22,8 +22,9 @@ from overheard.errors import OverheardError
 from overheard.event_json import iso_utc
 from overheard.events import Play, PlayEnded, PlayStarted, PlayUpdated, Track
 from overheard.history import writer as history
-from overheard.history.file import HistoryError
+from overheard.history.file import HistoryError, open_for_writing
 from overheard.history.forget import forget
+from overheard.history.play_rows import recover
 from overheard.history.writer import HistorySink, read_plays
 
 T0 = datetime.datetime(2026, 11, 23, 20, 0, tzinfo=datetime.timezone.utc).timestamp()
@@ -348,6 +349,22 @@ def test_a_damaged_page_found_while_writing_costs_that_page(path: Path, caplog: 
         if page > 3:
             assert len(found) >= 302 - 40
     assert "started a new one" in messages(caplog)
+
+
+def test_recovered_plays_keep_their_evidence(path: Path):
+    filled(path, 40)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE plays SET evidence = '{\"looks\": []}' WHERE id > 1")
+        db.execute("UPDATE plays SET evidence = ? WHERE id = 5", ("x" * 20_000,))  # takes pages of its own
+    whole = path.read_bytes()
+    pages = [number for number in range(len(whole) // 4096) if b"x" * 4000 in whole[number * 4096 :][:4096]]
+    for number in pages:
+        overwrite_page(path, number + 1)
+    with contextlib.closing(open_for_writing(path.with_name("new.sqlite"), 1.0)) as db:
+        assert recover(path, db) == 40
+        found = dict(db.execute("SELECT id, evidence FROM plays"))
+    assert {number for number, text in found.items() if text is None} == {1, 5}
+    assert found[6] == '{"looks": []}'
 
 
 def test_rows_with_invalid_values_are_left_out(path: Path, caplog: pytest.LogCaptureFixture):

@@ -100,6 +100,18 @@ def test_rows_with_invalid_values_are_left_out(path: Path) -> None:
     assert ids(path) == [3, 1]
 
 
+@pytest.mark.parametrize("change", ["started_at = 'yesterday'", "started_at = 7", "score = 'high'"])
+def test_rows_with_invalid_values_do_not_hide_older_plays(path: Path, change: str) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE plays SET {change} WHERE id = 2")  # noqa: S608
+    db.close()
+    (first,), more = find_plays(path, Wanted(), 1)
+    assert (first.id, more) == (3, True)
+    (second,), more = find_plays(path, Wanted(before=(first.started_at, first.id)), 1)
+    assert (second.id, more) == (1, False)
+    assert find_plays(path, Wanted(), 2)[1] is False
+
+
 def test_no_history_has_no_plays_and_another_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
     assert find_plays(path, Wanted(), 5) == ([], False)

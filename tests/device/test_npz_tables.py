@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from typing import Any
 
@@ -119,6 +120,21 @@ def test_an_entry_that_is_larger_than_declared_is_refused() -> None:
 def test_bytes_that_are_not_an_archive_of_tables_are_refused(stored: bytes) -> None:
     with pytest.raises(TablesError):
         read_tables(stored)
+
+
+@pytest.mark.parametrize("offset", [2**63 + 5, 2**64 - 1, 2**40])
+def test_an_entry_at_an_impossible_offset_is_refused(offset: int) -> None:
+    stored = npz(a=np.zeros(3))
+    directory, end = stored.index(b"PK\x01\x02"), stored.index(b"PK\x05\x06")
+    entry, extra = bytearray(stored[directory:end]), struct.pack("<HHQ", 1, 8, offset)
+    entry[30:32], entry[42:46] = (
+        struct.pack("<H", len(extra)),
+        b"\xff" * 4,
+    )  # the offset is in the extra field
+    last = bytearray(stored[end:])
+    last[12:16] = struct.pack("<I", len(entry) + len(extra))
+    with pytest.raises(TablesError):
+        read_tables(stored[:directory] + bytes(entry) + extra + bytes(last))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e39])

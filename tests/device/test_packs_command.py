@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,10 +23,12 @@ from overheard import cli
 from overheard.catalogue.layers import write_layer
 from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
 from overheard.catalogue.pack_lock import pack_lock
+from overheard.catalogue.pack_state import change_state, load_state
 from overheard.catalogue.selection import choose_packs, enabled_packs, open_packs
 from overheard.catalogue.watch import PackWatcher
 from overheard.commands import packs as packs_command
 from overheard.errors import PackError
+from overheard.files import atomic_write, partials, remove_partial
 from overheard.fingerprint.spec import SPEC
 from overheard.index import worker as index_worker
 from overheard.index.file_hashes import FileHash, FileHashes
@@ -472,10 +475,54 @@ def no_write(path: Path, private: bool = False) -> Iterator[Any]:
 
 def test_a_merge_that_was_killed_can_be_removed(data: Path) -> None:
     make(data, "a")
-    left = data / "packs" / "all.pack.tmp"
-    left.write_bytes(bytes(1000))
-    assert overheard("packs", "remove", "all") == 0
-    assert not left.exists()
+    for name in ("all.pack.tmp", "all.pack.123-0123abcd.tmp"):
+        left = data / "packs" / name
+        left.write_bytes(bytes(1000))
+        assert overheard("packs", "remove", "all") == 0
+        assert not left.exists()
+
+
+def test_two_writers_of_a_file_both_write_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.pack"
+    with atomic_write(path) as first:
+        first.write(b"first")
+        with atomic_write(path) as second:
+            second.write(b"second")
+        remove_partial(path)  # not what is being written
+        assert path.read_bytes() == b"second"
+        assert len(partials(path)) == 1
+    assert path.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["a.pack"]
+
+
+@pytest.mark.parametrize("name", ["a.pack.tmp", "a.pack.1-0123abcd.tmp"])  # the first: of earlier versions
+def test_the_next_writer_deletes_what_a_killed_one_has_left(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(1000))
+    (tmp_path / f"b{name}").write_bytes(b"of another file")
+    with atomic_write(tmp_path / "a.pack") as file:
+        file.write(b"new")
+    assert sorted(os.listdir(tmp_path)) == ["a.pack", f"b{name}"]
+
+
+def test_changes_of_the_state_at_the_same_time_are_all_kept(data: Path) -> None:
+    names = [f"pack{number}" for number in range(8)]
+
+    def disable(name: str) -> None:
+        change_state(data / "packs", lambda state: state.changed(name, enable=False))
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(disable, names))
+    assert load_state(data / "packs").disabled == set(names)
+    assert os.listdir(data / "packs") == ["enabled.json"]
+
+
+def test_a_pack_whose_name_is_not_text_can_be_disabled(data: Path) -> None:
+    name = os.fsdecode(b"x\xff")
+    make(data, "a").rename(data / "packs" / f"{name}.pack")
+    assert overheard("packs", "disable", name) == 0
+    assert load_state(data / "packs").disabled == {name}
+    assert overheard("packs", "enable", name) == 0
+    assert load_state(data / "packs").enabled == {name}
 
 
 def test_the_lock_leaves_no_file(tmp_path: Path) -> None:

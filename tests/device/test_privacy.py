@@ -83,6 +83,8 @@ def test_privacy_shows_what_is_written_and_how_long_it_is_kept(
     add(settings.history_path, "Alpha", 1.8e9)
     (tmp_path / "packs").mkdir()
     (tmp_path / "packs" / "music.pack").write_bytes(b"x" * 1000)
+    for name in ("model.json", "web-token"):
+        (tmp_path / name).write_text("{}")
     (tmp_path / "stray.wav").write_bytes(b"RIFF")
     DiskQueue(queue_path(tmp_path, "webhook")).close()
     found = {part["what"]: part for part in privacy.written(settings)}
@@ -90,6 +92,8 @@ def test_privacy_shows_what_is_written_and_how_long_it_is_kept(
     assert found["packs"]["bytes"] == 1000
     assert found["queues of sinks"]["files"] == 1
     assert found["other files"]["audio_files"] == 1
+    assert found["processor, and the share of it that each model takes"]["path"].endswith("model.json")
+    assert "token of the page" in found
     assert main(["--data-dir", str(tmp_path), "privacy"]) == 0
     shown = capsys.readouterr().out
     assert "other files: 1 file, 1 of audio, 4 B" in shown

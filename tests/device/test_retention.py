@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import time
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from test_daemon import Clock, FakeSource, arguments, play
 
+from overheard import cli
+from overheard.catalogue.pack import write_pack
 from overheard.commands import listen
 from overheard.commands.outputs import unknown_forgetter
 from overheard.events import Play, PlayEnded, PlayStarted, Track
@@ -186,9 +189,36 @@ def test_listen_deletes_only_if_the_user_says_so(tmp_path: Path):
 def test_unknown_music_that_was_not_heard_for_that_long_is_forgotten(tmp_path: Path):
     settings = Settings(data_dir=tmp_path)
     recognizer = Recognizer(default_model(), [])
-    store = UnknownStore(settings.unknown_path, recognizer.model)
+    store = UnknownStore(settings.unknown_path, recognizer.model, settings.unknown.max_pieces)
     embeddings = np.eye(20, recognizer.model.spec.dim, dtype=np.float32)
     for number, days in ((1, 40), (2, 20)):
         store.put(UnknownPiece(number, 1, NOW - 50 * DAY, NOW - days * DAY), embeddings)
     unknown_forgetter(settings, recognizer)(NOW - 30 * DAY)
     assert [piece.unknown_id for piece in store.pieces()] == [2]
+    inode = settings.unknown_path.stat().st_ino
+    unknown_forgetter(settings, recognizer)(NOW - 30 * DAY)
+    assert settings.unknown_path.stat().st_ino == inode  # nothing to forget: not written again
+
+
+def test_forgetting_keeps_as_many_pieces_as_the_setting_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OVERHEARD_DATA_DIR", str(tmp_path))
+    config = tmp_path / "config.toml"
+    config.write_text("[unknown]\nmax_pieces = 300\n")
+    monkeypatch.setenv("OVERHEARD_CONFIG", str(config))
+    settings, _ = load()
+    model = default_model()
+    store = UnknownStore(settings.unknown_path, model, settings.unknown.max_pieces)
+    store.put(UnknownPiece(1, 1, 0.0, 0.0), np.eye(20, model.spec.dim, dtype=np.float32))
+    first = store.entry(1)
+    assert first is not None
+    pieces = [UnknownPiece(number, 1, NOW, NOW - number * DAY) for number in range(1, 251)]
+    entries = [
+        dataclasses.replace(first, path=f"unknown/{piece.unknown_id}", extras=piece.extras())
+        for piece in pieces
+    ]
+    write_pack(settings.unknown_path, "unknown", model.digest, model.spec, entries)
+    unknown_forgetter(settings, Recognizer(model, []))(NOW - 249.5 * DAY)
+    assert [piece.unknown_id for piece in store.pieces()] == [*range(1, 250)]
+    since = datetime.datetime.fromtimestamp(NOW - 1.5 * DAY).isoformat()
+    assert cli.main(["history", "forget", "--since", since]) == 0
+    assert [piece.unknown_id for piece in store.pieces()] == [*range(2, 250)]

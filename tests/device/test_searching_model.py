@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from overheard.catalogue.labelled import label
 from overheard.catalogue.layers import write_layer
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.searching_model import model_path, open_model
@@ -16,6 +17,7 @@ from overheard.catalogue.selection import open_packs
 from overheard.catalogue.track_list import TrackEntry
 from overheard.catalogue.watch import PackWatcher
 from overheard.commands.checks import check_model, check_packs
+from overheard.commands.packs_show import describe
 from overheard.errors import PackError
 from overheard.fingerprint.model import DEFAULT_MODEL, load_model
 from overheard.index.journal import Journal, journal_path
@@ -75,6 +77,61 @@ def test_the_model_of_most_tracks_is_used_and_the_others_wait(
     assert model_path(settings, ["vinyl"]).stem == DEFAULT_MODEL
 
 
+def test_music_that_the_user_named_does_not_keep_the_earlier_model(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(settings, "labelled", EARLIER, 3)
+    recognizer = open_recognizer(settings)
+    assert recognizer.model.name == DEFAULT_MODEL
+    assert [pack.name for pack in recognizer.packs] == ["starter"]
+    assert "labelled.pack: made for another model (overheard-tiny); keep it, set model to" in caplog.text
+    assert "overheard index" not in caplog.text
+    checks = {check.name: check for check in check_packs(settings)}
+    assert checks["pack labelled"].ok
+    assert "without files" in checks["pack labelled"].detail
+    write(settings, "music", EARLIER, 1)
+    assert open_recognizer(settings).model.name == EARLIER
+    checks = {check.name: check for check in check_packs(settings)}
+    assert "overheard index" in checks["pack music"].detail
+    assert "overheard index" not in checks["pack labelled"].detail
+    with pytest.raises(PackError) as raised:
+        open_packs(settings, load_model(MODELS_DIR / f"{DEFAULT_MODEL}.json"), ["labelled"])
+    assert "index" not in str(raised.value)
+
+
+def test_naming_music_keeps_the_names_given_with_another_model(settings: Settings) -> None:
+    old, new = (load_model(MODELS_DIR / f"{name}.json") for name in (EARLIER, DEFAULT_MODEL))
+
+    def names(pack: str) -> list[str]:
+        return sorted(track.title for track in open_pack(settings.packs_dir / f"{pack}.pack").tracks)
+
+    aside = f"labelled-{old.digest[:8]}"
+    for number, (model, title) in enumerate([(old, "one"), (old, "two"), (new, "three"), (new, "four")]):
+        track = label(settings.packs_dir, model, entry(number), None, "", title)
+        assert track is not None
+        assert track.pack == "labelled"
+    assert (names("labelled"), names(aside)) == (["four", "three"], ["one", "two"])
+    assert model_path(settings).stem == DEFAULT_MODEL
+    label(settings.packs_dir, old, entry(5), None, "", "five")  # the user went back to that model
+    assert (names("labelled"), names(f"labelled-{new.digest[:8]}")) == (
+        ["five", "one", "two"],
+        ["four", "three"],
+    )
+    assert sorted(path.name for path in settings.packs_dir.glob("*.pack")) == [
+        f"labelled-{new.digest[:8]}.pack",
+        "labelled.pack",
+    ]
+
+
+def test_named_music_can_be_renamed_with_another_model(settings: Settings) -> None:
+    old, new = (load_model(MODELS_DIR / f"{name}.json") for name in (EARLIER, DEFAULT_MODEL))
+    track = label(settings.packs_dir, old, entry(1), None, "", "one")
+    assert track is not None
+    assert label(settings.packs_dir, new, None, track.id, "", "two") is not None
+    pack = open_pack(settings.packs_dir / "labelled.pack", old.digest)
+    assert [each.title for each in pack.tracks] == ["two"]
+
+
 def test_the_setting_is_obeyed(settings: Settings) -> None:
     write(settings, "music", EARLIER, 3)
     assert model_path(Settings(data_dir=settings.data_dir, model="large")).stem == DEFAULT_MODEL
@@ -102,7 +159,19 @@ def test_a_pack_that_another_setting_would_search_says_which(settings: Settings)
         open_recognizer(dataclasses.replace(settings, model=EARLIER))
     earlier = load_model(MODELS_DIR / f"{EARLIER}.json")
     with pytest.raises(PackError, match=r"set model to auto to search it$"):
-        open_packs(dataclasses.replace(settings, packs=("starter",)), earlier)
+        open_packs(dataclasses.replace(settings, model=EARLIER, packs=("starter",)), earlier)
+
+
+def test_only_a_set_model_is_to_be_set_to_auto(settings: Settings) -> None:
+    write(settings, "music", EARLIER, 3)
+    write(settings, "vinyl", DEFAULT_MODEL, 1)
+    earlier = load_model(MODELS_DIR / f"{EARLIER}.json")
+    with pytest.raises(PackError, match="made for the newest model; it is searched when"):
+        open_packs(settings, earlier, ["music", "vinyl"])
+    facts = describe(settings.packs_dir / "vinyl.pack", earlier, settings)
+    assert facts["problem"].startswith("made for the newest model")
+    facts = describe(settings.packs_dir / "vinyl.pack", earlier, dataclasses.replace(settings, model=EARLIER))
+    assert "set model to auto" in facts["problem"]
 
 
 def test_doctor_says_once_that_a_model_will_be_removed_and_what_a_set_one_costs(

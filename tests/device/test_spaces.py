@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from overheard.catalogue.labelled import label
 from overheard.catalogue.layers import compact, write_layer
 from overheard.catalogue.pack import open_pack, write_pack
 from overheard.catalogue.pack_model import model_of, network_names
@@ -22,7 +23,7 @@ from overheard.fingerprint.spec import SPEC
 from overheard.index.journal import Journal
 from overheard.recognize.pack_kinds import PackKinds
 from overheard.recognize.recognizer import Recognizer
-from overheard.recognize.unknown_store import UnknownPiece, UnknownStore, label
+from overheard.recognize.unknown_store import UnknownPiece, UnknownStore
 from overheard.settings import MODELS_DIR
 
 SHIPPED_DIGEST = "7cc86a325a79258b"  # in every pack since the shipped network was trained
@@ -145,11 +146,11 @@ def test_packs_record_the_networks_that_made_them(tmp_path: Path) -> None:
 def test_packs_of_unknown_music_record_the_network_and_have_its_calibration(tmp_path: Path) -> None:
     scoring = default_model().manifest["scoring"]
     student = load_model(join_space(tmp_path, own_scoring={**scoring, "threshold": 4.5}))
-    store = UnknownStore(tmp_path / "unknown" / "unknown.pack", student)
+    store = UnknownStore(tmp_path / "unknown" / "unknown.pack", student, max_pieces=200)
     rng = np.random.default_rng(3)
     embeddings = rng.standard_normal((20, SPEC.dim)).astype(np.float32)
     store.put(UnknownPiece(1, 1, 0.0, 0.0), embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-    teachers = UnknownStore(store.path, default_model())
+    teachers = UnknownStore(store.path, default_model(), max_pieces=200)
     for each, threshold in ((store, 4.5), (teachers, 4.0)):
         assert [piece.unknown_id for piece in each.pieces()] == [1]
         assert each._matcher is not None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import stat
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from overheard.fingerprint.embedder import Embedder, fingerprint
 from overheard.fingerprint.frontend import FloatArray
 from overheard.fingerprint.model import default_model, load_model
 from overheard.history.writer import HistorySink, read_plays
+from overheard.recognize import unknown_store
 from overheard.recognize.recognizer import Recognizer
 from overheard.recognize.unknown_store import UnknownPiece, UnknownStore
 from overheard.settings import MODELS_DIR, Settings
@@ -48,7 +52,7 @@ def silence(length_s: float) -> FloatArray:
 
 @pytest.fixture
 def store(tmp_path: Path) -> UnknownStore:
-    return UnknownStore(tmp_path / "unknown" / "unknown.pack", default_model())
+    return UnknownStore(tmp_path / "unknown" / "unknown.pack", default_model(), max_pieces=200)
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def test_unknown_music_returns_after_a_change_of_the_network(tmp_path: Path, fir
     for name, expected in ((first, [(1, 1)]), (later, [(1, 2)])):
         model = load_model(MODELS_DIR / f"{name}.json")
         recognizer = Recognizer(model, [open_pack(tmp_path / "music.pack", digest)])
-        recognizer.unknown_store = UnknownStore(tmp_path / "unknown" / "unknown.pack", model)
+        recognizer.unknown_store = UnknownStore(tmp_path / "unknown" / "unknown.pack", model, max_pieces=200)
         heard = song(1) if name == first else noisy(song(1), 3)
         assert unknown(listen(recognizer, heard)) == expected
 
@@ -128,6 +132,15 @@ def test_the_store_is_bounded_and_ids_are_never_used_again(tmp_path: Path) -> No
     assert store.remove([1, 4]) == 2
     assert not store.path.exists()
     assert store.new_id() == 5
+
+
+def test_a_full_store_learns_new_pieces(tmp_path: Path) -> None:
+    store = UnknownStore(tmp_path / "u" / "unknown.pack", default_model(), max_pieces=2)
+    rows = fingerprint(Embedder(default_model()), song(1))[:10]
+    for number, times in ((1, 3), (2, 2), (3, 1), (4, 1)):
+        store.put(UnknownPiece(number, times, 100.0 + number, 100.0 + number), rows)
+        assert store.entry(number) is not None
+    assert [piece.unknown_id for piece in store.pieces()] == [1, 4]
 
 
 def test_a_damaged_store_is_replaced(recognizer: Recognizer, store: UnknownStore) -> None:
@@ -217,6 +230,43 @@ def test_forgetting_the_history_forgets_unknown_music(
     assert len(store.pieces()) == 1
     assert cli.main(["history", "forget", "--since", "1h"]) == 0
     assert store.pieces() == []
+
+
+@pytest.fixture
+def one_piece(data_dir: Path) -> UnknownStore:
+    """Return the store of the data folder, with one piece."""
+    store = UnknownStore(Settings(data_dir).unknown_path, default_model(), max_pieces=200)
+    store.put(UnknownPiece(1, 1, 0.0, 0.0), np.eye(20, default_model().spec.dim, dtype=np.float32))
+    return store
+
+
+def test_everything_is_forgotten_without_a_model(
+    one_piece: UnknownStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVERHEARD_MODEL", "/missing/model.json")
+    assert cli.main(["history", "forget", "--since", "1970-01-01"]) == 2
+    assert one_piece.path.exists()
+    assert cli.main(["history", "forget", "--all"]) == 0
+    assert not one_piece.path.exists()
+
+
+def test_what_is_forgotten_is_not_written_back(
+    one_piece: UnknownStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, original = threading.Event(), unknown_store.write_pack
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        reading.set()
+        time.sleep(0.5)
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(unknown_store, "write_pack", slow)
+    writer = threading.Thread(target=one_piece.put, args=(UnknownPiece(1, 2, 0.0, 1.0),))
+    writer.start()
+    assert reading.wait(10)
+    assert cli.main(["history", "forget", "--all"]) == 0
+    writer.join()
+    assert not one_piece.path.exists()
 
 
 def test_a_wrong_play_is_kept_but_not_listed(

@@ -26,6 +26,7 @@ from overheard.catalogue.pack import TrackEntry, open_pack, write_pack
 from overheard.commands.packs_show import describe, to_table
 from overheard.errors import PackError
 from overheard.fingerprint.spec import SPEC
+from overheard.settings import Settings
 
 HOSTILE: list[Any] = [
     *(None, True, False, [], {}, "", "22", -1, 0, 1, 22.9, 1e300, -1e300, 10**17, -(10**17), 2**63, 10**4000),
@@ -184,7 +185,7 @@ def main() -> None:
             else:
                 return ACCEPTED
             finally:
-                print("\n".join(to_table([describe(path, None)])), file=io.StringIO())
+                print("\n".join(to_table([describe(path, None, Settings())])), file=io.StringIO())
 
         repeat(lambda number: path.write_bytes(mutate(number)), attempt)
 

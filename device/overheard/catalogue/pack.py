@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from overheard.catalogue.layer import Layer
 from overheard.catalogue.layer_files import Stamps, open_live_layers
+from overheard.catalogue.names import is_labelled
 from overheard.catalogue.pack_format import UnusablePack
 from overheard.catalogue.pack_write import write_pack
 from overheard.catalogue.track_list import PackTrack, TrackEntry, metadata_of
@@ -210,7 +211,13 @@ def _of_another_model(path: Path, digest: str) -> PackError:
         f"index its music again (overheard index FOLDER --pack {path.stem}), download the pack again, "
         f"or delete it (overheard packs remove {path.stem})"
     )
-    if maker == DEFAULT_MODEL:  # the setting names a model that cannot read it
+    if is_labelled(path.stem):
+        search = "" if maker == digest else f", set model to {maker} to search it,"
+        remedy = (
+            f"keep it{search} or delete it (overheard packs remove {path.stem}): it holds fingerprints of "
+            "music that you named, without files, so it cannot be made again for this model"
+        )
+    elif maker == DEFAULT_MODEL:  # the setting names a model that cannot read it
         remedy = f"set model to auto, or {remedy}"
     if _is_shipped(path):
         remedy = "to leave it out, list the packs that you want in the setting `packs`"
@@ -239,6 +246,8 @@ def verify_pack(path: str | os.PathLike[str]) -> Pack:
 def pack_error(path: Path, unusable: UnusablePack) -> PackError:
     """Return the error for a user: which pack, what is wrong with it, and what to do about it."""
     remedy = f"delete it (overheard packs remove {path.stem}), then index its music or download it again"
+    if is_labelled(path.stem):
+        remedy = f"delete it (overheard packs remove {path.stem}), and name the music again when it plays"
     if _is_shipped(path):
         remedy = REINSTALL
     return PackError(f"{path}: {one_line(unusable.reason)}", unusable.remedy or remedy)

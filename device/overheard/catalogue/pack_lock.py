@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from overheard.errors import PackError
-from overheard.files import remove_partial
+from overheard.files import lock_file, remove_partial
+
+_WAIT_S = 0.05  # between two attempts to get the lock
 
 
 @contextlib.contextmanager
-def pack_lock(path: Path) -> Iterator[None]:
+def pack_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock of a pack, ``NAME.lock`` beside it, for the length of the block.
 
     The operating system releases the lock of a process that ends. On a file system without locks there is
@@ -21,23 +24,43 @@ def pack_lock(path: Path) -> Iterator[None]:
     Parameters
     ----------
     path : of the pack, which may not exist; its folder must exist
+    wait_s : how long to wait for another process that changes the pack
 
     Raises
     ------
     PackError
-        If another process holds the lock, or the file cannot be created.
+        If another process still holds the lock, or the file cannot be created.
     """
-    lock = path.with_name(f"{path.stem}.lock")
+    busy = PackError(
+        f"{path}: another overheard process is changing this pack", "wait for it, or choose another pack"
+    )
+    with lock_of(path.with_name(f"{path.stem}.lock"), busy, wait_s):
+        remove_partial(path)
+        yield
+
+
+@contextlib.contextmanager
+def lock_of(lock: Path, busy: PackError, wait_s: float) -> Iterator[None]:
+    """Hold a lock for the length of the block.
+
+    Parameters
+    ----------
+    lock : the file of the lock, which exists only for that long; its folder must exist
+    busy : the error if another process still holds the lock
+    wait_s : how long to wait for another process
+
+    Raises
+    ------
+    PackError
+        If another process still holds the lock, or the file cannot be created.
+    """
     try:
-        descriptor = _locked(lock)
+        descriptor = _wait_for(lock, time.monotonic() + wait_s)
     except BlockingIOError as error:
-        raise PackError(
-            f"{path}: another overheard process is changing this pack", "wait for it, or choose another pack"
-        ) from error
+        raise busy from error
     except OSError as error:
         raise PackError(f"{lock}: cannot be created ({error.strerror or error})") from error
     try:
-        remove_partial(path)
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -45,12 +68,23 @@ def pack_lock(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _wait_for(lock: Path, until_s: float) -> int:
+    """Create and lock a file before a time of `time.monotonic`; return its descriptor. Raises OSError."""
+    while True:
+        try:
+            return _locked(lock)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                raise
+        time.sleep(_WAIT_S)
+
+
 def _locked(lock: Path) -> int:
     """Create and lock a file, and return its descriptor. Raises OSError."""
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
-            _lock(descriptor)
+            lock_file(descriptor)
             if os.path.samestat(os.fstat(descriptor), lock.stat()):
                 return descriptor
         except FileNotFoundError:  # its last owner deleted it while this process waited for nothing
@@ -59,14 +93,3 @@ def _locked(lock: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except (ImportError, OSError):  # the operating system or the file system has no locks
-        return

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+from overheard.catalogue.pack_lock import lock_of
 from overheard.errors import PackError
-from overheard.files import atomic_write, read_regular
-from overheard.fingerprint.json_values import JsonValueError, as_string, get_array, parse_object
+from overheard.files import atomic_write, create_folder, read_regular
+from overheard.fingerprint.json_values import JsonValueError, as_path, get_array, parse_object
 from overheard.text import one_line
 
 _MAX_BYTES = 1 << 20
+_LOCK = ".enabled.lock"  # no pack's lock has this name: packs are not hidden
+_WAIT_S = 5.0  # for another process that changes the state, which takes milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +69,7 @@ def load_state(packs_dir: Path) -> PackState:
     try:
         values = parse_object(read_regular(path, _MAX_BYTES))
         enabled, disabled = (
-            frozenset(as_string(name, key) for name in get_array(values, key))
+            frozenset(as_path(name, key) for name in get_array(values, key))
             for key in ("enabled", "disabled")
         )
         return PackState(enabled, disabled)
@@ -76,6 +80,31 @@ def load_state(packs_dir: Path) -> PackState:
         raise PackError(
             f"{path}: cannot be read ({one_line(reason)})", "delete it, and enable packs again"
         ) from error
+
+
+def change_state(packs_dir: Path, change: Callable[[PackState], PackState]) -> None:
+    """Read the state, change it and write it, while no other process changes it.
+
+    Parameters
+    ----------
+    packs_dir : the folder of the user's packs; created if it does not exist
+    change : returns the new state
+
+    Raises
+    ------
+    PackError
+        If the file cannot be read or written.
+    """
+    path = state_path(packs_dir)
+    busy = PackError(f"{path}: another overheard process keeps changing it", "try again later")
+    if change(before := load_state(packs_dir)) == before:
+        return
+    try:
+        create_folder(packs_dir, private=True)
+    except OSError as error:
+        raise PackError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with lock_of(packs_dir / _LOCK, busy, _WAIT_S):
+        save_state(packs_dir, change(load_state(packs_dir)))
 
 
 def save_state(packs_dir: Path, state: PackState) -> None:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from overheard.catalogue.names import is_labelled
 from overheard.catalogue.pack_model import digest_of_model, digest_of_pack, tracks_by_digest
 from overheard.catalogue.selection import present_packs, shipped_packs_dir
 from overheard.fingerprint import model_choice
@@ -61,7 +62,12 @@ def model_path(settings: Settings, names: Sequence[str] | None = None) -> Path:
 
 
 def remedy(name: str) -> str:
-    """Return what to do about a pack of an earlier model."""
+    """Return what to do about a pack of an earlier model, which is searched now."""
+    if is_labelled(name):
+        return (
+            "it holds fingerprints of music that you named, without files, so it cannot be made again. When "
+            "your other packs are made for the newest model, it is kept, but not searched"
+        )
     return (
         f"to use the newest model, index its music again: overheard index FOLDER --pack {one_line(name)}. "
         "Until then, this pack is searched"
@@ -82,5 +88,9 @@ def _earlier(settings: Settings, names: Sequence[str] | None, chosen: Path) -> P
 
 
 def _own(packs: Iterable[Path]) -> list[Path]:
-    """Return the packs of the user, without those that ship with overheard."""
-    return [path for path in packs if path.parent != shipped_packs_dir()]
+    """Return the packs of the user that can be made again, without those that ship with overheard.
+
+    Music that the user named has no files to index again. If it counted, a user with no other pack would stay
+    with the earlier model for ever.
+    """
+    return [path for path in packs if path.parent != shipped_packs_dir() and not is_labelled(path.stem)]

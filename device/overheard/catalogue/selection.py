@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from overheard.catalogue.names import LABELLED, is_labelled
 from overheard.catalogue.pack import PACK_SUFFIX, Pack, open_pack, pack_error, shipped_packs_dir
 from overheard.catalogue.pack_format import UnusablePack
-from overheard.catalogue.pack_model import digest_of_model, digest_of_pack, is_earlier
+from overheard.catalogue.pack_model import digest_of_model, digest_of_pack
 from overheard.catalogue.pack_state import load_state
 from overheard.errors import PackError
 from overheard.fingerprint import model_choice
@@ -19,6 +20,7 @@ from overheard.settings import Settings
 log = logging.getLogger(__name__)
 
 __all__ = [
+    "LABELLED",
     "choose_packs",
     "enabled_packs",
     "mismatch",
@@ -29,8 +31,6 @@ __all__ = [
     "shipped_packs_dir",
 ]
 
-LABELLED = "labelled"  # pack with the unknown music that the user named
-WAITS = "{path}: made for the newest model; it is searched when most of your music is indexed for that"
 MAKE_A_PACK = "make one: overheard index FOLDER"
 
 
@@ -62,7 +62,10 @@ def enabled_packs(settings: Settings, known: Mapping[str, Path] | None = None) -
     """
     known = pack_paths(settings) if known is None else known
     shipped = {name for name, path in known.items() if path.parent == shipped_packs_dir()}
-    state, has_own = load_state(settings.packs_dir), bool(known.keys() - shipped - {LABELLED})
+    state, has_own = (
+        load_state(settings.packs_dir),
+        any(not is_labelled(name) for name in known.keys() - shipped),
+    )
     return {name: path for name, path in known.items() if state.is_enabled(name, name in shipped, has_own)}
 
 
@@ -146,10 +149,23 @@ def present_packs(settings: Settings, names: Iterable[str] | None = None) -> lis
     return [path for path in named if path.suffix == PACK_SUFFIX]
 
 
-def waits(path: Path, model: Model, settings: Settings) -> bool:
-    """Return whether a pack is for the newest model, while most packs are still searched with another."""
-    newest = model_choice.model_path(settings)
-    return is_earlier(model, settings) and digest_of_pack(path) == digest_of_model(newest)
+def waits(path: Path, digest: str, settings: Settings) -> PackError | None:
+    """Return an error that says so if a pack waits for the newest model, and another one searches the packs.
+
+    Parameters
+    ----------
+    path : of the pack
+    digest : ``Model.digest`` of the model that searches the packs
+    settings : Settings
+    """
+    if settings.model_path is not None:
+        return None
+    newest = digest_of_model(model_choice.model_path(settings))
+    if digest == newest or digest_of_pack(path) != newest:
+        return None
+    return PackError(
+        f"{path}: made for the newest model", "it is searched when most of your music is indexed for that"
+    )
 
 
 def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = None) -> list[Pack]:
@@ -168,18 +184,18 @@ def open_packs(settings: Settings, model: Model, names: Iterable[str] | None = N
     """
     selected = bool(names or settings.packs)
     packs: list[Pack] = []
-    unusable: list[tuple[Path, PackError]] = []
+    unusable: list[PackError] = []
     for path in choose_packs(settings, names).values():
         try:
             packs.append(open_for_model(path, model))
         except PackError as error:
+            problem = waits(path, model.digest, settings) or error
             if selected:
-                raise
-            unusable.append((path, error))
-    reason = None if packs or not unusable else unusable.pop()[1]  # one line for each pack
-    for path, problem in unusable:
-        waiting = WAITS.format(path=path) if waits(path, model, settings) else str(problem)
-        log.warning("skipped: %s", waiting)
+                raise problem from error
+            unusable.append(problem)
+    reason = None if packs or not unusable else unusable.pop()  # one line for each pack
+    for problem in unusable:
+        log.warning("skipped: %s", problem)
     if reason is not None:
         raise reason
     return packs

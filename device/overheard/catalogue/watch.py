@@ -63,7 +63,7 @@ class PackWatcher:
         try:
             pack = open_for_model(path, self._model)
         except PackError as error:
-            if waits(path, self._model, self._settings):
+            if waits(path, self._model.digest, self._settings):
                 log.warning(
                     "%s: is for the newest model; restart overheard to search it", one_line(str(path))
                 )

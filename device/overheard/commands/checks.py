@@ -157,26 +157,34 @@ def check_packs(settings: Settings) -> list[Check]:
 
 def _check_pack(path: Path, enabled: bool, model: Model | None, settings: Settings) -> Check:
     """Open a pack; if it is of an earlier model, say how far its music has been fingerprinted again."""
+    from overheard.catalogue.names import is_labelled
     from overheard.catalogue.pack import open_pack
-    from overheard.catalogue.pack_model import is_earlier
+    from overheard.catalogue.pack_model import digest_of_pack, is_earlier
     from overheard.catalogue.searching_model import remedy
-    from overheard.catalogue.selection import WAITS, open_for_model, waits
+    from overheard.catalogue.selection import open_for_model, waits
     from overheard.index.journal import progress_of
 
     name = f"pack {path.stem}"
     try:
         pack = open_pack(path) if model is None else open_for_model(path, model)
     except PackError as error:
-        if model is not None and waits(path, model, settings):
-            return Check(name, True, WAITS.format(path=path))
+        if model is not None and (waiting := waits(path, model.digest, settings)):
+            return Check(name, True, str(waiting))
+        of_another = model is not None and digest_of_pack(path) not in ("", model.digest)
+        if (
+            is_labelled(path.stem) and of_another
+        ):  # as after a change of the model; there is nothing to repair
+            return Check(name, True, str(error))
         return failed(name, error)
     detail = f"{plural(pack.n_tracks, 'track')}, {size(pack.bytes)}, {path}"
     data: dict[str, object] = {"tracks": pack.n_tracks, "path": str(path), "enabled": enabled}
     if not enabled:
         detail += ", disabled"
     if model is not None and is_earlier(model, settings):
-        data["indexed_again"] = progress_of(path)
-        detail += f"; made for the model {model.name}; {remedy(path.stem)} ({data['indexed_again']})"
+        detail += f"; made for the model {model.name}; {remedy(path.stem)}"
+        if not is_labelled(path.stem):
+            data["indexed_again"] = progress_of(path)
+            detail += f" ({data['indexed_again']})"
     return Check(name, True, detail, data=data)
 
 

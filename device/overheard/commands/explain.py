@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from overheard.commands.arguments import add_pack_option
 from overheard.errors import OverheardError
 from overheard.settings import Settings
-from overheard.text import length, one_line, one_of, plural, short_clock, speed_change
+from overheard.text import length, one_line, one_of, plural, short_clock, shorten, speed_change
 
 if TYPE_CHECKING:
     from overheard.commands.explain_picture import Picture
     from overheard.history.evidence import StoredPoint
     from overheard.recognize.explain import Explanation
+
+_MAX_DIGITS = 19  # of an id
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,7 +43,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.picture is not None and args.picture.suffix.lower() != ".svg":
         raise OverheardError(f"--picture: {args.picture} is not an SVG file", "use a name that ends in .svg")
     if args.what.isdecimal():
-        return _explain_play(int(args.what), args.picture, settings)
+        # Python converts no more than 4,300 digits; no play has an id of so many.
+        number = int(args.what) if len(args.what) < _MAX_DIGITS else -1
+        return _explain_play(number, args, settings)
     return _explain_file(args, settings)
 
 
@@ -116,7 +120,7 @@ def to_text(found: Explanation) -> list[str]:
     return [*lines, *(f"  reason      {reason}" for reason in found.reasons)]
 
 
-def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
+def _explain_play(number: int, args: argparse.Namespace, settings: Settings) -> int:
     from overheard.commands.explain_picture import Picture
     from overheard.history.evidence import stored_evidence
     from overheard.history.marks import read_evidence
@@ -125,14 +129,16 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
     rows, _ = read_plays(settings.history_path, hidden=True)
     row = next((one for one in rows if one.id == number), None)
     if row is None:
-        raise OverheardError(f"no play has the id {number}", "`overheard history --json` prints the ids")
+        raise OverheardError(
+            f"no play has the id {shorten(args.what, 30)}", "`overheard history --json` prints the ids"
+        )
     name = one_line(f"{row.artist} - {row.title}" if row.artist else row.title)
     points = stored_evidence(read_evidence(settings.history_path, number))
     if row.unknown_id is not None:
         print(f"{name}: it matched no track of your packs")
         print("  reason      no audio is stored; record the music, and explain the file")
-        if picture is not None:
-            _draw(picture, None)
+        if args.picture is not None:
+            _draw(args.picture, None)
         return 0
     head = f"{name}, from {short_clock(row.offset_s)} of the track, confidence {row.confidence:.0%}"
     change = speed_change(row.speed)
@@ -142,9 +148,9 @@ def _explain_play(number: int, picture: Path | None, settings: Settings) -> int:
         print("  no evidence is stored for this play")
     else:
         print("\n".join(_evidence_text(points)))
-    if picture is not None:
+    if args.picture is not None:
         places = [(point.after_s, point.position_s, point.similarity) for point in points]
-        _draw(picture, Picture(name, head, places) if places else None)
+        _draw(args.picture, Picture(name, head, places) if places else None)
     return 0
 
 

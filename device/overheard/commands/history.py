@@ -161,14 +161,19 @@ def run_forget(args: argparse.Namespace, settings: Settings) -> int:
 
 def _forget_unknown(settings: Settings, since: str | None) -> None:
     """Forget the fingerprints of the unknown music that was heard since then, or of all."""
-    if not settings.unknown_path.exists():
+    if not settings.unknown_path.parent.exists():
         return
     from overheard.catalogue.searching_model import open_model
-    from overheard.recognize.unknown_store import UnknownStore
+    from overheard.recognize.unknown_store import UnknownStore, forget_all
 
-    store = UnknownStore(settings.unknown_path, open_model(settings))
+    if since is None:  # without a model, because there may be none that can be opened
+        forget_all(settings.unknown_path)
+        return
+    if not settings.unknown_path.exists():
+        return
+    store = UnknownStore(settings.unknown_path, open_model(settings), settings.unknown.max_pieces)
     now = datetime.datetime.now().astimezone()
-    store.forget(None if since is None else parse_when(since, now).timestamp())
+    store.forget(parse_when(since, now).timestamp())
 
 
 def to_m3u8(rows: list[PlayRow]) -> list[str]:

@@ -61,10 +61,11 @@ def run_unknown(settings: Settings) -> int:
 
 def run_name(settings: Settings, unknown_id: int, name: str) -> int:
     """Name unknown music in the history, and move it from the store to the catalogue."""
+    from overheard.catalogue.labelled import label
+    from overheard.catalogue.names import LABELLED
     from overheard.catalogue.searching_model import open_model
-    from overheard.catalogue.selection import LABELLED
     from overheard.history.marks import label_unknown, labelled_track
-    from overheard.recognize.unknown_store import UnknownStore, label
+    from overheard.recognize.unknown_store import UnknownStore
 
     artist, title = _artist_and_title(name)
     model = open_model(settings)

@@ -29,7 +29,7 @@ def unknown_forgetter(settings: Settings, recognizer: Recognizer) -> Callable[[f
 
     def forget(before: float) -> None:
         # Listening has a store of its own, in another thread.
-        store = UnknownStore(settings.unknown_path, recognizer.model)
+        store = UnknownStore(settings.unknown_path, recognizer.model, settings.unknown.max_pieces)
         store.remove([piece.unknown_id for piece in store.pieces() if piece.last_heard < before])
 
     return forget

@@ -72,16 +72,20 @@ def _add_files(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def run_enable(args: argparse.Namespace, settings: Settings) -> int:
     """Remember that packs are enabled or disabled."""
-    from overheard.catalogue.pack_state import load_state, save_state
+    from overheard.catalogue.pack_state import PackState, change_state
     from overheard.catalogue.selection import pack_paths
 
     known = pack_paths(settings)
-    state = load_state(settings.packs_dir)
     for name in args.names:
         if name not in known:
             raise PackError(f"no pack named {name}", f"choose one of {', '.join(known)}" if known else None)
-        state = state.changed(name, args.enable)
-    save_state(settings.packs_dir, state)
+
+    def changed(state: PackState) -> PackState:
+        for name in args.names:
+            state = state.changed(name, args.enable)
+        return state
+
+    change_state(settings.packs_dir, changed)
     for name in args.names:
         print(f"{'enabled' if args.enable else 'disabled'} {one_line(name)}")
     if settings.packs:
@@ -177,13 +181,14 @@ def remove(name: str, settings: Settings) -> Path:
         If the pack does not exist, ships with overheard, is being changed, or cannot be deleted.
     """
     from overheard.catalogue.names import valid_pack_name
-    from overheard.catalogue.pack_state import load_state, save_state
+    from overheard.catalogue.pack_state import change_state
     from overheard.catalogue.selection import shipped_packs_dir
+    from overheard.files import partials
 
     name = valid_pack_name(name)
     path = settings.packs_dir / f"{name}.pack"
     exists = path.exists() or path.is_symlink()  # a link to nowhere is in the list too
-    interrupted = [path.with_name(f"{name}.{suffix}") for suffix in ("indexing.sqlite", "pack.tmp")]
+    interrupted = [path.with_name(f"{name}.indexing.sqlite"), *partials(path)]
     if not exists and not any(file.exists() for file in interrupted):
         if (shipped_packs_dir() / path.name).exists():
             raise PackError(
@@ -197,9 +202,7 @@ def remove(name: str, settings: Settings) -> Path:
             _delete(path)
         except OSError as error:
             raise PackError(f"{path}: cannot be removed ({error.strerror or error})") from error
-    state = load_state(settings.packs_dir)
-    if state.without(name) != state:
-        save_state(settings.packs_dir, state.without(name))
+    change_state(settings.packs_dir, lambda state: state.without(name))
     return path
 
 
@@ -208,7 +211,7 @@ def _delete(path: Path) -> None:
     from overheard.catalogue.layers import delete_pack
 
     delete_pack(path)
-    suffixes = ("index.json", "index.sqlite", "index.sqlite-journal")  # the lock has deleted `pack.tmp`
+    suffixes = ("index.json", "index.sqlite", "index.sqlite-journal")  # the lock has deleted temporary files
     journal = ("indexing.sqlite-journal", "indexing.sqlite")
     for suffix in (*suffixes, *journal):
         path.with_name(f"{path.stem}.{suffix}").unlink(missing_ok=True)

@@ -37,7 +37,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "browse",
         help="search titles, artists and albums",
         description="List the tracks whose title, artist or album contain all words, in any case. Without "
-        "words, list all tracks.",
+        "words, list all tracks. Exit code: 0 tracks found, 1 no track found, 2 error.",
         epilog="example: overheard packs browse miles blue",
     )
     browse.add_argument("words", nargs="*", metavar="WORD", help="text that must occur")
@@ -80,7 +80,7 @@ def show_list(args: argparse.Namespace, settings: Settings, model: Model | None)
 
     paths = pack_paths(settings)
     enabled = settings.packs or enabled_packs(settings, paths)
-    packs = [{**describe(path, model), "enabled": name in enabled} for name, path in paths.items()]
+    packs = [{**describe(path, model, settings), "enabled": name in enabled} for name, path in paths.items()]
     if args.json:
         for facts in packs:
             print(json.dumps(facts))
@@ -91,10 +91,10 @@ def show_list(args: argparse.Namespace, settings: Settings, model: Model | None)
     return 0
 
 
-def describe(path: Path, model: Model | None) -> dict[str, Any]:
+def describe(path: Path, model: Model | None, settings: Settings) -> dict[str, Any]:
     """Return the JSON object of a pack; if ``usable`` is false, ``problem`` holds the reason."""
     from overheard.catalogue.pack import open_pack
-    from overheard.catalogue.selection import open_for_model
+    from overheard.catalogue.selection import open_for_model, waits
 
     facts: dict[str, Any] = {"name": path.stem, "path": str(path)}
     try:
@@ -106,7 +106,8 @@ def describe(path: Path, model: Model | None) -> dict[str, Any]:
         if model is not None:
             open_for_model(path, model)
     except PackError as error:
-        return {**facts, "usable": False, "problem": str(error).removeprefix(f"{path}: ")}
+        problem = (model and waits(path, model.digest, settings)) or error
+        return {**facts, "usable": False, "problem": str(problem).removeprefix(f"{path}: ")}
     return {**facts, "usable": True, "problem": None}
 
 

@@ -60,6 +60,7 @@ def written(settings: Settings) -> list[dict[str, Any]]:
         ("packs", settings.packs_dir, _files(settings.packs_dir), "until you delete them"),
         ("queues of sinks", data / "queues", _files(data / "queues"), "until it is delivered"),
         ("backups", data / "backups", _files(data / "backups"), "as `overheard backup --keep` says"),
+        *_single_files(data),
         ("demonstration", data / "demo", _files(data / "demo"), "until you delete it; synthesized audio"),
     ]
     known = {path for _, _, files, _ in parts for path in files}
@@ -75,6 +76,19 @@ def written(settings: Settings) -> list[dict[str, Any]]:
         }
         for what, path, files, how_long in parts
         if files
+    ]
+
+
+def _single_files(data: Path) -> list[tuple[str, Path, list[Path], str]]:
+    """Return what is one file each."""
+    names = {
+        "processor, and the share of it that each model takes": "model.json",
+        "subscriptions": "subscriptions.json",
+        "token of the page": "web-token",
+    }
+    paths = {what: data / name for what, name in names.items()}
+    return [
+        (what, path, [path] if path.is_file() else [], "until you delete it") for what, path in paths.items()
     ]
 
 

@@ -26,6 +26,11 @@ _SHAPE = rb"(?:\d{1,12}(?:, \d{1,12}){0,7},?)?"
 _HEADER = re.compile(
     rb"\{'descr': '(%s)', 'fortran_order': (True|False), 'shape': \((%s)\), \} *\n" % (_DTYPE, _SHAPE)
 )
+# What `zipfile` raises for damaged archives. OverflowError: an offset of more than 63 bits.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError),
+    *(NotImplementedError, ValueError, OverflowError),
+)
 
 
 class TablesError(ValueError):
@@ -49,7 +54,7 @@ def read_tables(stored: bytes, max_bytes: int = MAX_BYTES) -> dict[str, npt.NDAr
         contents = _read_archive(stored, max_bytes)
     except TablesError:
         raise
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, ValueError) as error:
+    except _DAMAGE as error:
         raise TablesError(f"not a valid archive: {error}") from error
     return {name: _to_array(npy) for name, npy in contents.items()}
 

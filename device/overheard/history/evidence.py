@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 
 from overheard.events import EvidencePoint
 
+_MOST = 1e9  # larger numbers, infinity and NaN are damage
 _VERIFICATION_LEAD = 1.0  # a verification has stood this far below the threshold
 
 
@@ -77,5 +77,5 @@ def _is_point(row: object) -> bool:
     return (
         isinstance(row, list)
         and len(row) in (_NUMBERS, _NUMBERS + 1)
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in row)
+        and all(isinstance(value, int | float) and -_MOST < value < _MOST for value in row)
     )

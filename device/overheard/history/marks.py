@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from overheard.event_json import local_time
 from overheard.history.file import (
     HistoryError,
     explained,
@@ -105,20 +106,36 @@ def labelled_track(path: Path, unknown_id: int, pack: str) -> str | None:
 def read_unknown(path: Path) -> list[UnknownRow]:
     """Return the unknown music in the history that has no name, the latest last.
 
+    Rows with invalid values are left out.
+
     Raises
     ------
     HistoryError
         If the file cannot be read.
     """
     query = (
-        "SELECT unknown_id, count(*), min(started_at), max(ended_at) FROM plays "
-        "WHERE unknown_id IS NOT NULL AND label IS NULL GROUP BY unknown_id ORDER BY 4"
+        "SELECT unknown_id, started_at, ended_at FROM plays "
+        "WHERE unknown_id IS NOT NULL AND label IS NULL ORDER BY id"
     )
     with explained(path):
         if not path.exists():
             return []
     with open_for_reading(path) as db:
-        return [UnknownRow(*row) for row in db.execute(query)] if version(db) >= 3 else []
+        raw = db.execute(query).fetchall() if version(db) >= 3 else []
+    found: dict[int, UnknownRow] = {}
+    for number, started_at, ended_at in raw:
+        if isinstance(number, int) and _is_time(started_at) and _is_time(ended_at):
+            one = found.get(number, UnknownRow(number, 0, started_at, ended_at))
+            first, last = min(one.first_at, started_at), max(one.last_at, ended_at)
+            found[number] = UnknownRow(number, one.times + 1, first, last)
+    return sorted(found.values(), key=lambda row: row.last_at)
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and local_time(value) is not None
+    except (ValueError, OverflowError):
+        return False
 
 
 def read_evidence(path: Path, number: int) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sqlite3
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from overheard.history.file import columns_of, explained, open_for_reading, version
@@ -58,13 +60,13 @@ def find_plays(path: Path, wanted: Wanted, limit: int) -> tuple[list[PlayRow], b
     """
     conditions, values = _conditions(wanted)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = _query(path, f"{where} ORDER BY started_at DESC, id DESC LIMIT ?", (*values, limit + 1))
+    rows = _query(path, f"{where} ORDER BY started_at DESC, id DESC", values, limit + 1)
     return rows[:limit], len(rows) > limit
 
 
 def find_play(path: Path, play_id: int) -> PlayRow | None:
     """Return the play with an id; None if there is none. Raises HistoryError as `find_plays`."""
-    return next(iter(_query(path, "WHERE id = ?", (play_id,))), None)
+    return next(iter(_query(path, "WHERE id = ?", (play_id,), 1)), None)
 
 
 def _conditions(wanted: Wanted) -> tuple[list[str], list[str | int]]:
@@ -87,7 +89,8 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[str | int]]:
     return conditions, values
 
 
-def _query(path: Path, where: str, values: tuple[str | int, ...]) -> list[PlayRow]:
+def _query(path: Path, where: str, values: Sequence[str | int], limit: int) -> list[PlayRow]:
+    """Return the first rows with valid values. Invalid ones do not count: they would end a page too early."""
     with explained(path):
         if not path.exists():
             return []
@@ -96,14 +99,14 @@ def _query(path: Path, where: str, values: tuple[str | int, ...]) -> list[PlayRo
             return []
         # SQLite's own LIKE knows upper and lower case of ASCII only.
         db.create_function("contains", 2, _contains, deterministic=True)
-        raw = _select(db, where, values)
-    return [row for row in map(checked, raw) if row is not None]
+        valid = (row for row in map(checked, _select(db, where, values)) if row is not None)
+        return list(itertools.islice(valid, limit))
 
 
-def _select(db: sqlite3.Connection, where: str, values: tuple[str | int, ...]) -> list[tuple[object, ...]]:
+def _select(db: sqlite3.Connection, where: str, values: Sequence[str | int]) -> Iterator[tuple[object, ...]]:
     columns = columns_of(db, [field.name for field in dataclasses.fields(PlayRow)])
     # A subquery, so that the conditions can use columns that the file of an earlier version does not have.
-    return db.execute(f"SELECT * FROM (SELECT {columns} FROM plays) {where}", values).fetchall()  # noqa: S608
+    return db.execute(f"SELECT * FROM (SELECT {columns} FROM plays) {where}", values)  # noqa: S608
 
 
 def _contains(text: object, word: str) -> bool:

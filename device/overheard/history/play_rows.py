@@ -125,13 +125,26 @@ def recover(damaged: Path, db: sqlite3.Connection) -> int:
     try:
         with open_for_reading(damaged) as old:
             rows = [row for row in map(checked, _readable(old)) if row is not None] if version(old) else []
+            copied = [(*_raw(row), _evidence(old, row.id)) for row in rows]
     except HistoryError:
         return 0  # nothing is readable
-    marks = ", ".join("?" * len(_NAMES))
-    names = ", ".join(_NAMES)
+    marks = ", ".join("?" * (len(_NAMES) + 1))
+    names = ", ".join((*_NAMES, "evidence"))
     with db:
-        db.executemany(f"INSERT OR IGNORE INTO plays ({names}) VALUES ({marks})", map(_raw, rows))  # noqa: S608
+        db.executemany(f"INSERT OR IGNORE INTO plays ({names}) VALUES ({marks})", copied)  # noqa: S608
     return len(rows)
+
+
+def _evidence(db: sqlite3.Connection, number: int) -> str | None:
+    """Return the evidence of a play. It may be on a page of its own, whose damage does not cost the play."""
+    try:
+        columns = columns_of(db, ("evidence",))
+        query = f"SELECT {columns} FROM plays NOT INDEXED WHERE id = ?"  # noqa: S608
+        found = db.execute(query, (number,)).fetchone()
+    except sqlite3.DatabaseError as error:
+        _require_damage(error)
+        return None
+    return found[0] if found and isinstance(found[0], str) else None
 
 
 def _select(db: sqlite3.Connection, where: str, *values: str | int) -> list[tuple[object, ...]]:

@@ -15,9 +15,7 @@ from overheard.catalogue.layer_files import Stamps, stamps_of
 from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
 from overheard.catalogue.pack_lock import pack_lock
 from overheard.catalogue.search import Catalogue, IntArray
-from overheard.catalogue.selection import LABELLED
 from overheard.errors import PackError
-from overheard.events import Track
 from overheard.files import atomic_write, create_folder, read_regular
 from overheard.fingerprint.embedder import Queries
 from overheard.fingerprint.frontend import FloatArray
@@ -29,9 +27,9 @@ from overheard.recognize.pack_kinds import PackKinds
 
 log = logging.getLogger(__name__)
 
-MAX_PIECES = 200
 MAX_SEGMENTS = 300  # of one piece, in seconds; they take 7 kB
 _MAX_STATE_BYTES = 1000
+_WAIT_S = 5.0  # for another process that changes the pack, which takes milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +64,15 @@ class UnknownStore:
     ----------
     path : of the pack, in a folder of its own
     model : of the fingerprints
-    max_pieces : of more, those that were heard least often and longest ago are forgotten
+    max_pieces : the setting ``unknown.max_pieces``; of more, those that were heard least often and longest
+        ago are forgotten, but not the one that is being stored
 
     Attributes
     ----------
     networks : ``Model.network_digest`` of the networks that made the fingerprints, as far as known
     """
 
-    def __init__(self, path: Path, model: Model, max_pieces: int = MAX_PIECES) -> None:
+    def __init__(self, path: Path, model: Model, max_pieces: int) -> None:
         self.path, self._model, self._max_pieces = path, model, max_pieces
         self._stamps: Stamps | None = None
         self._entries: dict[int, TrackEntry] = {}
@@ -144,7 +143,7 @@ class UnknownStore:
         PackError
             If the pack cannot be written.
         """
-        with self._changing():
+        with self._changing(piece.unknown_id):
             known = self._entries.get(piece.unknown_id)
             if embeddings is not None and (known is None or len(embeddings) > len(known.packed_cells)):
                 self._entries[piece.unknown_id] = self._new_entry(piece, embeddings[:MAX_SEGMENTS])
@@ -154,25 +153,24 @@ class UnknownStore:
 
     def remove(self, unknown_ids: Iterable[int]) -> int:
         """Forget pieces; return how many. Raises PackError if the pack cannot be written."""
-        if not self.path.exists():
+        unknown_ids = frozenset(unknown_ids)
+        self._read()
+        # Without a known id, there is nothing to write. A pack that cannot be read has no entries; it is
+        # deleted.
+        if not self.path.exists() or (self._entries and not self._entries.keys() & unknown_ids):
             return 0
         with self._changing():
             return sum(self._entries.pop(number, None) is not None for number in unknown_ids)
 
-    def forget(self, since: float | None = None) -> int:
-        """Forget the pieces that were heard after a Unix time, or all; return how many.
+    def forget(self, since: float) -> int:
+        """Forget the pieces that were heard after a Unix time; return how many.
 
         Raises
         ------
         PackError
             If the pack cannot be written.
         """
-        if since is None and self.path.exists():
-            self._read()
-            count = len(self._entries)
-            self.path.unlink(missing_ok=True)  # also one that cannot be read
-            return count
-        return self.remove([one.unknown_id for one in self.pieces() if one.last_heard >= (since or 0.0)])
+        return self.remove([one.unknown_id for one in self.pieces() if one.last_heard >= since])
 
     def _new_entry(self, piece: UnknownPiece, embeddings: FloatArray) -> TrackEntry:
         cells, codes = self._model.encode_track(embeddings)
@@ -186,17 +184,13 @@ class UnknownStore:
         )
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Read the pack, let the block change the entries, and write it."""
+    def _changing(self, kept: int | None = None) -> Iterator[None]:
+        """Read the pack, let the block change the entries, and write it; do not evict the piece `kept`."""
         create_folder(self.path.parent, private=True)
-        with pack_lock(self.path):
+        with pack_lock(self.path, _WAIT_S):
             self._read()
             yield
-            pieces = sorted(
-                map(UnknownPiece.of, self._entries.values()), key=lambda one: (one.times, one.last_heard)
-            )
-            for piece in pieces[: max(0, len(pieces) - self._max_pieces)]:
-                del self._entries[piece.unknown_id]
+            self._evict(kept)
             entries = [self._entries[number] for number in sorted(self._entries)]
             if entries:
                 model = self._model
@@ -205,6 +199,15 @@ class UnknownStore:
             else:
                 self.path.unlink(missing_ok=True)
         self._stamps = None
+
+    def _evict(self, kept: int | None) -> None:
+        """Delete entries beyond the limit. A new piece was heard once, so it would always be the first."""
+        pieces = sorted(
+            map(UnknownPiece.of, self._entries.values()),
+            key=lambda one: (one.unknown_id == kept, one.times, one.last_heard),
+        )
+        for piece in pieces[: max(0, len(pieces) - self._max_pieces)]:
+            del self._entries[piece.unknown_id]
 
     def _read(self) -> None:
         """Read the pack if it has changed."""
@@ -221,7 +224,8 @@ class UnknownStore:
             self.networks = frozenset(pack.networks)
             self._matcher = self._matcher_for(pack)
         except (PackError, ValueError) as error:
-            log.warning("unknown music: %s. Earlier unknown music is forgotten", error)
+            problem = error.problem if isinstance(error, PackError) else error  # it has no files to index
+            log.warning("unknown music: %s. Earlier unknown music is forgotten", problem)
 
     def _matcher_for(self, pack: Pack) -> Matcher:
         model = self._model
@@ -229,43 +233,25 @@ class UnknownStore:
         return Matcher(index, model.spec, PackKinds.of([pack]).scoring(model))
 
 
-def label(
-    packs_dir: Path,
-    model: Model,
-    entry: TrackEntry | None,
-    labelled_id: str | None,
-    artist: str,
-    title: str,
-    networks: Iterable[str] = (),
-) -> Track | None:
-    """Give unknown music the user's name, in the catalogue; None if there is no fingerprint any more.
+def forget_all(path: Path) -> None:
+    """Forget all unknown music, also in a pack that no model can read.
 
     Parameters
     ----------
-    packs_dir : of the user's own packs; the piece is in the pack `labelled` from now on
-    model : of the fingerprint
-    entry : from `UnknownStore.entry`
-    labelled_id : track of the pack to rename if there is no entry, because the piece has a name already
-    networks : from `UnknownStore.networks`
+    path : of the pack
 
     Raises
     ------
     PackError
-        If the pack cannot be read or written.
+        If another process keeps changing the pack, or it cannot be deleted.
     """
-    path = packs_dir / f"{LABELLED}.pack"
-    if entry is None and (labelled_id is None or not path.exists()):
-        return None
-    create_folder(packs_dir)
-    with pack_lock(path):
-        pack = open_pack(path, model.digest) if path.exists() else None
-        old, makers = ([], set()) if pack is None else (list(pack.entries()), set(pack.networks))
-        makers.update(networks if entry else ())
-        entry = entry or next((one for one in old if one.id == labelled_id), None)
-        if entry is None:
-            return None
-        new = dataclasses.replace(entry, title=title, artist=artist, extras={})
-        kept = [one for one in old if one.id != new.id]
-        write_pack(path, LABELLED, model.digest, model.spec, [*kept, new], networks=makers)
-        path.chmod(0o600)
-    return Track(new.id, title, artist, "", new.path, LABELLED, new.duration_s)
+    if not path.parent.is_dir():
+        return
+    with pack_lock(path, _WAIT_S):  # otherwise a `put` that has read the pack would write the pieces back
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise PackError(
+                f"{path}: cannot be deleted ({error.strerror or error})",
+                "check the permissions of its folder",
+            ) from error

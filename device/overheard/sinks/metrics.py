@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import resource
 import threading
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from overheard.events import Event, MusicUnknown, PlayEnded, Status
-from overheard.files import create_folder, expand_user
+from overheard.files import atomic_write, expand_user
 from overheard.settings import Settings
 from overheard.sinks.context import Context
 from overheard.text import one_line
@@ -180,15 +179,8 @@ class MetricsSink:
 
     def write(self) -> None:
         """Write the file. It is not flushed to the disk: after a power cut, it is not needed."""
-        create_folder(self._path.parent)
-        partial = self._path.with_name(f"{self._path.name}.tmp")
-        try:
-            partial.write_text(self._metrics.text(), encoding="utf-8")
-            partial.replace(self._path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise
+        with atomic_write(self._path, durable=False) as file:
+            file.write(self._metrics.text().encode())
 
     def close(self) -> None:
         """Remove the file: metrics of a program that does not run would be wrong."""

@@ -22,7 +22,7 @@ def list_packs(call: Call) -> Any:
     paths = pack_paths(settings)
     enabled = settings.packs or enabled_packs(settings, paths)
     digest = _digest_in_use(settings)
-    packs = [{**_facts(path, digest), "enabled": name in enabled} for name, path in paths.items()]
+    packs = [{**_facts(path, digest, settings), "enabled": name in enabled} for name, path in paths.items()]
     return {"packs": packs, "selected": list(settings.packs)}
 
 
@@ -37,8 +37,9 @@ def _digest_in_use(settings: Settings) -> str | None:
         return None
 
 
-def _facts(path: Path, digest: str | None) -> dict[str, Any]:
+def _facts(path: Path, digest: str | None, settings: Settings) -> dict[str, Any]:
     from overheard.catalogue.pack import open_pack
+    from overheard.catalogue.selection import waits
 
     facts: dict[str, Any] = {
         **{"name": path.stem, "path": str(path), "usable": True, "problem": None},
@@ -47,22 +48,22 @@ def _facts(path: Path, digest: str | None) -> dict[str, Any]:
     try:
         pack = open_pack(path, digest)
     except PackError as error:
-        return {**facts, "usable": False, "problem": str(error).removeprefix(f"{path}: ")}
+        problem = (digest and waits(path, digest, settings)) or error
+        return {**facts, "usable": False, "problem": str(problem).removeprefix(f"{path}: ")}
     measures = {"tracks": pack.n_tracks, "hours": round(pack.hours, 3), "bytes": pack.bytes}
     return {**facts, **measures, "created": pack.created}
 
 
 def change_pack(call: Call) -> Any:
     """Enable or disable a pack, also in a running `overheard listen`."""
-    from overheard.catalogue.pack_state import load_state, save_state
+    from overheard.catalogue.pack_state import change_state
     from overheard.catalogue.selection import pack_paths
 
     settings, name = call.context.settings, call.path["name"]
     if name not in pack_paths(settings):
         raise ApiError(404, "no pack has this name")
     with call.context.writing:
-        state = load_state(settings.packs_dir)
-        save_state(settings.packs_dir, state.changed(name, call.body["enabled"]))
+        change_state(settings.packs_dir, lambda state: state.changed(name, call.body["enabled"]))
     return {"done": True}
 
 

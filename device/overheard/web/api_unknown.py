@@ -25,9 +25,10 @@ def name_unknown(call: Call) -> Any:
 
     The same as `overheard history name`.
     """
+    from overheard.catalogue.labelled import label
+    from overheard.catalogue.names import LABELLED
     from overheard.catalogue.searching_model import open_model
-    from overheard.catalogue.selection import LABELLED
-    from overheard.recognize.unknown_store import UnknownStore, label
+    from overheard.recognize.unknown_store import UnknownStore
 
     settings, number = call.context.settings, call.path["id"]
     title, artist = clean(call.body["title"]), clean(call.body.get("artist", ""))

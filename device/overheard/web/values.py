@@ -14,6 +14,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
+_INT64 = 2**63
 
 
 class InvalidValue(ValueError):
@@ -82,7 +83,9 @@ def _has_type(value: Any, kind: str) -> bool:
     if kind == "integer":
         return isinstance(value, int) and not isinstance(value, bool)
     if kind == "number":
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        # An integer is finite, and `isfinite` cannot convert one of more than 308 digits.
+        is_finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        return is_finite and not isinstance(value, bool)
     return isinstance(value, {"string": str, "object": dict, "array": list}[kind])
 
 
@@ -97,6 +100,8 @@ def _check_text(schema: Schema, value: str, name: str) -> None:
 
 
 def _check_number(schema: Schema, value: float, name: str) -> None:
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:  # SQLite takes no larger ones
+        raise InvalidValue(f"{name} is out of range")
     low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
     above = schema.get("exclusiveMinimum", -math.inf)
     if not low <= value <= high or value <= above:

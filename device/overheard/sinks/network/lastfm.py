@@ -127,7 +127,7 @@ def _settle(error: pylast.WSError) -> None:
     text = f"Last.fm: {one_line(shorten(str(error)))}"
     if code in _WHO:
         raise RetryLater(f"{text}; check {_WHO[code]} in the settings")
-    if code in _AGAIN or (code.isdigit() and int(code) >= 500):
+    if code in _AGAIN or (code.isascii() and code.isdigit() and len(code) <= 9 and int(code) >= 500):
         raise RetryLater(text, _RATE_LIMIT_WAIT_S if code == _RATE_LIMIT else None)
     raise Rejected(text)
 
