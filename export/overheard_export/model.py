@@ -24,9 +24,10 @@ from overheard.fingerprint.spec import FingerprintSpec
 from overheard.settings import MODELS_DIR
 from overheard_export.codebooks import train_quantizer
 from overheard_export.conversion import convert
-from overheard_export.int8 import Int8Encoder, mean_cosine, top1
+from overheard_export.int8 import Int8Encoder
 from overheard_export.joining import join, open_teacher
 from overheard_export.model_files import network_facts, training_facts, write_model
+from overheard_export.parity import Parity, measure_parity
 from overheard_export.quality import N_QUALITY_PAIRS, quality_pairs, train_quality
 from overheard_export.whitening import whiten
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MIN_COSINE = 0.99  # the shipped models have 0.998 and more
-MAX_TOP1_LOSS = 0.005
 QUANTIZER_SPEEDS = (1.0, 0.91, 1.1)
 QUANTIZER_HOURS = 40.0  # of a larger collection, a sample of the tracks is used
 MAX_CELLS = PACKED_CELLS // 2  # 16 bits hold a cell's number and at least one bit of hubness
@@ -48,37 +47,6 @@ N_PARITY_PAIRS = 1000  # a multiple of 100
 N_REPRESENTATIVE_PAIRS = 256  # segments that set the ranges of the activations
 N_WHITENED = {"n_music": 8192, "n_noise": 0, "n_speech": 0}
 N_COHORT = {"n_music": 8192, "n_noise": 1024, "n_speech": 1024}
-
-
-@dataclasses.dataclass(frozen=True)
-class Parity:
-    """Similarity of the int8 network to the float network."""
-
-    mean_cosine: float
-    top1_float: float
-    top1_int8: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the int8 network is similar enough to ship."""
-        return self.mean_cosine >= MIN_COSINE and self.top1_float - self.top1_int8 <= MAX_TOP1_LOSS
-
-    def require(self) -> None:
-        """Raise ModelError if the int8 network is not similar enough."""
-        if not self.passed:
-            raise ModelError(
-                f"the int8 network differs too much from the float network: cosine {self.mean_cosine:.4f} "
-                f"(at least {MIN_COSINE}), top-1 {self.top1_int8:.3f} instead of {self.top1_float:.3f}",
-                "train longer, or write it with --no-gate to compare",
-            )
-
-
-def measure_parity(encoder: keras.Model, tflite: bytes, segments: FloatArray) -> Parity:
-    """Compare both networks on pairs, ``(2 * n, n_frames, n_mels)``; see :func:`parity_pairs`."""
-    exact = encoder.predict(segments[..., None], batch_size=256, verbose=0)
-    quantized = Int8Encoder(tflite)(segments)
-    exact_pairs, quantized_pairs = np.split(exact, 2), np.split(quantized, 2)
-    return Parity(mean_cosine(exact, quantized), top1(*exact_pairs), top1(*quantized_pairs))
 
 
 def make_cohort(tflite: bytes, quantizer: Quantizer, spec: FingerprintSpec, data: Data) -> Cohort:
@@ -153,34 +121,26 @@ def export_checkpoint(
 ) -> tuple[Path, Parity]:
     """Convert a checkpoint, fit the other parts of the model to training tracks, and write all of them.
 
-    A network whose recipe names a space joins it, see :mod:`overheard_export.joining`.
+    A network whose recipe names a space joins it, see :mod:`overheard_export.joining`. Raises OverheardError
+    if the checkpoint or the data are missing or damaged, or a gate refuses the network.
 
     Parameters
     ----------
     names : of the data, see :mod:`overheard_train.data`
     output : manifest to write; None means :func:`default_output`
-    n_cells, code_bytes : of the quantizer, and of each stage of a code; None means the recipe's
+    n_cells, code_bytes : see :func:`quantizer_sizes`
     gate : whether to refuse an int8 network that differs too much from the float one, or from its teacher
 
     Returns
     -------
-    The manifest that was written, and the similarity of the int8 network to the float one.
-
-    Raises
-    ------
-    OverheardError
-        The checkpoint or the data are missing or damaged, or the gate refuses the network.
+    The manifest that was written, and the parity of the int8 network.
     """
     from overheard_train.data import open_data
     from overheard_train.evaluate import load_encoder
 
     encoder, recipe, progress = load_encoder(checkpoint)
-    if recipe.space and (n_cells is not None or code_bytes):
-        raise ModelError(f"{recipe.space} fixes the cells and codes", "omit --cells and --code-bytes")
-    output = output or default_output(recipe.name)
-    n_cells = recipe.n_cells if n_cells is None else n_cells
-    code_bytes = code_bytes or recipe.code_bytes
-    check_arguments(output, recipe, n_cells, code_bytes)
+    sizes = quantizer_sizes(recipe, n_cells, code_bytes)
+    output = checked_output(output or default_output(recipe.name), recipe)
     data = open_data(names)
     pairs = parity_pairs(recipe, data)  # first, so that missing lists are reported before the long work
     tflite, parity = convert_encoder(encoder, recipe, data, pairs)
@@ -189,25 +149,38 @@ def export_checkpoint(
     if recipe.space:
         join(output, recipe, progress, data, tflite, dataclasses.asdict(parity), pairs, gate)
     else:
-        fit_and_write(output, recipe, progress, data, tflite, parity, n_cells, code_bytes)
+        fit_and_write(output, recipe, progress, data, tflite, parity, *sizes)
     return output, parity
 
 
-def check_arguments(output: Path, recipe: Recipe, n_cells: int, code_bytes: Sequence[int]) -> None:
-    """Raise OverheardError if a quantizer cannot have these sizes, or the output cannot be written."""
+def quantizer_sizes(
+    recipe: Recipe, n_cells: int | None, code_bytes: Sequence[int] | None
+) -> tuple[int, Sequence[int]]:
+    """Return the number of cells and the bytes of each stage of a code; the recipe's for None.
+
+    Raises ModelError if a quantizer cannot have these sizes, or the recipe's network joins a space.
+    """
+    if recipe.space and (n_cells is not None or code_bytes):
+        raise ModelError(f"{recipe.space} fixes the cells and codes", "omit --cells and --code-bytes")
+    n_cells = recipe.n_cells if n_cells is None else n_cells
+    code_bytes = code_bytes or recipe.code_bytes
+    if not all(1 <= n <= recipe.spec.dim for n in code_bytes) or not 1 <= n_cells <= MAX_CELLS:
+        limits = f"from 1 to {recipe.spec.dim} for each stage, and --cells from 1 to {MAX_CELLS}"
+        raise ModelError(f"--code-bytes must be {limits}")
+    return n_cells, code_bytes
+
+
+def checked_output(output: Path, recipe: Recipe) -> Path:
+    """Return the output; raise OverheardError if it cannot be written or not beside the files of its space."""
     from overheard_train.output_files import check_writable
 
-    spec = recipe.spec
-    if not all(1 <= n <= spec.dim for n in code_bytes) or not 1 <= n_cells <= MAX_CELLS:
-        raise ModelError(
-            f"--code-bytes must be from 1 to {spec.dim} for each stage, and --cells from 1 to {MAX_CELLS}"
-        )
     if output.suffix != ".json":
         raise ModelError(f"{output} does not end in .json", "use --output FILE.json")
     targets = [output, *(output.with_suffix(suffix) for suffix in device.PARTS)]
     check_writable(targets, "use another --output")
     if recipe.space:
         open_teacher(recipe, output)
+    return output
 
 
 def convert_encoder(

@@ -20,7 +20,8 @@ from overheard.fingerprint.model import PARTS, default_model, load_model
 from overheard.settings import MODELS_DIR
 from overheard_export import joining, model, quality
 from overheard_export.joining import Agreement, measure_agreement
-from overheard_export.model import Parity, export_checkpoint
+from overheard_export.model import export_checkpoint
+from overheard_export.parity import Parity
 from overheard_train.checkpoints import Progress, save_checkpoint
 from overheard_train.recipes import RECIPES
 

@@ -22,7 +22,8 @@ from overheard.fingerprint.spec import SPEC, FrontendSpec
 from overheard_export import cli, model, quality
 from overheard_export.conversion import convert
 from overheard_export.int8 import Int8Encoder, top1
-from overheard_export.model import Parity, export_checkpoint, measure_parity
+from overheard_export.model import export_checkpoint
+from overheard_export.parity import MIN_COSINE, Parity, measure_parity
 from overheard_train.checkpoints import Progress, save_checkpoint
 from overheard_train.encoders import build_encoder
 from overheard_train.evaluate import evaluate
@@ -71,7 +72,7 @@ def test_the_network_is_int8_through_and_through(tflite: bytes) -> None:
 def test_int8_embeds_as_float_does(encoder: Any, tflite: bytes) -> None:
     clean = segments(60, 3)
     parity = measure_parity(encoder, tflite, np.concatenate([clean, clean + 0.1 * segments(60, 4)]))
-    assert parity.mean_cosine > model.MIN_COSINE
+    assert parity.mean_cosine > MIN_COSINE
     assert parity.top1_float > 0.9
     assert abs(parity.top1_float - parity.top1_int8) < 0.05
 
@@ -126,7 +127,7 @@ def test_a_checkpoint_becomes_a_model_that_fingerprints(
     output = tmp_path / "models" / "small.json"
     arguments = [str(checkpoint), "--data", str(corpus), "--output", str(output), "--cells", "16"]
     assert cli.main(["model", *arguments]) == 0
-    assert through_the_gate[0].mean_cosine > model.MIN_COSINE
+    assert through_the_gate[0].mean_cosine > MIN_COSINE
     names = ["small.cohort.npz", "small.json", "small.quality.npz", "small.quantizer.npz", "small.tflite"]
     assert sorted(path.name for path in output.parent.iterdir()) == names
     made = load_model(output)
