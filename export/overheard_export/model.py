@@ -171,7 +171,7 @@ def quantizer_sizes(
 
 
 def checked_output(output: Path, recipe: Recipe) -> Path:
-    """Return the output; raise OverheardError if it cannot be written or not beside the files of its space."""
+    """Return the output; raise OverheardError if it cannot be written, or its space is not beside it."""
     from overheard_train.output_files import check_writable
 
     if output.suffix != ".json":
