@@ -62,10 +62,8 @@ def enabled_packs(settings: Settings, known: Mapping[str, Path] | None = None) -
     """
     known = pack_paths(settings) if known is None else known
     shipped = {name for name, path in known.items() if path.parent == shipped_packs_dir()}
-    state, has_own = (
-        load_state(settings.packs_dir),
-        any(not is_labelled(name) for name in known.keys() - shipped),
-    )
+    state = load_state(settings.packs_dir)
+    has_own = not all(map(is_labelled, known.keys() - shipped))
     return {name: path for name, path in known.items() if state.is_enabled(name, name in shipped, has_own)}
 
 

@@ -171,9 +171,8 @@ def _check_pack(path: Path, enabled: bool, model: Model | None, settings: Settin
         if model is not None and (waiting := waits(path, model.digest, settings)):
             return Check(name, True, str(waiting))
         of_another = model is not None and digest_of_pack(path) not in ("", model.digest)
-        if (
-            is_labelled(path.stem) and of_another
-        ):  # as after a change of the model; there is nothing to repair
+        # After a change of the model, named music stays behind; there is nothing to repair.
+        if is_labelled(path.stem) and of_another:
             return Check(name, True, str(error))
         return failed(name, error)
     detail = f"{plural(pack.n_tracks, 'track')}, {size(pack.bytes)}, {path}"
