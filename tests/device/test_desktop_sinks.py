@@ -8,6 +8,7 @@ import functools
 import html
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -37,12 +38,18 @@ def running_bus(folder: Path) -> Iterator[None]:
     command = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile"]
     process = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
     try:
-        wait_for((folder / "bus").exists)
+        wait_for(lambda: _accepts(folder / "bus"))
         yield
     finally:
         process.kill()
         process.wait(20)
         (folder / "bus").unlink(missing_ok=True)
+
+
+def _accepts(path: Path) -> bool:
+    """Return whether a bus answers: its socket exists a little earlier."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ _LATENCY_S = 0.5
 _POLL_S = 0.25
 _START_TIMEOUT_S = 8.0  # a monitor may need seconds until its first block
 _STALL_TIMEOUT_S = 4.0  # a device that delivers no audio for this long is lost
+_STALLED_POLLS = 4  # without audio: a process that was stopped polls before audio reaches it again
 _MAX_OVERFLOW_S = 60.0  # longer gaps come from drivers with wrong time stamps
 _FALLBACK_RATES = (48000, 44100, 16000, SAMPLE_RATE)
 _STEREO_ONLY = ("left", "right", "difference")
@@ -219,11 +220,11 @@ class MicrophoneSource(AudioSource):
     def _read(self, stream: Any, queue: SampleQueue, channels: int) -> Iterator[Block | Gap]:
         rate = round(stream.samplerate)
         resampler = Resampler(rate, channels, self._channel)
-        last_audio_s, timeout_s = time.monotonic(), _START_TIMEOUT_S
+        last_audio_s, timeout_s, n_silent = time.monotonic(), _START_TIMEOUT_S, 0
         while not self._closed.wait(_POLL_S) and not PORTAUDIO.restarting:
             runs = queue.drain()
             if runs:
-                last_audio_s, timeout_s = time.monotonic(), _STALL_TIMEOUT_S
+                last_audio_s, timeout_s, n_silent = time.monotonic(), _STALL_TIMEOUT_S, 0
             for lost, data in runs:
                 if lost:
                     resampler.reset()
@@ -232,7 +233,9 @@ class MicrophoneSource(AudioSource):
             if runs:
                 continue
             yield EMPTY_BLOCK
-            if not stream.active or time.monotonic() - last_audio_s > timeout_s:
+            n_silent += 1
+            stalled = n_silent >= _STALLED_POLLS and time.monotonic() - last_audio_s > timeout_s
+            if stalled or not stream.active:
                 raise DeviceLost(f"{self.name} no longer delivers audio")
 
 
