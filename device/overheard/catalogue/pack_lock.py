@@ -11,6 +11,7 @@ from pathlib import Path
 from overheard.errors import PackError
 from overheard.files import lock_file, remove_partial
 
+SHORT_CHANGE_S = 5.0  # to wait for another process whose change takes milliseconds
 _WAIT_S = 0.05  # between two attempts to get the lock
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from overheard.catalogue.pack_lock import lock_of
+from overheard.catalogue.pack_lock import SHORT_CHANGE_S, lock_of
 from overheard.errors import PackError
 from overheard.files import atomic_write, create_folder, read_regular
 from overheard.fingerprint.json_values import JsonValueError, as_path, get_array, parse_object
@@ -15,7 +15,6 @@ from overheard.text import one_line
 
 _MAX_BYTES = 1 << 20
 _LOCK = ".enabled.lock"  # no pack's lock has this name: packs are not hidden
-_WAIT_S = 5.0  # for another process that changes the state, which takes milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +102,7 @@ def change_state(packs_dir: Path, change: Callable[[PackState], PackState]) -> N
         create_folder(packs_dir, private=True)
     except OSError as error:
         raise PackError(f"{path}: cannot be written ({error.strerror or error})") from error
-    with lock_of(packs_dir / _LOCK, busy, _WAIT_S):
+    with lock_of(packs_dir / _LOCK, busy, SHORT_CHANGE_S):
         save_state(packs_dir, change(load_state(packs_dir)))
 
 

@@ -27,10 +27,7 @@ _HEADER = re.compile(
     rb"\{'descr': '(%s)', 'fortran_order': (True|False), 'shape': \((%s)\), \} *\n" % (_DTYPE, _SHAPE)
 )
 # What `zipfile` raises for damaged archives. OverflowError: an offset of more than 63 bits.
-_DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, OSError, EOFError),
-    *(NotImplementedError, ValueError, OverflowError),
-)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, ValueError, OverflowError)
 
 
 class TablesError(ValueError):

@@ -13,7 +13,7 @@ import numpy as np
 
 from overheard.catalogue.layer_files import Stamps, stamps_of
 from overheard.catalogue.pack import Pack, TrackEntry, open_pack, write_pack
-from overheard.catalogue.pack_lock import pack_lock
+from overheard.catalogue.pack_lock import SHORT_CHANGE_S, pack_lock
 from overheard.catalogue.search import Catalogue, IntArray
 from overheard.errors import PackError
 from overheard.files import atomic_write, create_folder, read_regular
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 MAX_SEGMENTS = 300  # of one piece, in seconds; they take 7 kB
 _MAX_STATE_BYTES = 1000
-_WAIT_S = 5.0  # for another process that changes the pack, which takes milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +186,7 @@ class UnknownStore:
     def _changing(self, kept: int | None = None) -> Iterator[None]:
         """Read the pack, let the block change the entries, and write it; do not evict the piece `kept`."""
         create_folder(self.path.parent, private=True)
-        with pack_lock(self.path, _WAIT_S):
+        with pack_lock(self.path, SHORT_CHANGE_S):
             self._read()
             yield
             self._evict(kept)
@@ -247,7 +246,9 @@ def forget_all(path: Path) -> None:
     """
     if not path.parent.is_dir():
         return
-    with pack_lock(path, _WAIT_S):  # otherwise a `put` that has read the pack would write the pieces back
+    with pack_lock(
+        path, SHORT_CHANGE_S
+    ):  # otherwise a `put` that has read the pack would write the pieces back
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
